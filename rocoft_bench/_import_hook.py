@@ -1,0 +1,54 @@
+"""Run a function as soon as a module has been imported, now or later.
+
+`import rocoft_bench` has to register a method with peft, and `rocoft --help` has to answer before peft and torch,
+which take seconds, are loaded. So the registration waits for whoever imports peft.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+
+def when_imported(name: str, action: Callable[[], object]) -> None:
+    """Call `action` at once if module `name` is loaded, else right after its first import."""
+    if name in sys.modules:
+        action()
+    else:
+        sys.meta_path.insert(0, _Watcher(name, action))
+
+
+class _Watcher(importlib.abc.MetaPathFinder):
+    """Finds nothing itself: steps aside for the real finders and wraps the loader that they return."""
+
+    def __init__(self, name: str, action: Callable[[], object]) -> None:
+        self.name, self.action = name, action
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self.action)
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, loader: importlib.abc.Loader, action: Callable[[], object]) -> None:
+        self.loader, self.action = loader, action
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        self.action()

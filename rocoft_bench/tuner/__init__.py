@@ -1,0 +1,11 @@
+"""RoCoFT as a PEFT method. Knows torch and peft, and nothing else of this project."""
+
+from rocoft_bench.tuner.registration import register
+
+register()
+
+from rocoft_bench.tuner.config import RoCoFTConfig  # noqa: E402
+from rocoft_bench.tuner.layer import RoCoFTLayer  # noqa: E402
+from rocoft_bench.tuner.model import RoCoFTModel, calibrate, default_targets  # noqa: E402
+
+__all__ = ["RoCoFTConfig", "RoCoFTLayer", "RoCoFTModel", "calibrate", "default_targets"]

@@ -1,0 +1,101 @@
+"""The configuration of a RoCoFT adapter, in PEFT's terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from peft import PeftConfig, PeftType
+
+MODES = ("row", "column", "random")
+SELECTIONS = ("first", "random", "max", "min", "mixed")
+SCORED_SELECTIONS = ("max", "min", "mixed")
+
+
+@dataclass
+class RoCoFTConfig(PeftConfig):
+    """Train `rank` rows or columns of each targeted weight matrix, in place (RoCoFT, Eq. 2).
+
+    Args:
+        rank: Rows or columns trained per matrix; clipped to the matrix, with a warning.
+        mode: "row" trains W[S, :], "column" trains W[:, S], "random" trains single entries (Appendix B.2).
+            W has PyTorch's shape (out_features, in_features), also for GPT-2's transposed `Conv1D`.
+        selection: How the |S| = rank rows or columns are chosen: the "first" ones, a seeded "random" sample, or by
+            Wanda score |W_ij| * ||X_j||_2 (Eq. 3): "max", "min", or "mixed" (half from each end, the odd one from the
+            max end). The scored ones need `rocoft_bench.calibrate(model, batches)` before the first forward pass.
+        probability: For mode "random", the share of each matrix's entries that is trained. Exactly
+            round(probability * entries) of them are drawn, so the count does not depend on the seed.
+        train_bias: Also train the bias of each targeted layer that has one.
+        seed: Seed of the "random" selection and of mode "random"; every layer draws its own sample.
+        target_modules: Names (suffixes) or a regular expression. Default: every linear layer inside the transformer
+            blocks; heads, embeddings and poolers are left out.
+        exclude_modules: Names or a regular expression of modules to leave out.
+        modules_to_save: Modules trained and saved in full, such as a classification head.
+        layers_to_transform: Indices of the blocks to adapt; all by default.
+        layers_pattern: Name of the list of blocks, where `layers_to_transform` is ambiguous.
+        rank_pattern: Ranks of single modules by name or regular expression, e.g. {"fc1": 8}.
+        init_weights: False starts from random trained values instead of the pretrained ones; for tests only.
+        calibrated: Set by `calibrate` once a scored selection has been made; do not set it by hand.
+
+    Raises:
+        ValueError: If a value is outside its range; the message names the field and what is allowed.
+    """
+
+    rank: int = field(default=3, metadata={"help": "Rows or columns trained per weight matrix."})
+    mode: str = field(default="row", metadata={"help": "row, column or random (single entries)."})
+    selection: str = field(default="first", metadata={"help": "first, random, max, min or mixed."})
+    probability: float = field(default=0.1, metadata={"help": "Share of entries trained in mode random."})
+    train_bias: bool = field(default=False, metadata={"help": "Train the biases of the targeted layers too."})
+    seed: int = field(default=0, metadata={"help": "Seed of random choices of rows, columns or entries."})
+    target_modules: list[str] | set[str] | str | None = field(
+        default=None, metadata={"help": "Module names or a regular expression; default: all linears of the blocks."}
+    )
+    exclude_modules: list[str] | set[str] | str | None = field(
+        default=None, metadata={"help": "Module names or a regular expression to leave out."}
+    )
+    modules_to_save: list[str] | None = field(default=None, metadata={"help": "Modules trained and saved in full."})
+    layers_to_transform: list[int] | int | None = field(default=None, metadata={"help": "Block indices to adapt."})
+    layers_pattern: list[str] | str | None = field(default=None, metadata={"help": "Name of the list of blocks."})
+    rank_pattern: dict[str, int] = field(default_factory=dict, metadata={"help": "Ranks of single modules."})
+    init_weights: bool = field(default=True, metadata={"help": "Start from the pretrained values."})
+    calibrated: bool = field(default=False, metadata={"help": "Set by calibrate() after a scored selection."})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = PeftType.ROCOFT  # type: ignore[attr-defined]
+        self.target_modules = _as_set(self.target_modules)
+        self.exclude_modules = _as_set(self.exclude_modules)
+        self._check_choice("mode", MODES)
+        self._check_choice("selection", SELECTIONS)
+        self._check_ranks()
+        if not 0 < self.probability <= 1:
+            raise ValueError(f"probability={self.probability} is outside (0, 1]")
+        self._check_layer_choice()
+
+    @property
+    def needs_calibration(self) -> bool:
+        """True until `calibrate` has made the scored selection that this configuration asks for."""
+        return self.mode != "random" and self.selection in SCORED_SELECTIONS and not self.calibrated
+
+    def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in allowed:
+            raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}")
+
+    def _check_ranks(self) -> None:
+        ranks = {"rank": self.rank, **{f"rank_pattern[{key!r}]": rank for key, rank in self.rank_pattern.items()}}
+        for name, rank in ranks.items():
+            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+                raise ValueError(f"{name}={rank!r} is not a positive integer")
+
+    def _check_layer_choice(self) -> None:
+        if isinstance(self.target_modules, str) and self.layers_to_transform is not None:
+            raise ValueError("`layers_to_transform` cannot be used when `target_modules` is a str.")
+        if isinstance(self.target_modules, str) and self.layers_pattern is not None:
+            raise ValueError("`layers_pattern` cannot be used when `target_modules` is a str.")
+        if self.layers_pattern and self.layers_to_transform is None:
+            raise ValueError("When `layers_pattern` is specified, `layers_to_transform` must also be specified.")
+
+
+def _as_set(names: Any) -> Any:
+    return set(names) if isinstance(names, list) else names

@@ -1,0 +1,71 @@
+"""Which rows, columns or entries of a weight are trained, and how they are read and written.
+
+Weights have shape (d_out, d_in); indices are int32: r row or column numbers, ascending, or n flat entry numbers.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+
+def layer_generator(seed: int, layer_name: str) -> torch.Generator:
+    """A generator that depends on the seed and the layer's name only, not on the order in which layers are visited."""
+    return torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(layer_name.encode()))
+
+
+def first(count: int) -> Tensor:
+    """The first `count` indices, the paper's default (Section 4). Returns (count,)."""
+    return torch.arange(count, dtype=torch.int32)
+
+
+def sample(size: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of `size` indices without replacement, ascending. Returns (count,)."""
+    return torch.randperm(size, generator=generator)[:count].sort().values.to(torch.int32)
+
+
+def wanda_scores(weight: Tensor, input_norms: Tensor, mode: str) -> Tensor:
+    """Wanda scores |W_ij| * ||X_j||_2 (Eq. 3) summed to one score per row (d_out,) or per column (d_in,).
+
+    `input_norms` (d_in,) holds ||X_j||_2 over all tokens of the calibration batches. Section 6 of the paper gives the
+    two score vectors each other's length; summing over columns gives one score per row, as done here.
+    """
+    scores = weight.abs().to(input_norms.dtype) * input_norms
+    return scores.sum(dim=1 if mode == "row" else 0)
+
+
+def by_score(scores: Tensor, count: int, selection: str) -> Tensor:
+    """The `count` indices at the "max" end, the "min" end, or half from each ("mixed"). Returns (count,), ascending."""
+    ranking = torch.sort(scores, stable=True).indices  # ascending scores
+    from_max = {"max": count, "min": 0, "mixed": (count + 1) // 2}[selection]
+    low = ranking[: count - from_max]
+    high = ranking[len(ranking) - from_max :]
+    return torch.cat([low, high]).sort().values.to(torch.int32)
+
+
+def read(weight: Tensor, indices: Tensor, mode: str) -> Tensor:
+    """A copy of the selected values: (r, d_in) rows, (d_out, r) columns, or (n,) entries."""
+    if mode == "row":
+        return weight.index_select(0, indices)
+    if mode == "column":
+        return weight.index_select(1, indices)
+    return weight[_row_and_column(weight, indices)]
+
+
+def write(weight: Tensor, indices: Tensor, mode: str, values: Tensor) -> None:
+    """Put values of `read`'s shape back, in place; works through transposed views."""
+    values = values.to(weight.dtype)
+    if mode == "row":
+        weight.index_copy_(0, indices.long(), values)
+    elif mode == "column":
+        weight.index_copy_(1, indices.long(), values)
+    else:
+        weight[_row_and_column(weight, indices)] = values
+
+
+def _row_and_column(weight: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    columns = weight.shape[1]
+    flat = indices.long()
+    return flat // columns, flat % columns
