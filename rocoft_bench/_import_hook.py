@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -23,7 +22,11 @@ def when_imported(name: str, action: Callable[[], object]) -> None:
 
 
 class _Watcher(importlib.abc.MetaPathFinder):
-    """Finds nothing itself: steps aside for the real finders and wraps the loader that they return."""
+    """Finds nothing itself: asks the other finders and wraps the loader that they return.
+
+    It stays in place until the module has really been imported: `importlib.util.find_spec`, which only asks whether
+    the module is there, passes by here too.
+    """
 
     def __init__(self, name: str, action: Callable[[], object]) -> None:
         self.name, self.action = name, action
@@ -33,16 +36,16 @@ class _Watcher(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != self.name:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        others = [finder for finder in sys.meta_path if finder is not self]
+        spec = next((spec for finder in others if (spec := finder.find_spec(fullname, path, target))), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self.action)
+            spec.loader = _Loader(spec.loader, self)
         return spec
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader, action: Callable[[], object]) -> None:
-        self.loader, self.action = loader, action
+    def __init__(self, loader: importlib.abc.Loader, watcher: _Watcher) -> None:
+        self.loader, self.watcher = loader, watcher
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
@@ -51,4 +54,5 @@ class _Loader(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        self.action()
+        sys.meta_path.remove(self.watcher)
+        self.watcher.action()

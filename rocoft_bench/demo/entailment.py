@@ -118,7 +118,7 @@ def _block(template: Template, slots: dict[str, str]) -> list[Pair]:
 def _pairs(phenomenon, words, draw, count, seen):
     out = []
     while len(out) < count:
-        template = words.templates[phenomenon][len(out) // 4 % len(words.templates[phenomenon])]
+        template = draw.one(words.templates[phenomenon])
         block = _block(template, _SLOTS[phenomenon](words, draw))
         keys = [p[:2] for p in block]
         if any(k in seen for k in keys):

@@ -275,8 +275,8 @@ _TEST_TEMPLATES: dict[str, tuple[Template, ...]] = {
             "The drawing by {a} shows a {other_middle}.",
         ),
         (
-            Case("There is a {middle} here.", "There is a {leaf} here.", "There is a {top} here."),
-            Case("There is not any {middle} here.", "There is not any {top} here.", "There is not any {leaf} here."),
+            Case("{a} can see a {middle}.", "{a} can see a {leaf}.", "{a} can see a {top}."),
+            Case("{a} cannot see any {middle}.", "{a} cannot see any {top}.", "{a} cannot see any {leaf}."),
         ),
     ),
     "temporal": (

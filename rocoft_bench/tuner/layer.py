@@ -17,7 +17,7 @@ from rocoft_bench.tuner.functional import add_update, fused_linear
 
 
 class RoCoFTLayer(nn.Module, BaseTunerLayer):
-    """Wraps an `nn.Linear` or `Conv1D`. Per adapter it holds the trained entries of W and where they belong.
+    """What a layer knows about its adapters: the trained entries of W, where they belong, and how to merge them.
 
     `rocoft_weight` holds entries of W, not a change of W, so that weight decay acts on the weights themselves; rows
     (r, d_in), columns (d_out, r) or entries (n,). `rocoft_bias` (d_out,) exists where `train_bias` asks for it.
@@ -34,8 +34,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self.rocoft_bias = nn.ParameterDict()
         self.rocoft_indices = BufferDict(persistent=True)
         self.configs: dict[str, RoCoFTConfig] = {}
-        self._originals: list[tuple[Tensor, Tensor, str]] = []  # what merge() overwrote
-        self._original_bias: Tensor | None = None
+        self._overwritten: list[tuple[str, Tensor, Tensor]] = []  # by merge(): mode, indices, values of W there
+        self._overwritten_bias: Tensor | None = None
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._active_adapter = adapter_name
@@ -44,8 +44,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     @property
     def matrix(self) -> Tensor:
         """The frozen weight as (d_out, d_in), a view, whatever way round the base layer stores it."""
-        base = self.get_base_layer()
-        return base.weight.t() if isinstance(base, Conv1D) else base.weight
+        weight: Tensor = self.weight.detach()
+        return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
 
     def update_layer(
         self, adapter_name: str, config: RoCoFTConfig, rank: int, layer_name: str, inference_mode: bool = False
@@ -53,10 +53,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         """Add an adapter. Trained values start as the pretrained ones, so the layer's output does not change."""
         self.configs[adapter_name] = config
         self.rocoft_indices[adapter_name] = self._select(config, rank, layer_name).to(self.matrix.device)
-        with torch.no_grad():
-            self.rocoft_weight[adapter_name] = nn.Parameter(self._initial_values(adapter_name))
-            if config.train_bias and self.bias is not None:
-                self.rocoft_bias[adapter_name] = nn.Parameter(self.bias.detach().clone())
+        self.rocoft_weight[adapter_name] = nn.Parameter(self._initial_values(adapter_name))
+        if config.train_bias and self.bias is not None:
+            self.rocoft_bias[adapter_name] = nn.Parameter(self.bias.detach().clone())
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
     def _select(self, config: RoCoFTConfig, rank: int, layer_name: str) -> Tensor:
@@ -73,53 +72,25 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         return selection.first(rank)  # a scored selection replaces these in `reselect`
 
     def _initial_values(self, adapter_name: str) -> Tensor:
-        config = self.configs[adapter_name]
-        values = selection.read(self.matrix.detach(), self.rocoft_indices[adapter_name], config.mode)
-        return values if config.init_weights else torch.randn_like(values)
+        values = self._read(adapter_name)
+        return values if self.configs[adapter_name].init_weights else torch.randn_like(values)
 
     @torch.no_grad()
-    def reselect(self, adapter_name: str, input_norms: Tensor) -> None:
+    def reselect(self, adapter_name: str, config: RoCoFTConfig, input_norms: Tensor) -> None:
         """Choose the trained rows or columns anew by Wanda score. `input_norms` (d_in,) holds ||X_j||_2."""
-        config = self.configs[adapter_name]
+        self.configs[adapter_name] = config
         scores = selection.wanda_scores(self.matrix, input_norms, config.mode)
         count = len(self.rocoft_indices[adapter_name])
         self.rocoft_indices[adapter_name] = selection.by_score(scores, count, config.selection)
         self.rocoft_weight[adapter_name].copy_(self._initial_values(adapter_name))
 
+    def _read(self, adapter_name: str) -> Tensor:
+        """A copy of the base weight's values at the adapter's indices."""
+        return selection.read(self.matrix, self.rocoft_indices[adapter_name], self.configs[adapter_name].mode)
+
     def delta(self, adapter_name: str) -> Tensor:
         """Trained minus frozen values, in the trained values' precision; the shape of `rocoft_weight`."""
-        frozen = selection.read(self.matrix.detach(), self.rocoft_indices[adapter_name], self.configs[adapter_name].mode)
-        return self.rocoft_weight[adapter_name] - frozen
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """x (..., d_in) -> (..., d_out)."""
-        if self.disable_adapters:
-            self.unmerge() if self.merged else None
-            return self.base_layer(x, *args, **kwargs)
-        names = [name for name in self.active_adapters if name in self.rocoft_weight]
-        if self.merged or not names:
-            return self.base_layer(x, *args, **kwargs)
-        self._check_calibrated(names)
-        if len(names) == 1 and not _has_hooks(self.base_layer):
-            return self._fused_forward(x, names[0])
-        return self._general_forward(x, names)
-
-    def _fused_forward(self, x: Tensor, name: str) -> Tensor:
-        bias = self.rocoft_bias[name] if name in self.rocoft_bias else self.bias
-        if bias is not None:
-            bias = bias.to(self.matrix.dtype)
-        mode = self.configs[name].mode
-        return fused_linear(mode, x, self.matrix.detach(), bias, self.delta(name), self.rocoft_indices[name])
-
-    def _general_forward(self, x: Tensor, names: list[str]) -> Tensor:
-        y = self.base_layer(x)
-        for name in names:
-            y = add_update(
-                self.configs[name].mode, y, x, self.delta(name), self.rocoft_indices[name], self.matrix.shape
-            )
-            if name in self.rocoft_bias:
-                y = y + (self.rocoft_bias[name] - self.bias.detach()).to(y.dtype)
-        return y
+        return self.rocoft_weight[adapter_name] - self._read(adapter_name)
 
     def _check_calibrated(self, names: list[str]) -> None:
         for name in names:
@@ -133,35 +104,40 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Write the trained values into the base layer. What they overwrite is kept, so `unmerge` is exact.
 
+        One adapter's values become the base layer's values; where adapters overlap, their changes add up.
+
         Raises:
-            ValueError: With `safe_merge`, if a merged value is not finite; the base layer is then unchanged.
+            ValueError: With `safe_merge`, if a trained value is not finite in the base layer's precision; the base
+                layer is then as it was.
         """
         names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.rocoft_weight]
         if not names:
             return
         self._check_calibrated(names)
+        if safe_merge:
+            self._check_finite(names)
         names = self.merged_adapters + names
-        self._restore()  # every delta is taken against the frozen weight, not against another adapter's
-        changes = [(name, self.delta(name)) for name in names]
-        if safe_merge and not all(torch.isfinite(change).all() for _, change in changes):
-            raise ValueError(f"NaNs detected in the merged weights. One of the adapters {names} seems to be broken")
-        self._keep_originals(names)
-        for name, change in changes:
-            indices, mode = self.rocoft_indices[name], self.configs[name].mode
-            values = selection.read(self.matrix.data, indices, mode)
-            selection.write(self.matrix.data, indices, mode, values + change)
-        self._merge_biases(names)
+        self._restore()  # every change is taken against the frozen weight, not against another adapter's
+        self._overwritten = [(self.configs[n].mode, self.rocoft_indices[n].clone(), self._read(n)) for n in names]
+        for name, (mode, indices, frozen) in zip(names, self._overwritten, strict=True):
+            trained = self.rocoft_weight[name]
+            values = trained if name == names[0] else self._read(name) + (trained - frozen)
+            selection.write(self.matrix, indices, mode, values)
+        self._merge_biases([name for name in names if name in self.rocoft_bias])
         self.merged_adapters = names
 
-    def _keep_originals(self, names: list[str]) -> None:
+    def _check_finite(self, names: list[str]) -> None:
         for name in names:
-            indices, mode = self.rocoft_indices[name], self.configs[name].mode
-            self._originals.append((selection.read(self.matrix.data, indices, mode), indices, mode))
+            for values in (group[name] for group in (self.rocoft_weight, self.rocoft_bias) if name in group):
+                if not torch.isfinite(values.to(self.matrix.dtype)).all():
+                    raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
 
     def _merge_biases(self, names: list[str]) -> None:
-        if any(name in self.rocoft_bias for name in names):
-            original = self._original_bias = self.bias.data.clone()
-            self.bias.data += sum(self.rocoft_bias[name] - original for name in names if name in self.rocoft_bias)
+        if names:
+            frozen = self._overwritten_bias = self.bias.detach().clone()
+            self.bias.copy_(self.rocoft_bias[names[0]])
+            for name in names[1:]:
+                self.bias.add_(self.rocoft_bias[name] - frozen)
 
     def unmerge(self) -> None:
         """Put back the exact values that `merge` overwrote."""
@@ -172,22 +148,56 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
     @torch.no_grad()
     def _restore(self) -> None:
-        for values, indices, mode in self._originals:
-            selection.write(self.matrix.data, indices.to(self.matrix.device), mode, values.to(self.matrix.device))
-        if self._original_bias is not None:
-            self.bias.data.copy_(self._original_bias)
-        self._originals, self._original_bias, self.merged_adapters = [], None, []
+        for mode, indices, frozen in self._overwritten:
+            selection.write(self.matrix, indices, mode, frozen)
+        if self._overwritten_bias is not None:
+            self.bias.copy_(self._overwritten_bias)
+        self._overwritten, self._overwritten_bias, self.merged_adapters = [], None, []
+
+
+class Linear(RoCoFTLayer):
+    """Stands in the place of an `nn.Linear` or `Conv1D`. (PEFT's "all-linear" goes by the name of this class.)"""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """x (..., d_in) -> (..., d_out)."""
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        names = [name for name in self.active_adapters if name in self.rocoft_weight]
+        if self.disable_adapters or self.merged or not names:
+            return self.base_layer(x, *args, **kwargs)
+        self._check_calibrated(names)
+        if len(names) == 1 and _is_plain_product(self.base_layer):
+            return self._fused_forward(x, names[0])
+        y = self.base_layer(x, *args, **kwargs)
+        for name in names:
+            y = self._add(name, x, y)
+        return y
+
+    def _fused_forward(self, x: Tensor, name: str) -> Tensor:
+        weight, indices, mode = self.matrix, self.rocoft_indices[name], self.configs[name].mode
+        bias = self.rocoft_bias.get(name, self.base_layer.bias)
+        delta = self.rocoft_weight[name] - selection.read(weight, indices, mode)
+        return fused_linear(mode, x, weight, bias, delta, indices)
+
+    def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        mode, indices = self.configs[name].mode, self.rocoft_indices[name]
+        y = add_update(mode, y, x, self.delta(name), indices, self.matrix.shape)
+        if name in self.rocoft_bias:
+            y = y + (self.rocoft_bias[name] - self.bias.detach()).to(y.dtype)
+        return y
 
     def __repr__(self) -> str:
         return "rocoft." + super().__repr__()
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    """Whether calling the module does more than its own forward, e.g. weights that accelerate loads just in time."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or hasattr(module, "_hf_hook")
+def _is_plain_product(base: nn.Module) -> bool:
+    """Whether calling the layer computes x Wᵀ + b with a frozen W and does nothing else.
+
+    Not so for a subclass or a wrapper with a forward of its own, or with hooks (accelerate's, a user's).
+    """
+    return (
+        type(base).forward in (nn.Linear.forward, Conv1D.forward)
+        and "forward" not in base.__dict__
+        and not (base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base._backward_pre_hooks)
+        and not base.weight.requires_grad
     )

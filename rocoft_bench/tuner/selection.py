@@ -13,17 +13,17 @@ from torch import Tensor
 
 def layer_generator(seed: int, layer_name: str) -> torch.Generator:
     """A generator that depends on the seed and the layer's name only, not on the order in which layers are visited."""
-    return torch.Generator().manual_seed((seed << 32) ^ zlib.crc32(layer_name.encode()))
+    return torch.Generator("cpu").manual_seed(zlib.crc32(f"{seed} {layer_name}".encode()))
 
 
 def first(count: int) -> Tensor:
     """The first `count` indices, the paper's default (Section 4). Returns (count,)."""
-    return torch.arange(count, dtype=torch.int32)
+    return torch.arange(count, dtype=torch.int32, device="cpu")
 
 
 def sample(size: int, count: int, generator: torch.Generator) -> Tensor:
     """`count` of `size` indices without replacement, ascending. Returns (count,)."""
-    return torch.randperm(size, generator=generator)[:count].sort().values.to(torch.int32)
+    return torch.randperm(size, generator=generator, device="cpu")[:count].sort().values.to(torch.int32)
 
 
 def wanda_scores(weight: Tensor, input_norms: Tensor, mode: str) -> Tensor:
@@ -55,12 +55,12 @@ def read(weight: Tensor, indices: Tensor, mode: str) -> Tensor:
 
 
 def write(weight: Tensor, indices: Tensor, mode: str, values: Tensor) -> None:
-    """Put values of `read`'s shape back, in place; works through transposed views."""
-    values = values.to(weight.dtype)
+    """Put values of `read`'s shape back, in place; works through transposed views, from any device and precision."""
+    values, indices = values.to(weight), indices.to(weight.device, torch.int64)
     if mode == "row":
-        weight.index_copy_(0, indices.long(), values)
+        weight.index_copy_(0, indices, values)
     elif mode == "column":
-        weight.index_copy_(1, indices.long(), values)
+        weight.index_copy_(1, indices, values)
     else:
         weight[_row_and_column(weight, indices)] = values
 

@@ -1,0 +1,56 @@
+"""`rocoft ls`: what there is to run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from rocoft_bench.cli.text import aligned
+
+
+class What(StrEnum):
+    tasks = "tasks"
+    methods = "methods"
+    models = "models"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("ls", epilog="Example: rocoft ls methods")(ls)
+
+
+def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")]) -> None:
+    """List the tasks, the fine-tuning methods or the known models."""
+    table = {What.tasks: _tasks, What.methods: _methods, What.models: _models}[what]
+    typer.echo(aligned(table()))
+
+
+def _tasks() -> list[list[str]]:
+    from rocoft_bench import tasks
+
+    rows = [["family", "task", "metrics", "evaluated on", "guessing", "data"]]
+    for task in tasks.all_tasks():
+        source = f"{task.hub.id} {task.hub.config or ''} @ {task.hub.revision[:10]}" if task.hub else "embedded"
+        metrics = ", ".join(task.metric_names)
+        rows.append([task.family, task.name, metrics, task.eval_split, f"{100 * task.random_baseline:.1f}", source])
+    return rows
+
+
+def _methods() -> list[list[str]]:
+    from rocoft_bench.methods import REGISTRY
+
+    rows = [["method", "trains", "provider", "mergeable", "reference", "settings"]]
+    for method in REGISTRY.values():
+        settings = ", ".join(method.Settings.model_fields) or "-"
+        mergeable = "yes" if method.mergeable else "no"
+        rows.append([method.name, method.trains, method.provider, mergeable, method.reference, settings])
+    return rows
+
+
+def _models() -> list[list[str]]:
+    from rocoft_bench.models import KNOWN_MODELS
+
+    rows = [["name", "hub id", "revision", "used for"]]
+    rows += [[model.alias, model.hub_id, model.revision[:10], model.note] for model in KNOWN_MODELS]
+    return [*rows, ["any other", "owner/name or a local folder", "main", ""]]

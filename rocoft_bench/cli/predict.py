@@ -1,0 +1,27 @@
+"""`rocoft predict`: a trained adapter answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = 'Example: rocoft predict results/demo/rocoft-row --text "No dog sleeps." --text-pair "A dog sleeps."'
+
+
+def register(app: typer.Typer) -> None:
+    app.command("predict", epilog=EPILOG)(predict)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    text: Annotated[str, typer.Option(help="The input, or the first of two sentences.")],
+    text_pair: Annotated[str | None, typer.Option(help="The second sentence.")] = None,
+) -> None:
+    """Answer one input with the model of a finished run."""
+    from rocoft_bench.inference import answer, load_run
+    from rocoft_bench.runs import find_run
+
+    result = answer(load_run(find_run(run)), text, text_pair)
+    typer.echo(f"{result.value:.4f}" if result.label is None else f"{result.label}  (probability {result.value:.4f})")

@@ -1,0 +1,51 @@
+"""Running one experiment with a progress display and a closing summary; `train` and `demo` share it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rocoft_bench.experiment import Experiment
+    from rocoft_bench.runs import RunRecord
+
+
+def run_with_display(experiment: Experiment, folder: Path, force: bool) -> RunRecord:
+    """Run or resume, print the outcome, and end the program with an error code if there is no result."""
+    from rocoft_bench import experiment as spine
+    from rocoft_bench.cli.progress import ProgressDisplay
+    from rocoft_bench.engine.interrupt import Interrupted
+
+    config = experiment.config
+    title = (
+        f"{experiment.method.label} on {config.task.family} {config.task.name}, {config.model.name}, seed {config.seed}"
+    )
+    try:
+        with ProgressDisplay(title) as display:
+            record, was_run = spine.run(experiment, folder, display, force)
+    except Interrupted:
+        typer.echo(f"stopped; the same command goes on from the checkpoint in {folder}", err=True)
+        raise typer.Exit(130) from None
+    if record.status != "ok":
+        typer.echo(f"{record.status}: {record.error} (record: {folder / 'record.json'})", err=True)
+        raise typer.Exit(1)
+    if not was_run:
+        typer.echo(f"already finished: {folder} (--force runs it again)")
+    return record
+
+
+def summary(record: RunRecord, folder: Path) -> str:
+    """The result of a run in a few lines."""
+    p, metrics = record.parameters, record.metrics or {}
+    values = ", ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items())
+    lines = [
+        f"{values}  ({record.task['eval_split']} split, {record.data['eval_rows']} rows, {record.keep} epoch)",
+        f"trained {p['trainable']:,} of {p['total']:,} parameters: adapter {p['adapter']:,} "
+        f"({p['adapter_weights']:,} weights, {p['adapter_biases']:,} biases), head {p['head']:,}",
+        f"training {record.train_seconds:.1f} s, evaluation {record.eval_seconds:.1f} s, "
+        f"peak {record.peak_memory_mib:.0f} MiB ({record.peak_memory_kind})",
+        f"record: {folder / 'record.json'}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""`rocoft train`: one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rocoft_bench.config import Settings
+
+EPILOG = """Examples:
+
+  rocoft train glue --task rte --rank 3 --mode row
+
+  rocoft train glue --task cola --method lora --model roberta-large --seed 1
+
+  rocoft train glue --task mrpc --model ./my-model --data-dir ./data --set training.keep=best
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train", epilog=EPILOG)(train)
+
+
+def train(
+    family: Annotated[str, typer.Argument(help="Task family: glue or demo (`rocoft ls tasks`).")],
+    task: Annotated[str | None, typer.Option(help="Task of the family, e.g. rte.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file; default: configs/FAMILY/TASK.yaml, the paper's Table 10.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Fine-tuning method (`rocoft ls methods`).")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rows or columns per matrix; the rank for LoRA.")] = None,
+    mode: Annotated[str | None, typer.Option(help="RoCoFT: row, column or random (single entries).")] = None,
+    selection: Annotated[str | None, typer.Option(help="RoCoFT: first, random, max, min or mixed.")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, local folder, or a name of `rocoft ls models`.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl; default: the hub.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per forward pass.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. training.keep=best.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of this run; default: results/… by its settings.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run again, replacing a run in the same folder.")] = False,
+) -> None:
+    """Fine-tune a model on one task and record the result.
+
+    The same command resumes an interrupted run and leaves a finished one alone.
+    """
+    from rocoft_bench import experiment as spine
+    from rocoft_bench.cli.running import run_with_display, summary
+
+    flags = {
+        "method.name": method,
+        "method.rank": rank,
+        "method.mode": mode,
+        "method.selection": selection,
+        "model.name": model,
+        "task.data_dir": None if data_dir is None else str(data_dir),
+        "seed": seed,
+        "training.learning_rate": learning_rate,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+    }
+    experiment = spine.resolve(_settings(family, task, config, flags, assignments or []))
+    folder = output or Path("results") / experiment.run_name
+    typer.echo(summary(run_with_display(experiment, folder, force), folder))
+
+
+def _settings(
+    family: str, task: str | None, config: Path | None, flags: dict[str, Any], assignments: list[str]
+) -> Settings:
+    """File, then `--set`, then the named flags."""
+    from rocoft_bench import tasks
+    from rocoft_bench.config import find_config, override, parse_assignment, read_settings
+    from rocoft_bench.errors import UserError
+
+    if task is not None:
+        tasks.get(family, task)
+    elif config is None:
+        names = tasks.families().get(family)
+        raise UserError(f"--task is missing: {', '.join(names)}" if names else f"unknown task family {family!r}")
+    settings = read_settings(find_config(config or f"{family}/{task}.yaml"))
+    settings.update(override("task.family", family), "command line")
+    if task is not None:
+        settings.update(override("task.name", task), "--task")
+    for assignment in assignments:
+        settings.update(parse_assignment(assignment), f"--set {assignment}")
+    for key, value in flags.items():
+        if value is not None:
+            settings.update(override(key, value), f"--{key.split('.')[-1].replace('_', '-')}")
+    return settings

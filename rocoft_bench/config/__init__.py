@@ -1,0 +1,31 @@
+"""Settings: the schema, reading YAML with `include`, overrides, and messages that say what to fix."""
+
+from rocoft_bench.config.loading import (
+    Settings,
+    checked,
+    config_root,
+    find_config,
+    leaves,
+    override,
+    parse_assignment,
+    read_settings,
+    validate,
+)
+from rocoft_bench.config.schema import ModelConfig, RunConfig, Section, TaskConfig, TrainingConfig
+
+__all__ = [
+    "ModelConfig",
+    "RunConfig",
+    "Section",
+    "Settings",
+    "TaskConfig",
+    "TrainingConfig",
+    "checked",
+    "config_root",
+    "find_config",
+    "leaves",
+    "override",
+    "parse_assignment",
+    "read_settings",
+    "validate",
+]

@@ -1,0 +1,171 @@
+"""From YAML files and command-line overrides to a validated RunConfig, remembering where each value came from.
+
+Precedence: command line > file > included file > defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from rocoft_bench.config.schema import RunConfig, Section
+from rocoft_bench.errors import UserError, suggest
+
+S = TypeVar("S", bound=Section)
+
+
+@dataclass
+class Settings:
+    """Nested settings as read so far, and the source of each leaf by dotted key."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def update(self, values: dict[str, Any], source: str) -> None:
+        """Lay `values` over what is there. A different `method.name` starts that method from its own defaults."""
+        new_name = (values.get("method") or {}).get("name") if isinstance(values.get("method"), dict) else None
+        if new_name is not None and new_name != (self.values.get("method") or {}).get("name"):
+            self.values["method"] = {}
+            self.sources = {key: value for key, value in self.sources.items() if not key.startswith("method.")}
+        _merge(self.values, values)
+        self.sources.update({key: source for key, _ in leaves(values)})
+
+
+def config_root() -> Path:
+    """The folder of the YAML files that ship with the package (in a wheel) or the repository (in a checkout)."""
+    package = Path(__file__).resolve().parents[1]
+    inside_wheel = package / "configs"
+    return inside_wheel if inside_wheel.is_dir() else package.parent / "configs"
+
+
+def find_config(name: str | Path) -> Path:
+    """A YAML file by path, or by its path below the shipped `configs/`.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    path = Path(name)
+    shipped = config_root() / str(path).removeprefix("configs/")
+    for candidate in (path, shipped):
+        if candidate.is_file():
+            return candidate
+    names = [str(p.relative_to(config_root())) for p in config_root().rglob("*.yaml")]
+    raise UserError(f"no config file {name}; {suggest(str(path).removeprefix('configs/'), names)}")
+
+
+def read_settings(path: Path, _seen: tuple[Path, ...] = ()) -> Settings:
+    """Read a YAML file over the files that it includes.
+
+    Raises:
+        UserError: If the file or an included one is missing, is not valid YAML, or includes itself.
+    """
+    if path.resolve() in _seen:
+        raise UserError(f"{path}: include goes round in a circle")
+    content = _parse(path)
+    included = content.pop("include", [])
+    settings = Settings()
+    for name in [included] if isinstance(included, str) else included:
+        base = read_settings(path.parent / name, (*_seen, path.resolve()))
+        _merge(settings.values, base.values)
+        settings.sources |= base.sources
+    settings.update(content, str(path))
+    return settings
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise UserError(f"{path}: {where}not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold `key: value` settings, not {type(content).__name__}")
+    return content
+
+
+def override(dotted: str, value: Any) -> dict[str, Any]:
+    """{"training.epochs", 3} as nested settings: {"training": {"epochs": 3}}."""
+    head, _, rest = dotted.partition(".")
+    return {head: override(rest, value) if rest else value}
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """`key=value` of `--set`, the value read as YAML.
+
+    Raises:
+        UserError: If there is no `=`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {text}: write it as key=value, e.g. --set training.epochs=3")
+    try:
+        return override(key.strip(), yaml.safe_load(value))
+    except yaml.YAMLError:
+        raise UserError(f"--set {text}: the value is not valid YAML") from None
+
+
+def validate(settings: Settings) -> RunConfig:
+    """Check all settings against the schema.
+
+    Raises:
+        UserError: One line per problem: where it stands, what was given, what is allowed.
+    """
+    return checked(RunConfig, settings.values, settings.sources)
+
+
+def checked(section: type[S], values: dict[str, Any], sources: dict[str, str] | None = None, prefix: str = "") -> S:
+    """Validate one section; `prefix` is its dotted place in the file, for messages."""
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(section, dict(problem), sources or {}, prefix) for problem in error.errors()]
+        raise UserError("\n".join(problems)) from None
+
+
+def _explain(section: type[Section], problem: dict[str, Any], sources: dict[str, str], prefix: str) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join([prefix, *path] if prefix else path)
+    source = next((sources[name] for name in sources if name == key or name.startswith(f"{key}.")), None)
+    where = f"{source}: " if source else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{where}{key} is not a setting; {suggest(path[-1], _fields(section, path[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{where}{key} is missing"
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"{where}{key} = {problem['input']!r}: {reason[0].lower() + reason[1:]}"
+
+
+def _fields(section: type[Section], path: Iterable[str]) -> list[str]:
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All (dotted key, value) pairs of nested settings."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = dict(value) if isinstance(value, dict) else value

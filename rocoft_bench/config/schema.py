@@ -1,0 +1,83 @@
+"""What a run is made of. Every key of every YAML file is declared here or in a method's own settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A strict group of settings: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TaskConfig(Section):
+    family: str
+    """Task family, e.g. glue; `rocoft ls tasks` shows all."""
+    name: str
+    """Task within the family, e.g. rte."""
+    data_dir: Path | None = None
+    """Folder with <family>/<task>/<split>.jsonl (or .json, .parquet, .csv); without it, the hub."""
+    max_length: PositiveInt = 512
+    """Longest input in tokens; longer ones are cut, which is counted and reported."""
+    max_train_rows: PositiveInt | None = None
+    """Train on the first rows only (for trying things out; recorded)."""
+    max_eval_rows: PositiveInt | None = None
+    """Evaluate on the first rows only (for trying things out; recorded)."""
+
+
+class ModelConfig(Section):
+    name: str = "FacebookAI/roberta-base"
+    """Hub id, a name from `rocoft ls models`, or a local folder."""
+    revision: str | None = None
+    """Hub revision; by default the pinned one of `rocoft ls models`, else main. The commit is recorded."""
+    dropout: Share | None = None
+    """Hidden and attention dropout; by default the checkpoint's own."""
+    norm_eps: PositiveFloat | None = None
+    """Epsilon of the layer norms ("Norm" in Table 10); by default the checkpoint's own."""
+
+
+class TrainingConfig(Section):
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW."""
+    epochs: PositiveInt = 3
+    """Passes over the training rows."""
+    batch_size: PositiveInt = 32
+    """Rows per forward pass and process."""
+    eval_batch_size: PositiveInt = 64
+    """Rows per forward pass in evaluation."""
+    gradient_accumulation: PositiveInt = 1
+    """Forward passes per optimizer step. Table 10's "Gradient Accumul." 0 means none, that is 1."""
+    weight_decay: NonNegativeFloat = 0.0
+    """AdamW's decoupled decay of trained weights; biases and norms are exempt."""
+    warmup_steps: NonNegativeInt = 0
+    """Optimizer steps of linear warm-up."""
+    lr_scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    """Learning rate after warm-up."""
+    max_grad_norm: PositiveFloat | None = 1.0
+    """Clip the gradient's norm; null switches it off."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """fp32, or mixed precision by autocast."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory: recompute activations in backward."""
+    keep: Literal["last", "best"] = "last"
+    """Report and save the last epoch's weights, or those of the epoch with the best main metric (recorded)."""
+    checkpoint_seconds: PositiveFloat = 10.0
+    """Least time between two checkpoints to resume from; more where writing one is slow."""
+
+
+class RunConfig(Section):
+    """One training run, complete."""
+
+    task: TaskConfig
+    model: ModelConfig = ModelConfig()
+    method: dict[str, Any] = {"name": "rocoft"}
+    """`name` and the settings of that method; `rocoft ls methods` shows them."""
+    training: TrainingConfig = TrainingConfig()
+    seed: NonNegativeInt = 0
+    """Seed of everything random: head, dropout, order of rows, selection."""

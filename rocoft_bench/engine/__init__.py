@@ -1,0 +1,1 @@
+"""The training engine on accelerate: loop, batches, checkpoints, memory."""

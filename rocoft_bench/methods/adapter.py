@@ -1,0 +1,43 @@
+"""Methods whose trained part is a PEFT adapter: saved and loaded in PEFT's format."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench.errors import UserError
+from rocoft_bench.methods.base import Method
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from torch import nn
+
+TASK_TYPES = {"sequence_classification": "SEQ_CLS"}
+"""PEFT's task type for a task kind; it makes PEFT train and save the task head in full."""
+
+
+class AdapterMethod(Method):
+    """Wraps the model with `peft.get_peft_model`."""
+
+    @abstractmethod
+    def peft_config(self, task_type: str, seed: int) -> PeftConfig:
+        """The adapter's configuration."""
+
+    def apply(self, model: nn.Module, task_kind: str, seed: int) -> nn.Module:
+        from peft import get_peft_model
+
+        return get_peft_model(model, self.peft_config(TASK_TYPES[task_kind], seed))
+
+    def save(self, model: Any, folder: Path) -> None:
+        model.save_pretrained(folder, safe_serialization=True)
+
+    def load(self, model: Any, folder: Path) -> nn.Module:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model, folder)
+
+    def merge(self, model: Any) -> nn.Module:
+        if not self.mergeable:
+            raise UserError(f"{self.name} cannot be merged into the base model")
+        return model.merge_and_unload(safe_merge=True)

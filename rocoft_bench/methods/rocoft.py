@@ -1,0 +1,82 @@
+"""RoCoFT: train a few rows, columns or entries of each weight matrix in place (the paper, Eq. 2 and Appendix B.2).
+
+Trained parameters outside the head, over the block's linear layers of shape (d_out, d_in):
+rows r * sum(d_in), columns r * sum(d_out), entries sum(round(p * d_out * d_in)), plus sum(d_out) for biases.
+RoBERTa-base: 82,944 per row or column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from rocoft_bench.config import Section
+from rocoft_bench.methods.adapter import AdapterMethod
+from rocoft_bench.methods.base import targeted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rocoft_bench.models import LinearShape
+    from rocoft_bench.tuner import RoCoFTConfig
+
+
+class RoCoFTSettings(Section):
+    mode: Literal["row", "column", "random"] = "row"
+    """Train rows, columns or single entries."""
+    rank: PositiveInt = 3
+    """Rows or columns per matrix."""
+    selection: Literal["first", "random", "max", "min", "mixed"] = "first"
+    """How rows or columns are chosen; max, min and mixed by Wanda score."""
+    probability: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of entries trained in mode random."""
+    train_bias: bool = False
+    """Train the biases of the targeted layers too."""
+    target_modules: list[str] | str | None = None
+    """Module names or a regular expression; by default all linear layers of the blocks."""
+
+
+class RoCoFT(AdapterMethod):
+    name = "rocoft"
+    trains = "r rows or columns (or random entries) of each weight matrix"
+    provider = "here"
+    mergeable = True
+    reference = "Kowsher et al., RoCoFT"
+    Settings = RoCoFTSettings
+    settings: RoCoFTSettings
+
+    @property
+    def label(self) -> str:
+        s = self.settings
+        return f"RoCoFT-random-p{s.probability:g}" if s.mode == "random" else f"RoCoFT-{s.rank}-{s.mode.capitalize()}"
+
+    def peft_config(self, task_type: str, seed: int) -> RoCoFTConfig:
+        from rocoft_bench.tuner import RoCoFTConfig
+
+        return RoCoFTConfig(task_type=task_type, seed=seed, **self.settings.model_dump())
+
+    def adapter_parameters(self, linears: list[LinearShape]) -> int:
+        return sum(
+            self._weights(linear) + self._biases(linear) for linear in targeted(linears, self.settings.target_modules)
+        )
+
+    def _weights(self, linear: LinearShape) -> int:
+        s = self.settings
+        if s.mode == "row":
+            return min(s.rank, linear.d_out) * linear.d_in
+        if s.mode == "column":
+            return min(s.rank, linear.d_in) * linear.d_out
+        return max(1, round(s.probability * linear.d_in * linear.d_out))
+
+    def _biases(self, linear: LinearShape) -> int:
+        return linear.d_out if self.settings.train_bias and linear.has_bias else 0
+
+    def calibrate(self, model: Any, batches: Iterable[Mapping[str, Tensor]]) -> bool:
+        from rocoft_bench.tuner import calibrate
+
+        if not model.peft_config["default"].needs_calibration:
+            return False
+        calibrate(model, batches)
+        return True

@@ -1,0 +1,37 @@
+"""Metrics, computed locally: no script is downloaded and nothing is left in a cache.
+
+This module is light; scikit-learn, scipy and `evaluate` (which imports torch) are loaded when `compute` is called.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+
+from rocoft_bench.errors import UserError, suggest
+
+
+def compute(names: Sequence[str], predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+    """Score `predictions` against `references`, both of length n, with each metric in `names`.
+
+    The values are fractions in [-1, 1], never percent, in the order of `names`.
+
+    Raises: UserError for a name that is not a metric; ValueError for no rows, unequal lengths, values that are not
+    finite, or values that are not whole numbers where a metric compares labels.
+
+    >>> compute(["accuracy"], [1, 0, 1, 1], [1, 0, 0, 1])
+    {'accuracy': 0.75}
+    """
+    from rocoft_bench.metrics.classification import METRICS
+
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise UserError(f'unknown metric "{unknown[0]}": {suggest(unknown[0], METRICS)}')
+    if not len(predictions) or len(predictions) != len(references):
+        raise ValueError(f"{len(predictions)} predictions for {len(references)} references; need equally many, not 0")
+    scores: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="rocoft-metrics-") as scratch:
+        for name in names:
+            metric = METRICS[name](keep_in_memory=True, cache_dir=scratch)
+            scores |= metric.compute(predictions=predictions, references=references)
+    return scores

@@ -1,0 +1,120 @@
+"""The metrics of GLUE as subclasses of `evaluate.Metric` that need no network.
+
+`evaluate.load("glue")` fetches a script at run time and fails offline, so the same formulas stand here. Which task
+uses which metric: Wang et al. 2019, "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language
+Understanding" (https://openreview.net/forum?id=rJ4km2R5t7), Table 1.
+
+Where a formula divides by zero the score is 0.0, never NaN: a model that gives every row the same answer has learnt
+nothing that these metrics could credit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import evaluate
+from datasets import Features, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class _LocalMetric(evaluate.Metric):
+    """One number from two columns of n numbers. A subclass says how, and names the formula in its docstring."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        columns = Features({"predictions": Value("float64"), "references": Value("float64")})
+        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=columns)
+
+    def _compute(self, *, predictions: list[float], references: list[float]) -> dict[str, float]:
+        return {self.name: float(self._score(_finite(predictions), _finite(references)))}
+
+    def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        raise NotImplementedError
+
+
+class Accuracy(_LocalMetric):
+    """Share of equal labels: `sklearn.metrics.accuracy_score`."""
+
+    def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        from sklearn.metrics import accuracy_score
+
+        return accuracy_score(_labels(references), _labels(predictions))
+
+
+class F1(_LocalMetric):
+    """F1 of label 1 among labels 0 and 1: `sklearn.metrics.f1_score(average="binary")`.
+
+    0.0 where there is neither a predicted nor a true 1.
+    """
+
+    def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        from sklearn.metrics import f1_score
+
+        return f1_score(_labels(references), _labels(predictions), average="binary", pos_label=1, zero_division=0.0)
+
+
+class MatthewsCorrelation(_LocalMetric):
+    """Matthews correlation coefficient (CoLA): `sklearn.metrics.matthews_corrcoef`.
+
+    0.0 where predictions or references are all the same label, as in scikit-learn.
+    """
+
+    def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        from sklearn.metrics import matthews_corrcoef
+
+        return _unless_constant(matthews_corrcoef, _labels(references), _labels(predictions))
+
+
+class Pearson(_LocalMetric):
+    """Pearson correlation (STS-B): `scipy.stats.pearsonr`. Undefined for a constant input; 0.0 here."""
+
+    def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        from scipy.stats import pearsonr
+
+        return _unless_constant(lambda x, y: pearsonr(x, y).statistic, predictions, references)
+
+
+class Spearman(_LocalMetric):
+    """Spearman rank correlation (STS-B): `scipy.stats.spearmanr`. Undefined for a constant input; 0.0 here."""
+
+    def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        from scipy.stats import spearmanr
+
+        return _unless_constant(lambda x, y: spearmanr(x, y).statistic, predictions, references)
+
+
+METRICS: dict[str, type[_LocalMetric]] = {
+    "accuracy": Accuracy,
+    "f1": F1,
+    "matthews_correlation": MatthewsCorrelation,
+    "pearson": Pearson,
+    "spearman": Spearman,
+}
+
+
+def _unless_constant(correlation: Callable[..., float], x: np.ndarray, y: np.ndarray) -> float:
+    """The correlation of two columns of n values, or 0.0 where one of them does not vary."""
+    if (x == x[0]).all() or (y == y[0]).all():
+        return 0.0
+    return correlation(x, y)
+
+
+def _finite(values: Sequence[Any]) -> np.ndarray:
+    """The values as a float64 array of shape (n,); a metric over NaN or infinity would mean nothing."""
+    import numpy as np
+
+    array = np.asarray(values, dtype=np.float64)
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        raise ValueError(f"{bad} of {array.size} values are not finite numbers")
+    return array
+
+
+def _labels(values: np.ndarray) -> np.ndarray:
+    """The values as int64; a label metric must not round a score to the nearest label unasked."""
+    labels = values.astype("int64")
+    if (labels != values).any():
+        raise ValueError("a label metric needs whole numbers")
+    return labels

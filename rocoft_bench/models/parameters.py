@@ -1,0 +1,80 @@
+"""Counting parameters: what a method trains, the adapter and the head apart."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+
+@dataclass(frozen=True)
+class LinearShape:
+    """A linear layer inside a transformer block; the weight is (d_out, d_in)."""
+
+    name: str
+    d_in: int
+    d_out: int
+    has_bias: bool
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """`adapter_*` and `head` are trained; `total` is the whole model, with what the method added."""
+
+    adapter_weights: int
+    adapter_biases: int
+    head: int
+    trainable: int
+    total: int
+
+    @property
+    def adapter(self) -> int:
+        return self.adapter_weights + self.adapter_biases
+
+    def as_record(self) -> dict[str, int]:
+        return {"adapter": self.adapter, **asdict(self)}
+
+
+def block_linears(model: nn.Module) -> list[LinearShape]:
+    """The linear layers inside the model's transformer blocks, in order. The model may be on the meta device."""
+    from rocoft_bench.tuner import default_targets
+
+    shapes = []
+    for name in default_targets(model):
+        module: Any = model.get_submodule(name)
+        matrix = module.weight.t() if isinstance(module, Conv1D) else module.weight
+        d_out, d_in = matrix.shape
+        shapes.append(LinearShape(name, d_in, d_out, module.bias is not None))
+    return shapes
+
+
+def count_parameters(model: Any) -> ParameterCounts:
+    """Count a model to which a method has been applied."""
+    head_names = head_parameter_names(model)
+    trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
+    head = sum(count for name, count in trained.items() if name in head_names)
+    biases = sum(count for name, count in trained.items() if name not in head_names and _is_bias(name))
+    trainable = sum(trained.values())
+    return ParameterCounts(
+        adapter_weights=trainable - head - biases,
+        adapter_biases=biases,
+        head=head,
+        trainable=trainable,
+        total=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def head_parameter_names(model: Any) -> set[str]:
+    """Parameters of the task head: PEFT's trained copy of it, or whatever stands outside the encoder."""
+    names = [name for name, _ in model.named_parameters()]
+    copies = {name for name in names if ".modules_to_save." in name}
+    if copies:
+        return copies
+    encoder = {id(p) for p in model.base_model.parameters()} if hasattr(model, "base_model_prefix") else set()
+    return {name for name, p in model.named_parameters() if encoder and id(p) not in encoder}
+
+
+def _is_bias(name: str) -> bool:
+    return name.endswith(".bias") or ".rocoft_bias." in name

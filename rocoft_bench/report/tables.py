@@ -1,0 +1,152 @@
+"""Result tables: one per task family and model, a row per method, and the paper's row beside it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from rocoft_bench import paper
+from rocoft_bench.runs import RunRecord
+
+GLUE_TABLES = {"roberta-base": 1, "roberta-large": 6}
+"""The paper's table with GLUE results of a model."""
+
+METRIC_NAMES = {"matthews_correlation": "mcc", "accuracy": "acc", "f1": "F1", "pearson": "r", "spearman": "rho"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """`cells` as text, one per column of the table."""
+
+    cells: list[str]
+    from_paper: bool = False
+
+
+@dataclass
+class Table:
+    title: str
+    columns: list[str]
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def build_tables(records: Iterable[RunRecord]) -> list[Table]:
+    """A table for each family, model and kind of data; runs that differ in any of these never meet."""
+    ordered = sorted(records, key=_table_key)
+    return [_table(key, list(group)) for key, group in groupby(ordered, key=_table_key)]
+
+
+def _table_key(record: RunRecord) -> tuple[str, str, str, str]:
+    model = record.model.get("paper_name") or record.model["name"].rstrip("/").rpartition("/")[2]
+    return record.task["family"], model, record.data["evaluation"]["kind"], record.keep
+
+
+def _table(key: tuple[str, str, str, str], records: list[RunRecord]) -> Table:
+    family, model, data_kind, keep = key
+    tasks = _task_metrics(records)
+    columns = [
+        "method",
+        "adapter",
+        "head",
+        *(f"{task} {METRIC_NAMES.get(m, m)}" for task, m in tasks),
+        "train s",
+        "MiB",
+    ]
+    table = Table(f"{family}, {model}", columns)
+    for label, group in groupby(sorted(records, key=lambda r: r.label), key=lambda r: r.label):
+        table.rows += [Row(cells) for cells in _method_rows(label, list(group), tasks)]
+        table.rows += _paper_rows(family, model, label, tasks)
+    table.notes = _notes(records, data_kind, keep, family, model)
+    return table
+
+
+def _task_metrics(records: list[RunRecord]) -> list[tuple[str, str]]:
+    """(task, metric) of each column, tasks in the order of the registry."""
+    from rocoft_bench import tasks
+
+    order = {(task.family, task.name): index for index, task in enumerate(tasks.all_tasks())}
+    found = {(r.task["family"], r.task["name"]): r.task["metric_names"] for r in records}
+    names = sorted(found, key=lambda name: order.get(name, len(order)))
+    return [(name[1], metric) for name in names for metric in found[name]]
+
+
+def _method_rows(label: str, records: list[RunRecord], tasks: list[tuple[str, str]]) -> list[list[str]]:
+    """One row for the method; further rows where a task was run with several settings, which never share a cell."""
+    by_task: dict[str, list[list[RunRecord]]] = {}
+    for record in records:
+        variants = by_task.setdefault(record.task["name"], [])
+        same = next((runs for runs in variants if runs[0].settings_hash == record.settings_hash), None)
+        variants.append([record]) if same is None else same.append(record)
+    rows = []
+    for index in range(max(len(variants) for variants in by_task.values())):
+        runs = {name: variants[index] for name, variants in by_task.items() if index < len(variants)}
+        title = label if index == 0 else f"{label} ({index + 1}, other settings)"
+        rows.append(_cells(title, runs, tasks))
+    return rows
+
+
+def _cells(title: str, runs: dict[str, list[RunRecord]], tasks: list[tuple[str, str]]) -> list[str]:
+    flat = [record for group in runs.values() for record in group]
+    values = [_value_cell(runs.get(task, []), metric) for task, metric in tasks]
+    finished = [record for record in flat if record.status == "ok"]
+    seconds = [record.train_seconds for record in finished if record.train_seconds is not None]
+    memory = [record.peak_memory_mib for record in finished if record.peak_memory_mib is not None]
+    return [
+        title,
+        _distinct(f"{record.parameters['adapter']:,}" for record in flat),
+        _distinct(f"{record.parameters['head']:,}" for record in flat),
+        *values,
+        f"{statistics.mean(seconds):.0f}" if seconds else "",
+        f"{max(memory):.0f}" if memory else "",
+    ]
+
+
+def _distinct(values: Iterable[str]) -> str:
+    unique = sorted(set(values), key=lambda text: (len(text), text))
+    return unique[0] if len(unique) == 1 else f"{unique[0]} … {unique[-1]}"
+
+
+def _value_cell(records: list[RunRecord], metric: str) -> str:
+    """Mean ± standard deviation over seeds in percent; runs without a result show as what they are."""
+    values = [100 * record.metrics[metric] for record in records if record.metrics]
+    failed = [record.status for record in records if record.status != "ok"]
+    text = f"{statistics.mean(values):.2f}" if values else ""
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values):.2f} (n={len(values)})"
+    return " ".join([text, *(f"[{status}]" for status in failed)]).strip()
+
+
+def _paper_rows(family: str, model: str, label: str, tasks: list[tuple[str, str]]) -> list[Row]:
+    """The paper's row for a method: of the same model, else of RoBERTa-base and marked so."""
+    if family != "glue":
+        return []
+    paper_model = model if model in GLUE_TABLES else "roberta-base"
+    cells = {
+        (result.task, result.metric): result
+        for result in paper.results()
+        if result.table in (GLUE_TABLES[paper_model], 11) and (result.model, result.method) == (paper_model, label)
+    }
+    if not cells:
+        return []
+    any_cell: Any = next(iter(cells.values()))
+    title = f"  paper, Table {any_cell.table}" + ("" if paper_model == model else f" ({paper_model})")
+    values = [f"{cells[key].value:.2f}" if key in cells else "" for key in tasks]
+    return [Row([title, f"{any_cell.trainable_millions:g}M", "", *values, "", ""], from_paper=True)]
+
+
+def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, model: str) -> list[str]:
+    sources = {"hub": "the hub", "data_dir": "local files", "embedded": "generated, embedded in the package"}
+    splits = _distinct(f"{record.task['name']} {record.task['eval_split']}" for record in records)
+    seeds = sorted({record.seed for record in records})
+    notes = [
+        f"data: {sources.get(data_kind, data_kind)}; evaluated on {splits}; {keep} epoch; seeds {seeds}; "
+        "metrics in percent; adapter and head are trained parameters; train s excludes evaluation",
+    ]
+    if family == "glue":
+        notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
+        if model not in GLUE_TABLES:
+            notes.append(f"{model} is not a model of the paper; its rows are RoBERTa-base's")
+    return notes + sorted({f"{r.label}, {r.task['name']}: {note}" for r in records for note in r.notes})

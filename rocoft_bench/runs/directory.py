@@ -1,0 +1,168 @@
+"""A run's folder: its files, its lock, and what state the run is in."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from rocoft_bench.config import RunConfig, leaves
+from rocoft_bench.errors import UserError
+from rocoft_bench.runs.files import write_text
+from rocoft_bench.runs.record import RunRecord
+
+
+def config_values(config: RunConfig) -> dict[str, Any]:
+    """A config as plain values for YAML and JSON."""
+    return config.model_dump(mode="json")
+
+
+def config_hash(config: RunConfig) -> str:
+    """Identifies what is computed: equal hashes mean the same run. Checkpoint frequency does not count."""
+    values = config_values(config)
+    del values["training"]["checkpoint_seconds"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def settings_hash(config: RunConfig) -> str:
+    """Equal for configurations that differ in their seed only."""
+    return config_hash(config.model_copy(update={"seed": 0}))
+
+
+class RunDirectory:
+    """Paths of the files of one run.
+
+    `config.yaml` is written first and `record.json` last: a folder with the first and without the second is an
+    unfinished run, which can be resumed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.record = path / "record.json"
+        self.history = path / "history.jsonl"
+        self.predictions = path / "predictions.jsonl"
+        self.provenance = path / "provenance.json"
+        self.adapter = path / "adapter"
+        self.work = path / "work"
+
+    def read_record(self) -> RunRecord:
+        """The record of a finished run.
+
+        Raises:
+            UserError: If there is none or it is not a valid record.
+        """
+        try:
+            return RunRecord.model_validate_json(self.record.read_text(encoding="utf-8"))
+        except OSError:
+            raise UserError(f"{self.path}: no finished run here (no record.json)") from None
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.record}: not a valid record ({str(error).splitlines()[0]})") from None
+
+    def check_is_ours(self, config: RunConfig) -> None:
+        """Refuse a folder that holds another run, or files that no run made.
+
+        Raises:
+            UserError: Naming the settings that differ.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise UserError(f"--output {self.path}: is a file, not a folder")
+        if not self.config.is_file():
+            if any(self.path.iterdir()):
+                raise UserError(f"--output {self.path}: the folder holds files but no run; choose another")
+            return
+        other = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        differing = _differences(config_values(config), other if isinstance(other, dict) else {})
+        if differing:
+            raise UserError(
+                f"--output {self.path}: holds a run with other settings ({differing}); "
+                "choose another folder, or --force to replace it"
+            )
+
+    def check_writable(self) -> None:
+        """Refuse a place where the run could not be written, before time is spent.
+
+        Raises:
+            UserError: Naming the folder that cannot be written.
+        """
+        existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise UserError(f"--output {self.path}: cannot be written ({existing} is not a writable folder)")
+
+    def start(self, config: RunConfig) -> None:
+        self.work.mkdir(parents=True, exist_ok=True)
+        write_text(self.config, yaml.safe_dump(config_values(config), sort_keys=False))
+
+    def clear(self) -> None:
+        """Remove the files of a run, the record first, so that what is left never looks finished."""
+        for file in (self.record, self.config, self.history, self.predictions, self.provenance):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.adapter, ignore_errors=True)
+        self.remove_work()
+
+    def remove_work(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the lock goes when the process dies.
+
+        Raises:
+            UserError: If another process is at work on this run.
+        """
+        created = [folder for folder in (self.path, *self.path.absolute().parents) if not folder.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            raise UserError(f"{self.path}: another process is working on this run") from None
+        try:
+            yield
+        finally:
+            if not self.config.is_file():  # nothing was started: leave nothing behind
+                (self.path / ".lock").unlink(missing_ok=True)
+                for folder in created:
+                    with suppress(OSError):
+                        folder.rmdir()
+            handle.close()
+
+
+def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    mine, other = dict(leaves(ours)), dict(leaves(theirs))
+    keys = [key for key in mine if mine[key] != other.get(key) and key != "training.checkpoint_seconds"]
+    keys += [key for key in other if key not in mine]
+    return ", ".join(f"{key}: {other.get(key)} there, {mine.get(key)} here" for key in keys[:3])
+
+
+def find_run(path: Path) -> RunDirectory:
+    """The run in a folder, or the only run below it.
+
+    Raises:
+        UserError: If there is no run or more than one.
+    """
+    if (path / "config.yaml").is_file():
+        return RunDirectory(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run folder")
+    found = sorted(file.parent for file in path.rglob("record.json"))
+    if len(found) != 1:
+        what = "no run" if not found else f"{len(found)} runs; name one, e.g. {found[0]}"
+        raise UserError(f"{path}: holds {what}")
+    return RunDirectory(found[0])

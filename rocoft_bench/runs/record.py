@@ -1,0 +1,51 @@
+"""The record of one run: what was done, what came out, and how. One JSON file, units in the names."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["ok", "failed", "oom", "nan", "interrupted"]
+
+
+class RunRecord(BaseModel):
+    """`record.json`. Metrics are fractions, not percent. Fields that a run did not reach are None."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    status: Status
+    error: str | None = None
+    """For a run that is not ok: what happened, in one line."""
+    config_hash: str
+    settings_hash: str
+    """Equal for runs that differ in their seed only; only those may share a cell of a table."""
+    label: str
+    """The method's row title, e.g. RoCoFT-3-Row."""
+    task: dict[str, Any]
+    """family, name, version, metric_names (first: the main one), eval_split, random_baseline."""
+    protocol: str
+    """How predictions were made and scored."""
+    method: dict[str, Any]
+    model: dict[str, Any]
+    """name as given, paper_name where the paper has it, and its origin."""
+    data: dict[str, Any]
+    """Origin, rows and fingerprint of the training and evaluation data."""
+    seed: int
+    parameters: dict[str, int]
+    """Trained adapter weights and biases, the head apart, and the whole model."""
+    metrics: dict[str, float] | None = None
+    kept_epoch: int | None = None
+    keep: str
+    """The rule that chose the kept epoch: last or best."""
+    epoch_metrics: list[dict[str, float]] = []
+    steps: int | None = None
+    train_seconds: float | None = None
+    """Time in training steps: no loading, evaluation or checkpoints."""
+    eval_seconds: float | None = None
+    peak_memory_mib: float | None = None
+    peak_memory_kind: str | None = None
+    notes: list[str] = []
+    """Everything in which the run differs from what its name says: fewer rows, cut inputs, stand-in data."""
+    finished_at: str

@@ -1,0 +1,39 @@
+"""The tasks, by family and name. To add a family: one file that makes its `TASKS`, and one entry in `_FAMILIES`.
+
+Importing this module loads neither torch nor datasets; a task loads them when it is used.
+"""
+
+from __future__ import annotations
+
+from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.tasks import demo, glue
+from rocoft_bench.tasks.base import HubDataset, LoadedSplit, Task
+
+__all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "families", "get"]
+
+_FAMILIES: dict[str, dict[str, Task]] = {
+    "demo": {task.name: task for task in demo.TASKS},
+    "glue": {task.name: task for task in glue.TASKS},
+}
+
+
+def families() -> dict[str, list[str]]:
+    """The names of the tasks in each family."""
+    return {family: list(tasks) for family, tasks in _FAMILIES.items()}
+
+
+def all_tasks() -> list[Task]:
+    """Every task, family by family."""
+    return [task for tasks in _FAMILIES.values() for task in tasks.values()]
+
+
+def get(family: str, name: str) -> Task:
+    """The task `name` of `family`.
+
+    Raises: UserError with the names allowed and the nearest one.
+    """
+    if family not in _FAMILIES:
+        raise UserError(f'unknown task family "{family}": {suggest(family, _FAMILIES)}')
+    if name not in _FAMILIES[family]:
+        raise UserError(f'unknown {family} task "{name}": {suggest(name, _FAMILIES[family])}')
+    return _FAMILIES[family][name]

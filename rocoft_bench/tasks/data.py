@@ -1,0 +1,160 @@
+"""Where a task's rows come from (a folder of the user, or the Hugging Face hub), and what they must look like.
+
+Every source goes through the same checks, so that a wrong row is named before a model is loaded, and gives the same
+rows and the same content hash.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import reprlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench.errors import UserError
+from rocoft_bench.hub import from_cache_or_hub
+from rocoft_bench.tasks.readers import READERS, RawRows, require_columns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from rocoft_bench.tasks.base import HubDataset
+
+LABEL = "label"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def read_folder(data_dir: Path, family: str, name: str, split: str, wanted: Sequence[str]) -> RawRows:
+    """The columns `wanted` of `<data_dir>/<family>/<name>/<split>.{jsonl,json,parquet,csv}`, unchecked.
+
+    Raises: UserError where there is no such file, more than one, or one that cannot be read.
+    """
+    path = data_dir / family / name / split
+    try:
+        path = _find(data_dir, family, name, split)
+        rows = READERS[path.suffix](path, wanted)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or ' '.join(str(error).split())})") from error
+    return replace(rows, origin={"kind": "data_dir", "path": str(path)})
+
+
+def read_hub(hub: HubDataset, split: str, wanted: Sequence[str]) -> RawRows:
+    """The columns `wanted` of a dataset on the hub at its pinned commit, from the cache if it is there, unchecked.
+
+    Raises: UserError where the rows can be had neither from the cache nor from the hub.
+    """
+    source = f"dataset {hub.id}, config {hub.config}, split {split}"
+    rows = from_cache_or_hub(f"{source}, commit {hub.revision}", lambda: _load_pinned(hub, split))
+    require_columns(source, rows.column_names, wanted)
+    columns = {name: rows[name][:] for name in wanted}
+    origin = {"kind": "hub", "id": hub.id, "config": hub.config, "revision": hub.revision}
+    return RawRows(source, "row", range(1, len(rows) + 1), columns, origin)
+
+
+def check_texts(rows: RawRows, names: Sequence[str]) -> None:
+    """Each cell of the columns `names` is a string that can be encoded (half a surrogate pair cannot). It may be empty.
+
+    Raises: UserError that names the first row where it is not.
+    """
+    for name in names:
+        for row, cell in enumerate(rows.columns[name]):
+            if not isinstance(cell, str):
+                raise rows.error(row, f'"{name}" is {reprlib.repr(cell)}, not a string')
+            if _SURROGATE.search(cell):
+                raise rows.error(row, f'"{name}" holds half of a surrogate pair, which is not text')
+
+
+def check_class_labels(rows: RawRows, label_names: Sequence[str]) -> None:
+    """Each label is an integer code, from 0, of one of `label_names`.
+
+    Raises: UserError that names the first row where it is not.
+    """
+    allowed = ", ".join(f"{code} ({name})" for code, name in enumerate(label_names))
+    for row, label in enumerate(rows.columns[LABEL]):
+        if type(label) is not int:
+            raise rows.error(row, f"label {reprlib.repr(label)} is not an integer; allowed: {allowed}")
+        if label == -1:
+            raise rows.error(row, f"label -1 means unlabelled; give a split that has labels: {allowed}")
+        if not 0 <= label < len(label_names):
+            raise rows.error(row, f"label {reprlib.repr(label)} is not one of {allowed}")
+
+
+def check_scores(rows: RawRows, low: float, high: float) -> None:
+    """Each label is a number between `low` and `high`.
+
+    Raises: UserError that names the first row where it is not.
+    """
+    for row, label in enumerate(rows.columns[LABEL]):
+        if isinstance(label, bool) or not isinstance(label, int | float):
+            raise rows.error(row, f"label {reprlib.repr(label)} is not a number from {low:g} to {high:g}")
+        if not low <= label <= high:
+            raise rows.error(row, f"label {reprlib.repr(label)} is not from {low:g} to {high:g}")
+
+
+def shortest_float32(values: Sequence[float]) -> list[float]:
+    """Each value as the shortest decimal that names the same float32.
+
+    The hub stores scores as float32, text files as decimals: 3.799999952316284 and 3.8 are one score and must be
+    equal, and hash equal, whatever they were read from.
+    """
+    import numpy as np
+
+    return [float(str(value)) for value in np.asarray(values, dtype=np.float32)]
+
+
+def content_sha256(columns: dict[str, list[Any]]) -> str:
+    """Hash of the rows, the same on every machine and for every file format.
+
+    SHA-256 over UTF-8 lines: a JSON list of the column names, then for each row a JSON list of its cells, without
+    blanks and without ASCII escapes, each line ended by a newline.
+    """
+    digest = hashlib.sha256()
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+    for line in [list(columns), *zip(*columns.values(), strict=True)]:
+        digest.update(encoder.encode(line).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _find(data_dir: Path, family: str, name: str, split: str) -> Path:
+    folder = data_dir / family / name
+    found = [path for suffix in READERS if (path := folder / f"{split}{suffix}").is_file()]
+    if len(found) > 1:
+        raise UserError(f"{folder}: holds {' and '.join(path.name for path in found)}; keep one of them")
+    if not found:
+        hint = _nearest([data_dir, data_dir / family, folder, folder / f"{split}.jsonl"])
+        raise UserError(f"no rows for {family} {name}: looked for {folder / split}{', '.join(READERS)}; {hint}")
+    return found[0]
+
+
+def _nearest(steps: Sequence[Path]) -> str:
+    """The first of the steps that is missing, the last being a file, and the nearest name that is there instead."""
+    missing = next((step for step in steps[:-1] if not step.is_dir()), steps[-1])
+    state = "is not a folder" if missing.exists() else "does not exist"
+    names = sorted(entry.name for entry in missing.parent.iterdir()) if missing.parent.is_dir() else []
+    near = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.4)
+    hint = f'the nearest name there is "{near[0]}"' if near else f"there: {', '.join(names[:8]) or 'nothing'}"
+    return f"{missing} {state}, {hint}"
+
+
+def _load_pinned(hub: HubDataset, split: str) -> Dataset:
+    """`load_dataset`, which runs no code of the repository, held to the pinned commit.
+
+    Without the hub, and whenever the hub refuses, `load_dataset` takes the newest copy in its cache, of any commit;
+    the folder that the rows are in tells which commit it was.
+    """
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        rows = load_dataset(hub.id, hub.config, revision=hub.revision, split=split, keep_in_memory=False)
+    except (DatasetsError, RuntimeError) as error:
+        raise OSError(str(error)) from error
+    commits = {Path(file["filename"]).parent.name for file in rows.cache_files}
+    if commits != {hub.revision}:
+        raise OSError(f"the cache holds another revision ({', '.join(sorted(commits))}), not the pinned {hub.revision}")
+    return rows

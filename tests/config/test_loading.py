@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rocoft_bench.config import (
+    RunConfig,
+    config_root,
+    find_config,
+    leaves,
+    override,
+    parse_assignment,
+    read_settings,
+    validate,
+)
+from rocoft_bench.errors import UserError
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_command_line_beats_file_beats_included_file_beats_default(tmp_path: Path) -> None:
+    write(
+        tmp_path / "base.yaml",
+        "training: {epochs: 7, batch_size: 4, weight_decay: 0.5}\ntask: {family: glue, name: rte}",
+    )
+    file = write(tmp_path / "run.yaml", "include: base.yaml\ntraining: {epochs: 8, batch_size: 5}")
+    settings = read_settings(file)
+    settings.update(override("training.epochs", 9), "--epochs")
+    training = validate(settings).training
+    assert (training.epochs, training.batch_size, training.weight_decay) == (9, 5, 0.5)
+    assert training.learning_rate == RunConfig.model_fields["training"].default.learning_rate
+    assert settings.sources["training.epochs"] == "--epochs"
+    assert settings.sources["training.batch_size"] == str(file)
+    assert settings.sources["training.weight_decay"] == str(tmp_path / "base.yaml")
+
+
+def test_another_method_starts_from_its_own_defaults() -> None:
+    settings = read_settings(find_config("glue/rte.yaml"))
+    settings.update(override("method.name", "lora"), "--method")
+    assert settings.values["method"] == {"name": "lora"}
+    assert "method.mode" not in settings.sources
+
+
+def test_repeating_the_method_keeps_its_settings() -> None:
+    settings = read_settings(find_config("glue/rte.yaml"))
+    settings.update(override("method.name", "rocoft"), "--method")
+    assert settings.values["method"]["selection"] == "random"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("training.learning_rat=1", 'training.learning_rat is not a setting; did you mean "learning_rate"?'),
+        ("training.epochs=-1", "training.epochs = -1: input should be greater than 0"),
+        ("seed=-3", "seed = -3: input should be greater than or equal to 0"),
+        ("training.precision=fp8", "training.precision = 'fp8': input should be 'fp32', 'bf16' or 'fp16'"),
+        ("modle.name=x", 'modle is not a setting; did you mean "model"?'),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_source_and_a_remedy(text: str, expected: str) -> None:
+    settings = read_settings(find_config("glue/rte.yaml"))
+    settings.update(parse_assignment(text), "--set")
+    with pytest.raises(UserError) as caught:
+        validate(settings)
+    assert str(caught.value).startswith("--set: " + expected)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    settings = read_settings(find_config("glue/rte.yaml"))
+    settings.update({"training": {"epochs": 0, "batch_size": 0}}, "--set")
+    with pytest.raises(UserError) as caught:
+        validate(settings)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("a: [1", "line 1: not valid YAML"),
+        ("- 1", "must hold `key: value` settings"),
+        ("include: run.yaml", "include goes round in a circle"),
+        ("include: absent.yaml", "cannot be read"),
+    ],
+)
+def test_a_broken_file_gives_one_line(tmp_path: Path, content: str, expected: str) -> None:
+    file = write(tmp_path / "run.yaml", content)
+    with pytest.raises(UserError, match=expected) as caught:
+        read_settings(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_config_suggests_the_nearest_shipped_one() -> None:
+    with pytest.raises(UserError, match=r'did you mean "glue/rte.yaml"'):
+        find_config("configs/glue/rt.yaml")
+
+
+def test_an_assignment_needs_an_equals_sign() -> None:
+    with pytest.raises(UserError, match="key=value"):
+        parse_assignment("training.epochs")
+
+
+@given(st.integers(1, 99), st.floats(1e-6, 1.0), st.sampled_from(["cosine", "linear", "constant"]), st.integers(0, 9))
+def test_any_valid_settings_survive_a_round_trip_through_yaml(epochs: int, rate: float, name: str, seed: int) -> None:
+    config = RunConfig.model_validate(
+        {
+            "task": {"family": "glue", "name": "rte"},
+            "training": {"epochs": epochs, "learning_rate": rate, "lr_scheduler": name},
+            "seed": seed,
+        }
+    )
+    values = config.model_dump(mode="json")
+    assert RunConfig.model_validate(yaml.safe_load(yaml.safe_dump(values))) == config
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True), min_size=1, max_size=4), st.integers())
+def test_override_and_leaves_are_inverse(path: list[str], value: int) -> None:
+    dotted = ".".join(path)
+    assert list(leaves(override(dotted, value))) == [(dotted, value)]
+
+
+def test_configs_ship_for_every_task_that_can_be_trained() -> None:
+    from rocoft_bench import tasks
+
+    for task in tasks.all_tasks():
+        folder = config_root() / task.family
+        assert (folder / f"{task.name}.yaml").is_file(), f"no config for {task.family} {task.name}"

@@ -1,0 +1,42 @@
+"""Every YAML file that ships is valid, and says what the paper's Table 10 says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rocoft_bench import experiment, paper
+from rocoft_bench.config import config_root, read_settings
+
+FILES = sorted(config_root().rglob("*.yaml"))
+GLUE = [file for file in FILES if file.parent.name == "glue"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_is_valid(file: Path) -> None:
+    resolved = experiment.resolve(read_settings(file))
+    assert resolved.config.task.family == file.parent.name
+
+
+@pytest.mark.parametrize("file", GLUE, ids=lambda f: f.stem)
+def test_holds_the_row_of_table_10(file: Path) -> None:
+    row = paper.hyperparameters()[file.stem]
+    config = experiment.resolve(read_settings(file)).config
+    training, method = config.training, config.method
+    assert training.learning_rate == float(row["learning_rate"])
+    assert training.epochs == int(row["epochs"])
+    assert training.batch_size == int(row["batch_size"])
+    assert config.model.dropout == float(row["dropout"])
+    assert training.weight_decay == float(row["weight_decay"])
+    assert training.warmup_steps == int(row["warmup_steps"])
+    assert training.lr_scheduler == row["lr_scheduler"]
+    assert method["train_bias"] is (row["train_bias"] == "True")
+    assert method["selection"] == row["pruning_strategy"]
+    assert config.model.norm_eps == float(row["norm_eps"])
+    assert method["rank"] == int(row["rank"])
+    assert training.gradient_accumulation == max(1, int(row["gradient_accumulation"]))
+
+
+def test_there_is_one_file_per_glue_row() -> None:
+    assert {file.stem for file in GLUE} == {"cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"}

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rocoft_bench.engine.batching import length_grouped_batches, longest_first_batches
+
+LENGTHS = st.lists(st.integers(1, 100), min_size=1, max_size=300)
+
+
+@given(LENGTHS, st.integers(1, 40), st.integers(0, 5), st.integers(0, 5))
+def test_an_epoch_holds_every_row_once_in_full_batches(lengths: list[int], size: int, seed: int, epoch: int) -> None:
+    batches = length_grouped_batches(lengths, size, seed, epoch)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert sum(len(batch) == size for batch in batches) == len(lengths) // size
+    assert batches == length_grouped_batches(lengths, size, seed, epoch)
+
+
+@given(LENGTHS, st.integers(1, 40))
+def test_evaluation_goes_from_long_to_short(lengths: list[int], size: int) -> None:
+    order = [row for batch in longest_first_batches(lengths, size) for row in batch]
+    assert sorted(order) == list(range(len(lengths)))
+    assert [lengths[row] for row in order] == sorted(lengths, reverse=True)
+
+
+def test_grouping_saves_most_of_the_padding() -> None:
+    lengths = [(7 * i) % 97 + 1 for i in range(1000)]
+
+    def padded(batches: list[list[int]]) -> int:
+        return sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+
+    plain = [list(range(i, min(i + 8, 1000))) for i in range(0, 1000, 8)]
+    grouped = length_grouped_batches(lengths, 8, seed=0, epoch=0)
+    assert padded(grouped) < 1.1 * sum(lengths) < padded(plain)
+
+
+def test_epochs_and_seeds_differ() -> None:
+    lengths = list(range(1, 200))
+    plans = [length_grouped_batches(lengths, 8, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(a != b for i, a in enumerate(plans) for b in plans[i + 1 :])

@@ -1,0 +1,200 @@
+"""The training loop on a tiny model: accumulation, resuming, the best epoch, failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from torch import Tensor, nn
+
+from rocoft_bench.config import TrainingConfig
+from rocoft_bench.engine.interrupt import Interrupted
+from rocoft_bench.engine.observer import Observer
+from rocoft_bench.engine.trainer import NotFiniteError, Trainer, TrainResult, make_optimizer
+
+
+class Output:
+    def __init__(self, loss: Tensor, logits: Tensor) -> None:
+        self.loss, self.logits = loss, logits
+
+
+class MeanClassifier(nn.Module):
+    """Embeds tokens, averages, and classifies; dropout makes the random state matter."""
+
+    def __init__(self, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> Output:
+        logits = self.head(self.dropout(self.embedding(input_ids).mean(1)))
+        return Output(nn.functional.cross_entropy(logits, labels), logits)
+
+
+def rows(count: int, length: int | None = None) -> Dataset:
+    rng = np.random.default_rng(count)
+    ids = [rng.integers(1, 20, length or rng.integers(2, 9)).tolist() for _ in range(count)]
+    return Dataset.from_dict({"input_ids": ids, "labels": [int(x[0] > 9) for x in ids]})
+
+
+def collate(batch: Any) -> dict[str, Tensor]:
+    longest = max(len(row["input_ids"]) for row in batch)
+    ids = [row["input_ids"] + [0] * (longest - len(row["input_ids"])) for row in batch]
+    return {"input_ids": torch.tensor(ids), "labels": torch.tensor([row["labels"] for row in batch])}
+
+
+def trainer(folder: Path, observer: Observer | None = None, model: nn.Module | None = None, **settings: Any) -> Trainer:
+    torch.manual_seed(0)
+    evaluation = rows(11)
+    return Trainer(
+        model=model or MeanClassifier(),
+        train_rows=rows(30, settings.pop("length", None)),
+        eval_rows=evaluation,
+        collate=collate,
+        score=lambda logits: {"accuracy": float((logits.argmax(-1) == np.array(evaluation["labels"][:])).mean())},
+        settings=TrainingConfig(**{"epochs": 3, "batch_size": 4, "learning_rate": 0.05, **settings}),
+        seed=1,
+        accelerator=Accelerator(cpu=True),
+        workdir=folder,
+        observer=observer or Observer(),
+    )
+
+
+def weights(t: Trainer) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in t.bare_model.state_dict().items()}
+
+
+class StopAfter(Observer):
+    """Raises like a crash after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def step_done(self, step: int) -> None:
+        if step == self.steps:
+            raise RuntimeError("crash")
+
+
+@pytest.mark.parametrize("crash_at", [1, 5, 8, 9, 16, 23, 24])
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_a_crashed_run_goes_on_to_the_identical_result(tmp_path: Path, crash_at: int, keep: str) -> None:
+    whole = trainer(tmp_path / "whole", keep=keep)
+    (tmp_path / "whole").mkdir()
+    expected = whole.run()
+    folder = tmp_path / "crashed"
+    folder.mkdir()
+    with pytest.raises(RuntimeError, match="crash"):
+        trainer(folder, StopAfter(crash_at), keep=keep, checkpoint_seconds=1e-6).run()
+    resumed = trainer(folder, keep=keep)
+    if crash_at > 1:  # a crash in the first step comes before the first checkpoint: the run starts afresh
+        assert resumed.checkpoint_path.is_file()
+        torch.manual_seed(99)  # the checkpoint, not luck, restores the random state
+    result = resumed.run()
+    assert_same(expected, result)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def assert_same(expected: TrainResult, result: TrainResult) -> None:
+    assert result.metrics == expected.metrics
+    assert np.array_equal(result.scores, expected.scores)
+    assert result.history == expected.history
+    assert (result.kept_epoch, result.steps) == (expected.kept_epoch, expected.steps)
+
+
+def test_a_run_without_a_checkpoint_starts_afresh(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        trainer(tmp_path, StopAfter(3), checkpoint_seconds=1000).run()
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(("size", "accumulation"), [(12, 1), (6, 2), (4, 3), (1, 12)])
+def test_accumulation_does_not_change_the_loss_or_the_step(tmp_path: Path, size: int, accumulation: int) -> None:
+    """30 rows make two full steps of 12 rows and one of 6, whichever way they are split into batches."""
+    common = {"epochs": 1, "length": 5, "max_grad_norm": None}
+    reference = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=12, **common)
+    batches = [batch for group in reference._groups(0) for batch in group]
+    other = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=size, gradient_accumulation=accumulation, **common)
+    other.bare_model.load_state_dict(reference.bare_model.state_dict())
+    for batch in batches:
+        count = len(batch["labels"])
+        parts = [{key: value[i : i + size] for key, value in batch.items()} for i in range(0, count, size)]
+        reference._step([batch])
+        other._step(parts)
+    assert other._loss_sum.item() == pytest.approx(reference._loss_sum.item(), rel=1e-6)
+    for name, value in weights(reference).items():
+        torch.testing.assert_close(weights(other)[name], value)
+
+
+@pytest.mark.parametrize(("accumulation", "steps"), [(1, 8), (3, 3), (100, 1)])
+def test_steps_per_epoch(tmp_path: Path, accumulation: int, steps: int) -> None:
+    result = trainer(tmp_path, epochs=1, gradient_accumulation=accumulation).run()
+    assert result.steps == steps
+
+
+def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    t = trainer(tmp_path, keep="best", epochs=4)
+    accuracies = iter([0.2, 0.8, 0.8, 0.5, 0.8])
+    seen: list[Tensor] = []
+
+    def score(logits: np.ndarray) -> dict[str, float]:
+        seen.append(t.bare_model.get_parameter("head.weight").detach().clone())
+        return {"accuracy": next(accuracies)}
+
+    t.score = score
+    result = t.run()
+    assert result.kept_epoch == 2
+    assert torch.equal(t.bare_model.get_parameter("head.weight"), seen[1])
+    assert result.metrics == {"accuracy": 0.8}
+
+
+def test_a_nan_loss_ends_the_run(tmp_path: Path) -> None:
+    t = trainer(tmp_path)
+    with torch.no_grad():
+        t.bare_model.get_parameter("head.bias").fill_(float("nan"))
+    with pytest.raises(NotFiniteError, match="the loss is nan at step 1"):
+        t.run()
+
+
+class AskToStop(Observer):
+    def step_done(self, step: int) -> None:
+        import os
+        import signal
+
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_signal_loses_no_finished_step(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    expected = trainer(whole).run()
+    with pytest.raises(Interrupted):
+        trainer(tmp_path, AskToStop(), checkpoint_seconds=1000).run()
+    resumed = trainer(tmp_path)
+    result = resumed.run()
+    assert result.history == expected.history
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"half a file")
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged"):
+        trainer(tmp_path).run()
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    result = trainer(tmp_path, epochs=20).run()
+    losses = [entry["loss"] for entry in result.history if "loss" in entry]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_weight_decay_spares_biases_and_norms() -> None:
+    model = nn.ModuleDict({"linear": nn.Linear(2, 2), "LayerNorm": nn.LayerNorm(2)})
+    groups = make_optimizer(model, TrainingConfig(weight_decay=0.1)).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (3, 0.0)]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rocoft_bench.config import RunConfig
+from rocoft_bench.errors import UserError
+from rocoft_bench.runs import (
+    RunDirectory,
+    config_hash,
+    find_run,
+    provenance,
+    replace_atomically,
+    settings_hash,
+    write_json,
+)
+
+
+def config(**changes: object) -> RunConfig:
+    return RunConfig.model_validate({"task": {"family": "glue", "name": "rte"}, **changes})
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_json(file, {"value": 1})
+
+    def full_disk(partial: Path) -> None:
+        partial.write_text("{")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        replace_atomically(file, full_disk)
+    assert file.read_text() == '{\n  "value": 1\n}\n'
+    assert [f.name for f in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_nan_never_reaches_a_json_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", float("nan"))
+
+
+def test_the_hash_follows_what_is_computed_only() -> None:
+    base = config()
+    assert config_hash(base) != config_hash(config(seed=1))
+    assert config_hash(base) != config_hash(config(training={"epochs": 4}))
+    assert config_hash(base) == config_hash(config(training={"checkpoint_seconds": 99}))
+    assert settings_hash(base) == settings_hash(config(seed=1)) != settings_hash(config(training={"epochs": 4}))
+
+
+def test_a_folder_with_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.start(config(seed=1))
+    directory.check_is_ours(config(seed=1))
+    with pytest.raises(UserError, match="seed: 1 there, 2 here"):
+        directory.check_is_ours(config(seed=2))
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UserError, match="holds files but no run"):
+        RunDirectory(tmp_path).check_is_ours(config())
+
+
+def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
+    first, second = RunDirectory(tmp_path / "run").locked(), RunDirectory(tmp_path / "run").locked()
+    with first, pytest.raises(UserError, match="another process"), second:
+        pass
+    with RunDirectory(tmp_path / "run").locked():
+        pass
+
+
+def test_a_lock_around_nothing_leaves_nothing(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "a" / "b").locked():
+        pass
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written"):
+        RunDirectory(tmp_path / "run").check_writable()
+
+
+def test_a_place_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="not a writable folder"):
+        RunDirectory(tmp_path / "file" / "run").check_writable()
+
+
+def test_find_run_takes_the_only_run_below(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").touch()
+    assert find_run(tmp_path / "a").path == tmp_path / "a"
+    with pytest.raises(UserError, match="2 runs; name one"):
+        find_run(tmp_path)
+    with pytest.raises(UserError, match="no such run folder"):
+        find_run(tmp_path / "c")
+
+
+def test_provenance_names_code_and_machine_and_hides_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/rocoft", "train", "--set", "x=hf_abcdefghijklmnopqrstuv"])
+    facts = provenance()
+    assert facts["command"] == ["rocoft", "train", "--set", "x=[redacted]"]
+    assert facts["packages"]["torch"]
+    assert facts["hardware"]["cpu_count"] >= 1

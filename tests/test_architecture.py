@@ -1,0 +1,57 @@
+"""Imports point one way, and the package starts light."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import rocoft_bench
+
+ROOT = Path(rocoft_bench.__file__).parent
+
+LAYERS = [
+    {"cli"},
+    {"inference"},
+    {"experiment", "report"},
+    {"engine", "methods", "models", "tasks"},
+    {"runs", "metrics", "demo", "hub"},
+    {"tuner", "config", "paper"},
+    {"errors", "_import_hook"},
+]
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
+
+
+def imported_parts(file: Path) -> set[str]:
+    """Parts of the package that a file imports, at the top or inside a function."""
+    parts = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file}: relative import"
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = inner if node.module == "rocoft_bench" else [node.module]
+        parts |= {name.split(".")[1] for name in names if name.startswith("rocoft_bench.")}
+    return parts
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
+def test_imports_point_downwards(file: Path) -> None:
+    relative = file.relative_to(ROOT)
+    part = relative.parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    for other in imported_parts(file) - {part}:
+        assert other in RANK, f"{relative} imports {other}, which has no place in the order of layers"
+        same_layer = RANK[other] == RANK[part]
+        assert RANK[other] > RANK[part] or (same_layer and (part, other) in SIDEWAYS), f"{relative} imports {other}"
+
+
+SIDEWAYS = {("methods", "models")}
+"""Pairs within a layer: a method's parameter formula takes the shapes of a model's linear layers."""
+
+
+def test_the_tuner_knows_nothing_else_of_this_project() -> None:
+    others = {part for file in (ROOT / "tuner").rglob("*.py") for part in imported_parts(file)}
+    assert others <= {"tuner"}
