@@ -231,12 +231,14 @@ def _single_rows(prepared: Prepared, count: int) -> Iterator[dict[str, Any]]:
 def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, observer: Observer) -> TrainResult:
     """Train the prepared model, with checkpoints in the run's folder."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     from rocoft_bench.engine.batching import padding_collate
     from rocoft_bench.engine.memory import reset_peak_memory
     from rocoft_bench.engine.trainer import Trainer
 
     settings, task = experiment.config.training, experiment.task
+    AcceleratorState._reset_state()  # accelerate keeps one precision per process; runs in one process may differ
     accelerator = Accelerator(mixed_precision="no" if settings.precision == "fp32" else settings.precision)
     if settings.gradient_checkpointing:
         prepared.model.gradient_checkpointing_enable({"use_reentrant": False})

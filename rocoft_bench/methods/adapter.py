@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.methods.base import Method
 
 if TYPE_CHECKING:
@@ -26,8 +27,15 @@ class AdapterMethod(Method):
 
     def apply(self, model: nn.Module, task_kind: str, seed: int) -> nn.Module:
         from peft import get_peft_model
+        from peft.utils.error import NoMatchingPeftModuleError
 
-        return get_peft_model(model, self.peft_config(TASK_TYPES[task_kind], seed))
+        config = self.peft_config(TASK_TYPES[task_kind], seed)
+        try:
+            return get_peft_model(model, config)
+        except NoMatchingPeftModuleError:
+            wanted: Any = getattr(config, "target_modules", None)
+            named = wanted if isinstance(wanted, str) else ", ".join(sorted(wanted))
+            raise UserError(f"method.target_modules: the model has no {named}; {_targets(model, named)}") from None
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)
@@ -41,3 +49,10 @@ class AdapterMethod(Method):
         if not self.mergeable:
             raise UserError(f"{self.name} cannot be merged into the base model")
         return model.merge_and_unload(safe_merge=True)
+
+
+def _targets(model: nn.Module, wanted: str) -> str:
+    """Which targets the model has, by their names within a block."""
+    from rocoft_bench.models import block_linears
+
+    return suggest(wanted, {re.sub(r".*\.\d+\.", "", linear.name) for linear in block_linears(model)})

@@ -127,12 +127,14 @@ def load_classifier(
             model.name_or_path = source.hub_id
         return model, tokenizer
 
+    from safetensors import SafetensorError
+
     with _quiet_transformers():
         if source.revision is not None:
             return from_cache_or_hub(f"model {source.path}", load)
         try:
             return load()
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(f"--model {config.name}: cannot be loaded ({_one_line(error)})") from error
 
 

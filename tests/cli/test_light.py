@@ -12,15 +12,7 @@ HEAVY = ("torch", "transformers", "peft", "datasets", "accelerate", "sklearn", "
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["--help"],
-        ["train", "--help"],
-        ["ls", "tasks"],
-        ["ls", "methods"],
-        ["ls", "models"],
-        ["validate", "glue/rte.yaml"],
-    ],
-    ids=" ".join,
+    ["--help", "train --help", "ls tasks", "ls methods", "ls models", "validate glue/rte.yaml"],
 )
 def test_loads_nothing_heavy(arguments: str) -> None:
     code = (

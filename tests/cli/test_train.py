@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -157,7 +158,8 @@ def test_a_killed_run_resumes_to_the_identical_result(rocoft: Cli, options: list
     rocoft(*command, tmp_path / "whole")
     arguments = [*map(str, command), str(tmp_path / "killed")]
     main = "from rocoft_bench.cli import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", main, *arguments], stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: sums depend on the thread count
+    process = subprocess.Popen([sys.executable, "-c", main, *arguments], stderr=subprocess.DEVNULL, env=environment)
     checkpoint = tmp_path / "killed" / "work" / "checkpoint.safetensors"
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.01)
@@ -240,3 +242,35 @@ def test_a_rank_above_the_matrix_is_clipped_and_says_where(rocoft: Cli, options:
     # of each block's matrices all have 16 rows but one, which has 32
     assert record(tmp_path / "run")["parameters"]["adapter_weights"] == 2 * (4 * 16 * 16 + 20 * 16 + 16 * 32)
     assert "bert.encoder.layer.0." in record(tmp_path / "run")["notes"][0]
+
+
+def test_recomputing_activations_does_not_change_the_losses(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
+    command = ["train", "glue", "--task", "rte", *options]
+    rocoft(*command, "--output", tmp_path / "plain")
+    again = rocoft(*command, "--set", "training.gradient_checkpointing=true", "--output", tmp_path / "recomputed")
+    assert again.code == 0
+    losses = [
+        [entry["loss"] for entry in history(tmp_path / name) if "loss" in entry] for name in ("plain", "recomputed")
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_mixed_precision_trains_close_to_full_precision(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
+    command = ["train", "glue", "--task", "rte", *options]
+    rocoft(*command, "--output", tmp_path / "fp32")
+    assert rocoft(*command, "--set", "training.precision=bf16", "--output", tmp_path / "bf16").code == 0
+    losses = [[entry["loss"] for entry in history(tmp_path / name) if "loss" in entry] for name in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+@pytest.mark.parametrize("mode", ["row", "column", "random"])
+@pytest.mark.parametrize("selection", ["first", "random", "max", "min", "mixed"])
+def test_every_mode_and_selection_runs(
+    rocoft: Cli, options: list[object], tmp_path: Path, mode: str, selection: str
+) -> None:
+    command = ["train", "glue", "--task", "rte", "--mode", mode, "--selection", selection, *options, "--epochs", 1]
+    assert rocoft(*command, "--output", tmp_path / "run").code == 0
+    notes = record(tmp_path / "run")["notes"]
+    scored = mode != "random" and selection in ("max", "min", "mixed")
+    assert any("were scored on" in note for note in notes) is scored
