@@ -6,6 +6,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,8 +92,7 @@ def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = 
         Interrupted: On Ctrl-C or SIGTERM, after a checkpoint.
     """
     directory = RunDirectory(folder)
-    if not force:
-        directory.check_is_ours(experiment.config)
+    directory.check_is_ours(experiment.config, force)
     directory.check_writable()
     with directory.locked():
         if directory.record.is_file() and not force:
@@ -105,8 +105,6 @@ def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = 
 def _run_locked(experiment: Experiment, directory: RunDirectory, observer: Observer, force: bool) -> RunRecord:
     from accelerate.utils import set_seed
 
-    from rocoft_bench.engine.interrupt import Interrupted
-
     set_seed(experiment.config.seed)
     prepared = prepare(experiment, observer)
     directory.clear() if force else directory.record.unlink(missing_ok=True)
@@ -114,17 +112,25 @@ def _run_locked(experiment: Experiment, directory: RunDirectory, observer: Obser
     _check_same_data(prepared, directory)
     try:
         result = train(experiment, prepared, directory, observer)
+        return _finish(experiment, prepared, result, directory)
     except BaseException as error:
-        status, message = _diagnose(error)
-        if status == "nan":
-            directory.remove_work()  # going on from here would only fail again
+        record = _record_failure(experiment, prepared, directory, error)
+        if record.status in ("nan", "oom"):
+            return record
+        raise
+
+
+def _record_failure(
+    experiment: Experiment, prepared: Prepared, directory: RunDirectory, error: BaseException
+) -> RunRecord:
+    status, message = _diagnose(error)
+    record = _record(experiment, prepared, status=status, error=message)
+    if status == "nan":
+        directory.remove_work()  # going on from here would only fail again
+    with suppress(OSError):  # a full disk may be what went wrong; `error` then tells of it
         write_json(directory.provenance, provenance())
-        record = _record(experiment, prepared, status=status, error=message)
         write_json(directory.record, record.model_dump())
-        if isinstance(error, Interrupted | KeyboardInterrupt) or status == "failed":
-            raise
-        return record
-    return _finish(experiment, prepared, result, directory)
+    return record
 
 
 def _check_same_data(prepared: Prepared, directory: RunDirectory) -> None:

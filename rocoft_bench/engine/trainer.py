@@ -109,11 +109,12 @@ class Trainer:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(self.state.loss_scaler)
         self.observer.training_started(self.total_steps, self.state.step)
+        outcome = None
         with GracefulStop() as stop:
             for epoch in range(self.state.evaluated_epochs, self.settings.epochs):
                 self._train_epoch(epoch, stop)
-                metrics, scores = self._end_epoch(epoch, stop)
-        return self._finish(metrics, scores)
+                outcome = self._end_epoch(epoch, stop)
+            return self._finish(outcome, stop)
 
     def _train_epoch(self, epoch: int, stop: GracefulStop) -> None:
         self.model.train()
@@ -193,8 +194,7 @@ class Trainer:
             self.state.best_epoch = epoch + 1
             values = {name: value.cpu().contiguous() for name, value in trained_values(self.bare_model).items()}
             replace_atomically(self.best_path, lambda partial: save_file(values, partial))
-        if self.state.evaluated_epochs < self.settings.epochs:
-            self._checkpoint()
+        self._checkpoint()
         return metrics, scores
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
@@ -235,13 +235,13 @@ class Trainer:
         cost = time.monotonic() - started
         self._next_checkpoint = time.monotonic() + max(self.settings.checkpoint_seconds, cost / CHECKPOINT_SHARE)
 
-    def _finish(self, metrics: dict[str, float], scores: np.ndarray) -> TrainResult:
-        kept_epoch = self.settings.epochs
-        if self.settings.keep == "best" and self.state.best_epoch != kept_epoch:
-            kept_epoch = self.state.best_epoch
+    def _finish(self, outcome: tuple[dict[str, float], np.ndarray] | None, stop: GracefulStop) -> TrainResult:
+        """`outcome` is the last epoch's evaluation, unless that was made before a crash."""
+        kept_epoch = self.state.best_epoch or self.settings.epochs
+        if kept_epoch != self.settings.epochs:
             load_trained_values(self.bare_model, load_file(self.best_path))
-            with GracefulStop() as stop:
-                metrics, scores = self._evaluate(stop)
+            outcome = None
+        metrics, scores = outcome or self._evaluate(stop)
         return TrainResult(
             metrics=metrics,
             scores=scores,

@@ -68,8 +68,8 @@ class RunDirectory:
         except (ValidationError, UnicodeDecodeError) as error:
             raise UserError(f"{self.record}: not a valid record ({str(error).splitlines()[0]})") from None
 
-    def check_is_ours(self, config: RunConfig) -> None:
-        """Refuse a folder that holds another run, or files that no run made.
+    def check_is_ours(self, config: RunConfig, replace: bool = False) -> None:
+        """Refuse a folder that holds files that no run made or, unless it may be replaced, another run.
 
         Raises:
             UserError: Naming the settings that differ.
@@ -81,6 +81,8 @@ class RunDirectory:
         if not self.config.is_file():
             if any(self.path.iterdir()):
                 raise UserError(f"--output {self.path}: the folder holds files but no run; choose another")
+            return
+        if replace:
             return
         other = yaml.safe_load(self.config.read_text(encoding="utf-8"))
         differing = _differences(config_values(config), other if isinstance(other, dict) else {})

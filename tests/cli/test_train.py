@@ -177,6 +177,28 @@ def test_a_killed_run_resumes_to_the_identical_result(rocoft: Cli, options: list
     assert record(tmp_path / "killed")["metrics"] == record(tmp_path / "whole")["metrics"]
 
 
+def test_a_result_that_cannot_be_written_is_a_failed_run_and_not_lost(
+    rocoft: Cli, options: list[object], tmp_path: Path
+) -> None:
+    from rocoft_bench import experiment
+
+    command = ["train", "glue", "--task", "rte", *options, "--output"]
+    rocoft(*command, tmp_path / "whole")
+
+    def full_disk(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "write_json_lines", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            rocoft(*command, tmp_path / "run")
+    assert record(tmp_path / "run")["status"] == "failed"
+    again = rocoft(*command, tmp_path / "run")
+    assert "going on after step 10 of 10" in again.err
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
+    assert record(tmp_path / "run")["metrics"] == record(tmp_path / "whole")["metrics"]
+
+
 def test_changed_data_does_not_continue_an_old_run(
     rocoft: Cli, options: list[object], tiny_model: Path, glue_dir: Path, tmp_path: Path
 ) -> None:
