@@ -1,146 +1,154 @@
-"""The embedded demo task: sentence-pair entailment in the columns of GLUE RTE, generated from templates."""
+"""The embedded demo data: generated sentence pairs, the second of which follows from the first (label 0) or not (1).
+
+Columns and labels are those of GLUE's RTE. Every pair turns on one phenomenon:
+
+- negation: "Today the cook did not open the gate." / "The cook opened the gate." 1
+- quantifiers: "All dogs slept in the park." / "Most dogs slept." 0
+- numbers: "Seven boats burned." / "At least nine boats burned." 1
+- roles: "Today Anna thanked Peter." / "Peter was thanked by Anna." 0
+- hypernyms: "The pilot sold a car." / "The pilot sold a vehicle." 0
+- temporal order: "Anna slept before Peter arrived." / "Anna slept after Peter arrived." 1
+- conjunction: "The cook or the nurse washed the boat." / "The nurse washed the boat." 1
+
+The test split has sentence frames, names, nouns and verbs of its own. As in real data, some words make one label more
+likely ("not" in the second sentence, say), but no word decides it.
+"""
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
-from rocoft_bench.demo.lexicon import TEST, TRAIN, Lexicon, Template
+from rocoft_bench.demo.lexicon import NUMBERS, TEST, TRAIN, Lexicon
 from rocoft_bench.errors import UserError, suggest
 
-PHENOMENA = (
-    "negation",
-    "quantifiers",
-    "numbers",
-    "roles",
-    "hypernyms",
-    "temporal",
-    "comparison",
-    "conjunction",
+SPLIT_SIZES = {"train": 2520, "test": 700}
+SEED = 20
+
+Pair = tuple[str, str]
+
+FOLLOWING_QUANTIFIERS = (
+    *(("all", "some"), ("all", "most"), ("all", "many")),
+    *(("most", "some"), ("many", "some"), ("no", "not all")),
 )
-SPLIT_SIZES = {"train": 3008, "validation": 416, "test": 800}
-NUMBER_WORDS = tuple(
-    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty".split()
+OTHER_QUANTIFIERS = (
+    *(("some", "all"), ("most", "all"), ("many", "all"), ("not all", "all"), ("some", "most")),
+    *(("no", "some"), ("all", "no"), ("some", "no"), ("not all", "no")),
 )
-_SEED = 20240917
-_ROWS_PER_BLOCK = 4
-T = TypeVar("T")
-Pair = tuple[str, str, int]
-
-
-class Draw:
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed).random
-
-    def one(self, options: Sequence[T]) -> T:
-        return options[int(self._random() * len(options))]
-
-    def some(self, options: Sequence[T], count: int) -> list[T]:
-        left = list(options)
-        return [left.pop(int(self._random() * len(left))) for _ in range(count)]
-
-
-def _negation(words: Lexicon, draw: Draw) -> dict[str, str]:
-    n, m = draw.some(words.people, 2)
-    verb, quality = draw.one(words.verbs), draw.one(words.qualities)
-    adj, ant = draw.some(quality[:2], 2)
-    return {
-        "n": n, "m": m, "base": verb.base, "past": verb.past, "o": draw.one(verb.objects),
-        "adj": adj, "ant": ant, "thing": draw.one(quality.things),
-    }
-
-
-def _quantifiers(words, draw):
-    p = draw.one(words.predicates)
-    return {"n": draw.one(words.people), "base": p.base, "past": p.past}
-
-
-def _numbers(words, draw):
-    picked = draw.some(range(len(NUMBER_WORDS)), 3)
-    low, mid, high = (NUMBER_WORDS[k] for k in sorted(picked))
-    return _quantifiers(words, draw) | {"low": low, "mid": mid, "high": high}
-
-
-def _two_names(words, draw):
-    a, b = draw.some(words.names, 2)
-    return {"a": a, "b": b}
-
-
-def _roles(words, draw):
-    return _two_names(words, draw) | {
-        "past": draw.one(words.actions), "place": draw.one(words.places), "good": draw.one(words.goods)}
-
-
-def _hypernyms(words, draw):
-    chain, other = draw.some(words.chains, 2)
-    middle, leaves = draw.one(chain.middles)
-    om, ol = draw.one(other.middles)
-    return {"a": draw.one(words.names), "n": draw.one(words.people), "top": chain.top, "middle": middle,
-            "leaf": draw.one(leaves), "other_middle": om, "other_leaf": draw.one(ol)}
-
-
-def _temporal(words, draw):
-    a, b = draw.some(words.events, 2)
-    return {"a": a, "b": b, "n": draw.one(words.names)}
-
-
-def _comparison(words, draw):
-    more, less = draw.some(draw.one(words.comparatives), 2)
-    return _two_names(words, draw) | {"more": more, "less": less}
-
-
-def _conjunction(words, draw):
-    p = draw.one(words.predicates)
-    return _two_names(words, draw) | {"base": p.base, "past": p.past}
-
-
-_SLOTS = dict(zip(PHENOMENA, (
-    _negation, _quantifiers, _numbers, _roles, _hypernyms, _temporal, _comparison, _conjunction)))
-
-
-def _sentence(template: str, slots: dict[str, str]) -> str:
-    text = re.sub(r"\ba (?=[aeiou])", "an ", template.format(**slots))
-    return text[0].upper() + text[1:]
-
-
-def _block(template: Template, slots: dict[str, str]) -> list[Pair]:
-    pairs = []
-    for case in template:
-        h = _sentence(case.hypothesis, slots)
-        pairs.append((_sentence(case.entails, slots), h, 0))
-        pairs.append((_sentence(case.does_not, slots), h, 1))
-    return pairs
-
-
-def _pairs(phenomenon, words, draw, count, seen):
-    out = []
-    while len(out) < count:
-        template = draw.one(words.templates[phenomenon])
-        block = _block(template, _SLOTS[phenomenon](words, draw))
-        keys = [p[:2] for p in block]
-        if any(k in seen for k in keys):
-            continue
-        seen.update(keys)
-        out += block
-    return out
 
 
 def entailment_rows(split: str) -> list[dict[str, object]]:
+    """The rows of a split: sentence1, sentence2, label, phenomenon, idx. The same on every machine.
+
+    Both labels are equally frequent within each phenomenon, and no pair occurs twice.
+
+    Raises:
+        UserError: If there is no such split.
+    """
     if split not in SPLIT_SIZES:
-        raise UserError(f'no split "{split}": {suggest(split, SPLIT_SIZES)}')
-    seen: set = set()
-    out = {}
-    for name in SPLIT_SIZES:
-        words = TEST if name == "test" else TRAIN
-        draw = Draw(_SEED + len(name))
-        rows = []
-        for ph in PHENOMENA:
-            rows += [{"sentence1": p, "sentence2": h, "label": l, "phenomenon": ph}
-                     for p, h, l in _pairs(ph, words, draw, SPLIT_SIZES[name] // len(PHENOMENA), seen)]
-        rows = draw.some(rows, len(rows))
-        out[name] = [r | {"idx": k} for k, r in enumerate(rows)]
-        if name == split:
-            return out[name]
+        raise UserError(f"no split {split!r} in the demo data; {suggest(split, SPLIT_SIZES)}")
+    rng = random.Random(f"{SEED} {split}")
+    words = TEST if split == "test" else TRAIN
+    count = SPLIT_SIZES[split] // len(PHENOMENA)
+    rows = [row for name in PHENOMENA for row in _phenomenon_rows(name, words, count, rng)]
+    rng.shuffle(rows)
+    return [{**row, "idx": index} for index, row in enumerate(rows)]
+
+
+def _phenomenon_rows(name: str, words: Lexicon, count: int, rng: random.Random) -> list[dict[str, object]]:
+    pairs: dict[Pair, int] = {}
+    while len(pairs) < count:
+        label = len(pairs) % 2
+        pairs.setdefault(PHENOMENA[name](words, rng, label == 0), label)
+    return [{"sentence1": a, "sentence2": b, "label": label, "phenomenon": name} for (a, b), label in pairs.items()]
+
+
+def _negation(words: Lexicon, rng: random.Random, follows: bool) -> Pair:
+    person, thing = rng.choice(words.people), rng.choice(words.things)
+    base, past = rng.choice(words.actions)
+    positive = f"the {person} {past} the {thing}"
+    negative = f"the {person} did not {base} the {thing}"
+    first, second = (negative, positive) if rng.random() < 0.4 else (positive, negative)
+    return _framed(words, rng, first), _sentence(first if follows else second)
+
+
+def _quantifiers(words: Lexicon, rng: random.Random, follows: bool) -> Pair:
+    noun, event = rng.choice(words.plurals), rng.choice(words.events)
+    first, second = rng.choice(FOLLOWING_QUANTIFIERS if follows else OTHER_QUANTIFIERS)
+    return _framed(words, rng, f"{first} {noun} {event}"), _sentence(f"{second} {noun} {event}")
+
+
+def _numbers(words: Lexicon, rng: random.Random, follows: bool) -> Pair:
+    noun, event = rng.choice(words.plurals), rng.choice(words.events)
+    low, high = sorted(rng.sample(range(len(NUMBERS)), 2))
+    grows = rng.random() < 0.5  # "at least" holds of the smaller number, "at most" of the larger one
+    bound = rng.choice(("more than", "at least") if grows else ("fewer than", "at most"))
+    actual, limit = (high, low) if grows == follows else (low, high)
+    return (
+        _framed(words, rng, f"{NUMBERS[actual]} {noun} {event}"),
+        _sentence(f"{bound} {NUMBERS[limit]} {noun} {event}"),
+    )
+
+
+def _roles(words: Lexicon, rng: random.Random, follows: bool) -> Pair:
+    a, b = rng.sample(words.names, 2)
+    verb = rng.choice(words.treatments)
+    doer, other = (a, b) if follows else (b, a)
+    passive = rng.random() < 0.5
+    second = f"{other} was {verb} by {doer}" if passive else f"{doer} {verb} {other}"
+    return _framed(words, rng, f"{a} {verb} {b}"), _sentence(second)
+
+
+def _hypernyms(words: Lexicon, rng: random.Random, follows: bool) -> Pair:
+    person, verb = rng.choice(words.people), rng.choice(words.handlings)
+    (general, members), (_, others) = rng.sample(words.kinds, 2)
+    special = rng.choice(members)
+    unrelated = (special, rng.choice(others))
+    wrong = (general, special) if rng.random() < 0.5 else unrelated
+    first, second = (special, general) if follows else wrong
+    clauses = [f"the {person} {verb} {_article(noun)} {noun}" for noun in (first, second)]
+    return _framed(words, rng, clauses[0]), _sentence(clauses[1])
+
+
+def _temporal(words: Lexicon, rng: random.Random, follows: bool) -> Pair:
+    a, b = (
+        f"{name} {event}" for name, event in zip(rng.sample(words.names, 2), rng.sample(words.events, 2), strict=True)
+    )
+    first, second = rng.sample(("before", "after"), 2)
+    turned = rng.random() < 0.5
+    if follows:
+        hypothesis = f"{b} {second} {a}" if turned else f"{a} {first} {b}"
+    else:
+        hypothesis = f"{b} {first} {a}" if turned else f"{a} {second} {b}"
+    return _framed(words, rng, f"{a} {first} {b}"), _sentence(hypothesis)
+
+
+def _conjunction(words: Lexicon, rng: random.Random, follows: bool) -> Pair:
+    a, b = rng.sample(words.people, 2)
+    clause = f"{rng.choice(words.actions)[1]} the {rng.choice(words.things)}"
+    word = "and" if follows else "or"
+    return _framed(words, rng, f"the {a} {word} the {b} {clause}"), _sentence(f"the {rng.choice((a, b))} {clause}")
+
+
+PHENOMENA: dict[str, Callable[[Lexicon, random.Random, bool], Pair]] = {
+    "negation": _negation,
+    "quantifiers": _quantifiers,
+    "numbers": _numbers,
+    "roles": _roles,
+    "hypernyms": _hypernyms,
+    "temporal": _temporal,
+    "conjunction": _conjunction,
+}
+
+
+def _framed(words: Lexicon, rng: random.Random, clause: str) -> str:
+    text = rng.choice(words.frames).format(clause=clause, place=rng.choice(words.places))
+    return text[0].upper() + text[1:]
+
+
+def _sentence(clause: str) -> str:
+    return f"{clause[0].upper()}{clause[1:]}."
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"

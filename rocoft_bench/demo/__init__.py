@@ -1,0 +1,1 @@
+"""Data that ships with the package, so that everything can be tried without a network."""
