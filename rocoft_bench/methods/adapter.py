@@ -38,7 +38,7 @@ class AdapterMethod(Method):
             raise UserError(f"method.target_modules: the model has no {named}; {_targets(model, named)}") from None
 
     def save(self, model: Any, folder: Path) -> None:
-        model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub
 
     def load(self, model: Any, folder: Path) -> nn.Module:
         from peft import PeftModel

@@ -1,9 +1,10 @@
 """Linear layers of which only a few rows, columns or entries of the weight are trained.
 
 Notation: x (N, d_in), weight (d_out, d_in), S the trained rows or columns, r = |S|, N = tokens in the batch.
-`delta` is trained value minus frozen value on S. The weight itself is never copied, changed or differentiated: the
-forward pass adds delta's contribution to the frozen product, and the backward pass computes gradients for S alone,
-at 2*N*r*d FLOPs where the gradient of the whole matrix would cost 2*N*d_in*d_out.
+`delta` (r, d) is trained value minus frozen value on S, one trained row (d = d_in) or column (d = d_out) after the
+other: in that layout the narrow products below run at the speed of memory. The weight itself is never copied, changed
+or differentiated: the forward pass adds delta's contribution to the frozen product, and the backward pass computes
+gradients for S alone, at 2*N*r*d FLOPs where the gradient of the whole matrix would cost 2*N*d_in*d_out.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ class RowLinear(torch.autograd.Function):
         grad_rows = grad_y.index_select(1, indices)  # (N, r)
         grad_x = grad_delta = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad_y @ weight.to(grad_y.dtype)).addmm_(grad_rows, delta.to(grad_y.dtype))
+            grad_x = (grad_rows @ delta.to(grad_y.dtype)).addmm_(grad_y, weight.to(grad_y.dtype))
         if ctx.needs_input_grad[3]:
             grad_delta = grad_rows.t() @ x  # (r, d_in)
         return grad_x, None, _grad_bias(ctx, grad_y), grad_delta, None
 
 
 class ColumnLinear(torch.autograd.Function):
-    """y = x Wᵀ + b with W[:, S] increased by delta (d_out, r). Keeps only x[:, S], a copy, for backward.
+    """y = x Wᵀ + b with W[:, S] increased by deltaᵀ, delta (r, d_out). Keeps only x[:, S], a copy, for backward.
 
     Without x there is nothing to differentiate a second time: double backward raises.
     """
@@ -49,7 +50,9 @@ class ColumnLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, indices: Tensor) -> Tensor:
         x_columns = x.index_select(1, indices)  # (N, r)
         ctx.save_for_backward(x_columns, weight, delta, indices)
-        return _frozen(x, weight, bias).addmm_(x_columns, delta.to(x.dtype).t())
+        delta = delta.to(x.dtype)
+        y = x_columns @ delta if bias is None else torch.addmm(bias.to(x.dtype), x_columns, delta)
+        return y.addmm_(x, weight.to(x.dtype).t())
 
     @staticmethod
     @once_differentiable
@@ -58,10 +61,10 @@ class ColumnLinear(torch.autograd.Function):
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_delta = None
         if ctx.needs_input_grad[0]:
-            grad_columns = grad_y @ delta.to(grad_y.dtype)  # (N, r)
+            grad_columns = grad_y @ delta.to(grad_y.dtype).t()  # (N, r)
             grad_x = (grad_y @ weight.to(grad_y.dtype)).index_add_(1, indices, grad_columns)
         if ctx.needs_input_grad[3]:
-            grad_delta = grad_y.t() @ x_columns  # (d_out, r)
+            grad_delta = x_columns.t() @ grad_y  # (r, d_out)
         return grad_x, None, _grad_bias(ctx, grad_y), grad_delta, None
 
 
@@ -126,6 +129,6 @@ def add_update(mode: str, y: Tensor, x: Tensor, delta: Tensor, indices: Tensor, 
     if mode == "row":
         return y.index_add(-1, indices, F.linear(x, delta).to(y.dtype))
     if mode == "column":
-        return y + F.linear(x.index_select(-1, indices), delta)
+        return y + x.index_select(-1, indices) @ delta
     dense = delta.new_zeros(shape.numel()).index_add(0, indices, delta).view(shape)
     return y + F.linear(x, dense)

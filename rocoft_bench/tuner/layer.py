@@ -19,8 +19,8 @@ from rocoft_bench.tuner.functional import add_update, fused_linear
 class RoCoFTLayer(nn.Module, BaseTunerLayer):
     """What a layer knows about its adapters: the trained entries of W, where they belong, and how to merge them.
 
-    `rocoft_weight` holds entries of W, not a change of W, so that weight decay acts on the weights themselves; rows
-    (r, d_in), columns (d_out, r) or entries (n,). `rocoft_bias` (d_out,) exists where `train_bias` asks for it.
+    `rocoft_weight` holds entries of W, not a change of W, so that weight decay acts on the weights themselves: r rows
+    (r, d_in), r columns (r, d_out) or n entries (n,). `rocoft_bias` (d_out,) exists where `train_bias` asks for it.
     `rocoft_indices` (int32) is saved with them. The base layer's tensors change only while an adapter is merged.
     """
 

@@ -46,11 +46,11 @@ def by_score(scores: Tensor, count: int, selection: str) -> Tensor:
 
 
 def read(weight: Tensor, indices: Tensor, mode: str) -> Tensor:
-    """A copy of the selected values: (r, d_in) rows, (d_out, r) columns, or (n,) entries."""
+    """A copy of the selected values: r rows (r, d_in), r columns (r, d_out), or n entries (n,)."""
     if mode == "row":
         return weight.index_select(0, indices)
     if mode == "column":
-        return weight.index_select(1, indices)
+        return weight.t().index_select(0, indices)
     return weight[_row_and_column(weight, indices)]
 
 
@@ -60,7 +60,7 @@ def write(weight: Tensor, indices: Tensor, mode: str, values: Tensor) -> None:
     if mode == "row":
         weight.index_copy_(0, indices, values)
     elif mode == "column":
-        weight.index_copy_(1, indices, values)
+        weight.t().index_copy_(0, indices, values)
     else:
         weight[_row_and_column(weight, indices)] = values
 

@@ -1,0 +1,108 @@
+"""RoCoFT under PEFT's own operations: several adapters, deletion, other wrappers, distributed training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_model_status, get_peft_model, inject_adapter_in_model
+from torch import Tensor, nn
+from torch.distributed import destroy_process_group, init_process_group
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
+from rocoft_bench import RoCoFTConfig, RoCoFTLayer
+
+
+def trainable(model: nn.Module) -> set[str]:
+    return {name.split(".")[-1] for name, p in model.named_parameters() if p.requires_grad and "rocoft_" in name}
+
+
+def test_only_the_active_adapter_is_trained(build: Any, wrap: Any, mode: str, make_batch: Any) -> None:
+    model = wrap(build(), mode=mode)
+    model.add_adapter("other", RoCoFTConfig(mode="row", init_weights=False))
+    assert trainable(model) == {"default"}
+    first = model(**make_batch(0)).logits
+    model.set_adapter("other")
+    assert trainable(model) == {"other"}
+    assert not torch.allclose(model(**make_batch(0)).logits, first)
+    model.delete_adapter("other")
+    assert model.active_adapters == ["default"]
+    assert torch.equal(model(**make_batch(0)).logits, first)
+    assert get_model_status(model).peft_types == {"default": "ROCOFT"}
+
+
+def test_prompted_by_embeddings_and_generating(mode: str, wrap: Any) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    plain = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=20, n_positions=16)).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    before = plain.generate(input_ids=ids, max_new_tokens=3, pad_token_id=0)
+    model = wrap(plain, mode=mode, task_type="CAUSAL_LM")
+    assert torch.equal(model.generate(input_ids=ids, max_new_tokens=3, pad_token_id=0), before)
+    embeds = model.get_input_embeddings()(ids)
+    torch.testing.assert_close(model(inputs_embeds=embeds).logits, model(input_ids=ids).logits)
+
+
+def test_hooks_on_the_base_layer_run(build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any) -> None:
+    model, batch = wrap(build(), mode=mode, train_bias=True).eval(), make_batch(0)
+    scramble(model)
+    expected = model(**batch).logits
+    seen: list[Tensor] = []
+    layer = next(m for m in model.modules() if isinstance(m, RoCoFTLayer))
+    layer.base_layer.register_forward_hook(lambda module, args, output: seen.append(output))
+    torch.testing.assert_close(model(**batch).logits, expected)
+    assert len(seen) == 1
+
+
+class Doubling(nn.Linear):
+    """A linear layer with a forward of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("inner", ["subclass", "lora"])
+def test_what_the_base_layer_does_is_kept(mode: str, inner: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(Doubling(4, 4) if inner == "subclass" else nn.Linear(4, 4))
+    if inner == "lora":
+        inject_adapter_in_model(LoraConfig(target_modules=["0"], init_lora_weights=False), model)
+    x = torch.randn(3, 4)
+    expected = model(x)
+    inject_adapter_in_model(RoCoFTConfig(mode=mode, target_modules=["0"]), model)
+    torch.testing.assert_close(model(x), expected)
+
+
+def gradients(model: nn.Module, x: Tensor) -> list[Tensor]:
+    model(x).square().mean().backward()
+    return [p.grad for p in model.parameters() if p.requires_grad]
+
+
+def small(mode: str) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
+    return get_peft_model(model, RoCoFTConfig(mode=mode, target_modules=["0", "2"], train_bias=True))
+
+
+def train_on_rank(rank: int, folder: str, x: Tensor) -> None:
+    init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    try:
+        grads = [
+            gradients(DistributedDataParallel(small(mode)), x.chunk(2)[rank]) for mode in ("row", "column", "random")
+        ]
+        if rank == 0:
+            torch.save(grads, f"{folder}/gradients.pt")
+    finally:
+        destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
+def test_two_processes_average_to_one(tmp_path: Path) -> None:
+    x = torch.randn(8, 6)
+    spawn(train_on_rank, (str(tmp_path), x), nprocs=2)
+    expected = [gradients(small(mode), x) for mode in ("row", "column", "random")]
+    torch.testing.assert_close(torch.load(tmp_path / "gradients.pt"), expected)

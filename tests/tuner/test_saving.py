@@ -1,0 +1,116 @@
+"""Saving and loading: exact logits in a new process, through PEFT, its auto classes and transformers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import (
+    AutoPeftModelForSequenceClassification,
+    PeftConfig,
+    PeftModel,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+    set_peft_model_state_dict,
+)
+from transformers import AutoModelForSequenceClassification
+
+from rocoft_bench import RoCoFTConfig, RoCoFTLayer, calibrate
+
+RELOAD = """
+import sys
+from pathlib import Path
+import torch
+import rocoft_bench
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+torch.set_num_threads(1)
+for folder in map(Path, sys.argv[1:]):
+    base = AutoModelForSequenceClassification.from_pretrained(folder / "base", dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, folder / "adapter").eval()
+    saved = torch.load(folder / "saved.pt")
+    assert torch.equal(model(**saved["batch"]).logits, saved["logits"]), folder
+"""
+
+
+def test_a_new_process_computes_the_same_logits(
+    both_builds: Any, wrap: Any, make_batch: Any, scramble: Any, tmp_path: Path
+) -> None:
+    batch, folders = make_batch(0), []
+    for (name, build), mode in product(both_builds.items(), ("row", "column", "random")):
+        folder, base = tmp_path / name / mode, build()
+        base.save_pretrained(folder / "base")
+        model = wrap(base, mode=mode, selection="max", train_bias=True).eval()
+        if mode != "random":
+            calibrate(model, [batch])
+        scramble(model)
+        model.save_pretrained(folder / "adapter")
+        torch.save({"batch": batch, "logits": model(**batch).logits.detach()}, folder / "saved.pt")
+        folders.append(str(folder))
+    subprocess.run([sys.executable, "-c", RELOAD, *folders], check=True, timeout=120)
+
+
+def test_indices_come_from_the_file(build: Any, wrap: Any, make_batch: Any, scramble: Any, tmp_path: Path) -> None:
+    """A scored selection cannot be made again from the configuration; nor can another seed's."""
+    batch = make_batch(0)
+    model = wrap(build(), selection="mixed").eval()
+    calibrate(model, [batch])
+    scramble(model)
+    model.save_pretrained(tmp_path)
+    assert PeftConfig.from_pretrained(tmp_path).calibrated
+    for low_cpu in (False, True):
+        loaded = PeftModel.from_pretrained(build(), tmp_path, low_cpu_mem_usage=low_cpu).eval()
+        assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+    state = get_peft_model_state_dict(model)
+    other = wrap(build(), selection="random", seed=3).eval()
+    result = set_peft_model_state_dict(other, state)
+    assert not result.unexpected_keys
+    assert torch.equal(other(**batch).logits, model(**batch).logits)
+
+
+def test_transformers_and_auto_classes(
+    build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any, tmp_path: Path
+) -> None:
+    batch, base = make_batch(0), build()
+    base.save_pretrained(tmp_path / "base")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    model = wrap(base, mode=mode, selection="max").eval()
+    if mode != "random":
+        calibrate(model, [batch])
+    scramble(model)
+    model.save_pretrained(tmp_path / "adapter")
+    expected = model(**batch).logits
+
+    auto = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "adapter", dtype=torch.float32).eval()
+    assert torch.equal(auto(**batch).logits, expected)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", dtype=torch.float32).eval()
+    plain.load_adapter(str(tmp_path / "adapter"))
+    assert torch.equal(plain(**batch).logits, expected)
+    plain.disable_adapters()
+    assert torch.equal(plain(**batch).logits, build().eval()(**batch).logits)
+
+
+def test_transformers_add_adapter(build: Any, mode: str, make_batch: Any) -> None:
+    model = build().eval()
+    expected = model(**make_batch(0)).logits
+    model.add_adapter(RoCoFTConfig(mode=mode))
+    torch.testing.assert_close(model(**make_batch(0)).logits, expected)
+    assert any(isinstance(m, RoCoFTLayer) for m in model.modules())
+
+
+@pytest.mark.parametrize("low_cpu", [False, True])
+def test_injection(build: Any, mode: str, make_batch: Any, low_cpu: bool) -> None:
+    plain, config = build().eval(), RoCoFTConfig(mode=mode, train_bias=True, init_weights=False)
+    source = inject_adapter_in_model(config, build()).eval()
+    state = get_peft_model_state_dict(source)
+    target = inject_adapter_in_model(config, build(), state_dict=state, low_cpu_mem_usage=low_cpu).eval()
+    set_peft_model_state_dict(target, state, low_cpu_mem_usage=low_cpu)
+    logits = target(**make_batch(0)).logits
+    assert torch.equal(logits, source(**make_batch(0)).logits)
+    assert not torch.allclose(logits, plain(**make_batch(0)).logits)
