@@ -25,7 +25,7 @@ class RowLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, indices: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight, delta, indices)
-        return _frozen(x, weight, bias).index_add_(1, indices, x @ delta.to(x.dtype).t())
+        return _frozen(x, weight, bias).index_add_(1, indices, (delta.to(x.dtype) @ x.t()).t())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Gradients:
@@ -61,7 +61,7 @@ class ColumnLinear(torch.autograd.Function):
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_delta = None
         if ctx.needs_input_grad[0]:
-            grad_columns = grad_y @ delta.to(grad_y.dtype).t()  # (N, r)
+            grad_columns = (delta.to(grad_y.dtype) @ grad_y.t()).t()  # (N, r)
             grad_x = (grad_y @ weight.to(grad_y.dtype)).index_add_(1, indices, grad_columns)
         if ctx.needs_input_grad[3]:
             grad_delta = x_columns.t() @ grad_y  # (r, d_out)

@@ -174,10 +174,8 @@ class Linear(RoCoFTLayer):
         return y
 
     def _fused_forward(self, x: Tensor, name: str) -> Tensor:
-        weight, indices, mode = self.matrix, self.rocoft_indices[name], self.configs[name].mode
         bias = self.rocoft_bias.get(name, self.base_layer.bias)
-        delta = self.rocoft_weight[name] - selection.read(weight, indices, mode)
-        return fused_linear(mode, x, weight, bias, delta, indices)
+        return fused_linear(self.configs[name].mode, x, self.matrix, bias, self.delta(name), self.rocoft_indices[name])
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         mode, indices = self.configs[name].mode, self.rocoft_indices[name]

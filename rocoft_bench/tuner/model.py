@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -161,20 +162,31 @@ def _input_norms(
         total = args[0].detach().float().reshape(-1, layer.in_features).square().sum(0)
         squares[layer] = squares[layer] + total if layer in squares else total
 
-    training = model.training
     handles = [layer.register_forward_pre_hook(accumulate) for layer in layers]
-    enabled = [not layer.disable_adapters for layer in layers]
     try:
-        model.eval()
-        for layer in layers:
-            layer._disable_adapters = True
-        for batch in batches:
-            model(**batch)
+        with _frozen_in_eval_mode(model):
+            for batch in batches:
+                model(**batch)
     finally:
-        for layer, was_enabled, handle in zip(layers, enabled, handles, strict=True):
-            layer._disable_adapters = not was_enabled
+        for handle in handles:
             handle.remove()
-        model.train(training)
     if len(squares) < len(layers):
         raise ValueError(f"the calibration batches reached {len(squares)} of {len(layers)} layers: pass at least one")
     return {layer: total.sqrt() for layer, total in squares.items()}
+
+
+@contextmanager
+def _frozen_in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Adapters off and evaluation mode on, with every module put back as it was."""
+    training = [(module, module.training) for module in model.modules()]
+    disabled = [(m, m.disable_adapters) for m in model.modules() if isinstance(m, RoCoFTLayer)]
+    try:
+        model.eval()
+        for layer, _ in disabled:
+            layer._disable_adapters = True
+        yield
+    finally:
+        for layer, was_disabled in disabled:
+            layer._disable_adapters = was_disabled
+        for module, was_training in training:
+            module.training = was_training

@@ -11,42 +11,11 @@ from rocoft_bench.demo.entailment import PHENOMENA, SPLIT_SIZES, entailment_rows
 from rocoft_bench.demo.lexicon import NUMBERS, TEST, TRAIN
 from rocoft_bench.errors import UserError
 
-FUNCTION_WORDS = set(
-    [
-        "the",
-        "a",
-        "an",
-        "all",
-        "some",
-        "most",
-        "many",
-        "no",
-        "not",
-        "did",
-        "and",
-        "or",
-        "by",
-        "was",
-        "of",
-        "in",
-        "at",
-        "that",
-        "we",
-        "heard",
-        "before",
-        "after",
-        "last",
-        "week",
-        "today",
-        "yesterday",
-        "this",
-        "morning",
-        "more",
-        "than",
-        "least",
-        "fewer",
-    ]
-) | set(NUMBERS)
+FUNCTION_WORDS = {
+    *("the", "a", "an", "of", "in", "at", "by", "and", "or", "that", "we", "heard", "was", "did", "not", "no"),
+    *("all", "some", "most", "many", "more", "than", "least", "fewer", *NUMBERS),
+    *("before", "after", "last", "week", "today", "yesterday", "this", "morning"),
+}
 
 
 def content_words(split: str) -> set[str]:

@@ -138,11 +138,11 @@ def test_scored_selection_wants_calibration_once(build: Any, wrap: Any, make_bat
 def test_write_puts_back_what_read_took_and_nothing_else(
     d_out: int, d_in: int, mode: str, transposed: bool, seed: int
 ) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(d_out, d_in, generator=generator)
+    generator = selection.layer_generator(seed, "a layer")
+    weight = torch.from_numpy(generator.standard_normal((d_out, d_in)))
     weight = weight.t().contiguous().t() if transposed else weight
     size = {"row": d_out, "column": d_in, "random": d_out * d_in}[mode]
-    indices = selection.sample(size, int(torch.randint(1, size + 1, (), generator=generator)), generator)
+    indices = selection.sample(size, generator.integers(1, size, endpoint=True), generator)
     before, values = weight.clone(), selection.read(weight, indices, mode)
     assert values.numel() * size == len(indices) * weight.numel()
     selection.write(weight, indices, mode, values + 1)
