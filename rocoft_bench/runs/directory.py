@@ -21,6 +21,10 @@ from rocoft_bench.runs.files import write_text
 from rocoft_bench.runs.record import RunRecord
 
 
+LEFT_BY_A_KILLED_START = {".lock", "work", ".config.yaml.partial"}
+"""All that can be in a run's folder before its config.yaml is."""
+
+
 def config_values(config: RunConfig) -> dict[str, Any]:
     """A config as plain values for YAML and JSON."""
     return config.model_dump(mode="json")
@@ -79,7 +83,7 @@ class RunDirectory:
         if not self.path.is_dir():
             raise UserError(f"--output {self.path}: is a file, not a folder")
         if not self.config.is_file():
-            if any(self.path.iterdir()):
+            if {file.name for file in self.path.iterdir()} - LEFT_BY_A_KILLED_START:
                 raise UserError(f"--output {self.path}: the folder holds files but no run; choose another")
             return
         if replace:

@@ -63,6 +63,12 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path).check_is_ours(config())
 
 
+def test_a_run_killed_before_it_began_can_begin_again(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / "work").mkdir()
+    RunDirectory(tmp_path).check_is_ours(config())
+
+
 def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
     first, second = RunDirectory(tmp_path / "run").locked(), RunDirectory(tmp_path / "run").locked()
     with first, pytest.raises(UserError, match="another process"), second:
