@@ -20,7 +20,6 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.runs.files import write_text
 from rocoft_bench.runs.record import RunRecord
 
-
 LEFT_BY_A_KILLED_START = {".lock", "work", ".config.yaml.partial"}
 """All that can be in a run's folder before its config.yaml is."""
 
