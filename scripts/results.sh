@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Remakes the records under results/. Needs GLUE's rows in ./data (glue/rte/train.jsonl, …); about 25 minutes on 2 cores.
+# Remakes the records under results/. Needs GLUE's rows in ./data (glue/rte/train.jsonl, …).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rocoft demo
