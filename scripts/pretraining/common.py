@@ -13,7 +13,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,7 +22,9 @@ MAX_BYTES = 8_000_000
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, special_tokens: Sequence[str]) -> Tokenizer:
-    """Train a byte-level BPE in which every digit is a token of its own.
+    """Train a byte-level BPE in which every digit, and every line break with its indentation, is cut off.
+
+    Text that is tokenized up to the end of an indentation has the tokens that it has within a longer text.
 
     Args:
         texts: What to count. Words that must become single tokens have to occur a few dozen times.
@@ -34,7 +36,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, special_tokens: Seque
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(r"\n+ *"), behavior="isolated"),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
