@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import methods, models, tasks
-from rocoft_bench.config import RunConfig, Settings, validate
+from rocoft_bench.config import RunConfig, Settings, TaskConfig, validate
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods import Method
+from rocoft_bench.methods import TASKS_WITH_HEAD, Method
 from rocoft_bench.runs import (
     RunDirectory,
     RunRecord,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from rocoft_bench.engine.observer import Observer
+    from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
     from rocoft_bench.engine.trainer import TrainResult
 
 CALIBRATION_ROWS = 32
@@ -58,13 +59,18 @@ class Experiment:
 
 @dataclass
 class Prepared:
-    """Everything loaded, nothing trained yet. `notes` says how the run differs from what its name says."""
+    """Everything loaded, nothing trained yet.
+
+    settings: the task's, with the max_length that the model allows. train_rows, eval_rows: encoded; raw_rows: the
+    evaluation rows as they were read. notes: how the run differs from what its name says.
+    """
 
     model: Any
     tokenizer: Any
+    settings: Any
     train_rows: Dataset
+    raw_rows: Dataset
     eval_rows: Dataset
-    references: list[Any]
     record: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
@@ -75,9 +81,11 @@ def resolve(settings: Settings) -> Experiment:
     Raises:
         UserError: If anything in the settings is unknown or out of range.
     """
-    config = validate(settings)
-    task = tasks.get(config.task.family, config.task.name)
+    task = tasks.named_in(settings.values)
+    config = validate(settings, task.Settings if task else TaskConfig)
+    task = task or tasks.get(config.task.family, config.task.name)
     method = methods.resolve(config.method, settings.sources)
+    method.check_serves(task.kind)
     complete = {"name": method.name, **method.settings.model_dump()}
     return Experiment(config.model_copy(update={"method": complete}), task, method)
 
@@ -150,25 +158,29 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     """
     config, task = experiment.config, experiment.task
     _check_precision(config.training.precision)
-    train = task.load(task.train_split, config.task.data_dir)
+    train = task.load_training(config.task)
     evaluation = task.load(task.eval_split, config.task.data_dir)
     source = models.locate(config.model)
-    model, tokenizer = models.load_classifier(source, config.model, task.num_labels, task.label_names)
+    model, tokenizer = models.load(source, config.model, task.kind, task.model_options)
     notes: list[str] = []
+    model = _apply(experiment, model, notes)
+    train_rows = _first_rows(train.rows, config.task.max_train_rows, "training", notes)
+    eval_rows = _first_rows(evaluation.rows, config.task.max_eval_rows, "evaluation", notes)
+    settings = _fitted(task, config.task, models.longest_input(model, tokenizer), notes)
     prepared = Prepared(
-        model=_apply(experiment, model, notes),
+        model=model,
         tokenizer=tokenizer,
-        train_rows=_first_rows(train.rows, config.task.max_train_rows, "training", notes),
-        eval_rows=_first_rows(evaluation.rows, config.task.max_eval_rows, "evaluation", notes),
-        references=[],
+        settings=settings,
+        train_rows=_encode(task, train_rows, tokenizer, settings, True, notes),
+        raw_rows=eval_rows,
+        eval_rows=_encode(task, eval_rows, tokenizer, settings, False, notes),
         record={
             "model": {"name": config.model.name, **source.origin(model.config)},
             "data": {"train": train.origin, "evaluation": evaluation.origin},
+            "rows": {"train_rows": len(train_rows), "eval_rows": len(eval_rows)},
         },
         notes=notes,
     )
-    prepared.references = prepared.eval_rows["label"][:]
-    _encode(experiment, prepared)
     _calibrate(experiment, prepared)
     for note in notes:
         observer.note(note)
@@ -206,18 +218,22 @@ def _first_rows(rows: Dataset, limit: int | None, name: str, notes: list[str]) -
     return rows.select(range(limit))
 
 
-def _encode(experiment: Experiment, prepared: Prepared) -> None:
-    task, wanted = experiment.task, experiment.config.task.max_length
-    longest = getattr(prepared.tokenizer, "model_max_length", wanted)
-    max_length = min(wanted, longest)
-    if max_length < wanted:
-        prepared.notes.append(f"the model takes {longest} tokens, so max_length is {longest} instead of {wanted}")
-    prepared.train_rows = task.encode(prepared.train_rows, prepared.tokenizer, max_length)
-    prepared.eval_rows = task.encode(prepared.eval_rows, prepared.tokenizer, max_length)
-    for name, rows in (("training", prepared.train_rows), ("evaluation", prepared.eval_rows)):
-        full = sum(len(ids) >= max_length for ids in rows["input_ids"])
-        if full:
-            prepared.notes.append(f"{full} {name} rows fill max_length {max_length} and may have been cut")
+def _fitted(task: Task, settings: TaskConfig, longest: int | None, notes: list[str]) -> TaskConfig:
+    fitted = task.fitted(settings, longest)
+    if fitted != settings:
+        took = f"the model takes {longest} tokens"
+        notes.append(f"{took}, so max_length is {fitted.max_length} instead of {settings.max_length}")
+    return fitted
+
+
+def _encode(
+    task: Task, rows: Dataset, tokenizer: Any, settings: TaskConfig, training: bool, notes: list[str]
+) -> Dataset:
+    encoded = task.encode(rows, tokenizer, settings, training)
+    notes.extend(encoded.notes)
+    if not len(encoded.rows):
+        raise UserError(f"no {'training' if training else 'evaluation'} row is left to use: {'; '.join(encoded.notes)}")
+    return encoded.rows
 
 
 def _calibrate(experiment: Experiment, prepared: Prepared) -> None:
@@ -243,7 +259,7 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
     from rocoft_bench.engine.memory import reset_peak_memory
     from rocoft_bench.engine.trainer import Trainer
 
-    settings, task = experiment.config.training, experiment.task
+    settings = experiment.config.training
     AcceleratorState._reset_state()  # accelerate keeps one precision per process; runs in one process may differ
     accelerator = Accelerator(mixed_precision="no" if settings.precision == "fp32" else settings.precision)
     if settings.gradient_checkpointing:
@@ -252,9 +268,8 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
     trainer = Trainer(
         model=prepared.model,
         train_rows=prepared.train_rows,
-        eval_rows=prepared.eval_rows,
         collate=padding_collate(prepared.tokenizer),
-        score=lambda logits: task.score(task.predict(logits), prepared.references),
+        evaluator=_evaluator(experiment, prepared, accelerator.device, observer),
         settings=settings,
         seed=experiment.config.seed,
         accelerator=accelerator,
@@ -264,11 +279,38 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
     return trainer.run()
 
 
+def _evaluator(experiment: Experiment, prepared: Prepared, device: Any, observer: Observer) -> Evaluator:
+    from rocoft_bench.engine.prediction import Evaluation, Evaluator
+
+    task, settings = experiment.task, prepared.settings
+    references = task.references(prepared.raw_rows)
+
+    def judge(outputs: list[Any]) -> Evaluation:
+        predictions = task.read(outputs, prepared.eval_rows, prepared.raw_rows, prepared.tokenizer, settings)
+        return Evaluation(task.score([row["prediction"] for row in predictions], references), predictions)
+
+    return Evaluator(
+        rows=prepared.eval_rows,
+        predictor=predictor_for(task, settings, prepared.tokenizer),
+        judge=judge,
+        batch_size=experiment.config.training.eval_batch_size,
+        device=device,
+        observer=observer,
+    )
+
+
+def predictor_for(task: Task, settings: Any, tokenizer: Any) -> Predictor:
+    """What asks the model for the output that a task reads its answers from."""
+    from rocoft_bench.engine.prediction import PREDICTORS
+
+    return PREDICTORS[task.kind, task.output(settings)](tokenizer, task.generation(settings))
+
+
 def _diagnose(error: BaseException) -> tuple[str, str]:
     """Status and one line for the record of a run that ended badly."""
     from rocoft_bench.engine.interrupt import Interrupted
     from rocoft_bench.engine.memory import is_out_of_memory
-    from rocoft_bench.engine.trainer import NotFiniteError
+    from rocoft_bench.engine.prediction import NotFiniteError
 
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return "interrupted", "stopped by the user; the same command goes on from the last checkpoint"
@@ -285,16 +327,17 @@ def _finish(experiment: Experiment, prepared: Prepared, result: TrainResult, dir
 
     experiment.method.save(prepared.model, directory.adapter)
     write_json_lines(directory.history, result.history)
-    write_json_lines(directory.predictions, _prediction_rows(experiment.task, prepared, result))
+    write_json_lines(directory.predictions, _prediction_rows(experiment.task, prepared, result.evaluation))
     write_json(directory.provenance, provenance())
     peak, kind = peak_memory_mib(next(prepared.model.parameters()).device)
     record = _record(
         experiment,
         prepared,
         status="ok",
-        metrics=result.metrics,
+        metrics=result.evaluation.metrics,
         kept_epoch=result.kept_epoch,
-        epoch_metrics=[entry["metrics"] for entry in result.history if "metrics" in entry],
+        initial_metrics=next((entry["metrics"] for entry in result.history if entry.get("epoch") == 0), None),
+        epoch_metrics=[entry["metrics"] for entry in result.history if entry.get("epoch")],
         steps=result.steps,
         train_seconds=round(result.train_seconds, 3),
         eval_seconds=round(result.eval_seconds, 3),
@@ -306,11 +349,10 @@ def _finish(experiment: Experiment, prepared: Prepared, result: TrainResult, dir
     return record
 
 
-def _prediction_rows(task: Task, prepared: Prepared, result: TrainResult) -> Iterator[dict[str, Any]]:
-    answers = task.predict(result.scores)
-    for index, (answer, reference) in enumerate(zip(answers, prepared.references, strict=True)):
-        scores = [float(value) for value in result.scores[index]]
-        yield {"index": index, "prediction": answer, "reference": reference, "scores": scores}
+def _prediction_rows(task: Task, prepared: Prepared, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    references = task.references(prepared.raw_rows)
+    for index, (prediction, reference) in enumerate(zip(evaluation.predictions, references, strict=True)):
+        yield {"index": index, "prediction": prediction["prediction"], "reference": reference, **prediction}
 
 
 def _record(experiment: Experiment, prepared: Prepared, **outcome: Any) -> RunRecord:
@@ -329,12 +371,12 @@ def _record(experiment: Experiment, prepared: Prepared, **outcome: Any) -> RunRe
             "eval_split": task.eval_split,
             "random_baseline": task.random_baseline,
         },
-        protocol="argmax over the classes" if task.label_names else "the single output as it is",
+        protocol=task.protocol(config.task),
         method=config.method,
         model={**prepared.record["model"], "paper_name": known.paper_name if known else None},
-        data={**prepared.record["data"], "train_rows": len(prepared.train_rows), "eval_rows": len(prepared.eval_rows)},
+        data={**prepared.record["data"], **prepared.record["rows"]},
         seed=config.seed,
-        parameters=models.count_parameters(prepared.model).as_record(),
+        parameters=models.count_parameters(prepared.model, task.kind in TASKS_WITH_HEAD).as_record(),
         keep=config.training.keep,
         notes=prepared.notes,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),

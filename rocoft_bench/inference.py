@@ -11,7 +11,7 @@ import yaml
 from rocoft_bench import models
 from rocoft_bench.config import Settings
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import Experiment, resolve
+from rocoft_bench.experiment import Experiment, predictor_for, resolve
 from rocoft_bench.runs import RunDirectory
 
 TEXT_OPTIONS = ("--text", "--text-pair")
@@ -26,14 +26,6 @@ class TrainedModel:
     tokenizer: Any
 
 
-@dataclass(frozen=True)
-class Answer:
-    """`label` is None for a task whose target is a number; `value` is then that number, else a probability."""
-
-    label: str | None
-    value: float
-
-
 def load_run(directory: RunDirectory) -> TrainedModel:
     """Load the model of a finished run, the base model from where the run had it.
 
@@ -46,34 +38,34 @@ def load_run(directory: RunDirectory) -> TrainedModel:
     experiment = resolve(Settings(yaml.safe_load(directory.config.read_text(encoding="utf-8"))))
     task, config = experiment.task, experiment.config
     source = models.locate(config.model)
-    model, tokenizer = models.load_classifier(source, config.model, task.num_labels, task.label_names)
+    model, tokenizer = models.load(source, config.model, task.kind, task.model_options)
     model = experiment.method.load(model, directory.adapter)
     return TrainedModel(experiment, model.eval(), tokenizer)
 
 
-def answer(trained: TrainedModel, text: str, text_pair: str | None) -> Answer:
-    """What the model says to one input.
+def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
+    """What the model says to one input, in the words of its task.
 
     Raises:
         UserError: If the task takes one text and two are given, or the other way round.
     """
     import torch
+    from datasets import Dataset
 
-    task = trained.experiment.task
+    task, settings = trained.experiment.task, trained.experiment.config.task
     texts = [text] if text_pair is None else [text, text_pair]
     if len(texts) != len(task.text_columns):
         wanted = " and ".join(
             f"{option} ({name})" for option, name in zip(TEXT_OPTIONS, task.text_columns, strict=False)
         )
         raise UserError(f"{task.family} {task.name} takes {wanted}")
-    max_length = min(trained.experiment.config.task.max_length, trained.tokenizer.model_max_length)
-    inputs = trained.tokenizer(*texts, truncation=True, max_length=max_length, return_tensors="pt")
+    rows = Dataset.from_list([task.question(*texts)])
+    settings = task.fitted(settings, models.longest_input(trained.model, trained.tokenizer))
+    encoded = task.encode(rows, trained.tokenizer, settings, training=False).rows
+    predictor = predictor_for(task, settings, trained.tokenizer)
     with torch.no_grad():
-        logits = trained.model(**inputs).logits.float()  # (1, num_labels)
-    if not task.label_names:
-        return Answer(None, logits.item())
-    index = int(logits.argmax())
-    return Answer(task.label_names[index], logits.softmax(-1)[0, index].item())
+        outputs = [predictor(trained.model, predictor.collate([row]))[0] for row in encoded]
+    return task.in_words(task.read(outputs, encoded, rows, trained.tokenizer, settings)[0])
 
 
 def export(trained: TrainedModel, folder: Path) -> None:

@@ -16,12 +16,13 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    text: Annotated[str, typer.Option(help="The input, or the first of two sentences.")],
-    text_pair: Annotated[str | None, typer.Option(help="The second sentence.")] = None,
+    text: Annotated[str, typer.Option(help="The input: a sentence, a document, an instruction; a question.")],
+    text_pair: Annotated[
+        str | None, typer.Option(help="The second input, where the task has two: a sentence; the passage that answers.")
+    ] = None,
 ) -> None:
     """Answer one input with the model of a finished run."""
     from rocoft_bench.inference import answer, load_run
     from rocoft_bench.runs import find_run
 
-    result = answer(load_run(find_run(run)), text, text_pair)
-    typer.echo(f"{result.value:.4f}" if result.label is None else f"{result.label}  (probability {result.value:.4f})")
+    typer.echo(answer(load_run(find_run(run)), text, text_pair))

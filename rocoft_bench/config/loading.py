@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import SerializeAsAny, ValidationError, create_model
 
-from rocoft_bench.config.schema import RunConfig, Section
+from rocoft_bench.config.schema import RunConfig, Section, TaskConfig
 from rocoft_bench.errors import UserError, suggest
 
 S = TypeVar("S", bound=Section)
@@ -114,13 +114,15 @@ def parse_assignment(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: the value is not valid YAML") from None
 
 
-def validate(settings: Settings) -> RunConfig:
-    """Check all settings against the schema.
+def validate(settings: Settings, task_section: type[TaskConfig] = TaskConfig) -> RunConfig:
+    """Check all settings against the schema, with the settings that the task in question takes.
 
     Raises:
         UserError: One line per problem: where it stands, what was given, what is allowed.
     """
-    return checked(RunConfig, settings.values, settings.sources)
+    task: Any = SerializeAsAny[task_section]  # type: ignore[misc, valid-type]
+    section = create_model("RunConfig", __base__=RunConfig, task=(task, ...))
+    return checked(section, settings.values, settings.sources)
 
 
 def checked(section: type[S], values: dict[str, Any], sources: dict[str, str] | None = None, prefix: str = "") -> S:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializeAsAny,
+    model_validator,
+)
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -17,6 +27,8 @@ class Section(BaseModel):
 
 
 class TaskConfig(Section):
+    """What every task can be told. A kind of task adds settings of its own in a subclass (`Task.Settings`)."""
+
     family: str
     """Task family, e.g. glue; `rocoft ls tasks` shows all."""
     name: str
@@ -40,6 +52,8 @@ class ModelConfig(Section):
     """Hidden and attention dropout; by default the checkpoint's own."""
     norm_eps: PositiveFloat | None = None
     """Epsilon of the layer norms ("Norm" in Table 10); by default the checkpoint's own."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the frozen weights; half the memory for the 16-bit ones."""
 
 
 class TrainingConfig(Section):
@@ -67,14 +81,24 @@ class TrainingConfig(Section):
     """Trade time for memory: recompute activations in backward."""
     keep: Literal["last", "best"] = "last"
     """Report and save the last epoch's weights, or those of the epoch with the best main metric (recorded)."""
+    evaluate: Literal["epochs", "end"] = "epochs"
+    """Evaluate after every epoch, or once at the end (where answers are generated, that takes long)."""
+    evaluate_before: bool = False
+    """Evaluate before the first step too, to see what training adds."""
     checkpoint_seconds: PositiveFloat = 10.0
     """Least time between two checkpoints to resume from; more where writing one is slow."""
+
+    @model_validator(mode="after")
+    def _best_needs_every_epoch(self) -> TrainingConfig:
+        if self.keep == "best" and self.evaluate == "end":
+            raise ValueError('keep = "best" compares epochs, so it needs evaluate = "epochs"')
+        return self
 
 
 class RunConfig(Section):
     """One training run, complete."""
 
-    task: TaskConfig
+    task: SerializeAsAny[TaskConfig]
     model: ModelConfig = ModelConfig()
     method: dict[str, Any] = {"name": "rocoft"}
     """`name` and the settings of that method; `rocoft ls methods` shows them."""

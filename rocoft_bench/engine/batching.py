@@ -7,9 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 Batch = dict[str, Tensor]
 Collate = Callable[[Sequence[dict[str, Any]]], Batch]
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+TARGETS = ("labels", "start_positions", "end_positions")
+NO_LABEL = -100
+"""Marks tokens that no loss is computed on, as in transformers."""
 
 MEGABATCH = 50
 """Batches per shuffled chunk that is sorted by length: padding falls by most of what a full sort would save."""
@@ -36,13 +42,32 @@ def longest_first_batches(lengths: Sequence[int], batch_size: int) -> list[list[
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def padding_collate(tokenizer: Any) -> Collate:
-    """A function that pads rows with `input_ids` and `labels` to one batch of tensors (rows, longest row)."""
+def padding_collate(tokenizer: Any, padding_side: str = "right") -> Collate:
+    """A function that pads encoded rows to one batch: inputs (rows, longest row), targets as the rows have them.
+
+    Labels are one number a row, or one a token and then padded with `NO_LABEL`. Other columns are left out.
+    """
 
     def collate(rows: Sequence[dict[str, Any]]) -> Batch:
-        features = [{key: value for key, value in row.items() if key != "labels"} for row in rows]
-        batch = dict(tokenizer.pad(features, padding=True, return_tensors="pt"))
-        batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
+        batch = dict(tokenizer.pad(inputs, padding=True, padding_side=padding_side, return_tensors="pt"))
+        for name in TARGETS:
+            if name in rows[0]:
+                batch[name] = _stacked([row[name] for row in rows])
         return batch
 
     return collate
+
+
+def _stacked(values: Sequence[Any]) -> Tensor:
+    if isinstance(values[0], list):
+        return pad_sequence([torch.tensor(value) for value in values], batch_first=True, padding_value=NO_LABEL)
+    return torch.tensor(values)
+
+
+def loss_terms(batch: Batch) -> int:
+    """How many terms a model's loss of this batch is the mean of: labelled tokens, or rows."""
+    labels = batch.get("labels")
+    if labels is None or labels.dim() == 1:
+        return len(batch["input_ids"])
+    return int((labels != NO_LABEL).sum())

@@ -20,7 +20,7 @@ class TrainState:
     """Progress of a run. The data order follows from the seed and `step`, so it needs no state of its own."""
 
     step: int = 0
-    evaluated_epochs: int = 0
+    epochs: int = 0
     train_seconds: float = 0.0
     eval_seconds: float = 0.0
     loss_sum: float = 0.0

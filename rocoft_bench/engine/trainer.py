@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import nn
 
 from rocoft_bench.config import TrainingConfig
-from rocoft_bench.engine.batching import Batch, Collate, length_grouped_batches, longest_first_batches
+from rocoft_bench.engine.batching import Batch, Collate, length_grouped_batches, loss_terms
 from rocoft_bench.engine.checkpoint import (
     TrainState,
     load_checkpoint,
@@ -28,6 +26,7 @@ from rocoft_bench.engine.checkpoint import (
 )
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
+from rocoft_bench.engine.prediction import Evaluation, Evaluator, NotFiniteError, make_loader
 from rocoft_bench.engine.schedule import learning_rate
 from rocoft_bench.runs import replace_atomically
 
@@ -38,16 +37,11 @@ CHECKPOINT_SHARE = 0.02
 """At most this share of the time goes into writing checkpoints."""
 
 
-class NotFiniteError(Exception):
-    """The loss became NaN or infinite."""
-
-
 @dataclass
 class TrainResult:
-    """What a finished training leaves: the kept weights are in the model. `scores` is (rows, outputs)."""
+    """What a finished training leaves: the kept weights are in the model."""
 
-    metrics: dict[str, float]
-    scores: np.ndarray
+    evaluation: Evaluation
     kept_epoch: int
     steps: int
     train_seconds: float
@@ -59,10 +53,10 @@ class Trainer:
     """Trains a model on encoded rows, evaluates it after each epoch, and can stop and go on at any step.
 
     Args:
-        model: Its trainable parameters are trained; its forward returns `loss`, a mean over rows, and `logits`.
-        train_rows, eval_rows: Encoded rows (`input_ids`, …, `labels`) that can be indexed by row number.
-        collate: Makes a padded batch of some rows.
-        score: Metrics of the evaluation rows' logits (rows, outputs); the first metric decides which epoch is best.
+        model: Its trainable parameters are trained; its forward returns `loss`, a mean over rows or labelled tokens.
+        train_rows: Encoded rows (`input_ids`, …, targets) that can be indexed by row number.
+        collate: Makes a padded batch of some training rows.
+        evaluator: Evaluates the model; its first metric decides which epoch is best.
         workdir: Where checkpoints are kept; a checkpoint found there is resumed.
     """
 
@@ -70,18 +64,17 @@ class Trainer:
         self,
         model: nn.Module,
         train_rows: Any,
-        eval_rows: Any,
         collate: Collate,
-        score: Callable[[np.ndarray], dict[str, float]],
+        evaluator: Evaluator,
         settings: TrainingConfig,
         seed: int,
         accelerator: Accelerator,
         workdir: Path,
         observer: Observer,
     ) -> None:
-        self.settings, self.seed, self.score, self.collate = settings, seed, score, collate
+        self.settings, self.seed, self.evaluator, self.collate = settings, seed, evaluator, collate
         self.accelerator, self.observer = accelerator, observer
-        self.train_rows, self.eval_rows = train_rows, eval_rows
+        self.train_rows = train_rows
         self.train_lengths = [len(ids) for ids in train_rows["input_ids"]]
         self.checkpoint_path = workdir / "checkpoint.safetensors"
         self.best_path = workdir / "best.safetensors"
@@ -109,12 +102,14 @@ class Trainer:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(self.state.loss_scaler)
         self.observer.training_started(self.total_steps, self.state.step)
-        outcome = None
+        last = None
         with GracefulStop() as stop:
-            for epoch in range(self.state.evaluated_epochs, self.settings.epochs):
+            if self.settings.evaluate_before and not self.state.history:
+                self._log_evaluation(0, stop)
+            for epoch in range(self.state.epochs, self.settings.epochs):
                 self._train_epoch(epoch, stop)
-                outcome = self._end_epoch(epoch, stop)
-            return self._finish(outcome, stop)
+                last = self._end_epoch(epoch, stop)
+            return self._finish(last, stop)
 
     def _train_epoch(self, epoch: int, stop: GracefulStop) -> None:
         self.model.train()
@@ -139,28 +134,19 @@ class Trainer:
         plan = length_grouped_batches(self.train_lengths, self.settings.batch_size, self.seed, epoch)
         done = self.state.step - epoch * self.steps_per_epoch
         plan = plan[done * accumulation :]
-        loader = iter(self._loader(self.train_rows, plan))
+        loader = iter(make_loader(self.train_rows, plan, self.collate, self.accelerator.device))
         for start in range(0, len(plan), accumulation):
             yield [next(loader) for _ in plan[start : start + accumulation]]
 
-    def _loader(self, rows: Any, batches: list[list[int]]) -> DataLoader[Any]:
-        return DataLoader(
-            rows,
-            batch_sampler=batches,
-            collate_fn=self.collate,
-            pin_memory=self.accelerator.device.type == "cuda",
-            generator=torch.Generator(),  # its own: a loader made on resuming must not move dropout's random state
-        )
-
     def _step(self, group: list[Batch]) -> None:
-        """One optimizer step. The loss is the mean over all rows of the group, however they are split into batches."""
+        """One optimizer step. The loss is the mean over all terms of the group, however they are split into batches."""
         rate = learning_rate(self.state.step, self.total_steps, self.settings)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
-        total_rows = sum(len(batch["labels"]) for batch in group)
-        for batch in group:
+        terms = [loss_terms(batch) for batch in group]
+        for batch, count in zip(group, terms, strict=True):
             batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
-            loss = self.model(**batch).loss * (len(batch["labels"]) / total_rows)
+            loss = self.model(**batch).loss * (count / sum(terms))
             self.accelerator.backward(loss)
             self._loss_sum += loss.detach()
         if self.settings.max_grad_norm is not None:
@@ -184,47 +170,36 @@ class Trainer:
         self.state.history.append(entry)
         self.observer.logged(entry)
 
-    def _end_epoch(self, epoch: int, stop: GracefulStop) -> tuple[dict[str, float], np.ndarray]:
-        started = time.perf_counter()
-        metrics, scores = self._evaluate(stop)
-        self.state.eval_seconds += time.perf_counter() - started
-        self.state.evaluated_epochs = epoch + 1
-        self._log({"step": self.state.step, "epoch": epoch + 1, "metrics": metrics})
-        if self.settings.keep == "best" and self._is_best(metrics):
+    def _end_epoch(self, epoch: int, stop: GracefulStop) -> Evaluation | None:
+        """Evaluate, where the settings say so, and keep what has to be kept."""
+        wanted = self.settings.evaluate == "epochs" or epoch + 1 == self.settings.epochs
+        evaluation = self._log_evaluation(epoch + 1, stop) if wanted else None
+        self.state.epochs = epoch + 1
+        if self.settings.keep == "best" and self._last_is_best():
             self.state.best_epoch = epoch + 1
             values = {name: value.cpu().contiguous() for name, value in trained_values(self.bare_model).items()}
             replace_atomically(self.best_path, lambda partial: save_file(values, partial))
         self._checkpoint()
-        return metrics, scores
+        return evaluation
 
-    def _is_best(self, metrics: dict[str, float]) -> bool:
-        main = next(iter(metrics))
-        earlier = [entry["metrics"][main] for entry in self.state.history[:-1] if "metrics" in entry]
-        return all(metrics[main] > value for value in earlier)
+    def _last_is_best(self) -> bool:
+        evaluations = [entry["metrics"] for entry in self.state.history if entry.get("epoch")]
+        values = [next(iter(metrics.values())) for metrics in evaluations]
+        return all(values[-1] > value for value in values[:-1])
 
-    def _evaluate(self, stop: GracefulStop) -> tuple[dict[str, float], np.ndarray]:
-        scores = self._predict(stop)
-        if not np.isfinite(scores).all():
-            raise NotFiniteError(f"the model's outputs are not finite at step {self.state.step}")
-        return self.score(scores), scores
+    def _log_evaluation(self, epoch: int, stop: GracefulStop) -> Evaluation:
+        started = time.perf_counter()
+        evaluation = self._evaluate(stop)
+        self.state.eval_seconds += time.perf_counter() - started
+        self._log({"step": self.state.step, "epoch": epoch, "metrics": evaluation.metrics})
+        return evaluation
 
-    def _predict(self, stop: GracefulStop) -> np.ndarray:
-        """Logits (rows, outputs) of the evaluation rows, in their order."""
-        lengths = [len(ids) for ids in self.eval_rows["input_ids"]]
-        batches = longest_first_batches(lengths, self.settings.eval_batch_size)
-        self.observer.evaluation_started(len(batches))
-        logits: list[Tensor] = []
-        self.model.eval()
-        for batch in self._loader(self.eval_rows, batches):
-            if stop.requested:
-                self._checkpoint()
-                raise Interrupted
-            batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
-            with torch.no_grad():
-                logits.append(self.model(**batch).logits.float().cpu())
-            self.observer.evaluation_batch_done()
-        order = torch.tensor([row for batch_rows in batches for row in batch_rows])
-        return torch.cat(logits)[order.argsort()].numpy()
+    def _evaluate(self, stop: GracefulStop) -> Evaluation:
+        try:
+            return self.evaluator.run(self.model, stop)
+        except Interrupted:
+            self._checkpoint()
+            raise
 
     def _checkpoint(self) -> None:
         started = time.monotonic()
@@ -235,16 +210,14 @@ class Trainer:
         cost = time.monotonic() - started
         self._next_checkpoint = time.monotonic() + max(self.settings.checkpoint_seconds, cost / CHECKPOINT_SHARE)
 
-    def _finish(self, outcome: tuple[dict[str, float], np.ndarray] | None, stop: GracefulStop) -> TrainResult:
-        """`outcome` is the last epoch's evaluation, unless that was made before a crash."""
+    def _finish(self, last: Evaluation | None, stop: GracefulStop) -> TrainResult:
+        """`last` is the last epoch's evaluation, unless that was made before a crash."""
         kept_epoch = self.state.best_epoch or self.settings.epochs
         if kept_epoch != self.settings.epochs:
             load_trained_values(self.bare_model, load_file(self.best_path))
-            outcome = None
-        metrics, scores = outcome or self._evaluate(stop)
+            last = None
         return TrainResult(
-            metrics=metrics,
-            scores=scores,
+            evaluation=last or self._evaluate(stop),
             kept_epoch=kept_epoch,
             steps=self.state.step,
             train_seconds=self.state.train_seconds,

@@ -6,7 +6,7 @@ from typing import Any
 
 from rocoft_bench.config import checked
 from rocoft_bench.errors import UserError, suggest
-from rocoft_bench.methods.base import Method
+from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method
 from rocoft_bench.methods.dense import Full, HeadOnly
 from rocoft_bench.methods.lora import LoRA
 from rocoft_bench.methods.rocoft import RoCoFT
@@ -28,4 +28,4 @@ def resolve(section: dict[str, Any], sources: dict[str, str] | None = None) -> M
     return method(checked(method.Settings, values, sources, prefix="method"))
 
 
-__all__ = ["REGISTRY", "Method", "resolve"]
+__all__ = ["REGISTRY", "TASKS_WITH_HEAD", "Method", "resolve"]

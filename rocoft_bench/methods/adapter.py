@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
 
-TASK_TYPES = {"sequence_classification": "SEQ_CLS"}
-"""PEFT's task type for a task kind; it makes PEFT train and save the task head in full."""
+TASK_TYPES = {
+    "sequence_classification": "SEQ_CLS",
+    "question_answering": "QUESTION_ANS",
+    "causal_lm": "CAUSAL_LM",
+    "seq2seq_lm": "SEQ_2_SEQ_LM",
+}
+"""PEFT's task type for a task kind; where the kind has a task head, PEFT then trains and saves it in full."""
 
 
 class AdapterMethod(Method):

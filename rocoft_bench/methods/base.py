@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.config import Section
+from rocoft_bench.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.models import LinearShape
+
+
+TASKS_WITH_HEAD = ("sequence_classification", "question_answering")
+"""Kinds of tasks whose model gets a freshly initialised head; language models have none."""
 
 
 class Method(ABC):
@@ -25,6 +30,8 @@ class Method(ABC):
     provider: ClassVar[str]
     """"here" or the library that implements it."""
     mergeable: ClassVar[bool]
+    needs_head: ClassVar[bool] = False
+    """Whether it can only serve tasks whose model has a head of its own (`TASKS_WITH_HEAD`)."""
     reference: ClassVar[str]
     Settings: ClassVar[type[Section]]
     """The method's own settings, with defaults; keys of the `method` section of a config."""
@@ -36,6 +43,14 @@ class Method(ABC):
     @abstractmethod
     def label(self) -> str:
         """Row title in tables, in the paper's spelling where it has one (e.g. "RoCoFT-3-Row")."""
+
+    def check_serves(self, task_kind: str) -> None:
+        """Raises UserError where the method cannot train a model for such a task."""
+        if self.needs_head and task_kind not in TASKS_WITH_HEAD:
+            raise UserError(
+                f"method {self.name} trains a task head, which a {task_kind} model does not have; "
+                f"it serves {' and '.join(TASKS_WITH_HEAD)}"
+            )
 
     @abstractmethod
     def apply(self, model: nn.Module, task_kind: str, seed: int) -> nn.Module:

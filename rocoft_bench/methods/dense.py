@@ -64,6 +64,7 @@ class HeadOnly(DenseMethod):
     name = "head-only"
     trains = "the task head on a frozen encoder"
     reference = "-"
+    needs_head = True
     label = "Head only"
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:

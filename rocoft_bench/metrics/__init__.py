@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 from rocoft_bench.errors import UserError, suggest
 
 
-def compute(names: Sequence[str], predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+def compute(names: Sequence[str], predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
     """Score `predictions` against `references`, both of length n, with each metric in `names`.
 
-    The values are fractions in [-1, 1], never percent, in the order of `names`.
+    The values are fractions in [-1, 1], never percent, in the order of `names`; a metric may give several.
 
-    Raises: UserError for a name that is not a metric; ValueError for no rows, unequal lengths, values that are not
-    finite, or values that are not whole numbers where a metric compares labels.
+    Raises: UserError for a name that is not a metric; ValueError for no rows, unequal lengths, numbers that are not
+    finite, or that are not whole where a metric compares labels.
 
     >>> compute(["accuracy"], [1, 0, 1, 1], [1, 0, 0, 1])
     {'accuracy': 0.75}
     """
-    from rocoft_bench.metrics.classification import METRICS
+    from rocoft_bench.metrics.registry import METRICS
 
     unknown = [name for name in names if name not in METRICS]
     if unknown:

@@ -13,28 +13,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import evaluate
 from datasets import Features, Value
+
+from rocoft_bench.metrics.base import LocalMetric
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class _LocalMetric(evaluate.Metric):
+class _NumberMetric(LocalMetric):
     """One number from two columns of n numbers. A subclass says how, and names the formula in its docstring."""
 
-    def _info(self) -> evaluate.MetricInfo:
-        columns = Features({"predictions": Value("float64"), "references": Value("float64")})
-        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", features=columns)
+    columns = Features({"predictions": Value("float64"), "references": Value("float64")})
 
-    def _compute(self, *, predictions: list[float], references: list[float]) -> dict[str, float]:
+    def _scores(self, predictions: list[float], references: list[float]) -> dict[str, float]:
         return {self.name: float(self._score(_finite(predictions), _finite(references)))}
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         raise NotImplementedError
 
 
-class Accuracy(_LocalMetric):
+class Accuracy(_NumberMetric):
     """Share of equal labels: `sklearn.metrics.accuracy_score`."""
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
@@ -43,7 +42,7 @@ class Accuracy(_LocalMetric):
         return accuracy_score(_labels(references), _labels(predictions))
 
 
-class F1(_LocalMetric):
+class F1(_NumberMetric):
     """F1 of label 1 among labels 0 and 1: `sklearn.metrics.f1_score(average="binary")`.
 
     0.0 where there is neither a predicted nor a true 1.
@@ -55,7 +54,7 @@ class F1(_LocalMetric):
         return f1_score(_labels(references), _labels(predictions), average="binary", pos_label=1, zero_division=0.0)
 
 
-class MatthewsCorrelation(_LocalMetric):
+class MatthewsCorrelation(_NumberMetric):
     """Matthews correlation coefficient (CoLA): `sklearn.metrics.matthews_corrcoef`.
 
     0.0 where predictions or references are all the same label, as in scikit-learn.
@@ -67,7 +66,7 @@ class MatthewsCorrelation(_LocalMetric):
         return _unless_constant(matthews_corrcoef, _labels(references), _labels(predictions))
 
 
-class Pearson(_LocalMetric):
+class Pearson(_NumberMetric):
     """Pearson correlation (STS-B): `scipy.stats.pearsonr`. Undefined for a constant input; 0.0 here."""
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
@@ -76,7 +75,7 @@ class Pearson(_LocalMetric):
         return _unless_constant(lambda x, y: pearsonr(x, y).statistic, predictions, references)
 
 
-class Spearman(_LocalMetric):
+class Spearman(_NumberMetric):
     """Spearman rank correlation (STS-B): `scipy.stats.spearmanr`. Undefined for a constant input; 0.0 here."""
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
@@ -85,7 +84,7 @@ class Spearman(_LocalMetric):
         return _unless_constant(lambda x, y: spearmanr(x, y).statistic, predictions, references)
 
 
-METRICS: dict[str, type[_LocalMetric]] = {
+METRICS: dict[str, type[_NumberMetric]] = {
     "accuracy": Accuracy,
     "f1": F1,
     "matthews_correlation": MatthewsCorrelation,

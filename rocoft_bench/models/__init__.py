@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.models.catalog import EMBEDDED, KNOWN_MODELS, KnownModel, known_model
-from rocoft_bench.models.loading import ModelSource, embedded_model_path, load_classifier, locate
+from rocoft_bench.models.catalog import KNOWN_MODELS, KnownModel, known_model
+from rocoft_bench.models.loading import ModelSource, load, locate, longest_input
 
 if TYPE_CHECKING:
     from rocoft_bench.models.parameters import LinearShape, ParameterCounts, block_linears, count_parameters
@@ -22,7 +22,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "EMBEDDED",
     "KNOWN_MODELS",
     "KnownModel",
     "LinearShape",
@@ -30,8 +29,8 @@ __all__ = [
     "ParameterCounts",
     "block_linears",
     "count_parameters",
-    "embedded_model_path",
     "known_model",
-    "load_classifier",
+    "load",
     "locate",
+    "longest_input",
 ]

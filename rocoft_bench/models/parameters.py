@@ -50,9 +50,9 @@ def block_linears(model: nn.Module) -> list[LinearShape]:
     return shapes
 
 
-def count_parameters(model: Any) -> ParameterCounts:
-    """Count a model to which a method has been applied."""
-    head_names = head_parameter_names(model)
+def count_parameters(model: Any, has_head: bool = True) -> ParameterCounts:
+    """Count a model to which a method has been applied; a language model has no task head to count apart."""
+    head_names = head_parameter_names(model) if has_head else set()
     trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     head = sum(count for name, count in trained.items() if name in head_names)
     biases = sum(count for name, count in trained.items() if name not in head_names and _is_bias(name))

@@ -39,6 +39,8 @@ class RunRecord(BaseModel):
     kept_epoch: int | None = None
     keep: str
     """The rule that chose the kept epoch: last or best."""
+    initial_metrics: dict[str, float] | None = None
+    """Before the first step, where that was asked for."""
     epoch_metrics: list[dict[str, float]] = []
     steps: int | None = None
     train_seconds: float | None = None

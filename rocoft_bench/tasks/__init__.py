@@ -5,11 +5,13 @@ Importing this module loads neither torch nor datasets; a task loads them when i
 
 from __future__ import annotations
 
+from typing import Any
+
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.tasks import demo, glue
 from rocoft_bench.tasks.base import HubDataset, LoadedSplit, Task
 
-__all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "families", "get"]
+__all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "families", "get", "named_in"]
 
 _FAMILIES: dict[str, dict[str, Task]] = {
     "demo": {task.name: task for task in demo.TASKS},
@@ -25,6 +27,16 @@ def families() -> dict[str, list[str]]:
 def all_tasks() -> list[Task]:
     """Every task, family by family."""
     return [task for tasks in _FAMILIES.values() for task in tasks.values()]
+
+
+def named_in(values: dict[str, Any]) -> Task | None:
+    """The task that the settings of a config name; None where they are not complete enough to name one.
+
+    Raises: UserError as `get`.
+    """
+    section = values.get("task")
+    family, name = (section.get("family"), section.get("name")) if isinstance(section, dict) else (None, None)
+    return get(family, name) if isinstance(family, str) and isinstance(name, str) else None
 
 
 def get(family: str, name: str) -> Task:

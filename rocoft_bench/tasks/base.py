@@ -1,7 +1,7 @@
-"""The contract of a task: where its rows are, how a model sees them, how its answers are scored.
+"""The contract of a task: where its rows are, how a model sees them, how its answers are read and scored.
 
 A benchmark is one file that makes `Task` objects and one line in the registry (`rocoft_bench.tasks`). A new kind of
-task is a subclass that says how its rows are checked, encoded and predicted; loading and scoring stay as they are.
+task is a subclass that says how its rows are checked, encoded and answered; loading stays as it is.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from rocoft_bench.config import TaskConfig
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.data import content_sha256, read_folder, read_hub
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from rocoft_bench.tasks.readers import RawRows
+
+Output = Literal["logits", "spans", "text", "likelihood"]
+"""What an evaluation asks of the model; `rocoft_bench.engine.prediction` has a predictor for each."""
+
+Prediction = dict[str, Any]
+"""One answer, as written to predictions.jsonl: "prediction", in the form that `Task.score` compares, and details."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class HubDataset:
 class LoadedSplit:
     """One split, checked and ready to encode, and where it came from.
 
-    rows: the task's text columns, as strings, and "label"; nothing else.
+    rows: the task's `columns` and nothing else.
     origin: for the run record; None where a field does not apply. kind (hub, data_dir or embedded), id (on the hub or
         of the embedded rows), path (of the file, as it was given), config, revision, split, num_rows, sha256 (of the
         rows' content: equal rows have equal hashes on every machine and in every file format).
@@ -46,20 +53,36 @@ class LoadedSplit:
     origin: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as the model takes them: input_ids, attention_mask, and token_type_ids where the tokenizer has them.
+
+    For training also the targets: labels, a number or one a token (-100 where nothing is to be learnt), or
+    start_positions and end_positions. A row may become several (windows, choices) or none; further columns say which.
+    notes: what was cut or dropped, one line each, for the record.
+    """
+
+    rows: Dataset
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
     """A benchmark task. Nothing is loaded until `load` is called.
 
     kind: what the model must be able to do; it chooses the model class.
     version: goes up whenever a change here can change a score; results of different versions do not compare.
-    text_columns: one column, or two for sentence pairs, in the order the model reads them.
-    label_names: by label code from 0; empty where the target is a number.
+    text_columns: what the model reads, in that order.
+    target_columns: what it should answer.
     metric_names: the first is the one that ranks runs.
     random_baseline: what guessing scores on the first metric.
     paper_task: the task's name in the tables of the paper; None if it is not there.
+    folder: its folder below DATA_DIR/<family>/ where that is not called as the task.
     """
 
     kind: ClassVar[str]
+    Settings: ClassVar[type[TaskConfig]] = TaskConfig
+    """The keys of the `task` section of a config."""
 
     name: str
     family: str
@@ -68,18 +91,24 @@ class Task(ABC):
     train_split: str
     eval_split: str
     text_columns: tuple[str, ...]
-    label_names: tuple[str, ...]
+    target_columns: tuple[str, ...]
     metric_names: tuple[str, ...]
     random_baseline: float
     paper_task: str | None
+    folder: str | None = None
 
     @property
-    def num_labels(self) -> int:
-        """Outputs of the model: one for each label, one alone where the target is a number."""
-        return max(1, len(self.label_names))
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a source of rows must have."""
+        return (*self.text_columns, *self.target_columns)
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """Fields of the model's configuration that the task decides, such as the number of labels."""
+        return {}
 
     def load(self, split: str, data_dir: Path | None = None) -> LoadedSplit:
-        """Read and check a split: from `<data_dir>/<family>/<name>/`, else from the task's own source.
+        """Read and check a split: from `<data_dir>/<family>/<folder>/`, else from the task's own source.
 
         Raises: UserError in one line: what is wrong with which row of which file, or what cannot be reached.
         """
@@ -92,30 +121,77 @@ class Task(ABC):
         unset = dict.fromkeys(("kind", "id", "path", "config", "revision"))
         return LoadedSplit(rows, {**unset, **raw.origin, **facts})
 
-    def score(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+    def load_training(self, settings: Any) -> LoadedSplit:
+        """The rows to train on. Raises: as `load`."""
+        return self.load(self.train_split, settings.data_dir)
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """The task's metrics as fractions in [-1, 1], the main one first. Raises: as `rocoft_bench.metrics.compute`."""
         return compute(self.metric_names, predictions, references)
 
-    @abstractmethod
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-        """Rows as the model takes them: input_ids, attention_mask, token_type_ids if the tokenizer has them, labels.
+    def output(self, settings: Any) -> Output:
+        """What an evaluation asks of the model."""
+        return "logits"
 
-        max_length: in tokens; longer rows are cut. Nothing is padded: that is done batch by batch.
+    def generation(self, settings: Any) -> dict[str, Any]:
+        """For the output "text": arguments of transformers' `generate`."""
+        return {}
+
+    def fitted(self, settings: Any, longest: int | None) -> Any:
+        """The settings with a `max_length` that a model can take whose longest input is `longest` (None: no limit)."""
+        too_long = longest is not None and longest < settings.max_length
+        return settings.model_copy(update={"max_length": longest}) if too_long else settings
+
+    @abstractmethod
+    def protocol(self, settings: Any) -> str:
+        """How answers are made and scored, in a few words; runs of different protocols never share a table."""
+
+    @abstractmethod
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
+        """Rows for training or for evaluation. Nothing is padded: that is done batch by batch.
+
+        settings: this class's `Settings`; its `max_length`, in tokens, is no more than the model takes.
         """
 
     @abstractmethod
-    def predict(self, logits: np.ndarray) -> list[int] | list[float]:
-        """The model's answers for logits of shape (n, num_labels), in the form that `score` compares."""
+    def read(
+        self,
+        outputs: Sequence[np.ndarray],
+        encoded: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: Any,
+    ) -> list[Prediction]:
+        """One prediction for each of `rows` from the model's outputs, one for each of `encoded`.
+
+        outputs: for "logits" (num_labels,), for "spans" (2, tokens) start and end logits, for "text" (new tokens,)
+            token ids, for "likelihood" (2,) the summed log-probability of the labels and their number.
+        """
+
+    @abstractmethod
+    def references(self, rows: Dataset) -> list[Any]:
+        """The right answers, in the form that `score` compares."""
+
+    def in_words(self, prediction: Prediction) -> str:
+        """A prediction as it is told to a person."""
+        return str(prediction["prediction"])
+
+    def question(self, *texts: str) -> dict[str, Any]:
+        """A row that asks for an answer to `texts` (one for each of `text_columns`) and does not know it."""
+        return {**dict(zip(self.text_columns, texts, strict=True)), **self._no_target()}
+
+    @abstractmethod
+    def _no_target(self) -> dict[str, Any]:
+        """The `target_columns` of a row whose answer is not known."""
 
     @abstractmethod
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         """The columns that the task uses, or a UserError that names the first wrong row."""
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
-        """The rows of a split with `text_columns` and "label", unchecked."""
-        wanted = (*self.text_columns, "label")
+        """The rows of a split with the task's columns, unchecked."""
         if data_dir is not None:
-            return read_folder(data_dir, self.family, self.name, split, wanted)
+            return read_folder(data_dir, self.family, self.folder or self.name, split, self.columns)
         if self.hub is None:
             raise NotImplementedError(f"{type(self).__name__} has no hub dataset and must say where its rows are")
-        return read_hub(self.hub, split, wanted)
+        return read_hub(self.hub, split, self.columns)

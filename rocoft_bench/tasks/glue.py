@@ -69,7 +69,6 @@ TASKS: tuple[Task, ...] = (
         train_split="train",
         eval_split="validation",
         text_columns=_SENTENCE_PAIR,
-        label_names=(),
         metric_names=("pearson", "spearman"),
         random_baseline=0.0,
         paper_task="stsb",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.tasks.base import Task
+from rocoft_bench.tasks.base import Encoded, Prediction, Task
 from rocoft_bench.tasks.data import LABEL, check_class_labels, check_scores, check_texts, shortest_float32
 
 if TYPE_CHECKING:
@@ -20,24 +21,65 @@ _ENCODE_ROWS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceClassification(Task):
-    """One of `label_names` for each row."""
+    """One of `label_names`, by label code from 0, for each row."""
 
     kind: ClassVar[str] = "sequence_classification"
+    target_columns: tuple[str, ...] = (LABEL,)
+    label_names: tuple[str, ...]
 
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
+    @property
+    def model_options(self) -> dict[str, Any]:
+        return {
+            "problem_type": "single_label_classification",
+            "num_labels": len(self.label_names),
+            "id2label": dict(enumerate(self.label_names)),
+            "label2id": {name: code for code, name in enumerate(self.label_names)},
+        }
+
+    def protocol(self, settings: Any) -> str:
+        return "argmax over the classes"
+
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`. A pair is cut at the end of whichever of the two is longer, token by token."""
         from datasets import Dataset, concatenate_datasets
 
         parts = []
         for batch in rows.iter(_ENCODE_ROWS):
             texts = (batch[name] for name in self.text_columns)
-            tokens = tokenizer(*texts, truncation=True, max_length=max_length)
+            tokens = tokenizer(*texts, truncation=True, max_length=settings.max_length)
             parts.append(Dataset.from_dict({**tokens, "labels": batch[LABEL]}))
-        return concatenate_datasets(parts)
+        encoded = concatenate_datasets(parts)
+        full = sum(len(ids) >= settings.max_length for ids in encoded["input_ids"])
+        name = "training" if training else "evaluation"
+        note = f"{full} {name} rows fill max_length {settings.max_length} and may have been cut"
+        return Encoded(encoded, (note,) if full else ())
 
-    def predict(self, logits: np.ndarray) -> list[int] | list[float]:
-        """The label code with the highest logit, the lowest code if two are equal."""
-        return logits.argmax(axis=-1).tolist()
+    def read(
+        self,
+        outputs: Sequence[np.ndarray],
+        encoded: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: Any,
+    ) -> list[Prediction]:
+        return [{"prediction": self.predict(logits), "scores": logits.astype("float64").tolist()} for logits in outputs]
+
+    def predict(self, logits: np.ndarray) -> int | float:
+        """The label code with the highest logit of (num_labels,), the lowest code if two are equal."""
+        return int(logits.argmax())
+
+    def in_words(self, prediction: Prediction) -> str:
+        import numpy as np
+
+        scores = np.exp(np.asarray(prediction["scores"]) - max(prediction["scores"]))
+        probability = scores.max() / scores.sum()
+        return f"{self.label_names[prediction['prediction']]}  (probability {probability:.4f})"
+
+    def references(self, rows: Dataset) -> list[Any]:
+        return rows[LABEL][:]
+
+    def _no_target(self) -> dict[str, Any]:
+        return {LABEL: 0}
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, self.text_columns)
@@ -49,12 +91,23 @@ class SequenceClassification(Task):
 class SequenceRegression(SequenceClassification):
     """A score for each row, between `lowest_score` and `highest_score`; the model's one output is the score itself."""
 
+    label_names: tuple[str, ...] = ()
     lowest_score: float
     highest_score: float
 
-    def predict(self, logits: np.ndarray) -> list[int] | list[float]:
-        """The output as it is, not clipped to the range."""
-        return logits[:, 0].astype("float64").tolist()
+    @property
+    def model_options(self) -> dict[str, Any]:
+        return {"problem_type": "regression", "num_labels": 1}
+
+    def protocol(self, settings: Any) -> str:
+        return "the single output as it is"
+
+    def predict(self, logits: np.ndarray) -> int | float:
+        """The one output as it is, not clipped to the range."""
+        return float(logits[0])
+
+    def in_words(self, prediction: Prediction) -> str:
+        return f"{prediction['prediction']:.4f}"
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, self.text_columns)

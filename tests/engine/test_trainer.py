@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import torch
 from accelerate import Accelerator
 from datasets import Dataset
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.engine.trainer import NotFiniteError, Trainer, TrainResult, make_optimizer
+from rocoft_bench.engine.prediction import Evaluation, Evaluator, Logits, NotFiniteError
+from rocoft_bench.engine.trainer import Trainer, TrainResult, make_optimizer
 
 
 class Output:
@@ -49,18 +52,31 @@ def collate(batch: Any) -> dict[str, Tensor]:
     return {"input_ids": torch.tensor(ids), "labels": torch.tensor([row["labels"] for row in batch])}
 
 
+class AskTheClassifier(Logits):
+    def __init__(self) -> None:
+        self.collate = collate
+
+
+def evaluator(evaluation: Dataset, accelerator: Accelerator, observer: Observer) -> Evaluator:
+    def judge(logits: list[np.ndarray]) -> Evaluation:
+        predictions = [int(row.argmax()) for row in logits]
+        accuracy = float((np.array(predictions) == np.array(evaluation["labels"][:])).mean())
+        return Evaluation({"accuracy": accuracy}, [{"scores": row.tolist()} for row in logits])
+
+    return Evaluator(evaluation, AskTheClassifier(), judge, 64, accelerator.device, observer)
+
+
 def trainer(folder: Path, observer: Observer | None = None, model: nn.Module | None = None, **settings: Any) -> Trainer:
     torch.manual_seed(0)
-    evaluation = rows(11)
+    accelerator = Accelerator(cpu=True)
     return Trainer(
         model=model or MeanClassifier(),
         train_rows=rows(30, settings.pop("length", None)),
-        eval_rows=evaluation,
         collate=collate,
-        score=lambda logits: {"accuracy": float((logits.argmax(-1) == np.array(evaluation["labels"][:])).mean())},
+        evaluator=evaluator(rows(11), accelerator, observer or Observer()),
         settings=TrainingConfig(**{"epochs": 3, "batch_size": 4, "learning_rate": 0.05, **settings}),
         seed=1,
-        accelerator=Accelerator(cpu=True),
+        accelerator=accelerator,
         workdir=folder,
         observer=observer or Observer(),
     )
@@ -102,8 +118,7 @@ def test_a_crashed_run_goes_on_to_the_identical_result(tmp_path: Path, crash_at:
 
 
 def assert_same(expected: TrainResult, result: TrainResult) -> None:
-    assert result.metrics == expected.metrics
-    assert np.array_equal(result.scores, expected.scores)
+    assert result.evaluation == expected.evaluation
     assert result.history == expected.history
     assert (result.kept_epoch, result.steps) == (expected.kept_epoch, expected.steps)
 
@@ -143,15 +158,15 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     accuracies = iter([0.2, 0.8, 0.8, 0.5, 0.8])
     seen: list[Tensor] = []
 
-    def score(logits: np.ndarray) -> dict[str, float]:
+    def judge(logits: list[np.ndarray]) -> Evaluation:
         seen.append(t.bare_model.get_parameter("head.weight").detach().clone())
-        return {"accuracy": next(accuracies)}
+        return Evaluation({"accuracy": next(accuracies)}, [])
 
-    t.score = score
+    t.evaluator = dataclasses.replace(t.evaluator, judge=judge)
     result = t.run()
     assert result.kept_epoch == 2
     assert torch.equal(t.bare_model.get_parameter("head.weight"), seen[1])
-    assert result.metrics == {"accuracy": 0.8}
+    assert result.evaluation.metrics == {"accuracy": 0.8}
 
 
 def test_a_nan_loss_ends_the_run(tmp_path: Path) -> None:
@@ -198,3 +213,36 @@ def test_weight_decay_spares_biases_and_norms() -> None:
     model = nn.ModuleDict({"linear": nn.Linear(2, 2), "LayerNorm": nn.LayerNorm(2)})
     groups = make_optimizer(model, TrainingConfig(weight_decay=0.1)).param_groups
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (3, 0.0)]
+
+
+def test_evaluation_before_the_first_step_and_at_the_end_only(tmp_path: Path) -> None:
+    result = trainer(tmp_path, evaluate="end", evaluate_before=True).run()
+    assert [entry["epoch"] for entry in result.history if "metrics" in entry] == [0, 3]
+    assert result.kept_epoch == 3
+
+
+def test_the_loss_of_accumulated_tokens_is_a_mean_over_tokens(tmp_path: Path) -> None:
+    """Rows with different numbers of labelled tokens: two batches of one row weigh as one batch of both."""
+
+    class NextToken(MeanClassifier):
+        def forward(self, input_ids: Tensor, labels: Tensor) -> Output:
+            logits = self.head(self.embedding(input_ids))
+            return Output(nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten()), logits)
+
+    def padded(batch: Any) -> dict[str, Tensor]:
+        ids = pad_sequence([torch.tensor(row["input_ids"]) for row in batch], batch_first=True)
+        labels = pad_sequence([torch.tensor(row["labels"]) for row in batch], batch_first=True, padding_value=-100)
+        return {"input_ids": ids, "labels": labels}
+
+    data = Dataset.from_dict({"input_ids": [[1, 2, 3, 4], [5, 6]], "labels": [[-100, 1, 0, 1], [-100, 1]]})
+    results = []
+    for size, accumulation in ((2, 1), (1, 2)):
+        torch.manual_seed(0)
+        t = trainer(tmp_path, model=NextToken(), batch_size=size, gradient_accumulation=accumulation)
+        t.train_rows, t.train_lengths, t.collate = data, [4, 2], padded
+        t._step([padded([data[i] for i in batch]) for batch in ([[0, 1]] if size == 2 else [[0], [1]])])
+        results.append((t._loss_sum.item(), weights(t)))
+    (loss, one), (same_loss, other) = results
+    assert loss == pytest.approx(same_loss, rel=1e-6)
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name])

@@ -10,7 +10,6 @@ import pytest
 from datasets import Dataset
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.metrics.classification import METRICS
 from rocoft_bench.tasks import Task, all_tasks, families, get
 
 PAIR = {"sentence1": ["a b c d e f", "a"], "sentence2": ["b c", "b"], "label": [0, 1]}
@@ -64,18 +63,17 @@ def test_the_registry_stays_light() -> None:
 
 @pytest.mark.parametrize("task", all_tasks(), ids=lambda task: f"{task.family}-{task.name}")
 def test_every_task_is_complete(task: Task) -> None:
-    assert task.kind == "sequence_classification"
     assert task.version >= 1
-    assert len(task.text_columns) in (1, 2)
-    assert set(task.metric_names) <= set(METRICS)
-    assert task.num_labels == (len(task.label_names) or 1)
+    assert task.columns == (*task.text_columns, *task.target_columns)
+    assert task.protocol(task.Settings(family=task.family, name=task.name))
+    assert len(set(task.metric_names)) == len(task.metric_names) > 0
     assert 0 <= task.random_baseline < 1
     assert task.hub is None or re.fullmatch("[0-9a-f]{40}", task.hub.revision)
 
 
 def test_glue_as_the_benchmark_defines_it() -> None:
     facts = {
-        task.name: (task.num_labels, task.text_columns, task.metric_names, task.random_baseline)
+        task.name: (task.model_options["num_labels"], task.text_columns, task.metric_names, task.random_baseline)
         for task in all_tasks()
         if task.family == "glue"
     }

@@ -1,0 +1,168 @@
+"""Asking a model for its answers: class logits, span logits, generated text, or likelihoods of given texts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import send_to_device
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from rocoft_bench.engine.batching import NO_LABEL, Batch, Collate, longest_first_batches, padding_collate
+from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
+from rocoft_bench.engine.observer import Observer
+
+
+class NotFiniteError(Exception):
+    """The loss or an output of the model became NaN or infinite."""
+
+
+class Predictor(ABC):
+    """What is asked of the model, batch by batch."""
+
+    padding_side = "right"
+
+    def __init__(self, tokenizer: Any, generation: dict[str, Any] | None = None) -> None:
+        self.generation = generation or {}
+        self.collate: Collate = padding_collate(tokenizer, self.padding_side)
+
+    @abstractmethod
+    def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
+        """One array for each row of the batch."""
+
+
+class Logits(Predictor):
+    """Class logits, (num_labels,) a row."""
+
+    def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
+        return list(_finite(model(**batch).logits))
+
+
+class Spans(Predictor):
+    """Start and end logits, (2, tokens of the row) a row."""
+
+    def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
+        outputs = model(**batch)
+        logits = _finite(torch.stack([outputs.start_logits, outputs.end_logits], dim=1))  # (rows, 2, longest row)
+        return [row[:, :length] for row, length in zip(logits, batch["attention_mask"].sum(1).tolist(), strict=True)]
+
+
+class EncoderText(Predictor):
+    """Token ids that an encoder-decoder generates, (new tokens,) a row, without the end token and what follows it."""
+
+    def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        generated = model.generate(**inputs, **DETERMINISTIC, **self.generation)  # (rows, longest answer)
+        return [_until_end(row, model.generation_config.eos_token_id) for row in generated[:, self._skipped(batch) :]]
+
+    def _skipped(self, batch: Batch) -> int:
+        return 1  # the token that starts the decoder
+
+
+class DecoderText(EncoderText):
+    """The same for a decoder-only model; padded on the left, so that every prompt ends where its answer begins."""
+
+    padding_side = "left"
+
+    def _skipped(self, batch: Batch) -> int:
+        return batch["input_ids"].shape[1]
+
+
+class Likelihood(Predictor):
+    """The summed log-probability of a row's labels, and how many there are: (2,) a row."""
+
+    def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
+        labels = batch.pop("labels")[:, 1:]  # each position predicts the next token
+        logits = model(**batch).logits[:, :-1].float()  # (rows, tokens - 1, vocabulary)
+        told = labels != NO_LABEL
+        chosen = logits.gather(2, labels.clamp_min(0).unsqueeze(2)).squeeze(2) - logits.logsumexp(2)
+        return list(_finite(torch.stack([(chosen * told).sum(1), told.sum(1)], dim=1)))
+
+
+PREDICTORS: dict[tuple[str, str], type[Predictor]] = {
+    ("sequence_classification", "logits"): Logits,
+    ("question_answering", "spans"): Spans,
+    ("seq2seq_lm", "text"): EncoderText,
+    ("causal_lm", "text"): DecoderText,
+    ("causal_lm", "likelihood"): Likelihood,
+}
+"""By the kind of a task and the output that it asks for."""
+
+DETERMINISTIC = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+"""Whatever a checkpoint's own generation settings say, answers are not sampled."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics, the main one first, and one prediction a row as it is written to the run's folder."""
+
+    metrics: dict[str, float]
+    predictions: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Asks a model for all evaluation rows.
+
+    rows: encoded rows that can be indexed by row number.
+    judge: from the outputs, in the order of the rows, to the evaluation.
+    """
+
+    rows: Any
+    predictor: Predictor
+    judge: Callable[[list[np.ndarray]], Evaluation]
+    batch_size: int
+    device: torch.device
+    observer: Observer
+
+    def run(self, model: Any, stop: GracefulStop) -> Evaluation:
+        """Evaluate in eval mode, longest rows first.
+
+        Raises:
+            NotFiniteError: If an output is NaN or infinite.
+            Interrupted: Between two batches, on Ctrl-C or SIGTERM.
+        """
+        batches = longest_first_batches([len(ids) for ids in self.rows["input_ids"]], self.batch_size)
+        self.observer.evaluation_started(len(batches))
+        model.eval()
+        outputs: dict[int, np.ndarray] = {}
+        for numbers, batch in zip(
+            batches, make_loader(self.rows, batches, self.predictor.collate, self.device), strict=True
+        ):
+            if stop.requested:
+                raise Interrupted
+            with torch.no_grad():
+                answers = self.predictor(model, send_to_device(batch, self.device, non_blocking=True))
+            outputs.update(zip(numbers, answers, strict=True))
+            self.observer.evaluation_batch_done()
+        return self.judge([outputs[row] for row in range(len(outputs))])
+
+
+def make_loader(rows: Any, batches: Sequence[list[int]], collate: Collate, device: torch.device) -> DataLoader[Any]:
+    """Batches of the rows with the given numbers. Making one does not move the global random state."""
+    return DataLoader(
+        rows,
+        batch_sampler=batches,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),
+    )
+
+
+def _finite(values: Tensor) -> np.ndarray:
+    array = values.float().cpu().numpy()
+    if not np.isfinite(array).all():
+        raise NotFiniteError("the model's outputs are not finite")
+    return array
+
+
+def _until_end(ids: Tensor, end: int | list[int] | None) -> np.ndarray:
+    """Token ids up to the first that ends an answer; what pads a batch comes after it."""
+    array = ids.cpu().numpy()
+    ends = np.flatnonzero(np.isin(array, [] if end is None else end))
+    return array[: ends[0]] if len(ends) else array
