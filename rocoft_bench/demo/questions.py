@@ -140,7 +140,8 @@ def _row(words: Words, rng: random.Random, held_out: bool) -> dict[str, object]:
     facts = list(_facts(words, rng, rng.randint(5, 8)))
     kinds = [kind for kind, _ in facts]
     asked = rng.choice([index for index, kind in enumerate(kinds) if kinds.count(kind) == 2])
-    sentences, starts = [], {}
+    sentences: list[str] = []
+    starts: dict[str, int] = {}
     for index, (kind, values) in enumerate(facts):
         frames = kind.test_frames if held_out and rng.random() < 0.5 else kind.frames
         sentence, found = fill(rng.choice(frames), values)
