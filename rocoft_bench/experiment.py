@@ -16,6 +16,7 @@ from rocoft_bench import methods, models, tasks
 from rocoft_bench.config import RunConfig, Settings, TaskConfig, validate
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
+from rocoft_bench.rows import Rows, encoded, fitted_settings, limited, make_evaluator, prediction_lines
 from rocoft_bench.runs import (
     RunDirectory,
     RunRecord,
@@ -29,10 +30,7 @@ from rocoft_bench.runs import (
 from rocoft_bench.tasks import Task
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-
     from rocoft_bench.engine.observer import Observer
-    from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
     from rocoft_bench.engine.trainer import TrainResult
 
 CALIBRATION_ROWS = 32
@@ -61,17 +59,15 @@ class Experiment:
 class Prepared:
     """Everything loaded, nothing trained yet.
 
-    settings: the task's, with the max_length that the model allows. train_rows, eval_rows: encoded; raw_rows: the
-    evaluation rows as they were read. notes: how the run differs from what its name says.
+    settings: the task's, with the max_length that the model allows. notes: how the run differs from what its name says.
     """
 
     model: Any
     tokenizer: Any
-    settings: Any
-    train_rows: Dataset
-    raw_rows: Dataset
-    eval_rows: Dataset
-    record: dict[str, Any]
+    settings: TaskConfig
+    train: Rows
+    evaluation: Rows
+    model_origin: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
 
@@ -143,7 +139,7 @@ def _record_failure(
 
 def _check_same_data(prepared: Prepared, directory: RunDirectory) -> None:
     """A checkpoint only goes on with the rows that it was made with."""
-    hashes = json.dumps([prepared.record["data"][name]["sha256"] for name in ("train", "evaluation")])
+    hashes = json.dumps([rows.origin["sha256"] for rows in (prepared.train, prepared.evaluation)])
     file = directory.work / "data.json"
     if file.is_file() and file.read_text(encoding="utf-8") != hashes:
         raise UserError(f"{directory.path}: the data has changed since this run began; --force starts it afresh")
@@ -164,21 +160,16 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     model, tokenizer = models.load(source, config.model, task.kind, task.model_options)
     notes: list[str] = []
     model = _apply(experiment, model, notes)
-    train_rows = _first_rows(train.rows, config.task.max_train_rows, "training", notes)
-    eval_rows = _first_rows(evaluation.rows, config.task.max_eval_rows, "evaluation", notes)
-    settings = _fitted(task, config.task, models.longest_input(model, tokenizer), notes)
+    train = limited(train, config.task.max_train_rows, "training", notes)
+    evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
+    settings = fitted_settings(task, config.task, models.longest_input(model, tokenizer), notes)
     prepared = Prepared(
         model=model,
         tokenizer=tokenizer,
         settings=settings,
-        train_rows=_encode(task, train_rows, tokenizer, settings, True, notes),
-        raw_rows=eval_rows,
-        eval_rows=_encode(task, eval_rows, tokenizer, settings, False, notes),
-        record={
-            "model": {"name": config.model.name, **source.origin(model.config)},
-            "data": {"train": train.origin, "evaluation": evaluation.origin},
-            "rows": {"train_rows": len(train_rows), "eval_rows": len(eval_rows)},
-        },
+        train=encoded(task, train, tokenizer, settings, True, notes),
+        evaluation=encoded(task, evaluation, tokenizer, settings, False, notes),
+        model_origin=source.origin(model.config),
         notes=notes,
     )
     _calibrate(experiment, prepared)
@@ -211,31 +202,6 @@ def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:
     return applied
 
 
-def _first_rows(rows: Dataset, limit: int | None, name: str, notes: list[str]) -> Dataset:
-    if limit is None or limit >= len(rows):
-        return rows
-    notes.append(f"only the first {limit} of {len(rows)} {name} rows are used")
-    return rows.select(range(limit))
-
-
-def _fitted(task: Task, settings: TaskConfig, longest: int | None, notes: list[str]) -> TaskConfig:
-    fitted = task.fitted(settings, longest)
-    if fitted != settings:
-        took = f"the model takes {longest} tokens"
-        notes.append(f"{took}, so max_length is {fitted.max_length} instead of {settings.max_length}")
-    return fitted
-
-
-def _encode(
-    task: Task, rows: Dataset, tokenizer: Any, settings: TaskConfig, training: bool, notes: list[str]
-) -> Dataset:
-    encoded = task.encode(rows, tokenizer, settings, training)
-    notes.extend(encoded.notes)
-    if not len(encoded.rows):
-        raise UserError(f"no {'training' if training else 'evaluation'} row is left to use: {'; '.join(encoded.notes)}")
-    return encoded.rows
-
-
 def _calibrate(experiment: Experiment, prepared: Prepared) -> None:
     if experiment.method.calibrate(prepared.model, _single_rows(prepared, CALIBRATION_ROWS)):
         prepared.notes.append(f"rows or columns were scored on the first {CALIBRATION_ROWS} training rows")
@@ -246,7 +212,7 @@ def _single_rows(prepared: Prepared, count: int) -> Iterator[dict[str, Any]]:
     from rocoft_bench.engine.batching import padding_collate
 
     collate = padding_collate(prepared.tokenizer)
-    for row in itertools.islice(prepared.train_rows, count):
+    for row in itertools.islice(prepared.train.encoded, count):
         yield collate([row])
 
 
@@ -267,9 +233,17 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
     reset_peak_memory(accelerator.device)
     trainer = Trainer(
         model=prepared.model,
-        train_rows=prepared.train_rows,
+        train_rows=prepared.train.encoded,
         collate=padding_collate(prepared.tokenizer),
-        evaluator=_evaluator(experiment, prepared, accelerator.device, observer),
+        evaluator=make_evaluator(
+            experiment.task,
+            prepared.evaluation,
+            prepared.tokenizer,
+            prepared.settings,
+            settings.eval_batch_size,
+            accelerator.device,
+            observer,
+        ),
         settings=settings,
         seed=experiment.config.seed,
         accelerator=accelerator,
@@ -277,33 +251,6 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
         observer=observer,
     )
     return trainer.run()
-
-
-def _evaluator(experiment: Experiment, prepared: Prepared, device: Any, observer: Observer) -> Evaluator:
-    from rocoft_bench.engine.prediction import Evaluation, Evaluator
-
-    task, settings = experiment.task, prepared.settings
-    references = task.references(prepared.raw_rows)
-
-    def judge(outputs: list[Any]) -> Evaluation:
-        predictions = task.read(outputs, prepared.eval_rows, prepared.raw_rows, prepared.tokenizer, settings)
-        return Evaluation(task.score([row["prediction"] for row in predictions], references), predictions)
-
-    return Evaluator(
-        rows=prepared.eval_rows,
-        predictor=predictor_for(task, settings, prepared.tokenizer),
-        judge=judge,
-        batch_size=experiment.config.training.eval_batch_size,
-        device=device,
-        observer=observer,
-    )
-
-
-def predictor_for(task: Task, settings: Any, tokenizer: Any) -> Predictor:
-    """What asks the model for the output that a task reads its answers from."""
-    from rocoft_bench.engine.prediction import PREDICTORS
-
-    return PREDICTORS[task.kind, task.output(settings)](tokenizer, task.generation(settings))
 
 
 def _diagnose(error: BaseException) -> tuple[str, str]:
@@ -327,7 +274,8 @@ def _finish(experiment: Experiment, prepared: Prepared, result: TrainResult, dir
 
     experiment.method.save(prepared.model, directory.adapter)
     write_json_lines(directory.history, result.history)
-    write_json_lines(directory.predictions, _prediction_rows(experiment.task, prepared, result.evaluation))
+    lines = prediction_lines(experiment.task, prepared.evaluation, result.evaluation)
+    write_json_lines(directory.predictions, lines)
     write_json(directory.provenance, provenance())
     peak, kind = peak_memory_mib(next(prepared.model.parameters()).device)
     record = _record(
@@ -349,20 +297,35 @@ def _finish(experiment: Experiment, prepared: Prepared, result: TrainResult, dir
     return record
 
 
-def _prediction_rows(task: Task, prepared: Prepared, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
-    references = task.references(prepared.raw_rows)
-    for index, (prediction, reference) in enumerate(zip(evaluation.predictions, references, strict=True)):
-        yield {"index": index, "prediction": prediction["prediction"], "reference": reference, **prediction}
-
-
 def _record(experiment: Experiment, prepared: Prepared, **outcome: Any) -> RunRecord:
-    config, task = experiment.config, experiment.task
+    config = experiment.config
     known = models.known_model(config.model.name)
+    origins = {"train": prepared.train.origin, "evaluation": prepared.evaluation.origin}
     return RunRecord(
-        config_hash=config_hash(config),
-        settings_hash=settings_hash(config),
-        label=experiment.method.label,
-        task={
+        **what_was_judged(experiment),
+        method=config.method,
+        model={
+            "name": config.model.name,
+            **prepared.model_origin,
+            "paper_name": known.paper_name if known else None,
+        },
+        data={**origins, "train_rows": len(prepared.train.raw), "eval_rows": len(prepared.evaluation.raw)},
+        seed=config.seed,
+        parameters=models.count_parameters(prepared.model, experiment.task.kind in TASKS_WITH_HEAD).as_record(),
+        keep=config.training.keep,
+        notes=prepared.notes,
+        **outcome,
+    )
+
+
+def what_was_judged(experiment: Experiment) -> dict[str, Any]:
+    """The fields of a record that say what was evaluated and how."""
+    config, task = experiment.config, experiment.task
+    return {
+        "config_hash": config_hash(config),
+        "settings_hash": settings_hash(config),
+        "label": experiment.method.label,
+        "task": {
             "family": task.family,
             "name": task.name,
             "version": task.version,
@@ -370,15 +333,8 @@ def _record(experiment: Experiment, prepared: Prepared, **outcome: Any) -> RunRe
             "metric_names": list(task.metric_names),
             "eval_split": task.eval_split,
             "random_baseline": task.random_baseline,
+            "settings": config.task.model_dump(mode="json", exclude={"family", "name"}),
         },
-        protocol=task.protocol(config.task),
-        method=config.method,
-        model={**prepared.record["model"], "paper_name": known.paper_name if known else None},
-        data={**prepared.record["data"], **prepared.record["rows"]},
-        seed=config.seed,
-        parameters=models.count_parameters(prepared.model, task.kind in TASKS_WITH_HEAD).as_record(),
-        keep=config.training.keep,
-        notes=prepared.notes,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        **outcome,
-    )
+        "protocol": task.protocol(config.task),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

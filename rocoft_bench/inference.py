@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rocoft_bench import models
-from rocoft_bench.config import Settings
+from rocoft_bench.config import Settings, leaves
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import Experiment, predictor_for, resolve
-from rocoft_bench.runs import RunDirectory
+from rocoft_bench.experiment import Experiment, resolve, what_was_judged
+from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
+from rocoft_bench.runs import (
+    RunDirectory,
+    RunRecord,
+    config_hash,
+    config_values,
+    provenance,
+    write_json,
+    write_json_lines,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from rocoft_bench.engine.observer import Observer
+
+EVALUATION_SETTINGS = {
+    "task.name",
+    "task.data_dir",
+    "task.max_eval_rows",
+    "task.protocol",
+    "task.scoring",
+    "task.max_new_tokens",
+    "task.num_beams",
+    "task.n_best",
+    "task.null_threshold",
+    "training.eval_batch_size",
+}
+"""What can differ between a run and a later evaluation of its model."""
 
 TEXT_OPTIONS = ("--text", "--text-pair")
 
@@ -32,15 +60,102 @@ def load_run(directory: RunDirectory) -> TrainedModel:
     Raises:
         UserError: If the run is not finished or its base model cannot be had.
     """
+    return _load(resolve(_settings_of(directory)), directory)
+
+
+def _settings_of(directory: RunDirectory) -> Settings:
     record = directory.read_record()
     if record.status != "ok":
         raise UserError(f"{directory.path}: the run has no result (status {record.status}: {record.error})")
-    experiment = resolve(Settings(yaml.safe_load(directory.config.read_text(encoding="utf-8"))))
+    return Settings(yaml.safe_load(directory.config.read_text(encoding="utf-8")))
+
+
+def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:
     task, config = experiment.task, experiment.config
-    source = models.locate(config.model)
-    model, tokenizer = models.load(source, config.model, task.kind, task.model_options)
+    model, tokenizer = models.load(models.locate(config.model), config.model, task.kind, task.model_options)
     model = experiment.method.load(model, directory.adapter)
     return TrainedModel(experiment, model.eval(), tokenizer)
+
+
+def evaluate(
+    directory: RunDirectory, changes: Settings, observer: Observer, force: bool = False
+) -> tuple[RunRecord, RunDirectory]:
+    """Evaluate the model of a finished run once more: on another task of its family, by another protocol.
+
+    changes: settings of the task (not those of its training) and `training.eval_batch_size`. The result is a record
+    of its own below the run's folder, with the training's facts; one that is there already is left alone.
+
+    Raises:
+        UserError: If the run is not finished, a setting would have changed the training, or the rows cannot be had.
+    """
+    settings = _changed(directory, changes)
+    experiment = resolve(settings)
+    target = RunDirectory(directory.path / "evaluations" / f"{experiment.task.name}_{config_hash(experiment.config)}")
+    if target.record.is_file() and not force:
+        return target.read_record(), target
+    record, lines = _evaluated(experiment, directory, observer)
+    target.path.mkdir(parents=True, exist_ok=True)
+    write_text(target.config, yaml.safe_dump(config_values(experiment.config), sort_keys=False))
+    write_json_lines(target.predictions, lines)
+    write_json(target.provenance, provenance())
+    write_json(target.record, record.model_dump())
+    return record, target
+
+
+def _changed(directory: RunDirectory, changes: Settings) -> Settings:
+    """The run's settings with the changes, where these do not touch its training."""
+    settings = _settings_of(directory)
+    before = settings.values["task"]
+    if "name" in (changes.values.get("task") or {}) and before["name"] != changes.values["task"]["name"]:
+        if "train_on" not in before:
+            raise UserError(
+                f"{directory.path}: {before['family']} {before['name']} is its own training task; no other fits"
+            )
+        settings.update({"task": {"train_on": before["train_on"] or before["name"]}}, "the run")
+    settings.update(changes.values, "command line")
+    for key, value in leaves(changes.values):
+        if key not in EVALUATION_SETTINGS:
+            allowed = ", ".join(sorted(EVALUATION_SETTINGS))
+            raise UserError(f"--set {key}={value}: the run is trained already; what can change is {allowed}")
+    return settings
+
+
+def _evaluated(
+    experiment: Experiment, directory: RunDirectory, observer: Observer
+) -> tuple[RunRecord, list[dict[str, Any]]]:
+    from accelerate import Accelerator
+
+    from rocoft_bench.engine.interrupt import GracefulStop
+    from rocoft_bench.engine.prediction import NotFiniteError
+
+    task, config = experiment.task, experiment.config
+    notes: list[str] = []
+    split = limited(task.load(task.eval_split, config.task.data_dir), config.task.max_eval_rows, "evaluation", notes)
+    trained = _load(experiment, directory)
+    settings = fitted_settings(task, config.task, models.longest_input(trained.model, trained.tokenizer), notes)
+    rows = encoded(task, split, trained.tokenizer, settings, False, notes)
+    device = Accelerator().device
+    batch_size = config.training.eval_batch_size
+    evaluator = make_evaluator(task, rows, trained.tokenizer, settings, batch_size, device, observer)
+    for note in notes:
+        observer.note(note)
+    started = time.perf_counter()
+    try:
+        with GracefulStop() as stop:
+            evaluation = evaluator.run(trained.model.to(device), stop)
+    except NotFiniteError as error:
+        raise UserError(f"{directory.path}: {error}") from None
+    record = directory.read_record()
+    changed = {
+        **what_was_judged(experiment),
+        "data": {**record.data, "evaluation": rows.origin, "eval_rows": len(rows.raw)},
+        "metrics": evaluation.metrics,
+        "initial_metrics": None,
+        "epoch_metrics": [],
+        "eval_seconds": round(time.perf_counter() - started, 3),
+        "notes": [*(note for note in record.notes if " evaluation row" not in note), *notes],
+    }
+    return record.model_copy(update=changed), list(prediction_lines(task, rows, evaluation))
 
 
 def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:

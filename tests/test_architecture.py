@@ -15,6 +15,7 @@ LAYERS = [
     {"cli"},
     {"inference"},
     {"experiment", "report"},
+    {"rows"},
     {"engine", "methods", "models", "tasks"},
     {"runs", "metrics", "demo", "hub"},
     {"tuner", "config", "paper"},

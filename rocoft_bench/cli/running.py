@@ -38,10 +38,10 @@ def run_with_display(experiment: Experiment, folder: Path, force: bool) -> RunRe
 
 def summary(record: RunRecord, folder: Path) -> str:
     """The result of a run in a few lines."""
-    p, metrics = record.parameters, record.metrics or {}
-    values = ", ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items())
+    p = record.parameters
     lines = [
-        f"{values}  ({record.task['eval_split']} split, {record.data['eval_rows']} rows, {record.keep} epoch)",
+        result_line(record),
+        *_before(record),
         f"trained {p['trainable']:,} of {p['total']:,} parameters: adapter {p['adapter']:,} "
         f"({p['adapter_weights']:,} weights, {p['adapter_biases']:,} biases), head {p['head']:,}",
         f"training {record.train_seconds:.1f} s, evaluation {record.eval_seconds:.1f} s, "
@@ -49,3 +49,17 @@ def summary(record: RunRecord, folder: Path) -> str:
         f"record: {folder / 'record.json'}",
     ]
     return "\n".join(lines)
+
+
+def result_line(record: RunRecord) -> str:
+    """Metrics, and what they were measured on and how."""
+    how = f"{record.task['eval_split']} split, {record.data['eval_rows']} rows, {record.keep} epoch"
+    return f"{_percent(record.metrics or {})}  ({how}; {record.protocol})"
+
+
+def _before(record: RunRecord) -> list[str]:
+    return [f"before training: {_percent(record.initial_metrics)}"] if record.initial_metrics else []
+
+
+def _percent(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {100 * value:.2f}" for name, value in metrics.items())

@@ -17,6 +17,8 @@ EPILOG = """Examples:
   rocoft train glue --task cola --method lora --model roberta-large --seed 1
 
   rocoft train glue --task mrpc --model ./my-model --data-dir ./data --set training.keep=best
+
+  rocoft train math --task gsm8k --model EleutherAI/gpt-j-6b --set training.precision=bf16
 """
 
 
@@ -25,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    family: Annotated[str, typer.Argument(help="Task family: glue or demo (`rocoft ls tasks`).")],
+    family: Annotated[str, typer.Argument(help="Task family, e.g. glue (`rocoft ls tasks`).")],
     task: Annotated[str | None, typer.Option(help="Task of the family, e.g. rte.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file; default: configs/FAMILY/TASK.yaml, the paper's Table 10.")
@@ -38,6 +40,10 @@ def train(
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl; default: the hub.")
     ] = None,
+    train_on: Annotated[
+        str | None, typer.Option(help="Commonsense and math: rows to train on, e.g. commonsense_170k or math_10k.")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Commonsense and math: strict or published.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
@@ -62,6 +68,8 @@ def train(
         "method.selection": selection,
         "model.name": model,
         "task.data_dir": None if data_dir is None else str(data_dir),
+        "task.train_on": train_on,
+        "task.protocol": protocol,
         "seed": seed,
         "training.learning_rate": learning_rate,
         "training.epochs": epochs,

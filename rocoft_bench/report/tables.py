@@ -11,10 +11,17 @@ from typing import Any
 from rocoft_bench import paper
 from rocoft_bench.runs import RunRecord
 
-GLUE_TABLES = {"roberta-base": 1, "roberta-large": 6}
-"""The paper's table with GLUE results of a model."""
-
-METRIC_NAMES = {"matthews_correlation": "mcc", "accuracy": "acc", "f1": "F1", "pearson": "r", "spearman": "rho"}
+METRIC_NAMES = {
+    "matthews_correlation": "mcc",
+    "accuracy": "acc",
+    "f1": "F1",
+    "pearson": "r",
+    "spearman": "rho",
+    "exact_match": "EM",
+    "rouge1": "R1",
+    "rouge2": "R2",
+    "rougeL": "RL",
+}
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,14 @@ def build_tables(records: Iterable[RunRecord]) -> list[Table]:
     return [_table(key, list(group)) for key, group in groupby(ordered, key=_table_key)]
 
 
-def _table_key(record: RunRecord) -> tuple[str, str, str, str]:
+def _table_key(record: RunRecord) -> tuple[str, str, str, str, str]:
     model = record.model.get("paper_name") or record.model["name"].rstrip("/").rpartition("/")[2]
-    return record.task["family"], model, record.data["evaluation"]["kind"], record.keep
+    leaking = "published" if record.task.get("settings", {}).get("protocol") == "published" else ""
+    return record.task["family"], model, record.data["evaluation"]["kind"], record.keep, leaking
 
 
-def _table(key: tuple[str, str, str, str], records: list[RunRecord]) -> Table:
-    family, model, data_kind, keep = key
+def _table(key: tuple[str, str, str, str, str], records: list[RunRecord]) -> Table:
+    family, model, data_kind, keep, leaking = key
     tasks = _task_metrics(records)
     columns = [
         "method",
@@ -55,10 +63,10 @@ def _table(key: tuple[str, str, str, str], records: list[RunRecord]) -> Table:
         "train s",
         "MiB",
     ]
-    table = Table(f"{family}, {model}", columns)
+    table = Table(f"{family}, {model}" + (f", {leaking} protocol" if leaking else ""), columns)
     for label, group in groupby(sorted(records, key=lambda r: r.label), key=lambda r: r.label):
         table.rows += [Row(cells) for cells in _method_rows(label, list(group), tasks)]
-        table.rows += _paper_rows(family, model, label, tasks)
+        table.rows += _paper_rows(_paper_model(family, model), model, label, _paper_names(records), tasks)
     table.notes = _notes(records, data_kind, keep, family, model)
     return table
 
@@ -119,22 +127,33 @@ def _value_cell(records: list[RunRecord], metric: str) -> str:
     return " ".join([text, *(f"[{status}]" for status in failed)]).strip()
 
 
-def _paper_rows(family: str, model: str, label: str, tasks: list[tuple[str, str]]) -> list[Row]:
-    """The paper's row for a method: of the same model, else of RoBERTa-base and marked so."""
-    if family != "glue":
-        return []
-    paper_model = model if model in GLUE_TABLES else "roberta-base"
+def _paper_model(family: str, model: str) -> str:
+    """The model of the paper whose rows stand beside a model's results: the same, or RoBERTa-base for GLUE."""
+    known = {result.model for result in paper.results()}
+    return "roberta-base" if family == "glue" and model not in known else model
+
+
+def _paper_names(records: list[RunRecord]) -> dict[str, str]:
+    """The paper's name of each task."""
+    return {record.task["name"]: record.task.get("paper_task") or record.task["name"] for record in records}
+
+
+def _paper_rows(
+    paper_model: str, model: str, label: str, paper_names: dict[str, str], tasks: list[tuple[str, str]]
+) -> list[Row]:
+    """The paper's row for a method, marked where it is of another model."""
     cells = {
         (result.task, result.metric): result
         for result in paper.results()
-        if result.table in (GLUE_TABLES[paper_model], 11) and (result.model, result.method) == (paper_model, label)
+        if (result.model, result.method) == (paper_model, label)
     }
-    if not cells:
+    found = [cells.get((paper_names[task], metric)) for task, metric in tasks]
+    some: Any = next((cell for cell in found if cell is not None), None)
+    if some is None:
         return []
-    any_cell: Any = next(iter(cells.values()))
-    title = f"  paper, Table {any_cell.table}" + ("" if paper_model == model else f" ({paper_model})")
-    values = [f"{cells[key].value:.2f}" if key in cells else "" for key in tasks]
-    return [Row([title, f"{any_cell.trainable_millions:g}M", "", *values, "", ""], from_paper=True)]
+    title = f"  paper, Table {some.table}" + ("" if paper_model == model else f" ({paper_model})")
+    values = ["" if cell is None else f"{cell.value:.2f}" for cell in found]
+    return [Row([title, f"{some.trainable_millions:g}M", "", *values, "", ""], from_paper=True)]
 
 
 def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, model: str) -> list[str]:
@@ -145,8 +164,9 @@ def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, mod
         f"data: {sources.get(data_kind, data_kind)}; evaluated on {splits}; {keep} epoch; seeds {seeds}; "
         "metrics in percent; adapter and head are trained parameters; train s excludes evaluation",
     ]
+    notes += [f"protocol: {protocol}" for protocol in sorted({record.protocol for record in records})]
     if family == "glue":
         notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
-        if model not in GLUE_TABLES:
+        if _paper_model(family, model) != model:
             notes.append(f"{model} is not a model of the paper; its rows are RoBERTa-base's")
     return notes + sorted({f"{r.label}, {r.task['name']}: {note}" for r in records for note in r.notes})

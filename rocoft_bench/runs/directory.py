@@ -166,7 +166,7 @@ def find_run(path: Path) -> RunDirectory:
         return RunDirectory(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such run folder")
-    found = sorted(file.parent for file in path.rglob("record.json"))
+    found = sorted(file.parent for file in path.rglob("record.json") if file.parent.parent.name != "evaluations")
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs; name one, e.g. {found[0]}"
         raise UserError(f"{path}: holds {what}")

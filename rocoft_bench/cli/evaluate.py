@@ -1,0 +1,55 @@
+"""`rocoft evaluate`: a trained model on another task of its family, or by another protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """Examples:
+
+  rocoft evaluate results/math-gsm8k/RUN --task all
+
+  rocoft evaluate results/math-gsm8k/RUN --protocol published
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("evaluate", epilog=EPILOG)(evaluate)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    task: Annotated[str | None, typer.Option(help='Task of the same family; "all" for each in turn.')] = None,
+    protocol: Annotated[str | None, typer.Option(help="strict or published (commonsense and math).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another setting of the evaluation.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Evaluate again what has been evaluated.")] = False,
+) -> None:
+    """Evaluate the model of a finished run once more; each result is a record of its own inside the run's folder."""
+    from rocoft_bench import inference, tasks
+    from rocoft_bench.cli.progress import ProgressDisplay
+    from rocoft_bench.cli.running import result_line
+    from rocoft_bench.config import Settings, override, parse_assignment
+    from rocoft_bench.engine.interrupt import Interrupted
+    from rocoft_bench.runs import find_run
+
+    directory = find_run(run)
+    family = directory.read_record().task["family"]
+    for name in tasks.families()[family] if task == "all" else [task]:
+        changes = Settings()
+        for assignment in assignments or []:
+            changes.update(parse_assignment(assignment), f"--set {assignment}")
+        flags = {"name": name, "protocol": protocol, "data_dir": None if data_dir is None else str(data_dir)}
+        for key, value in flags.items():
+            if value is not None:
+                changes.update(override(f"task.{key}", value), f"--{key}")
+        try:
+            with ProgressDisplay(f"{directory.path} on {name or 'its own task'}") as display:
+                record, target = inference.evaluate(directory, changes, display, force)
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        typer.echo(f"{record.task['name']}: {result_line(record)}\nrecord: {target.record}")

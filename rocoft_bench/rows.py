@@ -1,0 +1,90 @@
+"""The rows of an experiment: cut to the number that is wanted, encoded, judged.
+
+What makes them differ from the benchmark's rows is appended to `notes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench.config import TaskConfig
+from rocoft_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from rocoft_bench.engine.observer import Observer
+    from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
+    from rocoft_bench.tasks import LoadedSplit, Task
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as they were read and as the model takes them; `origin` says where they are from."""
+
+    raw: Dataset
+    encoded: Dataset
+    origin: dict[str, Any]
+
+
+def fitted_settings(task: Task, settings: TaskConfig, longest: int | None, notes: list[str]) -> TaskConfig:
+    """The task's settings with a max_length that the model can take."""
+    fitted = task.fitted(settings, longest)
+    if fitted != settings:
+        took = f"the model takes {longest} tokens"
+        notes.append(f"{took}, so max_length is {fitted.max_length} instead of {settings.max_length}")
+    return fitted
+
+
+def limited(split: LoadedSplit, limit: int | None, name: str, notes: list[str]) -> LoadedSplit:
+    """The first rows of a split, where only so many are wanted."""
+    from rocoft_bench.tasks import LoadedSplit
+
+    total = len(split.rows)
+    if limit is None or limit >= total:
+        return split
+    notes.append(f"only the first {limit} of {total} {name} rows are used")
+    return LoadedSplit(split.rows.select(range(limit)), split.origin)
+
+
+def encoded(
+    task: Task, split: LoadedSplit, tokenizer: Any, settings: TaskConfig, training: bool, notes: list[str]
+) -> Rows:
+    """Raises: UserError if nothing is left to use."""
+    result = task.encode(split.rows, tokenizer, settings, training)
+    notes.extend(result.notes)
+    if not len(result.rows):
+        raise UserError(f"no {'training' if training else 'evaluation'} row is left to use: {'; '.join(result.notes)}")
+    return Rows(split.rows, result.rows, split.origin)
+
+
+def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor:
+    """What asks the model for the output that a task reads its answers from."""
+    from rocoft_bench.engine.prediction import PREDICTORS
+
+    return PREDICTORS[task.kind, task.output(settings)](tokenizer, task.generation(settings))
+
+
+def make_evaluator(
+    task: Task, rows: Rows, tokenizer: Any, settings: TaskConfig, batch_size: int, device: Any, observer: Observer
+) -> Evaluator:
+    """An evaluator that judges the model's outputs as the task reads and scores them."""
+    from rocoft_bench.engine.prediction import Evaluation, Evaluator
+
+    references = task.references(rows.raw)
+
+    def judge(outputs: list[Any]) -> Evaluation:
+        predictions = task.read(outputs, rows.encoded, rows.raw, tokenizer, settings)
+        return Evaluation(task.score([row["prediction"] for row in predictions], references), predictions)
+
+    predictor = predictor_for(task, settings, tokenizer)
+    return Evaluator(rows.encoded, predictor, judge, batch_size, device, observer)
+
+
+def prediction_lines(task: Task, rows: Rows, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """The lines of predictions.jsonl."""
+    references = task.references(rows.raw)
+    for index, (prediction, reference) in enumerate(zip(evaluation.predictions, references, strict=True)):
+        yield {"index": index, "prediction": prediction["prediction"], "reference": reference, **prediction}
