@@ -1,0 +1,91 @@
+"""Exact match and F1 of extracted answers, as SQuAD's own evaluation scripts compute them.
+
+`squad` follows evaluate-v1.1.py (Rajpurkar et al. 2016, https://aclanthology.org/D16-1264), `squad_v2` follows
+evaluate-v2.0.py (Rajpurkar et al. 2018, https://aclanthology.org/P18-2124). Both compare normalised answers: lower
+case, without ASCII punctuation, without the words a, an and the, blanks made one. A row scores what it scores against
+the gold answer that suits it best; a metric is the mean over the rows, here as a fraction.
+
+The two differ where nothing is left of an answer. In v1.1 an empty answer is an exact match of an empty gold answer and
+has an F1 of 0. In v2.0 both are 1, gold answers of which nothing is left do not count beside others, and a row without
+gold answers is one whose right answer is empty.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+
+from datasets import Features, List, Value
+
+from rocoft_bench.metrics.base import LocalMetric
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+Score = tuple[float, float]
+"""Exact match and F1 of one row."""
+
+
+class Squad(LocalMetric):
+    """SQuAD v1.1: exact_match and f1. A reference is the list of a row's gold answers, at least one."""
+
+    columns = Features({"predictions": Value("string"), "references": List(Value("string"))})
+
+    def _scores(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+        return _means([self._row_score(*row) for row in zip(predictions, references, strict=True)])
+
+    def _row_score(self, prediction: str, golds: list[str]) -> Score:
+        given = normalized(prediction).split()
+        wanted = [normalized(gold).split() for gold in golds]
+        return max(float(given == gold) for gold in wanted), max(token_f1(given, gold) for gold in wanted)
+
+
+class SquadV2(Squad):
+    """SQuAD v2.0: exact_match and f1, and where rows without gold answers are among them, each of the two groups.
+
+    HasAns_exact_match and HasAns_f1 are means over the rows with gold answers, NoAns_exact_match and NoAns_f1 over
+    those without (both are the share of empty predictions). A group without rows is left out.
+    """
+
+    def _scores(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
+        rows = [self._row_score(*row) for row in zip(predictions, references, strict=True)]
+        groups = {
+            "HasAns": [row for row, golds in zip(rows, references, strict=True) if golds],
+            "NoAns": [row for row, golds in zip(rows, references, strict=True) if not golds],
+        }
+        scores = _means(rows)
+        if groups["NoAns"]:
+            for group, members in groups.items():
+                scores |= {f"{group}_{name}": value for name, value in _means(members).items()}
+        return scores
+
+    def _row_score(self, prediction: str, golds: list[str]) -> Score:
+        wanted = [gold for gold in golds if normalized(gold)] or [""]
+        if not normalized(prediction):
+            return (1.0, 1.0) if wanted == [""] else (0.0, 0.0)
+        return super()._row_score(prediction, wanted)
+
+
+def normalized(answer: str) -> str:
+    """The answer in lower case, without ASCII punctuation and articles, words parted by single blanks.
+
+    >>> normalized("The  Duke's horse!")
+    'dukes horse'
+    """
+    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def token_f1(prediction: list[str], gold: list[str]) -> float:
+    """Harmonic mean of the shares of words that two answers have in common, each counted as often as it occurs."""
+    common = (Counter(prediction) & Counter(gold)).total()
+    return 2 * common / (len(prediction) + len(gold)) if common else 0.0
+
+
+def _means(rows: list[Score]) -> dict[str, float]:
+    """Empty for no rows."""
+    names = ("exact_match", "f1")
+    return {name: sum(values) / len(rows) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
+
+
+METRICS: dict[str, type[LocalMetric]] = {"squad": Squad, "squad_v2": SquadV2}
