@@ -1,4 +1,4 @@
-"""A tiny BERT with random weights, and a small GLUE folder, both written by hand for the tests."""
+"""Tiny models with random weights of every architecture of the paper, and a small GLUE folder for the tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ WORDS = (
     *("the", "a", "cat", "dog", "bird", "man", "woman", "child", "sleeps", "runs", "sings", "eats"),
     *("in", "park", "house", "and", "not", "no", "every", "some", "big", "small"),
 )
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,6 +47,84 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+def _tokenizer(pair_template: str | None, single_template: str | None) -> Any:
+    """A byte-level tokenizer of 256 letters and the special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    letters = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    raw = Tokenizer(models.BPE({letter: index for index, letter in enumerate(letters)}, []))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    if single_template:
+        ids = [(name, letters.index(name)) for name in ("<s>", "</s>")]
+        raw.post_processor = processors.TemplateProcessing(
+            single=single_template, pair=pair_template, special_tokens=ids
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        cls_token="<s>",
+        sep_token="</s>",
+        mask_token="<mask>",
+        model_max_length=512,
+    )
+
+
+def _configs() -> dict[str, tuple[Any, tuple[str | None, str | None]]]:
+    """By the hub id in the YAML files: a small configuration of that architecture, and its tokens around texts."""
+    import transformers as t
+
+    ids = {"vocab_size": 300, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    encoder = {**SMALL, **ids, "max_position_embeddings": 514}
+    around = ("<s> $A </s> </s> $B </s>", "<s> $A </s>")
+    llama = t.LlamaConfig(**SMALL, **ids, max_position_embeddings=1024)
+    bart = t.BartConfig(
+        **ids, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=512, decoder_start_token_id=2,
+        forced_bos_token_id=0,
+    )  # fmt: skip
+    deberta = t.DebertaV2Config(
+        **encoder, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=32, norm_rel_ebd="layer_norm"
+    )
+    return {
+        "FacebookAI/roberta-base": (t.RobertaConfig(**encoder), around),
+        "microsoft/deberta-v3-base": (deberta, ("<s> $A </s> $B </s>", "<s> $A </s>")),
+        "facebook/bart-large": (bart, around),
+        "meta-llama/Llama-2-7b-hf": (llama, (None, "<s> $A")),
+        "bigscience/bloomz-7b1": (t.BloomConfig(**ids, hidden_size=16, n_layer=2, n_head=2), (None, None)),
+        "EleutherAI/gpt-j-6b": (
+            t.GPTJConfig(**ids, n_embd=16, n_layer=2, n_head=2, n_inner=32, rotary_dim=4, n_positions=1024),
+            (None, None),
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def tiny_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """tiny_of(hub_id) is the folder of a tiny random model of that architecture."""
+    made: dict[str, Path] = {}
+
+    def make(hub_id: str) -> Path:
+        if hub_id not in made:
+            import torch
+            from transformers import AutoModel, AutoModelForCausalLM
+
+            folder = tmp_path_factory.mktemp("tiny") / hub_id.rpartition("/")[2]
+            config, (pair, single) = _configs()[hub_id]
+            torch.manual_seed(0)
+            causal = config.model_type in ("llama", "bloom", "gptj")
+            (AutoModelForCausalLM if causal else AutoModel).from_config(config).save_pretrained(folder)
+            _tokenizer(pair, single).save_pretrained(folder)
+            made[hub_id] = folder
+        return made[hub_id]
+
+    return make
 
 
 def sentence(rng: random.Random) -> str:

@@ -2,48 +2,83 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-RUNS = {
+if TYPE_CHECKING:
+    from rocoft_bench.runs import RunRecord
+
+COMPARED = {
     "rocoft-row": "entailment.yaml",
     "rocoft-column": "rocoft_column.yaml",
     "lora": "lora.yaml",
     "head-only": "head_only.yaml",
 }
-"""Folder of each run and its config below configs/demo/."""
+"""Folder of each run of the comparison of methods and its config below configs/demo/."""
+
+
+class Family(StrEnum):
+    glue = "glue"
+    squad = "squad"
+    summarization = "summarization"
+    commonsense = "commonsense"
+    math = "math"
+    all = "all"
+
+
+ONE_RUN = {
+    Family.glue: ("rocoft-row", "entailment.yaml"),
+    Family.squad: ("questions", "questions.yaml"),
+    Family.summarization: ("summaries", "summaries.yaml"),
+    Family.commonsense: ("choices", "choices.yaml"),
+    Family.math: ("word-problems", "word_problems.yaml"),
+}
+"""Folder and config of the run with RoCoFT that stands for a family."""
 
 
 def register(app: typer.Typer) -> None:
-    app.command("demo", epilog="Example: rocoft demo --output results/demo")(demo)
+    app.command("demo", epilog="Examples: rocoft demo, rocoft demo --family all")(demo)
 
 
 def demo(
+    family: Annotated[
+        Family, typer.Option(help="glue compares four methods; the others, and all, show what RoCoFT learns.")
+    ] = Family.glue,
     output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("results/demo"),
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
 ) -> None:
-    """Fine-tune a small real model with RoCoFT, LoRA and a trained head alone, and compare them.
+    """Fine-tune small models with RoCoFT on generated data of the paper's task families.
 
-    Model and data come with the package: all-MiniLM-L6-v2 (6 layers) and generated sentence pairs.
+    Models and data come with the package. For GLUE that is all-MiniLM-L6-v2 (6 layers, real weights) and sentence
+    pairs, and RoCoFT is compared with LoRA and a trained head alone.
     """
-    from rocoft_bench import experiment as spine
-    from rocoft_bench.cli.running import run_with_display
     from rocoft_bench.cli.tables import print_tables
-    from rocoft_bench.config import config_root, override, read_settings
-    from rocoft_bench.report import build_tables
+    from rocoft_bench.report import before_and_after, build_tables
 
-    records = []
-    for name, file in RUNS.items():
-        settings = read_settings(config_root() / "demo" / file)
-        settings.update(override("seed", seed), "--seed")
-        folder = output / (name if seed == 0 else f"{name}-seed{seed}")
-        records.append(run_with_display(spine.resolve(settings), folder, force))
-    print_tables(build_tables(records))
+    runs = list(COMPARED.items()) if family is Family.glue else _runs_of(family)
+    records = [_run(output, name, file, seed, force) for name, file in runs]
+    print_tables(build_tables(records) if family is Family.glue else [before_and_after(records)])
     typer.echo(
-        "\nThis is generated data and a small model: it shows that the methods work here, and is not comparable with\n"
-        "the paper's tables. For those: rocoft train glue --task rte --rank 3 --mode row"
+        "\nThese are generated data and small models: they show that the methods work here, and are not comparable\n"
+        "with the paper's tables. For those: rocoft train glue --task rte --rank 3 --mode row"
     )
     typer.echo(f"records: {output}")
+
+
+def _runs_of(family: Family) -> list[tuple[str, str]]:
+    return list(ONE_RUN.values()) if family is Family.all else [ONE_RUN[family]]
+
+
+def _run(output: Path, name: str, file: str, seed: int, force: bool) -> RunRecord:
+    from rocoft_bench import experiment as spine
+    from rocoft_bench.cli.running import run_with_display
+    from rocoft_bench.config import config_root, override, read_settings
+
+    settings = read_settings(config_root() / "demo" / file)
+    settings.update(override("seed", seed), "--seed")
+    folder = output / (name if seed == 0 else f"{name}-seed{seed}")
+    return run_with_display(spine.resolve(settings), folder, force)

@@ -1,0 +1,123 @@
+"""Every shipped YAML runs: two steps and an evaluation on a tiny model of the architecture that it names.
+
+Rows are real ones where `../shared/data` has them, else a few written here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rocoft_bench.config import config_root, read_settings
+from rocoft_bench.tasks import get
+
+FILES = sorted(file for file in config_root().rglob("*.yaml") if file.parent.name != "demo")
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+FILE_NAMES = {"math_10k": "gsm8k"}
+"""Real rows that stand in for those that are not there."""
+
+CONTEXT = "The bridge at Lumo was opened in 1907 by Anna Vale, who had drawn it."
+LENGTHS = {"squad": 384, "commonsense": 900, "math": 900}
+"""In letters, which are the tiny models' tokens."""
+FEW_ROWS: dict[str, dict[str, Any]] = {
+    "squad": {
+        "id": "1", "title": "Lumo", "context": CONTEXT, "question": "Who had drawn the bridge?",
+        "answers": {"text": ["Anna Vale"], "answer_start": [CONTEXT.index("Anna")]},
+    },
+    "xsum": {"id": "1", "document": f"{CONTEXT} It was closed in 1990.", "summary": "A bridge was opened and closed."},
+    "cnn_dailymail": {"id": "1", "article": f"{CONTEXT} It was closed in 1990.", "highlights": "A bridge was closed."},
+    "math": {"instruction": "Anna has 2 pens and buys 3. How many?", "input": "", "output": "5.", "answer": "5.0"},
+}  # fmt: skip
+GLUE_TEXTS = {
+    "cola": ("sentence",),
+    "sst2": ("sentence",),
+    "qqp": ("question1", "question2"),
+    "mnli": ("premise", "hypothesis"),
+    "qnli": ("question", "sentence"),
+}
+LABELS = {
+    "boolq": ("true", "false"),
+    "piqa": ("solution1", "solution2"),
+    "siqa": ("answer1", "answer2", "answer3"),
+    "hellaswag": ("ending1", "ending2", "ending3", "ending4"),
+    "winogrande": ("option1", "option2"),
+}
+
+
+def few_rows(family: str, name: str) -> list[dict[str, Any]]:
+    if family == "glue":
+        texts = dict.fromkeys(GLUE_TEXTS.get(name, ("sentence1", "sentence2")), "A bridge was opened.")
+        return [{**texts, "label": index % 2, "idx": index} for index in range(4)]
+    if family == "commonsense":
+        labels = LABELS.get(name, ("answer1", "answer2", "answer3", "answer4"))
+        instruction = f"Please choose: is it so?\n\nAnswer format: {'/'.join(labels)}"
+        output = f"the correct answer is {labels[0]}"
+        return [{"instruction": instruction, "input": "", "output": output, "answer": labels[0]}] * 4
+    return [FEW_ROWS.get(family, FEW_ROWS.get(name, {}))] * 4
+
+
+def rows_for(family: str, name: str, folder: Path, wanted: int) -> Path:
+    """A data folder with at most `wanted` rows of each split: real ones, else those above."""
+    task = get(family, name)
+    sources = {task.train_split: "math_10k" if family == "math" else task.folder or name}
+    sources |= {task.eval_split: task.folder or name} if task.eval_split != task.train_split else {}
+    for split, place in sources.items():
+        real = REAL / family / FILE_NAMES.get(place, place)
+        file = next((f for f in (real / f"{split}.jsonl", real / f"{split}.json") if f.is_file()), None)
+        rows = few_rows(family, name) * wanted
+        if file is not None:
+            text = file.read_text(encoding="utf-8")
+            rows = json.loads(text) if file.suffix == ".json" else list(map(json.loads, text.split("\n")[:wanted]))
+        target = folder / family / place / f"{split}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(rows[:wanted]), encoding="utf-8")
+    return folder
+
+
+def run(rocoft: Callable[..., Any], file: Path, model: Path, tmp_path: Path) -> dict[str, Any]:
+    """Two optimizer steps of a config through the command line; the record."""
+    settings = read_settings(file).values
+    family, name, training = settings["task"]["family"], settings["task"]["name"], settings["training"]
+    batch_size, accumulation = min(training["batch_size"], 4), min(training["gradient_accumulation"], 2)
+    smaller = [
+        f"training.batch_size={batch_size}",
+        f"training.gradient_accumulation={accumulation}",
+        "training.epochs=1",
+        f"task.max_train_rows={2 * batch_size * accumulation}",
+        "task.max_eval_rows=3",
+        f"task.max_length={LENGTHS.get(family, 256)}",
+    ]
+    if family in ("commonsense", "math", "summarization"):
+        smaller.append("task.max_new_tokens=4")
+    if family == "summarization":
+        smaller.append("task.min_new_tokens=0")
+    data = rows_for(family, name, tmp_path / "data", 60)
+    assignments = [part for assignment in smaller for part in ("--set", assignment)]
+    folder = tmp_path / "run"
+    result = rocoft("train", family, "--task", name, "--config", file, "--model", model, "--data-dir", data,
+                    *assignments, "--output", folder)  # fmt: skip
+    assert result.code == 0, result.err
+    return json.loads((folder / "record.json").read_text())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_two_steps(rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], file: Path, tmp_path: Path) -> None:
+    settings = read_settings(file).values
+    record = run(rocoft, file, tiny_of(settings["model"]["name"]), tmp_path)
+    assert record["status"] == "ok"
+    assert record["steps"] >= 2  # a row of SQuAD may become several windows
+    assert set(record["task"]["metric_names"]) <= set(record["metrics"])
+    assert record["parameters"]["adapter"] > 0
+    assert (record["parameters"]["head"] > 0) == (record["task"]["family"] in ("glue", "squad"))
+
+
+@pytest.mark.parametrize("hub_id", ["bigscience/bloomz-7b1", "EleutherAI/gpt-j-6b"])
+def test_the_other_language_models_of_the_paper(
+    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], hub_id: str, tmp_path: Path
+) -> None:
+    record = run(rocoft, config_root() / "commonsense" / "piqa.yaml", tiny_of(hub_id), tmp_path)
+    assert (record["status"], record["steps"]) == ("ok", 2)
