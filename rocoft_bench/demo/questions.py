@@ -46,10 +46,11 @@ KINDS = (
             ("person", "Who {past} the {thing}?"),
             ("thing", "What did {person} {base}?"),
             ("month", "When was the {thing} {past}?"),
+            ("month", "In which month was the {thing} {past}?"),
         ),
         test_questions=(
             ("person", "By whom was the {thing} {past}?"),
-            ("month", "In which month was the {thing} {past}?"),
+            ("month", "In which month did {person} {base} the {thing}?"),
         ),
     ),
     Kind(
@@ -59,8 +60,9 @@ KINDS = (
             ("town", "Where was {person} born?"),
             ("year", "When was {person} born?"),
             ("person", "Who was born in {town}?"),
+            ("town", "In which town was {person} born?"),
         ),
-        test_questions=(("town", "In which town was {person} born?"), ("year", "In which year was {person} born?")),
+        test_questions=(("town", "In what town was {person} born?"), ("year", "In which year was {person} born?")),
     ),
     Kind(
         frames=("{person} worked as a {job} in {town}.", "In {town} {person} found work as a {job}."),
@@ -79,6 +81,7 @@ KINDS = (
             ("number", "How many {plural} were seen?"),
             ("town", "Where were the {plural} seen?"),
             ("day", "When were the {plural} seen?"),
+            ("day", "On which day were the {plural} seen?"),
         ),
         test_questions=(("town", "In which town were the {plural} seen?"), ("plural", "What was seen in {town}?")),
     ),
@@ -101,6 +104,7 @@ KINDS = (
         test_frames=("For {number} coins {person} sold the {thing} to {other}.",),
         questions=(
             ("person", "Who sold the {thing}?"),
+            ("person", "By whom was the {thing} sold?"),
             ("other", "Who got the {thing}?"),
             ("number", "How many coins did the {thing} cost?"),
             ("thing", "What did {person} sell?"),
@@ -151,7 +155,7 @@ def _row(words: Words, rng: random.Random, held_out: bool) -> dict[str, object]:
         sentences.append(sentence)
     context = " ".join(sentences)
     kind, values = facts[asked]
-    slot, question = rng.choice(kind.test_questions if held_out and rng.random() < 0.5 else kind.questions)
+    slot, question = rng.choice(kind.test_questions if held_out and rng.random() < 0.3 else kind.questions)
     slot = "Number" if "Number" in starts and slot == "number" else slot
     return {
         "title": "Facts",
