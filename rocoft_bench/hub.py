@@ -44,14 +44,15 @@ def from_cache_or_hub(what: str, load: Callable[[], T]) -> T:
         raise UserError(f"cannot get {what} from the Hugging Face hub: {_explained(error)}") from error
 
 
-def ensure_reachable(what: str) -> None:
-    """Return if the hub answers within `PROBE_SECONDS`. Call it for what the local cache does not hold.
+def ensure_reachable(what: str, endpoint: str | None = None) -> None:
+    """Return if the hub (or another `endpoint`) answers within `PROBE_SECONDS`. For what the local cache does not hold.
 
     Raises: UserError in offline mode (HF_HUB_OFFLINE) and where there is no answer; it says what `what` needs.
     """
     from huggingface_hub import constants
 
-    trouble = "offline mode is on (HF_HUB_OFFLINE)" if constants.is_offline_mode() else _probe(constants.ENDPOINT)
+    offline = constants.is_offline_mode()
+    trouble = "offline mode is on (HF_HUB_OFFLINE)" if offline else _probe(endpoint or constants.ENDPOINT)
     if trouble:
         raise UserError(f"cannot get {what}: it is not in the local cache and {trouble}; {_WAYS_OUT}")
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from rocoft_bench.metrics import classification
+from rocoft_bench.metrics import answers, classification, rouge, squad
 from rocoft_bench.metrics.base import LocalMetric
 
-METRICS: dict[str, type[LocalMetric]] = {**classification.METRICS}
+METRICS: dict[str, type[LocalMetric]] = {
+    **classification.METRICS,
+    **rouge.METRICS,
+    **squad.METRICS,
+    **answers.METRICS,
+}

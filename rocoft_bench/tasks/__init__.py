@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rocoft_bench.errors import UserError, suggest
-from rocoft_bench.tasks import demo, glue
+from rocoft_bench.tasks import commonsense, demo, glue, math, squad, summarization
 from rocoft_bench.tasks.base import HubDataset, LoadedSplit, Task
 
 __all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "families", "get", "named_in"]
@@ -16,6 +16,10 @@ __all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "families", "get", 
 _FAMILIES: dict[str, dict[str, Task]] = {
     "demo": {task.name: task for task in demo.TASKS},
     "glue": {task.name: task for task in glue.TASKS},
+    "commonsense": {task.name: task for task in commonsense.TASKS},
+    "math": {task.name: task for task in math.TASKS},
+    "squad": {task.name: task for task in squad.TASKS},
+    "summarization": {task.name: task for task in summarization.TASKS},
 }
 
 

@@ -1,0 +1,290 @@
+"""Tasks in the form of LLM-Adapters: a causal language model answers an instruction in words.
+
+Rows have the columns instruction, input (mostly empty), output (a response in words) and answer (what it comes down
+to). Models are trained on prompt and `output` (`rocoft_bench.tasks.prompts`), and evaluated in one of two protocols:
+
+strict (the default): the prompt ends where the response begins and the model must produce all of it. The answer is
+read from the text as LLM-Adapters reads it; a text without one is a wrong answer. LLM-Adapters samples with 4 beams at
+temperature 0.1; here nothing is sampled, so that the same model always gives the same score.
+
+published: as the authors' notebooks evaluated, for comparison with their numbers only. The model is given the *right
+response* but for its last few tokens (`Published`), in mathematics the worked solution, and adds some more. The number
+so read is compared with that of the right response itself, not with `answer`, and rows where either has none are left
+out of the accuracy; `unparsed` is their share.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import PositiveInt, ValidationInfo, field_validator
+
+from rocoft_bench.config import TaskConfig
+from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.metrics import compute
+from rocoft_bench.tasks.answers import Published
+from rocoft_bench.tasks.base import Encoded, HubDataset, LoadedSplit, Output, Prediction, Task
+from rocoft_bench.tasks.data import check_texts
+from rocoft_bench.tasks.github import GitHubFiles
+from rocoft_bench.tasks.prompts import PromptTokens, Row, RowEncoder, prompt
+from rocoft_bench.tasks.readers import READERS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+    from rocoft_bench.tasks.readers import RawRows
+
+LLM_ADAPTERS = GitHubFiles("AGI-Edgerunners/LLM-Adapters", "816657208af4db747803f87ba40a4c71383fed7a")
+
+_ENCODE_ROWS = 1000
+
+
+class InstructionConfig(TaskConfig):
+    """The `task` section of a config."""
+
+    max_length: PositiveInt = 512
+    """Longest training row in tokens, prompt and response; the beginning of longer prompts is cut (counted)."""
+    max_prompt_length: PositiveInt | None = None
+    """Longest evaluation prompt in tokens; by default max_length, or what the model takes beside max_new_tokens."""
+    train_on: str | None = None
+    """Training rows other than the task's own: a task of the family, or a mixed set of LLM-Adapters."""
+    loss_on: Literal["sequence", "response"] = "sequence"
+    """Learn prompt and response, as LLM-Adapters and the published notebooks do, or the response only."""
+    append_eos: bool = True
+    """End training responses with the end token, so that the model learns to stop; the notebooks append none."""
+    protocol: Literal["strict", "published"] = "strict"
+    """strict: the prompt ends where the response begins. published: as the notebooks, with the right response in it."""
+    scoring: Literal["generate", "likelihood"] = "generate"
+    """Read the answer from generated text, or take the choice whose response is most likely."""
+    max_new_tokens: PositiveInt = 32
+    """Longest answer that is generated, in tokens."""
+    num_beams: PositiveInt = 1
+    """Beams of the search; 1 is greedy. LLM-Adapters samples with 4."""
+
+    @field_validator("scoring")
+    @classmethod
+    def _published_generates(cls, scoring: str, info: ValidationInfo) -> str:
+        if scoring == "likelihood" and info.data.get("protocol") == "published":
+            raise ValueError('the protocol "published" generates; use generate')
+        return scoring
+
+
+@dataclass(frozen=True)
+class TrainingFile:
+    """A set of training rows: its folder below DATA_DIR/<family>/, and its path in LLM-Adapters, if it is there."""
+
+    folder: str
+    path: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstructionTask(Task):
+    """An answer that is read out of a response.
+
+    published: how the notebook of this task evaluates.
+    answer_metric: what compares answers; it gives `metric_names`.
+    path: of a split in LLM-Adapters; None where the rows come from elsewhere.
+    needs_output: whether rows without a response are errors; they are where they are trained on.
+    """
+
+    kind: ClassVar[str] = "causal_lm"
+    Settings: ClassVar[type[TaskConfig]] = InstructionConfig
+    answer_metric: ClassVar[str]
+    train_files: ClassVar[Mapping[str, TrainingFile]] = {}
+    """What `train_on` may name."""
+
+    version: int = 1
+    hub: HubDataset | None = None
+    train_split: str = "train"
+    eval_split: str = "test"
+    text_columns: tuple[str, ...] = ("instruction",)
+    target_columns: tuple[str, ...] = ("output", "answer")
+    metric_names: tuple[str, ...] = ("accuracy", "unparsed")
+    published: Published
+    path: str | None = None
+    needs_output: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("instruction", "input", "output", "answer")
+
+    def protocol(self, settings: Any) -> str:
+        if settings.protocol == "published":
+            given = f"given the right response but for its last {self.published.cut} tokens"
+            return f"published: {given}; rows without a readable answer left out"
+        beams = f"{settings.num_beams} beams" if settings.num_beams > 1 else "greedy"
+        return f"strict: generated from the prompt alone ({beams}, {settings.max_new_tokens} tokens at most)"
+
+    def output(self, settings: Any) -> Output:
+        return "text"
+
+    def generation(self, settings: Any) -> dict[str, Any]:
+        if settings.protocol == "published":
+            return {"max_new_tokens": self.published.new_tokens, "num_beams": 1}
+        return {"max_new_tokens": settings.max_new_tokens, "num_beams": settings.num_beams}
+
+    def fitted(self, settings: Any, longest: int | None) -> Any:
+        """See `Task.fitted`. Prompts leave room for the answer.
+
+        Raises: UserError where the model takes no more tokens than the answer may have.
+        """
+        fitted = super().fitted(settings, longest)
+        if longest is None or self.output(settings) != "text":
+            return fitted
+        answer = self.generation(settings)["max_new_tokens"]
+        if longest <= answer:
+            raise UserError(f"the model takes {longest} tokens, so max_new_tokens = {answer} leaves none for a prompt")
+        enough = _prompt_limit(fitted) <= longest - answer
+        return fitted if enough else fitted.model_copy(update={"max_prompt_length": longest - answer})
+
+    def load_training(self, settings: Any) -> LoadedSplit:
+        source = self._training_source(settings.train_on)
+        if settings.data_dir is not None:
+            source.require_training_file(settings.data_dir)
+        return source.load(self.train_split, settings.data_dir)
+
+    def _training_source(self, train_on: str | None) -> InstructionTask:
+        """This task with the training rows that `train_on` names in place of its own."""
+        if train_on is None:
+            return replace(self, needs_output=True)
+        if train_on not in self.train_files:
+            raise UserError(f'task.train_on = "{train_on}": {suggest(train_on, self.train_files)}')
+        chosen = self.train_files[train_on]
+        return replace(self, folder=chosen.folder, path=chosen.path, needs_output=True)
+
+    def require_training_file(self, data_dir: Path) -> None:
+        """Raises: UserError that names the training rows that are there instead, and how to choose them."""
+        if self._has_training_file(data_dir, self.folder or self.name):
+            return
+        there = [name for name, file in self.train_files.items() if self._has_training_file(data_dir, file.folder)]
+        ways = f"choose rows that are there with --set task.train_on=NAME: {', '.join(there)}" if there else "add them"
+        where = data_dir / self.family / (self.folder or self.name) / self.train_split
+        raise UserError(f"no training rows: looked for {where}{', '.join(READERS)}; {ways}")
+
+    def _has_training_file(self, data_dir: Path, folder: str) -> bool:
+        return any((data_dir / self.family / folder / f"{self.train_split}{suffix}").is_file() for suffix in READERS)
+
+    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
+        """See `Task.encode`. Further columns: "removed" for the protocol "published", the response's last tokens."""
+        from datasets import Dataset, concatenate_datasets
+
+        length = settings.max_length if training or settings.protocol == "published" else _prompt_limit(settings)
+        encoder = RowEncoder(PromptTokens(tokenizer), length)
+        make = self._training_rows if training else self._evaluation_rows
+        parts = []
+        for start in range(0, len(rows), _ENCODE_ROWS):
+            made = list(make(encoder, rows[start : start + _ENCODE_ROWS], start, settings))
+            parts += [Dataset.from_list(made)] if made else []
+        encoded = concatenate_datasets(parts) if parts else Dataset.from_dict({"input_ids": []})
+        return Encoded(encoded, tuple(self._notes(encoder, settings, training)))
+
+    def _training_rows(self, encoder: RowEncoder, batch: Row, start: int, settings: Any) -> Iterator[Row]:
+        yield from encoder.training(
+            _prompts(batch), batch["output"], settings.append_eos, loss_on_prompt=settings.loss_on == "sequence"
+        )
+
+    def _evaluation_rows(self, encoder: RowEncoder, batch: Row, start: int, settings: Any) -> Iterator[Row]:
+        """start: the number of the batch's first row."""
+        prompts = _prompts(batch)
+        if settings.protocol == "published":
+            full = [before + response for before, response in zip(prompts, batch["output"], strict=True)]
+            return encoder.truncated(full, self.published.cut)
+        return encoder.prompts(prompts)
+
+    def _notes(self, encoder: RowEncoder, settings: Any, training: bool) -> Iterator[str]:
+        end = "end" if settings.protocol == "published" and not training else "beginning"
+        what = "training rows" if training else "evaluation prompts"
+        if encoder.cut:
+            yield f"{encoder.cut} {what} have more than {encoder.max_length} tokens and were cut at their {end}"
+        if encoder.dropped:
+            yield (
+                f"{encoder.dropped} training rows were dropped: "
+                f"their response alone has more than {encoder.max_length} tokens"
+            )
+
+    def read(
+        self,
+        outputs: Sequence[np.ndarray],
+        encoded: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: Any,
+    ) -> list[Prediction]:
+        """See `Task.read`. Predictions: an answer or None; in the protocol "published" also what should be read.
+
+        text: what the model said.
+        """
+        texts = [_text(tokenizer, ids, skip_special_tokens=True).strip() for ids in outputs]
+        if settings.protocol == "strict":
+            return [{"prediction": self.answer_in(text), "text": text} for text in texts]
+        given, removed = encoded["input_ids"][:], encoded["removed"][:]
+        judged = [
+            self._as_published(_text(tokenizer, [*ids, *new]), _text(tokenizer, [*ids, *gone]))
+            for ids, new, gone in zip(given, outputs, removed, strict=True)
+        ]
+        return [{"prediction": answer, "text": text} for answer, text in zip(judged, texts, strict=True)]
+
+    def _as_published(self, continued: str, full: str) -> dict[str, str] | None:
+        answer, gold = self.published.answer(continued), self.published.answer(full)
+        return None if answer is None or gold is None else {"read": answer, "gold": gold}
+
+    @abstractmethod
+    def answer_in(self, text: str) -> Any:
+        """The answer that a generated text gives, in the form of `references`; None if it gives none."""
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """See `Task.score`. Predictions of the protocol "published" bring their own references."""
+        judged = [answer for answer in predictions if isinstance(answer, dict)]
+        if not judged:
+            return compute((self.answer_metric,), predictions, references)
+        read, gold = [answer["read"] for answer in judged], [answer["gold"] for answer in judged]
+        return {**compute(("choice_answers",), read, gold), "unparsed": 1 - len(judged) / len(predictions)}
+
+    def in_words(self, prediction: Prediction) -> str:
+        answer, text = prediction["prediction"], prediction["text"]
+        return f"no answer in: {text}" if answer is None else f"{answer}  (from: {text})"
+
+    def _no_target(self) -> dict[str, Any]:
+        return {"input": "", "output": "", "answer": ""}
+
+    def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
+        check_texts(raw, self.columns)
+        named = (raw.columns[name] for name in ("instruction", "output", "answer"))
+        for row, (instruction, output, answer) in enumerate(zip(*named, strict=True)):
+            no_output = '"output" is empty, so there is nothing to learn' if not output.strip() else None
+            problem = (self.needs_output and no_output) or self._problem(instruction, answer)
+            if problem:
+                raise raw.error(row, problem)
+        return raw.columns
+
+    @abstractmethod
+    def _problem(self, instruction: str, answer: str) -> str | None:
+        """What is wrong with a row's answer; None if nothing is."""
+
+    def _read(self, split: str, data_dir: Path | None) -> RawRows:
+        if data_dir is not None:
+            return super()._read(split, data_dir)
+        if self.path is None:
+            raise UserError(
+                f"{self.family} {self.folder or self.name} has no {split} rows in {LLM_ADAPTERS.repo}; "
+                "give a folder that has some with --data-dir"
+            )
+        return LLM_ADAPTERS.read(self.path.format(split=split), self.columns)
+
+
+def _prompts(batch: Row) -> list[str]:
+    return [prompt(*texts) for texts in zip(batch["instruction"], batch["input"], strict=True)]
+
+
+def _text(tokenizer: Any, ids: Any, **options: Any) -> str:
+    return tokenizer.decode(ids, **options)
+
+
+def _prompt_limit(settings: Any) -> int:
+    return settings.max_prompt_length or settings.max_length

@@ -1,0 +1,211 @@
+"""Word problems: numbers in text, training rows, the published protocol's leak, and all real rows where at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from rocoft_bench.config import Settings, validate
+from rocoft_bench.errors import UserError
+from rocoft_bench.tasks import get
+from rocoft_bench.tasks.answers import last_number
+from rocoft_bench.tasks.math import TASKS
+from rocoft_bench.tasks.prompts import prompt
+
+DATA_DIR = Path(os.environ.get("ROCOFT_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data")
+real_rows = pytest.mark.skipif(
+    not (DATA_DIR / "math").is_dir(),
+    reason=f"no math rows in {DATA_DIR}; set ROCOFT_DATA_DIR to the folder above math/",
+)
+NAMES = [task.name for task in TASKS]
+ROWS = {"gsm8k": 1319, "multiarith": 600, "addsub": 395, "singleeq": 508, "svamp": 1000}
+
+
+class Characters:
+    """A tokenizer of single characters; character 3 ends a text."""
+
+    bos_token_id, eos_token_id = None, 3
+
+    def __call__(self, texts: Any, **_: Any) -> dict[str, Any]:
+        ids = [[ord(letter) for letter in text] for text in ([texts] if isinstance(texts, str) else texts)]
+        return {"input_ids": ids[0] if isinstance(texts, str) else ids}
+
+    def decode(self, ids: Any, **_: Any) -> str:
+        return "".join(chr(int(code)) for code in ids)
+
+    def says(self, text: str) -> np.ndarray:
+        return np.array(self(text)["input_ids"], dtype=int)
+
+
+TOKENIZER: Any = Characters()
+
+
+def row(answer: str = "36.0", **changes: str) -> dict[str, str]:
+    output = "\nA: She has 3 * 12 = 36 pens. The answer is 36."
+    return {"instruction": "Ada has 3 boxes of 12 pens. How many?", "input": "", "output": output, "answer": answer} | (
+        changes
+    )
+
+
+def settings(task: Any, **changes: Any) -> Any:
+    return task.Settings(family=task.family, name=task.name, **changes)
+
+
+def read(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> list[Any]:
+    chosen = settings(task, max_length=9000, **changes)
+    encoded = task.encode(rows, TOKENIZER, chosen, training=False).rows
+    outputs = [TOKENIZER.says(text) for text in texts]
+    return [made["prediction"] for made in task.read(outputs, encoded, rows, TOKENIZER, chosen)]
+
+
+def write(folder: Path, name: str, split: str, rows: Any) -> Path:
+    file = folder / "math" / name / f"{split}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(rows))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("The answer is 36.", 36.0),
+        ("3 * 12 = 36, so 1,400.50 in all", 1400.5),
+        ("-5", -5.0),
+        ("none", None),
+        ("", None),
+        ("9" * 400, None),
+    ],
+)
+def test_the_last_number_is_the_answer(text: str, number: float | None) -> None:
+    assert last_number(text) == number
+
+
+def test_answers_are_read_and_scored() -> None:
+    task = get("math", "svamp")
+    rows = Dataset.from_list([row(), row("0.6666666666666666"), row(), row("7")])
+    predictions = read(task, rows, ["3 * 12 = 36", "2 / 3 = 0.6667", "many", "36"])
+    assert predictions == [36.0, 0.6667, None, 36.0]
+    assert task.score(predictions, task.references(rows)) == {"accuracy": 0.5, "unparsed": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (row("many"), "row 2: \"answer\" is 'many', not a number"),
+        (row("inf"), "row 2: \"answer\" is 'inf', not a number"),
+        (row(output=""), 'row 2: "output" is empty, so there is nothing to learn'),
+        ({"question": "x"}, 'row 2: no column "instruction"; columns found: question'),
+        (row() | {"answer": 36.0}, 'row 2: "answer" is 36.0, not a string'),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -> None:
+    file = write(tmp_path, "math_10k", "train", [row(), bad])
+    task = get("math", "gsm8k")
+    with pytest.raises(UserError) as caught:
+        task.load_training(settings(task, data_dir=tmp_path))
+    assert str(caught.value) == f"{file}, {problem}"
+
+
+def test_runs_on_math_10k_say_that_it_holds_test_questions(tmp_path: Path) -> None:
+    write(tmp_path, "math_10k", "train", [row()])
+    write(tmp_path, "gsm8k", "train", [row(), row()])
+    task = get("math", "addsub")
+    leak = "math_10k holds test questions of AddSub, MultiArith and SingleEq (LLM-Adapters issue 43)"
+    for chosen, count, notes in (
+        (settings(task, data_dir=tmp_path, max_length=9000), 1, (leak,)),
+        (settings(task, data_dir=tmp_path, max_length=9000, train_on="gsm8k"), 2, ()),
+    ):
+        rows = task.load_training(chosen).rows
+        assert len(rows) == count
+        assert task.encode(rows, TOKENIZER, chosen, training=True).notes == notes
+        assert task.encode(rows, TOKENIZER, chosen, training=False).notes == ()
+
+
+def test_missing_training_rows_are_answered_with_a_way_out(tmp_path: Path) -> None:
+    write(tmp_path, "gsm8k", "train", [row()])
+    task = get("math", "svamp")
+    with pytest.raises(UserError, match=r"math_10k/train.jsonl, .*--set task.train_on=NAME: gsm8k$"):
+        task.load_training(settings(task, data_dir=tmp_path))
+    with pytest.raises(UserError, match=r"math SVAMP has no train rows in AGI-Edgerunners/LLM-Adapters; .* --data-dir"):
+        task.load_training(settings(task, train_on="svamp"))
+
+
+def test_there_are_no_likelihoods_of_numbers() -> None:
+    values = {"task": {"family": "math", "name": "svamp", "scoring": "likelihood"}}
+    with pytest.raises(UserError, match=r"task\.scoring = 'likelihood': there are no choices to compare; use generate"):
+        validate(Settings(values), get("math", "svamp").Settings)
+    assert settings(get("math", "svamp")).max_new_tokens == 256
+
+
+def test_published_accuracy_is_that_of_copying_and_ignores_the_answer() -> None:
+    """A model that goes on with the text as it stands scores 100 %, though the worked solution is wrong."""
+    task = get("math", "gsm8k")
+    wrong = row("40.0")
+    rows = Dataset.from_list([wrong, wrong, row(output=""), wrong])
+    predictions = read(task, rows, ["s 36.", "s 37.", "", "!"], protocol="published")
+    assert predictions == [{"read": "36.0", "gold": "36.0"}, {"read": "37.0", "gold": "36.0"}, None, None]
+    assert task.score(predictions, task.references(rows)) == {"accuracy": 0.5, "unparsed": 0.5}
+    strict = read(task, rows, ["The answer is 36."] * 4)
+    assert task.score(strict, task.references(rows))["accuracy"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "answer"),
+    [
+        ("gsm8k", "The answer is 3.50 or 4.", "3.5"),
+        ("multiarith", "The answer is 3.50 or 4.", "3"),
+        ("svamp", "The answer is -5.", "5.0"),
+        ("addsub", "The answer is four. The answer is 4.", None),
+        ("singleeq", "So 4.", None),
+    ],
+)
+def test_the_published_protocol_reads_as_the_notebooks(name: str, text: str, answer: str | None) -> None:
+    task: Any = get("math", name)
+    assert task.published.answer(text) == answer
+
+
+@real_rows
+@pytest.mark.parametrize("name", NAMES)
+def test_right_responses_score_100_percent_and_shuffled_ones_near_nothing(name: str) -> None:
+    task: Any = get("math", name)
+    rows = task.load("test", DATA_DIR).rows
+    assert len(rows) == ROWS[name]
+    predictions = read(task, rows, [f"1 + 1 = 2, so the answer is {answer}." for answer in rows["answer"]])
+    assert task.score(predictions, task.references(rows)) == {"accuracy": 1.0, "unparsed": 0.0}
+    random.Random(0).shuffle(predictions)
+    assert task.score(predictions, task.references(rows))["accuracy"] < 0.05
+
+
+@real_rows
+@pytest.mark.parametrize("name", NAMES)
+def test_strict_prompts_hold_the_question_only_and_published_ones_the_solution(name: str) -> None:
+    task: Any = get("math", name)
+    rows = task.load("test", DATA_DIR).rows
+    strict, published = (
+        task.encode(rows, TOKENIZER, settings(task, max_length=9000, protocol=protocol), training=False).rows
+        for protocol in ("strict", "published")
+    )
+    shown = 0
+    for asked, given, question, response in zip(
+        strict["input_ids"], published["input_ids"], rows["instruction"], rows["output"], strict=True
+    ):
+        assert TOKENIZER.decode(asked) == prompt(question)
+        assert not response.strip() or response.strip() not in TOKENIZER.decode(asked)
+        shown += len(response) > 20 and response[:-5] in TOKENIZER.decode(given)
+    assert shown > 0.99 * len(rows)
+
+
+@real_rows
+def test_gsm8k_can_be_trained_on() -> None:
+    task = get("math", "svamp")
+    chosen = settings(task, data_dir=DATA_DIR, train_on="gsm8k")
+    loaded = task.load_training(chosen)
+    assert len(loaded.rows) == 7473
+    task.load_training(chosen)
