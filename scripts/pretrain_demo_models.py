@@ -15,7 +15,7 @@ from pathlib import Path
 
 LOGS = Path(__file__).parent / "logs"
 
-RECIPES = {"llama": "pretraining.llama"}
+RECIPES = {"bart": "pretraining.bart", "llama": "pretraining.llama", "roberta": "pretraining.roberta"}
 """Name of a model to the module whose `make(output, log_path, steps)` trains and saves it."""
 
 

@@ -24,7 +24,7 @@ from pretraining.positions import begin_with_sinusoids
 from rocoft_bench.demo.words import fill
 
 SEED = 32
-STEPS = 2000
+STEPS = 1400
 BATCH = 32
 LR = 2e-3
 POSITION_SCALE = 0.1
@@ -162,8 +162,9 @@ def _batches(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Iterator
         reports = [_report(rng, count) for _ in range(BATCH)]
         permuted = tokenizer([" ".join(rng.sample(report, count)) for report in reports])["input_ids"]
         corrupted = [_infilled(ids, tokenizer.mask_token_id, rng) for ids in permuted]
-        inputs = tokenizer.pad({"input_ids": corrupted}, return_tensors="pt")
-        targets = tokenizer([" ".join(report) for report in reports], padding=True, return_tensors="pt")
+        inputs = tokenizer.pad({"input_ids": corrupted}, pad_to_multiple_of=16, return_tensors="pt")
+        texts = [" ".join(report) for report in reports]
+        targets = tokenizer(texts, padding=True, pad_to_multiple_of=16, return_tensors="pt")
         labels = targets["input_ids"].masked_fill(targets["attention_mask"] == 0, -100)
         yield {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"], "labels": labels}
 

@@ -23,7 +23,7 @@ from pretraining.positions import begin_with_sinusoids
 from rocoft_bench.demo.words import fill, slots
 
 SEED = 31
-STEPS = 2000
+STEPS = 1400
 BATCH = 32
 LR = 2.5e-3
 POSITION_SCALE = 0.1
@@ -118,7 +118,9 @@ def _batches(tokenizer: PreTrainedTokenizerFast, rng: random.Random) -> Iterator
         count = rng.randint(1, min(7, 2 + step // 100))  # the same in a batch, so that little is padding
         documents = [_document(rng, count) for _ in range(BATCH)]
         pairs = [[text for text, _ in document] for document in documents]
-        encoded = tokenizer(pairs, padding=True, return_tensors="pt", return_offsets_mapping=True)
+        encoded = tokenizer(
+            pairs, padding=True, pad_to_multiple_of=16, return_tensors="pt", return_offsets_mapping=True
+        )
         chosen = torch.zeros_like(encoded["input_ids"], dtype=torch.bool)
         for row, document in enumerate(documents):
             for segment, (_, spans) in enumerate(document):
