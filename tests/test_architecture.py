@@ -13,7 +13,7 @@ ROOT = Path(rocoft_bench.__file__).parent
 
 LAYERS = [
     {"cli"},
-    {"inference"},
+    {"inference", "prefetch"},
     {"experiment", "report"},
     {"rows"},
     {"engine", "methods", "models", "tasks"},

@@ -7,8 +7,8 @@ task is a subclass that says how its rows are checked, encoded and answered; loa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -78,6 +78,7 @@ class Task(ABC):
     random_baseline: what guessing scores on the first metric.
     paper_task: the task's name in the tables of the paper; None if it is not there.
     folder: its folder below DATA_DIR/<family>/ where that is not called as the task.
+    split_sizes: rows of the splits of its own source, where they are known; `rocoft prefetch` compares.
     """
 
     kind: ClassVar[str]
@@ -96,6 +97,7 @@ class Task(ABC):
     random_baseline: float
     paper_task: str | None
     folder: str | None = None
+    split_sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -33,6 +33,17 @@ _VERSION = 1
 _REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 _SENTENCE_PAIR = ("sentence1", "sentence2")
 _ENTAILMENT = ("entailment", "not_entailment")
+_ROWS = {
+    "cola": (8551, 1043),
+    "sst2": (67349, 872),
+    "mrpc": (3668, 408),
+    "stsb": (5749, 1500),
+    "qqp": (363846, 40430),
+    "mnli": (392702, 9815),
+    "qnli": (104743, 5463),
+    "rte": (2490, 277),
+}
+"""Rows to train on and to be evaluated on."""
 
 
 def _classification(
@@ -54,6 +65,7 @@ def _classification(
         metric_names=metric_names,
         random_baseline=1 / len(label_names) if metric_names[0] == "accuracy" else 0.0,
         paper_task=name,
+        split_sizes=dict(zip(("train", eval_split), _ROWS[name], strict=True)),
     )
 
 
@@ -74,6 +86,7 @@ TASKS: tuple[Task, ...] = (
         paper_task="stsb",
         lowest_score=0.0,
         highest_score=5.0,
+        split_sizes=dict(zip(("train", "validation"), _ROWS["stsb"], strict=True)),
     ),
     _classification("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
     _classification(

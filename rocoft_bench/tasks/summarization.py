@@ -237,6 +237,7 @@ TASKS: tuple[Task, ...] = (
         train_split="train",
         eval_split="test",
         paper_task="xsum",
+        split_sizes={"train": 204045, "validation": 11332, "test": 11334},
     ),
     CnnDailyMail(
         name="cnn_dailymail",
@@ -246,5 +247,6 @@ TASKS: tuple[Task, ...] = (
         train_split="train",
         eval_split="test",
         paper_task="cnn_dailymail",
+        split_sizes={"train": 287113, "validation": 13368, "test": 11490},
     ),
 )

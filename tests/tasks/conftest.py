@@ -1,23 +1,19 @@
-"""Helpers to write rows in every format, a hub of our own on this machine, and a fresh Python to talk to it."""
+"""Helpers to write rows in every format."""
 
-import contextlib
 import csv
-import hashlib
-import http.server
 import io
 import json
-import os
-import subprocess
-import sys
-import threading
-import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from tests.fake_hub import hub, python
+
+__all__ = ["hub", "python"]
 
 Rows = list[dict[str, Any]]
 
@@ -58,138 +54,3 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return put
-
-
-class Hub:
-    """As much of the Hugging Face hub as `load_dataset` asks for: `repos[id]` maps file names to bytes.
-
-    `refusals[id]` is an HTTP status and the hub's own error code for a repository that it does not give out.
-    """
-
-    def __init__(self, revision: str) -> None:
-        self.revision = revision
-        self.repos: dict[str, dict[str, bytes]] = {}
-        self.refusals: dict[str, tuple[int, str]] = {}
-        self.log: list[str] = []
-        hub = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-                hub.log.append(f"{self.command} {self.path}")
-                status, headers, content = hub.answer(urllib.parse.unquote(self.path.split("?")[0]), body)
-                self.send_response(status)
-                for key, value in {**headers, "Content-Length": str(len(content))}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(content)
-
-            do_HEAD = do_POST = do_GET  # noqa: N815 (http.server looks for these names)
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-    def answer(self, path: str, body: str) -> tuple[int, dict[str, str], bytes]:
-        if path == "/":
-            return 200, {}, b"hub"
-        for repo, (status, code) in self.refusals.items():
-            if f"/{repo}/" in path:
-                return status, {"X-Error-Code": code}, b"{}"
-        for repo, files in self.repos.items():
-            for kind, prefix in {
-                "file": f"/datasets/{repo}/resolve/{self.revision}/",
-                "info": f"/api/datasets/{repo}/revision/{self.revision}",
-                "tree": f"/api/datasets/{repo}/tree/{self.revision}",
-                "paths": f"/api/datasets/{repo}/paths-info/{self.revision}",
-            }.items():
-                if path.startswith(prefix):
-                    return getattr(self, f"_{kind}")(files, path.removeprefix(prefix).strip("/"), body)
-        return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
-
-    def _file(self, files: dict[str, bytes], name: str, _: str) -> tuple[int, dict[str, str], bytes]:
-        if name not in files:
-            return 404, {"X-Error-Code": "EntryNotFound"}, b"{}"
-        etag = hashlib.sha1(files[name]).hexdigest()
-        return 200, {"ETag": f'"{etag}"', "X-Repo-Commit": self.revision}, files[name]
-
-    def _info(self, files: dict[str, bytes], _: str, __: str) -> tuple[int, dict[str, str], bytes]:
-        return self._reply({"id": "", "sha": self.revision, "siblings": [{"rfilename": name} for name in files]})
-
-    def _tree(self, files: dict[str, bytes], folder: str, _: str) -> tuple[int, dict[str, str], bytes]:
-        start = f"{folder}/" if folder else ""
-        names = {start + name.removeprefix(start).split("/")[0] for name in files if name.startswith(start)}
-        return self._reply([self._entry(files, name) for name in sorted(names)])
-
-    def _paths(self, files: dict[str, bytes], _: str, body: str) -> tuple[int, dict[str, str], bytes]:
-        wanted = json.loads(body)["paths"] if body.startswith("{") else urllib.parse.parse_qs(body)["paths"]
-        there = [path for path in wanted if any(name == path or name.startswith(f"{path}/") for name in files)]
-        return self._reply([self._entry(files, path) for path in there])
-
-    def _entry(self, files: dict[str, bytes], name: str) -> dict[str, Any]:
-        if name not in files:
-            return {"type": "directory", "path": name, "size": 0, "oid": "0" * 40}
-        return {"type": "file", "path": name, "size": len(files[name]), "oid": hashlib.sha1(files[name]).hexdigest()}
-
-    def _reply(self, value: Any) -> tuple[int, dict[str, str], bytes]:
-        return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    """Holds nyu-mll/glue at the commit that the tasks pin, with two invented rows in each split of two configs."""
-    from rocoft_bench.tasks import get
-
-    pinned = get("glue", "rte").hub
-    assert pinned is not None
-    server = Hub(pinned.revision)
-    server.repos[pinned.id] = _glue_files()
-    yield server
-    with contextlib.suppress(OSError):
-        server.close()
-
-
-def _glue_files() -> dict[str, bytes]:
-    files, card = {}, ["---", "configs:"]
-    labels = {"rte": pa.array([0, 1]), "stsb": pa.array([3.8, 5.0], pa.float32())}
-    for config, label in labels.items():
-        card += [f"- config_name: {config}", "  data_files:"]
-        table = pa.table({"sentence1": ["A b.", "C d."], "sentence2": ["E f.", "G h."], "label": label, "idx": [0, 1]})
-        for split in ("train", "validation"):
-            card += [f"  - split: {split}", f"    path: {config}/{split}-*"]
-            buffer = io.BytesIO()
-            pq.write_table(table, buffer)
-            files[f"{config}/{split}-00000-of-00001.parquet"] = buffer.getvalue()
-    return {"README.md": "\n".join([*card, "---", ""]).encode(), **files}
-
-
-@pytest.fixture
-def python(tmp_path: Path) -> Callable[..., Any]:
-    """python(code, endpoint) runs code in a fresh interpreter with an HF cache of its own and gives what it prints.
-
-    The code finds `get`, `failure` (the message of the UserError that a call raises, or None) and `show` (print JSON).
-    """
-    prelude = (
-        "import json\nfrom rocoft_bench.errors import UserError\nfrom rocoft_bench.tasks import HubDataset, get\n"
-        "def show(value): print('RESULT ' + json.dumps(value))\n"
-        "def failure(call):\n    try:\n        call()\n    except UserError as error:\n        return str(error)\n"
-    )
-    keep = {key: value for key, value in os.environ.items() if not key.startswith("HF_") and "proxy" not in key.lower()}
-
-    def run(code: str, endpoint: str) -> Any:
-        env = {**keep, "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": endpoint}
-        done = subprocess.run([sys.executable, "-c", prelude + code], env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        results = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-        return json.loads(results[-1])
-
-    return run

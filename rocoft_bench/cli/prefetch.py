@@ -1,0 +1,84 @@
+"""`rocoft prefetch`: everything that runs will need, while there is internet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rocoft_bench.experiment import Experiment
+    from rocoft_bench.prefetch import Need
+
+EPILOG = """Examples:
+
+  rocoft prefetch glue/rte.yaml glue/cola.yaml
+
+  rocoft prefetch --check summarization/xsum.yaml my-own.yaml
+"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("prefetch", epilog=EPILOG)(prefetch)
+
+
+def prefetch(
+    configs: Annotated[list[str], typer.Argument(help="YAML files, also by their path below the shipped configs/.")],
+    check: Annotated[bool, typer.Option("--check", help="Only ask whether all is there, and how large it is.")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting in each config.")
+    ] = None,
+) -> None:
+    """Fetch the models and rows of configs into the cache, so that their runs need no internet.
+
+    Exit code 1 if something cannot be had.
+    """
+    from huggingface_hub import constants
+
+    from rocoft_bench.errors import UserError
+    from rocoft_bench.prefetch import needs
+
+    if check and constants.is_offline_mode():
+        raise UserError(
+            "--check asks the hub, but offline mode is on (HF_HUB_OFFLINE); without it the cache is looked at"
+        )
+    wanted = needs(_experiment(config, assignments or []) for config in configs)
+    sizes = [_line(need, check) for need in wanted]
+    had = [size for size in sizes if size is not None]
+    state = "can be had" if check else "ready"
+    typer.echo(f"{len(had)} of {len(wanted)} {state}{_size(sum(had), ', in all ')}")
+    if len(had) < len(wanted):
+        raise typer.Exit(1)
+    if not check:
+        typer.echo(f"for runs without internet: export HF_HOME={constants.HF_HOME} HF_HUB_OFFLINE=1")
+
+
+def _experiment(config: str, assignments: list[str]) -> Experiment:
+    from rocoft_bench import experiment as spine
+    from rocoft_bench.config import find_config, parse_assignment, read_settings
+
+    settings = read_settings(find_config(config))
+    for assignment in assignments:
+        settings.update(parse_assignment(assignment), f"--set {assignment}")
+    return spine.resolve(settings)
+
+
+def _line(need: Need, check: bool) -> int | None:
+    """Fetch one thing, or ask for it, and print what came of it; its size, None if it cannot be had."""
+    from rocoft_bench.errors import UserError
+
+    try:
+        found = need.check() if check else need.fetch()
+    except UserError as error:
+        typer.echo(f"✗ {error}")
+        return None
+    typer.echo(f"✓ {need.what}: {found.detail}{_size(found.size, ', ')}")
+    return found.size
+
+
+def _size(size: int, before: str) -> str:
+    """In decimal units, as the hub counts; nothing where it is not known."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{before}{size / unit:.1f} {name}"
+    return f"{before}{size} bytes" if size else ""

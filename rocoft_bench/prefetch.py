@@ -1,0 +1,275 @@
+"""What configs need from the internet: fetched into the cache beforehand, or asked for without fetching it.
+
+Fetching uses the loading code of a run (rows) or proves that it will find all it needs (models), so that the run itself
+can go where there is no internet.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rocoft_bench import models
+from rocoft_bench.config import ModelConfig
+from rocoft_bench.errors import UserError
+from rocoft_bench.experiment import Experiment
+from rocoft_bench.hub import ensure_reachable, from_cache_or_hub, no_network
+from rocoft_bench.tasks import HubDataset, LoadedSplit, Task, instructions
+from rocoft_bench.tasks.readers import require_columns
+
+MODEL_FILES = (
+    *("config.json", "generation_config.json", "chat_template*"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+    *("model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
+)
+"""What transformers reads of a model whose weights are safetensors; weights in other formats are never loaded."""
+OTHER_FILES = "*/*"
+"""Folders hold the same model for other programs."""
+
+_INDEX = "model.safetensors.index.json"
+_SECONDS = 30.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, in words, and its size in bytes; 0 where nothing is to be fetched or the size is not known."""
+
+    detail: str
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Need(ABC):
+    """Something that a run loads. `what` names it; equal names are the same thing."""
+
+    what: str
+
+    @abstractmethod
+    def fetch(self) -> Found:
+        """Bring it into the cache, if it is not there, and see that it can be used. Raises: UserError if it cannot."""
+
+    @abstractmethod
+    def check(self) -> Found:
+        """Ask whether it could be fetched. Raises: UserError if it could not."""
+
+
+def needs(experiments: Iterable[Experiment]) -> list[Need]:
+    """What the experiments load, each thing once.
+
+    Raises: UserError where a model's name stands for nothing.
+    """
+    found: dict[str, Need] = {}
+    for experiment in experiments:
+        config = experiment.config
+        for need in (_model(config.model), *_rows(experiment.task, config.task)):
+            found.setdefault(need.what, need)
+    return list(found.values())
+
+
+# Models
+
+
+@dataclass(frozen=True)
+class LocalModel(Need):
+    """A model in a folder, or one that came with an installed package."""
+
+    def fetch(self) -> Found:
+        return Found("nothing to fetch")
+
+    check = fetch
+
+
+@dataclass(frozen=True)
+class HubModel(Need):
+    """Configuration, tokenizer and safetensors weights of a model on the hub."""
+
+    id: str
+    revision: str
+
+    def fetch(self) -> Found:
+        folder = self._reach(self._snapshot)
+        size = sum((folder / name).stat().st_size for name in _model_files(file.name for file in folder.iterdir()))
+        return Found("configuration, tokenizer and weights", size)
+
+    def check(self) -> Found:
+        sizes = self._reach(self._metadata)
+        wanted = _model_files(sizes)
+        if not any(name.endswith(".safetensors") for name in wanted):
+            others = [name for name in sizes if name.endswith((".bin", ".h5", ".msgpack", ".safetensors"))]
+            raise UserError(f"{self.what}: no model.safetensors, only {', '.join(others) or 'other files'}")
+        return Found("configuration, tokenizer and weights", sum(sizes[name] for name in wanted))
+
+    def _reach(self, load: Callable[[], T]) -> T:
+        from huggingface_hub.errors import GatedRepoError
+
+        try:
+            return from_cache_or_hub(self.what, load)
+        except UserError as error:
+            if isinstance(error.__cause__, GatedRepoError):
+                raise UserError(
+                    f"{self.what}: its authors give it to those who accept the licence: do so, logged in, on "
+                    f"https://huggingface.co/{self.id}, then run `hf auth login` here, or set HF_TOKEN, with a token "
+                    "of the same account"
+                ) from error
+            raise
+
+    def _snapshot(self) -> Path:
+        """The folder in the cache. What is missing in it raises OSError, as everywhere in the hub's library."""
+        from huggingface_hub import snapshot_download
+
+        wanted: dict[str, Any] = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": [OTHER_FILES]}
+        folder = Path(snapshot_download(self.id, revision=self.revision, **wanted))
+        _require_weights(folder)
+        with no_network():
+            self._load_without_weights()
+        return folder
+
+    def _load_without_weights(self) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        AutoConfig.from_pretrained(self.id, revision=self.revision)
+        AutoTokenizer.from_pretrained(self.id, revision=self.revision)
+
+    def _metadata(self) -> dict[str, int]:
+        """The size of each file of the repository."""
+        from huggingface_hub import HfApi
+
+        info = HfApi().model_info(self.id, revision=self.revision, files_metadata=True)
+        if info.gated:  # then the list of files is public, the files are not
+            HfApi().auth_check(self.id)
+        return {file.rfilename: file.size or 0 for file in info.siblings or []}
+
+
+def _model(config: ModelConfig) -> Need:
+    source = models.locate(config)
+    if source.revision is None:
+        return LocalModel(f"model {source.embedded_as or source.path}")
+    return HubModel(f"model {source.path} @ {source.revision[:10]}", source.path, source.revision)
+
+
+def _model_files(names: Iterable[str]) -> list[str]:
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]  # documented there
+
+    return list(filter_repo_objects(names, allow_patterns=list(MODEL_FILES), ignore_patterns=[OTHER_FILES]))
+
+
+def _require_weights(folder: Path) -> None:
+    """Raises: OSError if not all the safetensors files are there."""
+    index = folder / _INDEX
+    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else []
+    missing = [name for name in sorted(set(parts) or {"model.safetensors"}) if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"there is no {', no '.join(missing)}")
+
+
+# Rows
+
+
+@dataclass(frozen=True)
+class Rows(Need):
+    """A split of a task, as a run loads it; here one that comes from a folder or with the package."""
+
+    load: Callable[[], LoadedSplit]
+
+    def fetch(self) -> Found:
+        return Found(f"nothing to fetch; {len(self.load().rows):,} rows")
+
+    def check(self) -> Found:
+        return self.fetch()
+
+
+@dataclass(frozen=True)
+class HubRows(Rows):
+    """A split of a dataset on the hub. expected: its number of rows, None where it is not known."""
+
+    hub: HubDataset
+    split: str
+    columns: tuple[str, ...]
+    expected: int | None
+
+    def fetch(self) -> Found:
+        return self._counted(len(self.load().rows), 0)
+
+    def check(self) -> Found:
+        """By the dataset's card, which tells columns and row counts of most datasets."""
+        info = from_cache_or_hub(self.what, self._card)
+        if info.features is not None:
+            require_columns(self.what, info.features, self.columns)
+        if info.splits is None:
+            return Found("its card tells no row counts")
+        if self.split not in info.splits:
+            raise UserError(f"{self.what}: no such split; there: {', '.join(info.splits)}")
+        split = info.splits[self.split]
+        return self._counted(split.num_examples, split.num_bytes or 0)
+
+    def _counted(self, count: int, size: int) -> Found:
+        if self.expected not in (None, count):
+            raise UserError(f"{self.what}: {count:,} rows instead of {self.expected:,}")
+        return Found(f"{count:,} rows", size)
+
+    def _card(self) -> Any:
+        from datasets import load_dataset_builder
+        from datasets.exceptions import DatasetsError
+        from huggingface_hub import HfApi
+
+        HfApi().dataset_info(self.hub.id, revision=self.hub.revision)  # `datasets` would take another commit too
+        try:
+            return load_dataset_builder(self.hub.id, self.hub.config, revision=self.hub.revision).info
+        except (DatasetsError, RuntimeError) as error:
+            raise OSError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class GitHubRows(Rows):
+    """A file of LLM-Adapters."""
+
+    path: str
+
+    def fetch(self) -> Found:
+        return Found(f"{len(self.load().rows):,} rows")
+
+    def check(self) -> Found:
+        from huggingface_hub import get_session
+        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
+
+        source = instructions.LLM_ADAPTERS
+        ensure_reachable(self.what, source.endpoint)
+        url = f"{source.endpoint}/{source.repo}/{source.commit}/{self.path}"
+        try:
+            response = get_session().head(url, timeout=_SECONDS)
+            response.raise_for_status()
+        except (OSError, httpx.HTTPError) as error:
+            raise UserError(f"{self.what}: {' '.join(str(error).split()) or type(error).__name__}") from error
+        return Found("rows", int(response.headers.get("Content-Length", 0)))
+
+
+def _rows(task: Task, settings: Any) -> Iterator[Need]:
+    """The rows that a run of a task trains on, and those that it is evaluated on."""
+    yield _split(task, task.train_split, settings, lambda: task.load_training(settings), training=True)
+    yield _split(task, task.eval_split, settings, lambda: task.load(task.eval_split, settings.data_dir), training=False)
+
+
+def _split(task: Task, split: str, settings: Any, load: Callable[[], LoadedSplit], training: bool) -> Need:
+    path = _github_path(task, split, settings, training)
+    if settings.data_dir is None and path is not None:
+        source = instructions.LLM_ADAPTERS
+        return GitHubRows(f"{path} of {source.repo} @ {source.commit[:10]}", load, path)
+    if settings.data_dir is None and task.hub is not None:
+        name = " ".join(filter(None, (task.hub.id, task.hub.config)))
+        what = f"dataset {name} @ {task.hub.revision[:10]}, {split}"
+        return HubRows(what, load, task.hub, split, task.columns, task.split_sizes.get(split))
+    where = f"in {settings.data_dir}" if settings.data_dir else "of the package"
+    return Rows(f"{task.family} {task.name} {where}, {split}", load)
+
+
+def _github_path(task: Task, split: str, settings: Any, training: bool) -> str | None:
+    if not isinstance(task, instructions.InstructionTask):
+        return None
+    other = task.train_files.get(settings.train_on) if training else None
+    path = other.path if other is not None else task.path
+    return None if path is None else path.format(split=split)
