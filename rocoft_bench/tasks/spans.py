@@ -202,6 +202,11 @@ class _Cut:
     step: int
     characters: list[tuple[int, int]]
 
+    def context_tokens(self) -> Iterator[tuple[int, list[int]]]:
+        """For each window the number of its first token of the context, and the places of these tokens in it."""
+        for index, window in enumerate(self.windows):
+            yield index * self.step, [place for place, part in enumerate(window.sequence_ids) if part == 1]
+
 
 class _WindowCutter:
     """Makes windows of questions and contexts, and counts what had to be done for them to fit.
@@ -266,9 +271,8 @@ class _WindowCutter:
 def _targets(cut: _Cut, context: str, answers: dict[str, list[Any]]) -> Iterator[dict[str, int]]:
     """Where the first answer starts and ends in each window."""
     touched = _touched(cut.characters, context, answers)
-    for index, window in enumerate(cut.windows):
-        places = [place for place, part in enumerate(window.sequence_ids) if part == 1]
-        first, last = (token - index * cut.step for token in touched)
+    for skipped, places in cut.context_tokens():
+        first, last = (token - skipped for token in touched)
         held = 0 <= first <= last < len(places)
         start, end = (places[first], places[last]) if held else (_NULL, _NULL)
         yield {"start_positions": start, "end_positions": end}
@@ -286,21 +290,21 @@ def _touched(characters: list[tuple[int, int]], context: str, answers: dict[str,
 
 def _bookkeeping(cut: _Cut, context: str, row: int) -> Iterator[dict[str, Any]]:
     """What an answer is read from: the number of the row, and the characters of each token of a window."""
-    for window in cut.windows:
-        spans = [
-            _without_blanks(context, *offsets) if part == 1 else (_OUTSIDE, _OUTSIDE)
-            for part, offsets in zip(window.sequence_ids, window.offsets, strict=True)
-        ]
-        yield {"row": row, "starts": [start for start, _ in spans], "ends": [end for _, end in spans]}
+    spans = [_without_blanks(context, *characters) for characters in cut.characters]
+    for window, (skipped, places) in zip(cut.windows, cut.context_tokens(), strict=True):
+        starts, ends = ([_OUTSIDE] * len(window.ids) for _ in range(2))
+        for place, span in zip(places, spans[skipped:], strict=False):
+            starts[place], ends[place] = span
+        yield {"row": row, "starts": starts, "ends": ends}
 
 
 def _without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span of characters without the blanks at its sides; some tokenizers count the blank before a word to it."""
-    while start < end and text[start].isspace():
-        start += 1
-    while start < end and text[end - 1].isspace():
-        end -= 1
-    return start, end
+    """The span of characters without the blanks at its sides; some tokenizers count the blank before a word to it.
+
+    A span of blanks alone begins behind and ends before them, so that it adds none to a longer one.
+    """
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
 
 
 def _checked_answers(raw: RawRows, row: int, may_be_none: bool) -> dict[str, list[Any]]:
