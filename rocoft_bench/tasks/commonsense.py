@@ -39,8 +39,8 @@ occurs after the marker:
     obqa             2    3  "### Response"    answer1 to answer4
     winogrande       3    4  "### Response:"   option1, option2 (there is no notebook; as siqa)
 
-With LLaMA's tokenizer, for which they were written, two tokens are the choice and three are "is" and the choice; with
-another one the cut may leave a part of the right choice in the prompt. Where a choice cannot be read, some notebooks
+With LLaMA's tokenizer, for which they were written, the cut takes all of the choice ("answer1" is two tokens, "true"
+one); with another one it may leave a part of the right choice in the prompt. Where a choice cannot be read, some notebooks
 drop it from one of two lists that they then compare row by row; here both entries are left out.
 
 Worked example (an invented row of arc_easy): instruction "Please choose the correct answer to the question: What melts
@@ -148,7 +148,7 @@ def _numbered(word: str, count: int) -> tuple[str, ...]:
 
 _ANSWERS = _numbered("answer", 5)
 _FOUR_ANSWERS = _numbered("answer", 4)
-_RESPONSE, _ANSWER = "### Response:", "correct answer"
+_AFTER_RESPONSE, _AFTER_ANSWER = "### Response:", "correct answer"
 _FOLDERS = {
     "boolq": "boolq",
     "piqa": "piqa",
@@ -189,22 +189,22 @@ _FALSE_OR_TRUE = contained_choice(("false", "true"), otherwise="true")
 _SOLUTIONS = contained_choice(("solution1",), otherwise="solution2")
 
 TASKS: tuple[Task, ...] = (
-    _task("boolq", ("true", "false"), 1 / 2, Published(3, 4, _RESPONSE, _FALSE_OR_TRUE)),
-    _task("piqa", _numbered("solution", 2), 1 / 2, Published(3, 7, _ANSWER, _SOLUTIONS)),
-    _task("siqa", _ANSWERS, 1 / 3, Published(3, 4, _RESPONSE, contained_choice(_numbered("answer", 3)))),
+    _task("boolq", ("true", "false"), 1 / 2, Published(3, 4, _AFTER_RESPONSE, _FALSE_OR_TRUE)),
+    _task("piqa", _numbered("solution", 2), 1 / 2, Published(3, 7, _AFTER_ANSWER, _SOLUTIONS)),
+    _task("siqa", _ANSWERS, 1 / 3, Published(3, 4, _AFTER_RESPONSE, contained_choice(_numbered("answer", 3)))),
     _task(
         "hellaswag",
         _numbered("ending", 4),
         1 / 4,
-        Published(2, 7, _ANSWER, contained_choice(_numbered("ending", 4))),
+        Published(2, 7, _AFTER_ANSWER, contained_choice(_numbered("ending", 4))),
     ),
     _task(
         "winogrande",
         _numbered("option", 2),
         1 / 2,
-        Published(3, 4, _RESPONSE, contained_choice(_numbered("option", 2))),
+        Published(3, 4, _AFTER_RESPONSE, contained_choice(_numbered("option", 2))),
     ),
-    _task("arc_easy", _ANSWERS, 0.250161, Published(3, 4, _RESPONSE, contained_choice(_FOUR_ANSWERS))),
+    _task("arc_easy", _ANSWERS, 0.250161, Published(3, 4, _AFTER_RESPONSE, contained_choice(_FOUR_ANSWERS))),
     _task("arc_challenge", _ANSWERS, 0.250156, Published(2, 3, "### Response", contained_choice(_FOUR_ANSWERS))),
     _task("obqa", _ANSWERS, 1 / 4, Published(2, 3, "### Response", contained_choice(_FOUR_ANSWERS))),
 )

@@ -144,10 +144,7 @@ class InstructionTask(Task):
         return fitted if enough else fitted.model_copy(update={"max_prompt_length": longest - answer})
 
     def load_training(self, settings: Any) -> LoadedSplit:
-        source = self._training_source(settings.train_on)
-        if settings.data_dir is not None:
-            source.require_training_file(settings.data_dir)
-        return source.load(self.train_split, settings.data_dir)
+        return self._training_source(settings.train_on).load(self.train_split, settings.data_dir)
 
     def _training_source(self, train_on: str | None) -> InstructionTask:
         """This task with the training rows that `train_on` names in place of its own."""
@@ -158,12 +155,12 @@ class InstructionTask(Task):
         chosen = self.train_files[train_on]
         return replace(self, folder=chosen.folder, path=chosen.path, needs_output=True)
 
-    def require_training_file(self, data_dir: Path) -> None:
+    def _require_training_file(self, data_dir: Path) -> None:
         """Raises: UserError that names the training rows that are there instead, and how to choose them."""
         if self._has_training_file(data_dir, self.folder or self.name):
             return
         there = [name for name, file in self.train_files.items() if self._has_training_file(data_dir, file.folder)]
-        ways = f"choose rows that are there with --set task.train_on=NAME: {', '.join(there)}" if there else "add them"
+        ways = f"choose rows that are there with --train-on: {', '.join(there)}" if there else "add them"
         where = data_dir / self.family / (self.folder or self.name) / self.train_split
         raise UserError(f"no training rows: looked for {where}{', '.join(READERS)}; {ways}")
 
@@ -174,8 +171,7 @@ class InstructionTask(Task):
         """See `Task.encode`. Further columns: "removed" for the protocol "published", the response's last tokens."""
         from datasets import Dataset, concatenate_datasets
 
-        length = settings.max_length if training or settings.protocol == "published" else _prompt_limit(settings)
-        encoder = RowEncoder(PromptTokens(tokenizer), length)
+        encoder = RowEncoder(PromptTokens(tokenizer), self._longest_row(settings, training))
         make = self._training_rows if training else self._evaluation_rows
         parts = []
         for start in range(0, len(rows), _ENCODE_ROWS):
@@ -183,6 +179,14 @@ class InstructionTask(Task):
             parts += [Dataset.from_list(made)] if made else []
         encoded = concatenate_datasets(parts) if parts else Dataset.from_dict({"input_ids": []})
         return Encoded(encoded, tuple(self._notes(encoder, settings, training)))
+
+    def _longest_row(self, settings: Any, training: bool) -> int:
+        """In tokens; for the protocol "published" with those that are then taken off again."""
+        if training or self.output(settings) == "likelihood":
+            return settings.max_length
+        if settings.protocol == "published":
+            return min(settings.max_length, _prompt_limit(settings) + self.published.cut)
+        return _prompt_limit(settings)
 
     def _training_rows(self, encoder: RowEncoder, batch: Row, start: int, settings: Any) -> Iterator[Row]:
         yield from encoder.training(
@@ -269,6 +273,8 @@ class InstructionTask(Task):
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         if data_dir is not None:
+            if self.needs_output:
+                self._require_training_file(data_dir)
             return super()._read(split, data_dir)
         if self.path is None:
             raise UserError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -18,32 +16,13 @@ from rocoft_bench.tasks import get
 from rocoft_bench.tasks.answers import first_choice, listed_choices
 from rocoft_bench.tasks.commonsense import TASKS
 from rocoft_bench.tasks.prompts import prompt
+from tests.tasks.characters import DATA_DIR, TOKENIZER, says, settings, write
 
-DATA_DIR = Path(os.environ.get("ROCOFT_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data")
 real_rows = pytest.mark.skipif(
     not (DATA_DIR / "commonsense").is_dir(),
     reason=f"no commonsense rows in {DATA_DIR}; set ROCOFT_DATA_DIR to the folder above commonsense/",
 )
 NAMES = [task.name for task in TASKS]
-
-
-class Characters:
-    """A tokenizer of single characters; character 3 ends a text."""
-
-    bos_token_id, eos_token_id = None, 3
-
-    def __call__(self, texts: Any, **_: Any) -> dict[str, Any]:
-        ids = [[ord(letter) for letter in text] for text in ([texts] if isinstance(texts, str) else texts)]
-        return {"input_ids": ids[0] if isinstance(texts, str) else ids}
-
-    def decode(self, ids: Any, **_: Any) -> str:
-        return "".join(chr(int(code)) for code in ids)
-
-    def says(self, text: str) -> np.ndarray:
-        return np.array(self(text)["input_ids"])
-
-
-TOKENIZER: Any = Characters()
 
 
 def row(answer: str = "true", choices: str = "true/false", **changes: str) -> dict[str, str]:
@@ -53,23 +32,12 @@ def row(answer: str = "true", choices: str = "true/false", **changes: str) -> di
     )
 
 
-def settings(task: Any, **changes: Any) -> Any:
-    return task.Settings(family=task.family, name=task.name, **changes)
-
-
 def judged(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> tuple[list[Any], dict[str, float]]:
-    chosen = settings(task, max_length=9000, **changes)
+    chosen = settings(task, **changes)
     encoded = task.encode(rows, TOKENIZER, chosen, training=False).rows
-    outputs = [TOKENIZER.says(text) for text in texts]
+    outputs = [says(text) for text in texts]
     predictions = [made["prediction"] for made in task.read(outputs, encoded, rows, TOKENIZER, chosen)]
     return predictions, task.score(predictions, task.references(rows))
-
-
-def write(folder: Path, name: str, split: str, rows: Any) -> Path:
-    file = folder / "commonsense" / name / f"{split}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(rows))
-    return file
 
 
 def test_the_first_choice_that_is_named_is_the_answer() -> None:
@@ -93,7 +61,7 @@ def test_answers_are_read_and_scored() -> None:
 
 def test_a_fifth_answer_can_be_given_where_a_row_has_five(tmp_path: Path) -> None:
     five = row("answer5", "answer1/answer2/answer3/answer4/answer5")
-    write(tmp_path, "ARC-Easy", "test", [five])
+    write(tmp_path, "commonsense", "ARC-Easy", "test", [five])
     task = get("commonsense", "arc_easy")
     rows = task.load("test", tmp_path).rows
     assert judged(task, rows, ["the correct answer is answer5"])[1] == {"accuracy": 1.0, "unparsed": 0.0}
@@ -111,7 +79,7 @@ def test_a_fifth_answer_can_be_given_where_a_row_has_five(tmp_path: Path) -> Non
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -> None:
-    file = write(tmp_path, "boolq", "train", [row(), bad])
+    file = write(tmp_path, "commonsense", "boolq", "train", [row(), bad])
     task = get("commonsense", "boolq")
     with pytest.raises(UserError) as caught:
         task.load_training(settings(task, data_dir=tmp_path))
@@ -120,14 +88,14 @@ def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -
 
 
 def test_an_empty_response_is_no_error_where_only_the_answer_counts(tmp_path: Path) -> None:
-    write(tmp_path, "boolq", "test", [row(output="")])
+    write(tmp_path, "commonsense", "boolq", "test", [row(output="")])
     assert len(get("commonsense", "boolq").load("test", tmp_path).rows) == 1
 
 
 def test_training_rows_are_the_tasks_own_or_those_that_train_on_names(tmp_path: Path) -> None:
-    write(tmp_path, "social_i_qa", "train", [row("answer1", "answer1/answer2/answer3")])
+    write(tmp_path, "commonsense", "social_i_qa", "train", [row("answer1", "answer1/answer2/answer3")])
     mixed = [row("answer1", "answer1/answer2"), row("true"), row("ending4", "ending1/ending4")]
-    write(tmp_path, "commonsense_170k", "train", mixed)
+    write(tmp_path, "commonsense", "commonsense_170k", "train", mixed)
     task = get("commonsense", "siqa")
     assert len(task.load_training(settings(task, data_dir=tmp_path)).rows) == 1
     loaded = task.load_training(settings(task, data_dir=tmp_path, train_on="commonsense_170k"))
@@ -135,27 +103,27 @@ def test_training_rows_are_the_tasks_own_or_those_that_train_on_names(tmp_path: 
     assert loaded.origin["path"] == str(tmp_path / "commonsense" / "commonsense_170k" / "train.json")
     with pytest.raises(UserError, match=r'task.train_on = "social_i_qa": did you mean .*Allowed: arc_challenge, '):
         task.load_training(settings(task, data_dir=tmp_path, train_on="social_i_qa"))
-    write(tmp_path, "commonsense_170k", "train", [*mixed, row("true", "yes/no")])
+    write(tmp_path, "commonsense", "commonsense_170k", "train", [*mixed, row("true", "yes/no")])
     with pytest.raises(UserError, match="row 4: \"answer\" is 'true', none of the choices yes, no"):
         task.load_training(settings(task, data_dir=tmp_path, train_on="commonsense_170k"))
 
 
 def test_missing_training_rows_are_answered_with_those_that_are_there(tmp_path: Path) -> None:
-    write(tmp_path, "ARC-Easy", "train", [row()])
+    write(tmp_path, "commonsense", "ARC-Easy", "train", [row()])
     task = get("commonsense", "boolq")
     with pytest.raises(UserError) as caught:
         task.load_training(settings(task, data_dir=tmp_path))
     folder = tmp_path / "commonsense" / "boolq"
     assert str(caught.value) == (
         f"no training rows: looked for {folder / 'train'}.jsonl, .json, .parquet, .csv; "
-        "choose rows that are there with --set task.train_on=NAME: arc_easy"
+        "choose rows that are there with --train-on: arc_easy"
     )
 
 
 def test_the_most_likely_choice_is_the_answer() -> None:
     task = get("commonsense", "arc_easy")
     rows = Dataset.from_list([row("answer2", "answer1/answer2"), row("answer1", "answer1/answer2/answer3")])
-    likely = settings(task, scoring="likelihood", max_length=9000)
+    likely = settings(task, scoring="likelihood")
     encoded = task.encode(rows, TOKENIZER, likely, training=False).rows
     outputs = [np.array([score, 1]) for score in (-3.0, -2.0, -4.0, -5.0, -4.0)]
     predictions = task.read(outputs, encoded, rows, TOKENIZER, likely)
@@ -211,10 +179,10 @@ def test_one_text_makes_a_question_and_an_answer_in_words() -> None:
     task = get("commonsense", "boolq")
     asked = Dataset.from_list([task.question("Is ice cold? Answer format: true/false")])
     for scoring, outputs in (
-        ("generate", [TOKENIZER.says("it is true")]),
+        ("generate", [says("it is true")]),
         ("likelihood", [np.array([-1.0, 4]), np.array([-2.0, 4])]),
     ):
-        chosen = settings(task, scoring=scoring, max_length=9000)
+        chosen = settings(task, scoring=scoring)
         encoded = task.encode(asked, TOKENIZER, chosen, training=False).rows
         (prediction,) = task.read(outputs, encoded, asked, TOKENIZER, chosen)
         assert task.in_words(prediction).startswith("true  (")
@@ -228,7 +196,7 @@ def test_right_responses_score_100_percent_and_shuffled_ones_as_guesses_do(name:
     rows = task.load("test", DATA_DIR).rows
     responses = rows["output"][:]
     strict = settings(task)
-    outputs = [TOKENIZER.says(text) for text in responses]
+    outputs = [says(text) for text in responses]
     right = [made["prediction"] for made in task.read(outputs, rows, rows, TOKENIZER, strict)]
     assert task.score(right, task.references(rows)) == {"accuracy": 1.0, "unparsed": 0.0}
     random.Random(0).shuffle(right)
@@ -252,7 +220,7 @@ def test_no_prompt_tells_the_answer(name: str) -> None:
 
 
 def _prompts(task: Any, rows: Dataset) -> list[str]:
-    encoded = task.encode(rows, TOKENIZER, settings(task, max_length=9000), training=False)
+    encoded = task.encode(rows, TOKENIZER, settings(task), training=False)
     assert not encoded.notes
     expected = [prompt(text) for text in rows["instruction"]]
     prompts = [TOKENIZER.decode(ids) for ids in encoded.rows["input_ids"]]

@@ -16,6 +16,7 @@ from rocoft_bench.engine.prediction import PREDICTORS
 from rocoft_bench.errors import UserError
 from rocoft_bench.tasks import get
 from rocoft_bench.tasks.prompts import NO_LABEL, PromptTokens, RowEncoder, prompt
+from tests.tasks.characters import TOKENIZER
 
 I16 = "                "
 TEMPLATE = f"""\
@@ -217,6 +218,9 @@ def test_prompts_leave_room_for_the_answer_where_a_model_takes_few_tokens() -> N
     assert (small.max_length, small.max_prompt_length) == (80, 50)
     likely = settings(task, max_length=100, scoring="likelihood")
     assert task.fitted(likely, 120) == likely
+    published = get("math", "svamp").fitted(settings(task, max_length=100, protocol="published"), 100)
+    encoded = get("math", "svamp").encode(rows(), TOKENIZER, published, training=False).rows
+    assert [len(ids) for ids in encoded["input_ids"]] == [93] * 3
     with pytest.raises(UserError, match="the model takes 30 tokens, so max_new_tokens = 30 leaves none for a prompt"):
         task.fitted(given, 30)
 

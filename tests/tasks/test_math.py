@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from datasets import Dataset
 
@@ -18,33 +15,14 @@ from rocoft_bench.tasks import get
 from rocoft_bench.tasks.answers import last_number
 from rocoft_bench.tasks.math import TASKS
 from rocoft_bench.tasks.prompts import prompt
+from tests.tasks.characters import DATA_DIR, TOKENIZER, says, settings, write
 
-DATA_DIR = Path(os.environ.get("ROCOFT_DATA_DIR") or Path(__file__).parents[3] / "shared" / "data")
 real_rows = pytest.mark.skipif(
     not (DATA_DIR / "math").is_dir(),
     reason=f"no math rows in {DATA_DIR}; set ROCOFT_DATA_DIR to the folder above math/",
 )
 NAMES = [task.name for task in TASKS]
 ROWS = {"gsm8k": 1319, "multiarith": 600, "addsub": 395, "singleeq": 508, "svamp": 1000}
-
-
-class Characters:
-    """A tokenizer of single characters; character 3 ends a text."""
-
-    bos_token_id, eos_token_id = None, 3
-
-    def __call__(self, texts: Any, **_: Any) -> dict[str, Any]:
-        ids = [[ord(letter) for letter in text] for text in ([texts] if isinstance(texts, str) else texts)]
-        return {"input_ids": ids[0] if isinstance(texts, str) else ids}
-
-    def decode(self, ids: Any, **_: Any) -> str:
-        return "".join(chr(int(code)) for code in ids)
-
-    def says(self, text: str) -> np.ndarray:
-        return np.array(self(text)["input_ids"], dtype=int)
-
-
-TOKENIZER: Any = Characters()
 
 
 def row(answer: str = "36.0", **changes: str) -> dict[str, str]:
@@ -54,22 +32,11 @@ def row(answer: str = "36.0", **changes: str) -> dict[str, str]:
     )
 
 
-def settings(task: Any, **changes: Any) -> Any:
-    return task.Settings(family=task.family, name=task.name, **changes)
-
-
 def read(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> list[Any]:
-    chosen = settings(task, max_length=9000, **changes)
+    chosen = settings(task, **changes)
     encoded = task.encode(rows, TOKENIZER, chosen, training=False).rows
-    outputs = [TOKENIZER.says(text) for text in texts]
+    outputs = [says(text) for text in texts]
     return [made["prediction"] for made in task.read(outputs, encoded, rows, TOKENIZER, chosen)]
-
-
-def write(folder: Path, name: str, split: str, rows: Any) -> Path:
-    file = folder / "math" / name / f"{split}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(rows))
-    return file
 
 
 @pytest.mark.parametrize(
@@ -106,7 +73,7 @@ def test_answers_are_read_and_scored() -> None:
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -> None:
-    file = write(tmp_path, "math_10k", "train", [row(), bad])
+    file = write(tmp_path, "math", "math_10k", "train", [row(), bad])
     task = get("math", "gsm8k")
     with pytest.raises(UserError) as caught:
         task.load_training(settings(task, data_dir=tmp_path))
@@ -114,13 +81,13 @@ def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -
 
 
 def test_runs_on_math_10k_say_that_it_holds_test_questions(tmp_path: Path) -> None:
-    write(tmp_path, "math_10k", "train", [row()])
-    write(tmp_path, "gsm8k", "train", [row(), row()])
+    write(tmp_path, "math", "math_10k", "train", [row()])
+    write(tmp_path, "math", "gsm8k", "train", [row(), row()])
     task = get("math", "addsub")
     leak = "math_10k holds test questions of AddSub, MultiArith and SingleEq (LLM-Adapters issue 43)"
     for chosen, count, notes in (
-        (settings(task, data_dir=tmp_path, max_length=9000), 1, (leak,)),
-        (settings(task, data_dir=tmp_path, max_length=9000, train_on="gsm8k"), 2, ()),
+        (settings(task, data_dir=tmp_path), 1, (leak,)),
+        (settings(task, data_dir=tmp_path, train_on="gsm8k"), 2, ()),
     ):
         rows = task.load_training(chosen).rows
         assert len(rows) == count
@@ -129,9 +96,9 @@ def test_runs_on_math_10k_say_that_it_holds_test_questions(tmp_path: Path) -> No
 
 
 def test_missing_training_rows_are_answered_with_a_way_out(tmp_path: Path) -> None:
-    write(tmp_path, "gsm8k", "train", [row()])
+    write(tmp_path, "math", "gsm8k", "train", [row()])
     task = get("math", "svamp")
-    with pytest.raises(UserError, match=r"math_10k/train.jsonl, .*--set task.train_on=NAME: gsm8k$"):
+    with pytest.raises(UserError, match=r"math_10k/train.jsonl, .*--train-on: gsm8k$"):
         task.load_training(settings(task, data_dir=tmp_path))
     with pytest.raises(UserError, match=r"math SVAMP has no train rows in AGI-Edgerunners/LLM-Adapters; .* --data-dir"):
         task.load_training(settings(task, train_on="svamp"))
@@ -189,7 +156,7 @@ def test_strict_prompts_hold_the_question_only_and_published_ones_the_solution(n
     task: Any = get("math", name)
     rows = task.load("test", DATA_DIR).rows
     strict, published = (
-        task.encode(rows, TOKENIZER, settings(task, max_length=9000, protocol=protocol), training=False).rows
+        task.encode(rows, TOKENIZER, settings(task, protocol=protocol), training=False).rows
         for protocol in ("strict", "published")
     )
     shown = 0
