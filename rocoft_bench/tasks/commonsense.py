@@ -40,8 +40,8 @@ occurs after the marker:
     winogrande       3    4  "### Response:"   option1, option2 (there is no notebook; as siqa)
 
 With LLaMA's tokenizer, for which they were written, the cut takes all of the choice ("answer1" is two tokens, "true"
-one); with another one it may leave a part of the right choice in the prompt. Where a choice cannot be read, some notebooks
-drop it from one of two lists that they then compare row by row; here both entries are left out.
+one); with another one it may leave a part of the right choice in the prompt. Where a choice cannot be read, some
+notebooks drop it from one of two lists that they then compare row by row; here both entries are left out.
 
 Worked example (an invented row of arc_easy): instruction "Please choose the correct answer to the question: What melts
 in the sun?\\n\\nAnswer1: ice Answer2: stone Answer3: sand Answer4: glass\\n\\nAnswer format:
