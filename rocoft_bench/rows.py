@@ -32,7 +32,7 @@ class Rows:
 def fitted_settings(task: Task, settings: TaskConfig, longest: int | None, notes: list[str]) -> TaskConfig:
     """The task's settings with a max_length that the model can take."""
     fitted = task.fitted(settings, longest)
-    if fitted != settings:
+    if fitted.max_length != settings.max_length:
         took = f"the model takes {longest} tokens"
         notes.append(f"{took}, so max_length is {fitted.max_length} instead of {settings.max_length}")
     return fitted
