@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 CALIBRATION_ROWS = 32
 """Training rows from which a scored selection (max, min, mixed) takes its activations."""
 
+NOT_IN_FP16 = ("deberta-v2",)
+"""Model types whose activations overflow in half precision; DeBERTa-v3 is one of them."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -158,6 +161,7 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     evaluation = task.load(task.eval_split, config.task.data_dir)
     source = models.locate(config.model)
     model, tokenizer = models.load(source, config.model, task.kind, task.model_options)
+    _check_half_precision(config, model.config.model_type)
     notes: list[str] = []
     model = _apply(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)
@@ -183,6 +187,12 @@ def _check_precision(precision: str) -> None:
 
     if precision == "fp16" and not torch.cuda.is_available():
         raise UserError("training.precision = 'fp16': fp16 needs a GPU; use fp32 or bf16")
+
+
+def _check_half_precision(config: RunConfig, model_type: str) -> None:
+    half = "float16" if config.model.dtype == "float16" else config.training.precision
+    if model_type in NOT_IN_FP16 and half in ("float16", "fp16"):
+        raise UserError(f"{config.model.name}: a {model_type} model gives NaN in {half}; use fp32 or bf16")
 
 
 def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:

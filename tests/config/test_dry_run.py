@@ -121,3 +121,14 @@ def test_the_other_language_models_of_the_paper(
 ) -> None:
     record = run(rocoft, config_root() / "commonsense" / "piqa.yaml", tiny_of(hub_id), tmp_path)
     assert (record["status"], record["steps"]) == ("ok", 2)
+
+
+def test_deberta_in_half_precision_is_refused(
+    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    data = rows_for("squad", "v1.1", tmp_path / "data", 4)
+    result = rocoft("train", "squad", "--task", "v1.1", "--model", tiny_of("microsoft/deberta-v3-base"),
+                    "--data-dir", data, "--set", "model.dtype=float16", "--output", tmp_path / "run")  # fmt: skip
+    assert result.code == 2
+    assert "gives NaN in float16; use fp32 or bf16" in result.err
+    assert not (tmp_path / "run").exists()
