@@ -91,6 +91,7 @@ def make(output: Path, log_path: Path, steps: int | None) -> None:
     torch.manual_seed(SEED)
     tokenizer = _tokenizer()
     model = BartForConditionalGeneration(_config(len(tokenizer)))
+    model.generation_config.forced_bos_token_id = 0
     for side in (model.model.encoder, model.model.decoder):
         begin_with_sinusoids(side.embed_positions.weight, POSITION_SCALE)
     header = {"model": "bart", "seed": SEED, "batch_size": BATCH}
@@ -117,7 +118,6 @@ def _config(vocab_size: int) -> BartConfig:
         pad_token_id=1,
         eos_token_id=2,
         decoder_start_token_id=2,
-        forced_bos_token_id=0,
         forced_eos_token_id=2,
     )
 
