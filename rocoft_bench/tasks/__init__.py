@@ -14,12 +14,12 @@ from rocoft_bench.tasks.base import HubDataset, LoadedSplit, Task
 __all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "families", "get", "named_in"]
 
 _FAMILIES: dict[str, dict[str, Task]] = {
-    "demo": {task.name: task for task in demo.TASKS},
     "glue": {task.name: task for task in glue.TASKS},
-    "commonsense": {task.name: task for task in commonsense.TASKS},
-    "math": {task.name: task for task in math.TASKS},
     "squad": {task.name: task for task in squad.TASKS},
     "summarization": {task.name: task for task in summarization.TASKS},
+    "commonsense": {task.name: task for task in commonsense.TASKS},
+    "math": {task.name: task for task in math.TASKS},
+    "demo": {task.name: task for task in demo.TASKS},
 }
 
 

@@ -10,7 +10,7 @@ from rocoft_bench import experiment, paper
 from rocoft_bench.config import config_root, read_settings
 
 FILES = sorted(config_root().rglob("*.yaml"))
-GLUE = [file for file in FILES if file.parent.name == "glue"]
+TABLE_10 = [file for file in FILES if file.parent.name != "demo"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
@@ -19,10 +19,11 @@ def test_is_valid(file: Path) -> None:
     assert resolved.config.task.family == file.parent.name
 
 
-@pytest.mark.parametrize("file", GLUE, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", TABLE_10, ids=lambda f: f"{f.parent.name}/{f.stem}")
 def test_holds_the_row_of_table_10(file: Path) -> None:
-    row = paper.hyperparameters()[file.stem]
-    config = experiment.resolve(read_settings(file)).config
+    resolved = experiment.resolve(read_settings(file))
+    row = paper.hyperparameters()[str(resolved.task.paper_task)]
+    config = resolved.config
     training, method = config.training, config.method
     assert training.learning_rate == float(row["learning_rate"])
     assert training.epochs == int(row["epochs"])
@@ -38,5 +39,7 @@ def test_holds_the_row_of_table_10(file: Path) -> None:
     assert training.gradient_accumulation == max(1, int(row["gradient_accumulation"]))
 
 
-def test_there_is_one_file_per_glue_row() -> None:
-    assert {file.stem for file in GLUE} == {"cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"}
+def test_there_is_one_file_per_row() -> None:
+    tasks = [experiment.resolve(read_settings(file)).task for file in TABLE_10]
+    assert sorted(str(task.paper_task) for task in tasks) == sorted(paper.hyperparameters())
+    assert [(task.family, task.name) for task in tasks] == [(file.parent.name, file.stem) for file in TABLE_10]

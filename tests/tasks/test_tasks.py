@@ -39,8 +39,12 @@ def tokenizers():
 
 def test_families_and_their_tasks() -> None:
     assert families() == {
-        "demo": ["entailment"],
         "glue": ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"],
+        "squad": ["v1.1", "v2.0"],
+        "summarization": ["xsum", "cnn_dailymail"],
+        "commonsense": ["boolq", "piqa", "siqa", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "obqa"],
+        "math": ["gsm8k", "multiarith", "addsub", "singleeq", "svamp"],
+        "demo": ["entailment", "questions", "summaries", "choices", "word_problems"],
     }
     assert [(task.family, task.name) for task in all_tasks()] == [
         (family, name) for family, names in families().items() for name in names
@@ -64,7 +68,7 @@ def test_the_registry_stays_light() -> None:
 @pytest.mark.parametrize("task", all_tasks(), ids=lambda task: f"{task.family}-{task.name}")
 def test_every_task_is_complete(task: Task) -> None:
     assert task.version >= 1
-    assert task.columns == (*task.text_columns, *task.target_columns)
+    assert {*task.text_columns, *task.target_columns} <= set(task.columns)
     assert task.protocol(task.Settings(family=task.family, name=task.name))
     assert len(set(task.metric_names)) == len(task.metric_names) > 0
     assert 0 <= task.random_baseline < 1
@@ -88,15 +92,20 @@ def test_glue_as_the_benchmark_defines_it() -> None:
         "qnli": (2, ("question", "sentence"), ("accuracy",), 0.5),
         "rte": (2, pair, ("accuracy",), 0.5),
     }
-    assert {task.eval_split for task in all_tasks() if task.name not in ("mnli", "entailment")} == {"validation"}
+    assert {task.eval_split for task in all_tasks() if task.family == "glue" and task.name != "mnli"} == {"validation"}
     assert get("glue", "mnli").eval_split == "validation_matched"
 
 
 # Encoding
 
 
+def encode(task: Task, rows: Dataset, tokenizer, max_length: int) -> Dataset:
+    settings = task.Settings(family=task.family, name=task.name, max_length=max_length)
+    return task.encode(rows, tokenizer, settings, training=True).rows
+
+
 def test_encode_keeps_the_pair_apart_and_pads_nothing(tokenizers) -> None:
-    rows = get("glue", "rte").encode(Dataset.from_dict(PAIR), tokenizers["bert"], max_length=64)
+    rows = encode(get("glue", "rte"), Dataset.from_dict(PAIR), tokenizers["bert"], 64)
     assert rows.column_names == ["input_ids", "token_type_ids", "attention_mask", "labels"]
     assert rows["input_ids"][:] == [[1, 4, 5, 6, 7, 8, 9, 2, 5, 6, 2], [1, 4, 2, 5, 2]]
     assert rows["token_type_ids"][:] == [[0] * 8 + [1] * 3, [0] * 3 + [1] * 2]
@@ -105,19 +114,19 @@ def test_encode_keeps_the_pair_apart_and_pads_nothing(tokenizers) -> None:
 
 
 def test_encode_without_token_types(tokenizers) -> None:
-    rows = get("glue", "rte").encode(Dataset.from_dict(PAIR), tokenizers["roberta"], max_length=64)
+    rows = encode(get("glue", "rte"), Dataset.from_dict(PAIR), tokenizers["roberta"], 64)
     assert rows.column_names == ["input_ids", "attention_mask", "labels"]
 
 
 def test_encode_cuts_the_longer_text_of_a_pair(tokenizers) -> None:
-    rows = get("glue", "rte").encode(Dataset.from_dict(PAIR), tokenizers["bert"], max_length=7)
+    rows = encode(get("glue", "rte"), Dataset.from_dict(PAIR), tokenizers["bert"], 7)
     assert rows["input_ids"][:] == [[1, 4, 5, 2, 5, 6, 2], [1, 4, 2, 5, 2]]
 
 
 def test_encode_one_sentence_and_a_score(tokenizers) -> None:
     sentence = Dataset.from_dict({"sentence": ["a b"], "label": [1]})
-    assert get("glue", "cola").encode(sentence, tokenizers["bert"], 8)["input_ids"][:] == [[1, 4, 5, 2]]
-    scored = get("glue", "stsb").encode(Dataset.from_dict({**PAIR, "label": [2.5, 5.0]}), tokenizers["bert"], 8)
+    assert encode(get("glue", "cola"), sentence, tokenizers["bert"], 8)["input_ids"][:] == [[1, 4, 5, 2]]
+    scored = encode(get("glue", "stsb"), Dataset.from_dict({**PAIR, "label": [2.5, 5.0]}), tokenizers["bert"], 8)
     assert scored["labels"][:] == [2.5, 5.0]
 
 
@@ -126,10 +135,10 @@ def test_encode_many_rows_is_encode_of_each_and_shows_nothing(tokenizers, capfd)
     texts = [" ".join("abcdefgh"[: 1 + row % 8]) for row in range(count)]
     rows = Dataset.from_dict({"sentence": texts, "label": [row % 2 for row in range(count)]})
     task = get("glue", "sst2")
-    encoded = task.encode(rows, tokenizers["bert"], 8)
+    encoded = encode(task, rows, tokenizers["bert"], 8)
     assert len(encoded) == count
     for row in (0, 999, 1000, 1001, 2499):
-        assert encoded[row] == task.encode(rows.select([row]), tokenizers["bert"], 8)[0]
+        assert encoded[row] == encode(task, rows.select([row]), tokenizers["bert"], 8)[0]
     assert encoded.cache_files == []
     assert capfd.readouterr() == ("", "")
 
@@ -137,15 +146,30 @@ def test_encode_many_rows_is_encode_of_each_and_shows_nothing(tokenizers, capfd)
 # Predicting and scoring
 
 
+def test_rows_that_fill_the_length_are_counted(tokenizers) -> None:
+    task = get("glue", "rte")
+    settings = task.Settings(family="glue", name="rte", max_length=7)
+    notes = task.encode(Dataset.from_dict(PAIR), tokenizers["bert"], settings, training=False).notes
+    assert notes == ("1 evaluation rows fill max_length 7 and may have been cut",)
+
+
+def read(task: Task, logits: list[list[float]]) -> list[dict]:
+    rows = Dataset.from_dict({"label": [0] * len(logits)})
+    return task.read(np.array(logits, dtype=np.float32), rows, rows, None, None)
+
+
 def test_classes_are_predicted_by_the_highest_logit() -> None:
-    predictions = get("glue", "mnli").predict(np.array([[0.1, 2.0, 1.0], [3.0, 0.0, 1.0], [0.0, 0.0, 0.5]]))
-    assert predictions == [1, 0, 2]
-    assert all(type(label) is int for label in predictions)
+    predictions = read(get("glue", "mnli"), [[0.1, 2.0, 1.0], [3.0, 0.0, 1.0], [0.0, 0.0, 0.5]])
+    assert [row["prediction"] for row in predictions] == [1, 0, 2]
+    assert all(type(row["prediction"]) is int for row in predictions)
+    assert predictions[1]["scores"] == [3.0, 0.0, 1.0]
+    assert get("glue", "mnli").in_words(predictions[1]) == "entailment  (probability 0.8438)"
 
 
 def test_a_score_is_predicted_as_it_is() -> None:
-    predictions = get("glue", "stsb").predict(np.array([[2.5], [-0.25], [6.0]], dtype=np.float32))
-    assert predictions == [2.5, -0.25, 6.0]
+    predictions = read(get("glue", "stsb"), [[2.5], [-0.25], [6.0]])
+    assert [row["prediction"] for row in predictions] == [2.5, -0.25, 6.0]
+    assert get("glue", "stsb").in_words(predictions[0]) == "2.5000"
 
 
 def test_tasks_score_with_their_own_metrics() -> None:
@@ -156,7 +180,7 @@ def test_tasks_score_with_their_own_metrics() -> None:
 
 def test_the_worked_example_of_the_docstring() -> None:
     task = get("glue", "rte")
-    assert task.predict(np.array([[2.1, -0.3]])) == [0]
+    assert read(task, [[2.1, -0.3]])[0]["prediction"] == 0
     assert task.score([0, 1, 0, 1], [0, 1, 1, 1]) == {"accuracy": 0.75}
 
 
