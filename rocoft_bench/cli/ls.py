@@ -31,9 +31,8 @@ def _tasks() -> list[list[str]]:
 
     rows = [["family", "task", "metrics", "evaluated on", "guessing", "data"]]
     for task in tasks.all_tasks():
-        source = f"{task.hub.id} {task.hub.config or ''} @ {task.hub.revision[:10]}" if task.hub else "embedded"
         metrics = ", ".join(task.metric_names)
-        rows.append([task.family, task.name, metrics, task.eval_split, f"{100 * task.random_baseline:.1f}", source])
+        rows.append([task.family, task.name, metrics, task.eval_split, f"{100 * task.random_baseline:.1f}", task.source])
     return rows
 
 

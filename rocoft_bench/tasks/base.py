@@ -105,6 +105,11 @@ class Task(ABC):
         return (*self.text_columns, *self.target_columns)
 
     @property
+    def source(self) -> str:
+        """Where its rows come from without `data_dir`, in short."""
+        return f"{self.hub.id} {self.hub.config or ''} @ {self.hub.revision[:10]}" if self.hub else "embedded"
+
+    @property
     def model_options(self) -> dict[str, Any]:
         """Fields of the model's configuration that the task decides, such as the number of labels."""
         return {}

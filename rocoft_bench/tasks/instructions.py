@@ -114,6 +114,10 @@ class InstructionTask(Task):
     def columns(self) -> tuple[str, ...]:
         return ("instruction", "input", "output", "answer")
 
+    @property
+    def source(self) -> str:
+        return f"{LLM_ADAPTERS.repo} @ {LLM_ADAPTERS.commit[:10]}" if self.path else super().source
+
     def protocol(self, settings: Any) -> str:
         if settings.protocol == "published":
             given = f"given the right response but for its last {self.published.cut} tokens"
