@@ -32,7 +32,8 @@ def _tasks() -> list[list[str]]:
     rows = [["family", "task", "metrics", "evaluated on", "guessing", "data"]]
     for task in tasks.all_tasks():
         metrics = ", ".join(task.metric_names)
-        rows.append([task.family, task.name, metrics, task.eval_split, f"{100 * task.random_baseline:.1f}", task.source])
+        guessing = f"{100 * task.random_baseline:.1f}"
+        rows.append([task.family, task.name, metrics, task.eval_split, guessing, task.source])
     return rows
 
 
