@@ -6,10 +6,10 @@ can go where there is no internet.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,19 +18,19 @@ from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import Experiment
 from rocoft_bench.hub import ensure_reachable, from_cache_or_hub, no_network
+from rocoft_bench.models.weights import WEIGHT_FILES, conversion, find_on_hub, missing_files
 from rocoft_bench.tasks import HubDataset, LoadedSplit, Task, instructions
 from rocoft_bench.tasks.readers import require_columns
 
 MODEL_FILES = (
     *("config.json", "generation_config.json", "chat_template*"),
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
-    *("model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
+    *WEIGHT_FILES,
 )
 """What transformers reads of a model whose weights are safetensors; weights in other formats are never loaded."""
 OTHER_FILES = "*/*"
 """Folders hold the same model for other programs."""
 
-_INDEX = "model.safetensors.index.json"
 _SECONDS = 30.0
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Need(ABC):
 def needs(experiments: Iterable[Experiment]) -> list[Need]:
     """What the experiments load, each thing once.
 
-    Raises: UserError where a model's name stands for nothing.
+    Raises: UserError where the name of a model, or of rows to train on, stands for nothing.
     """
     found: dict[str, Need] = {}
     for experiment in experiments:
@@ -92,17 +92,10 @@ class HubModel(Need):
     revision: str
 
     def fetch(self) -> Found:
-        folder = self._reach(self._snapshot)
-        size = sum((folder / name).stat().st_size for name in _model_files(file.name for file in folder.iterdir()))
-        return Found("configuration, tokenizer and weights", size)
+        return self._reach(self._fetch)
 
     def check(self) -> Found:
-        sizes = self._reach(self._metadata)
-        wanted = _model_files(sizes)
-        if not any(name.endswith(".safetensors") for name in wanted):
-            others = [name for name in sizes if name.endswith((".bin", ".h5", ".msgpack", ".safetensors"))]
-            raise UserError(f"{self.what}: no model.safetensors, only {', '.join(others) or 'other files'}")
-        return Found("configuration, tokenizer and weights", sum(sizes[name] for name in wanted))
+        return self._reach(self._ask)
 
     def _reach(self, load: Callable[[], T]) -> T:
         from huggingface_hub.errors import GatedRepoError
@@ -118,16 +111,27 @@ class HubModel(Need):
                 ) from error
             raise
 
-    def _snapshot(self) -> Path:
-        """The folder in the cache. What is missing in it raises OSError, as everywhere in the hub's library."""
+    def _fetch(self) -> Found:
+        """What is missing raises OSError, as everywhere in the hub's library."""
         from huggingface_hub import snapshot_download
 
         wanted: dict[str, Any] = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": [OTHER_FILES]}
         folder = Path(snapshot_download(self.id, revision=self.revision, **wanted))
-        _require_weights(folder)
+        converted = conversion(self.id, self.revision)
+        if converted is None and (missing := missing_files(folder)):
+            raise FileNotFoundError(f"there is no {', no '.join(missing)}")
         with no_network():
             self._load_without_weights()
-        return folder
+        folders = [folder, converted.folder] if converted else [folder]
+        sizes = {file.name: file.stat().st_size for folder in folders for file in folder.iterdir()}
+        return _found(sizes, converted and converted.ref)
+
+    def _ask(self) -> Found:
+        sizes, ref = self._sizes(self.revision), None
+        if not any(_is_weights(name) for name in sizes):
+            ref = find_on_hub(self.id, self.revision)
+            sizes |= {name: size for name, size in self._sizes(ref).items() if _is_weights(name)}
+        return _found(sizes, ref)
 
     def _load_without_weights(self) -> None:
         from transformers import AutoConfig, AutoTokenizer
@@ -135,11 +139,11 @@ class HubModel(Need):
         AutoConfig.from_pretrained(self.id, revision=self.revision)
         AutoTokenizer.from_pretrained(self.id, revision=self.revision)
 
-    def _metadata(self) -> dict[str, int]:
+    def _sizes(self, revision: str) -> dict[str, int]:
         """The size of each file of the repository."""
         from huggingface_hub import HfApi
 
-        info = HfApi().model_info(self.id, revision=self.revision, files_metadata=True)
+        info = HfApi().model_info(self.id, revision=revision, files_metadata=True)
         if info.gated:  # then the list of files is public, the files are not
             HfApi().auth_check(self.id)
         return {file.rfilename: file.size or 0 for file in info.siblings or []}
@@ -152,19 +156,17 @@ def _model(config: ModelConfig) -> Need:
     return HubModel(f"model {source.path} @ {source.revision[:10]}", source.path, source.revision)
 
 
-def _model_files(names: Iterable[str]) -> list[str]:
+def _found(sizes: dict[str, int], ref: str | None) -> Found:
+    """sizes: of files, also of such as no run loads. ref: of the conversion that the weights are from."""
     from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]  # documented there
 
-    return list(filter_repo_objects(names, allow_patterns=list(MODEL_FILES), ignore_patterns=[OTHER_FILES]))
+    loaded = filter_repo_objects(sizes, allow_patterns=list(MODEL_FILES), ignore_patterns=[OTHER_FILES])
+    weights = f", weights from the conversion {ref}" if ref else " and weights"
+    return Found(f"configuration, tokenizer{weights}", sum(sizes[name] for name in loaded))
 
 
-def _require_weights(folder: Path) -> None:
-    """Raises: OSError if not all the safetensors files are there."""
-    index = folder / _INDEX
-    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else []
-    missing = [name for name in sorted(set(parts) or {"model.safetensors"}) if not (folder / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"there is no {', no '.join(missing)}")
+def _is_weights(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in WEIGHT_FILES)
 
 
 # Rows
@@ -193,7 +195,7 @@ class HubRows(Rows):
     expected: int | None
 
     def fetch(self) -> Found:
-        return self._counted(len(self.load().rows), 0)
+        return _counted(self.what, len(self.load().rows), self.expected)
 
     def check(self) -> Found:
         """By the dataset's card, which tells columns and row counts of most datasets."""
@@ -205,12 +207,7 @@ class HubRows(Rows):
         if self.split not in info.splits:
             raise UserError(f"{self.what}: no such split; there: {', '.join(info.splits)}")
         split = info.splits[self.split]
-        return self._counted(split.num_examples, split.num_bytes or 0)
-
-    def _counted(self, count: int, size: int) -> Found:
-        if self.expected not in (None, count):
-            raise UserError(f"{self.what}: {count:,} rows instead of {self.expected:,}")
-        return Found(f"{count:,} rows", size)
+        return _counted(self.what, split.num_examples, self.expected, split.num_bytes or 0)
 
     def _card(self) -> Any:
         from datasets import load_dataset_builder
@@ -226,12 +223,13 @@ class HubRows(Rows):
 
 @dataclass(frozen=True)
 class GitHubRows(Rows):
-    """A file of LLM-Adapters."""
+    """A file of LLM-Adapters. expected: as of `HubRows`."""
 
     path: str
+    expected: int | None
 
     def fetch(self) -> Found:
-        return Found(f"{len(self.load().rows):,} rows")
+        return _counted(self.what, len(self.load().rows), self.expected)
 
     def check(self) -> Found:
         from huggingface_hub import get_session
@@ -248,28 +246,27 @@ class GitHubRows(Rows):
         return Found("rows", int(response.headers.get("Content-Length", 0)))
 
 
+def _counted(what: str, count: int, expected: int | None, size: int = 0) -> Found:
+    if expected not in (None, count):
+        raise UserError(f"{what}: {count:,} rows instead of {expected:,}")
+    return Found(f"{count:,} rows", size)
+
+
 def _rows(task: Task, settings: Any) -> Iterator[Need]:
     """The rows that a run of a task trains on, and those that it is evaluated on."""
-    yield _split(task, task.train_split, settings, lambda: task.load_training(settings), training=True)
-    yield _split(task, task.eval_split, settings, lambda: task.load(task.eval_split, settings.data_dir), training=False)
+    trained = task.training_source(settings.train_on) if isinstance(task, instructions.InstructionTask) else task
+    yield _split(trained, task.train_split, settings, lambda: task.load_training(settings))
+    yield _split(task, task.eval_split, settings, lambda: task.load(task.eval_split, settings.data_dir))
 
 
-def _split(task: Task, split: str, settings: Any, load: Callable[[], LoadedSplit], training: bool) -> Need:
-    path = _github_path(task, split, settings, training)
-    if settings.data_dir is None and path is not None:
-        source = instructions.LLM_ADAPTERS
-        return GitHubRows(f"{path} of {source.repo} @ {source.commit[:10]}", load, path)
+def _split(task: Task, split: str, settings: Any, load: Callable[[], LoadedSplit]) -> Need:
+    expected = task.split_sizes.get(split)
+    if settings.data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
+        source, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
+        return GitHubRows(f"{path} of {source.repo} @ {source.commit[:10]}", load, path, expected)
     if settings.data_dir is None and task.hub is not None:
         name = " ".join(filter(None, (task.hub.id, task.hub.config)))
         what = f"dataset {name} @ {task.hub.revision[:10]}, {split}"
-        return HubRows(what, load, task.hub, split, task.columns, task.split_sizes.get(split))
+        return HubRows(what, load, task.hub, split, task.columns, expected)
     where = f"in {settings.data_dir}" if settings.data_dir else "of the package"
     return Rows(f"{task.family} {task.name} {where}, {split}", load)
-
-
-def _github_path(task: Task, split: str, settings: Any, training: bool) -> str | None:
-    if not isinstance(task, instructions.InstructionTask):
-        return None
-    other = task.train_files.get(settings.train_on) if training else None
-    path = other.path if other is not None else task.path
-    return None if path is None else path.format(split=split)

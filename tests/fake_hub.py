@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,32 @@ import pyarrow.parquet as pq
 import pytest
 
 
+@dataclass(frozen=True)
+class Commit:
+    """A state of a repository: file names to bytes. names: what it can be asked for by, its hash first."""
+
+    files: dict[str, bytes]
+    names: tuple[str, ...]
+    gated: bool = False
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A pull request to a model, by default one of the hub's conversion bot. commit: of its files."""
+
+    num: int
+    files: dict[str, bytes]
+    commit: str
+    title: str = "Adding `safetensors` variant of this model"
+    author: str = "SFconvertbot"
+    status: str = "open"
+
+
 class Hub:
     """As much of the Hugging Face hub as its libraries ask for.
 
-    `repos` (of datasets) and `models` map ids to file names to bytes, all of them at one commit, `revision`.
+    `repos` (of datasets) and `models` map ids to file names to bytes, all of them at one commit, `revision`. `pulls`
+    maps ids of models to the pull requests to them.
     `refusals[id]` is an HTTP status and the hub's own error code for a repository that it does not give out. Of a
     `gated` model the names of the files are given out, the files are not.
     """
@@ -31,6 +54,7 @@ class Hub:
         self.revision = revision
         self.repos: dict[str, dict[str, bytes]] = {}
         self.models: dict[str, dict[str, bytes]] = {}
+        self.pulls: dict[str, list[Pull]] = {}
         self.gated: set[str] = set()
         self.refusals: dict[str, tuple[int, str]] = {}
         self.log: list[str] = []
@@ -71,47 +95,74 @@ class Hub:
         for gated in self.gated:
             if path.startswith((f"/{gated}/resolve/", f"/api/models/{gated}/auth-check")):
                 return 401, {"X-Error-Code": "GatedRepo"}, b"{}"
-        datasets = {(f"datasets/{repo}", f"datasets/{repo}"): files for repo, files in self.repos.items()}
-        models = {(repo, f"models/{repo}"): files for repo, files in self.models.items()}
-        for (page, api), files in {**datasets, **models}.items():
-            for kind, prefix in {
-                "file": f"/{page}/resolve/{self.revision}/",
-                "info": f"/api/{api}/revision/{self.revision}",
-                "tree": f"/api/{api}/tree/{self.revision}",
-                "paths": f"/api/{api}/paths-info/{self.revision}",
-            }.items():
-                if path.startswith(prefix):
-                    return getattr(self, f"_{kind}")(files, path.removeprefix(prefix).strip("/"), body)
+        for model in self.models:
+            if path == f"/api/models/{model}/discussions":
+                return self._discussions(model, self.pulls.get(model, []))
+        for page, api, commit in self._commits():
+            for name in commit.names:
+                for kind, prefix in {
+                    "file": f"/{page}/resolve/{name}/",
+                    "info": f"/api/{api}/revision/{name}",
+                    "tree": f"/api/{api}/tree/{name}",
+                    "paths": f"/api/{api}/paths-info/{name}",
+                }.items():
+                    if path.startswith(prefix):
+                        return getattr(self, f"_{kind}")(commit, path.removeprefix(prefix).strip("/"), body)
         return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
 
-    def _file(self, files: dict[str, bytes], name: str, _: str) -> tuple[int, dict[str, str], bytes]:
-        if name not in files:
-            return 404, {"X-Error-Code": "EntryNotFound"}, b"{}"
-        etag = hashlib.sha1(files[name]).hexdigest()
-        return 200, {"ETag": f'"{etag}"', "X-Repo-Commit": self.revision}, files[name]
+    def _commits(self) -> Iterator[tuple[str, str, Commit]]:
+        """With where files and facts of the repository are."""
+        for repo, files in self.repos.items():
+            yield f"datasets/{repo}", f"datasets/{repo}", Commit(files, (self.revision,))
+        for repo, files in self.models.items():
+            yield repo, f"models/{repo}", Commit(files, (self.revision,), repo in self.gated)
+            for pull in self.pulls.get(repo, []):
+                yield repo, f"models/{repo}", Commit(pull.files, (pull.commit, f"refs/pr/{pull.num}"))
 
-    def _info(self, files: dict[str, bytes], _: str, __: str) -> tuple[int, dict[str, str], bytes]:
-        siblings = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
-        gated = "manual" if any(files is self.models[repo] for repo in self.gated) else False
-        return self._reply({"id": "", "sha": self.revision, "gated": gated, "siblings": siblings})
+    def _discussions(self, model: str, pulls: list[Pull]) -> tuple[int, dict[str, str], bytes]:
+        repo = {"name": model, "type": "model"}
+        known = [
+            {"num": pull.num, "title": pull.title, "author": {"name": pull.author}, "status": pull.status, "repo": repo,
+             "isPullRequest": True, "createdAt": "2024-01-01T00:00:00.000Z"}
+            for pull in pulls
+        ]  # fmt: skip
+        return self._reply({"discussions": known, "count": len(known), "start": 0})
 
-    def _tree(self, files: dict[str, bytes], folder: str, _: str) -> tuple[int, dict[str, str], bytes]:
+    def _file(self, commit: Commit, name: str, _: str) -> tuple[int, dict[str, str], bytes]:
+        at = {"X-Repo-Commit": commit.names[0]}
+        if name not in commit.files:
+            return 404, {"X-Error-Code": "EntryNotFound", **at}, b"{}"
+        return 200, {"ETag": f'"{_hash(commit.files[name])}"', **at}, commit.files[name]
+
+    def _info(self, commit: Commit, _: str, __: str) -> tuple[int, dict[str, str], bytes]:
+        siblings = [
+            {"rfilename": name, "size": len(content), "blobId": _hash(content)}
+            for name, content in commit.files.items()
+        ]
+        gated = "manual" if commit.gated else False
+        return self._reply({"id": "", "sha": commit.names[0], "gated": gated, "siblings": siblings})
+
+    def _tree(self, commit: Commit, folder: str, _: str) -> tuple[int, dict[str, str], bytes]:
         start = f"{folder}/" if folder else ""
-        names = {start + name.removeprefix(start).split("/")[0] for name in files if name.startswith(start)}
-        return self._reply([self._entry(files, name) for name in sorted(names)])
+        names = {start + name.removeprefix(start).split("/")[0] for name in commit.files if name.startswith(start)}
+        return self._reply([self._entry(commit.files, name) for name in sorted(names)])
 
-    def _paths(self, files: dict[str, bytes], _: str, body: str) -> tuple[int, dict[str, str], bytes]:
+    def _paths(self, commit: Commit, _: str, body: str) -> tuple[int, dict[str, str], bytes]:
         wanted = json.loads(body)["paths"] if body.startswith("{") else urllib.parse.parse_qs(body)["paths"]
-        there = [path for path in wanted if any(name == path or name.startswith(f"{path}/") for name in files)]
-        return self._reply([self._entry(files, path) for path in there])
+        there = [path for path in wanted if any(name == path or name.startswith(f"{path}/") for name in commit.files)]
+        return self._reply([self._entry(commit.files, path) for path in there])
 
     def _entry(self, files: dict[str, bytes], name: str) -> dict[str, Any]:
         if name not in files:
             return {"type": "directory", "path": name, "size": 0, "oid": "0" * 40}
-        return {"type": "file", "path": name, "size": len(files[name]), "oid": hashlib.sha1(files[name]).hexdigest()}
+        return {"type": "file", "path": name, "size": len(files[name]), "oid": _hash(files[name])}
 
     def _reply(self, value: Any) -> tuple[int, dict[str, str], bytes]:
         return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
 from rocoft_bench.models.catalog import KNOWN_MODELS, EmbeddedModel, known_model
+from rocoft_bench.models.weights import Conversion, conversion, known_conversion
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -55,12 +56,29 @@ class ModelSource:
     embedded_as: str | None = None
 
     def origin(self, config: Any) -> dict[str, Any]:
-        """Provenance for the record: the resolved commit for the hub, a hash of the weights for a folder."""
+        """Provenance for the record: the resolved commit for the hub, a hash of the weights for a folder.
+
+        Where the weights are a conversion of those of that commit, `weights_revision` is the commit that they are from.
+        """
         if self.embedded_as is not None:
             return {"kind": "embedded", "id": self.embedded_as, "weights_sha256": _weights_sha256(Path(self.path))}
         if self.revision is None:
             return {"kind": "folder", "path": self.path, "weights_sha256": _weights_sha256(Path(self.path))}
-        return {"kind": "hub", "id": self.path, "revision": getattr(config, "_commit_hash", None) or self.revision}
+        commit = getattr(config, "_commit_hash", None) or self.revision
+        weights = self._conversion()
+        converted = {"weights_revision": weights.revision} if weights else {}
+        return {"kind": "hub", "id": self.path, "revision": commit, **converted}
+
+    def notes(self) -> list[str]:
+        """What to know of a model that was loaded, one line each."""
+        weights = self._conversion()
+        if weights is None:
+            return []
+        commit = f"commit {weights.revision[:10]}"
+        return [f"weights from the conversion {weights.ref} ({commit}): the model's own commit has no safetensors"]
+
+    def _conversion(self) -> Conversion | None:
+        return None if self.revision is None else known_conversion(self.path, self.revision)
 
 
 def locate(config: ModelConfig) -> ModelSource:
@@ -147,12 +165,26 @@ def _load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(hf_config, "pad_token_id", None) is None:
         hf_config.pad_token_id = tokenizer.pad_token_id
+    converted = conversion(source.path, source.revision) if source.revision else None
+    if converted:
+        weights, more = converted.folder, {"generation_config": _generation_config(hf_config, source.path, where)}
+    else:
+        weights, more = source.path, where
     model = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
-        source.path, config=hf_config, dtype=config.dtype, use_safetensors=True, **where
+        weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **more
     )
-    if source.embedded_as is not None:  # what a saved adapter names as its base model
-        model.name_or_path = source.embedded_as
+    model.name_or_path = source.embedded_as or source.path  # what a saved adapter names as its base model
     return model, tokenizer
+
+
+def _generation_config(hf_config: Any, hub_id: str, where: dict[str, str]) -> Any:
+    """What transformers takes of a commit itself, where the weights are from that commit too."""
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(hub_id, **where)
+    except OSError:
+        return GenerationConfig.from_model_config(hf_config.get_config_dict(hub_id, **where)[0])
 
 
 def longest_input(model: Any, tokenizer: Any) -> int | None:

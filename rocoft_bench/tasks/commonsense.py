@@ -117,8 +117,8 @@ class MultipleChoice(InstructionTask):
             return super().in_words(prediction)
         return f"{prediction['prediction']}  (log-probabilities: {prediction['scores']})"
 
-    def _training_source(self, train_on: str | None) -> InstructionTask:
-        source: Any = super()._training_source(train_on)
+    def training_source(self, train_on: str | None) -> InstructionTask:
+        source: Any = super().training_source(train_on)
         return source if train_on is None else replace(source, choices=None)
 
     def _evaluation_rows(self, encoder: RowEncoder, batch: Row, start: int, settings: Any) -> Iterator[Row]:
@@ -149,19 +149,21 @@ def _numbered(word: str, count: int) -> tuple[str, ...]:
 _ANSWERS = _numbered("answer", 5)
 _FOUR_ANSWERS = _numbered("answer", 4)
 _AFTER_RESPONSE, _AFTER_ANSWER = "### Response:", "correct answer"
-_FOLDERS = {
-    "boolq": "boolq",
-    "piqa": "piqa",
-    "siqa": "social_i_qa",
-    "hellaswag": "hellaswag",
-    "winogrande": "winogrande",
-    "arc_easy": "ARC-Easy",
-    "arc_challenge": "ARC-Challenge",
-    "obqa": "openbookqa",
+_ROWS = {
+    "boolq": ("boolq", 9427, 3270),
+    "piqa": ("piqa", 16113, 1838),
+    "siqa": ("social_i_qa", 33410, 1954),
+    "hellaswag": ("hellaswag", 39905, 10042),
+    "winogrande": ("winogrande", 63238, 1267),
+    "arc_easy": ("ARC-Easy", 2251, 2376),
+    "arc_challenge": ("ARC-Challenge", 1119, 1172),
+    "obqa": ("openbookqa", 4957, 500),
 }
+"""Of each task its folder, training rows and test rows."""
+
 _TRAIN_FILES = {
-    "commonsense_170k": TrainingFile("commonsense_170k", "ft-training_set/commonsense_170k.json"),
-    **{name: TrainingFile(folder, f"dataset/{folder}/train.json") for name, folder in _FOLDERS.items()},
+    "commonsense_170k": TrainingFile("commonsense_170k", "ft-training_set/commonsense_170k.json", 170420),
+    **{name: TrainingFile(folder, f"dataset/{folder}/train.json", rows) for name, (folder, rows, _) in _ROWS.items()},
 }
 
 
@@ -172,11 +174,12 @@ class CommonsenseTask(MultipleChoice):
 
 
 def _task(name: str, choices: tuple[str, ...], random_baseline: float, published: Published) -> Task:
-    folder = _FOLDERS[name]
+    folder, train, test = _ROWS[name]
     return CommonsenseTask(
         name=name,
         family="commonsense",
         folder=folder,
+        split_sizes={"train": train, "test": test},
         path=f"dataset/{folder}/{{split}}.json",
         choices=choices,
         random_baseline=random_baseline,

@@ -77,10 +77,11 @@ class InstructionConfig(TaskConfig):
 
 @dataclass(frozen=True)
 class TrainingFile:
-    """A set of training rows: its folder below DATA_DIR/<family>/, and its path in LLM-Adapters, if it is there."""
+    """Training rows: their folder below DATA_DIR/<family>/; path and number in LLM-Adapters, where they are there."""
 
     folder: str
-    path: str | None
+    path: str | None = None
+    rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,16 +149,20 @@ class InstructionTask(Task):
         return fitted if enough else fitted.model_copy(update={"max_prompt_length": longest - answer})
 
     def load_training(self, settings: Any) -> LoadedSplit:
-        return self._training_source(settings.train_on).load(self.train_split, settings.data_dir)
+        return self.training_source(settings.train_on).load(self.train_split, settings.data_dir)
 
-    def _training_source(self, train_on: str | None) -> InstructionTask:
-        """This task with the training rows that `train_on` names in place of its own."""
+    def training_source(self, train_on: str | None) -> InstructionTask:
+        """This task with the training rows that `train_on` names in place of its own.
+
+        Raises: UserError if it names none.
+        """
         if train_on is None:
             return replace(self, needs_output=True)
         if train_on not in self.train_files:
             raise UserError(f'task.train_on = "{train_on}": {suggest(train_on, self.train_files)}')
         chosen = self.train_files[train_on]
-        return replace(self, folder=chosen.folder, path=chosen.path, needs_output=True)
+        sizes = {self.train_split: chosen.rows} if chosen.rows else {}
+        return replace(self, folder=chosen.folder, path=chosen.path, split_sizes=sizes, needs_output=True)
 
     def _require_training_file(self, data_dir: Path) -> None:
         """Raises: UserError that names the training rows that are there instead, and how to choose them."""

@@ -102,7 +102,14 @@ class MathConfig(NumberConfig):
     """Training rows: math_10k of LLM-Adapters, or those of a task, from math/<folder>/train.json in --data-dir."""
 
 
-_FOLDERS = {"gsm8k": "gsm8k", "multiarith": "MultiArith", "addsub": "AddSub", "singleeq": "SingleEq", "svamp": "SVAMP"}
+_TEST_ROWS = {
+    "gsm8k": ("gsm8k", 1319),
+    "multiarith": ("MultiArith", 600),
+    "addsub": ("AddSub", 395),
+    "singleeq": ("SingleEq", 508),
+    "svamp": ("SVAMP", 1000),
+}
+"""Of each task its folder and test rows."""
 
 
 class MathTask(WordProblems):
@@ -110,8 +117,8 @@ class MathTask(WordProblems):
 
     Settings: ClassVar[type[TaskConfig]] = MathConfig
     train_files: ClassVar[Mapping[str, TrainingFile]] = {
-        MATH_10K: TrainingFile(MATH_10K, f"ft-training_set/{MATH_10K}.json"),
-        **{name: TrainingFile(folder, None) for name, folder in _FOLDERS.items()},
+        MATH_10K: TrainingFile(MATH_10K, f"ft-training_set/{MATH_10K}.json", 9919),
+        **{name: TrainingFile(folder) for name, (folder, _) in _TEST_ROWS.items()},
     }
 
     def _notes(self, encoder: RowEncoder, settings: Any, training: bool) -> Iterator[str]:
@@ -121,11 +128,12 @@ class MathTask(WordProblems):
 
 
 def _task(name: str, published: Published) -> Task:
-    folder = _FOLDERS[name]
+    folder, test = _TEST_ROWS[name]
     return MathTask(
         name=name,
         family="math",
         folder=folder,
+        split_sizes={"test": test},
         path=f"dataset/{folder}/{{split}}.json",
         paper_task=name,
         published=published,

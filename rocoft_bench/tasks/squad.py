@@ -28,7 +28,7 @@ from rocoft_bench.tasks.spans import SpanExtraction
 _VERSION = 1
 
 
-def _squad(name: str, hub: HubDataset, paper_task: str, has_unanswerable: bool) -> Task:
+def _squad(name: str, hub: HubDataset, rows: tuple[int, int], paper_task: str, has_unanswerable: bool) -> Task:
     return SpanExtraction(
         name=name,
         family="squad",
@@ -36,6 +36,7 @@ def _squad(name: str, hub: HubDataset, paper_task: str, has_unanswerable: bool) 
         hub=hub,
         train_split="train",
         eval_split="validation",
+        split_sizes=dict(zip(("train", "validation"), rows, strict=True)),
         random_baseline=0.0,
         paper_task=paper_task,
         has_unanswerable=has_unanswerable,
@@ -46,12 +47,14 @@ TASKS: tuple[Task, ...] = (
     _squad(
         "v1.1",
         HubDataset("rajpurkar/squad", "plain_text", "7b6d24c440a36b6815f21b70d25016731768db1f"),
+        rows=(87599, 10570),
         paper_task="squad_v1",
         has_unanswerable=False,
     ),
     _squad(
         "v2.0",
         HubDataset("rajpurkar/squad_v2", "squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412"),
+        rows=(130319, 11873),
         paper_task="squad_v2",
         has_unanswerable=True,
     ),

@@ -11,6 +11,7 @@ import pytest
 
 from rocoft_bench.tasks import instructions
 from rocoft_bench.tasks.github import GitHubFiles
+from tests.fake_hub import Pull
 
 MODEL = "FacebookAI/roberta-base"
 CARD = """---
@@ -115,17 +116,45 @@ show([rocoft("--check", *here), rocoft(*here), rocoft("--check", *llama), rocoft
     at = hub.revision[:10]
     assert {result[0] for result in (check, fetch, gated_check, gated, revision)} == {1}
     assert check[1] == [
-        f"✗ model {MODEL} @ {at}: no model.safetensors, only pytorch_model.bin",
+        fetch[1][0],
         f"✗ dataset nyu-mll/glue rte @ {at}, train: 2 rows instead of 2,490",
         f"✗ dataset nyu-mll/glue rte @ {at}, validation: 2 rows instead of 2,490",
         "0 of 3 can be had",
     ]
-    assert "there is no model.safetensors" in fetch[1][0]
+    assert f"✗ model {MODEL} @ {at}: its weights are not in safetensors" in fetch[1][0]
     assert fetch[1][1:3] == check[1][1:3]
     assert gated_check[1][0] == gated[1][0]
     for step in ("https://huggingface.co/meta-llama/Llama-2-7b-hf", "accept the licence", "hf auth login", "HF_TOKEN"):
         assert step in gated[1][0]
     assert f"cannot get model {MODEL} @ ffffffffff from the Hugging Face hub" in revision[1][0]
+
+
+def test_weights_of_a_conversion_are_fetched(hub: Any, python: Any, files: dict[str, bytes]) -> None:
+    converted = {**hub.models[MODEL]}
+    size = sum(map(len, files.values())) / 1000
+    del hub.models[MODEL]["model.safetensors"]
+    hub.pulls[MODEL] = [Pull(3, converted, "3" * 40)]
+    code = f"""
+here = ["--set", "model.revision={hub.revision}"]
+from rocoft_bench import models
+from rocoft_bench.config import ModelConfig
+from rocoft_bench.hub import no_network
+expect(2)
+results = [rocoft("--check", *here), rocoft(*here)]
+with no_network():
+    results.append(rocoft(*here))
+    source = models.locate(ModelConfig(revision="{hub.revision}"))
+    model, _ = models.load(source, ModelConfig(), "sequence_classification", {{}})
+show([results, source.origin(model.config), source.notes()])
+"""
+    results, origin, notes = python(SETUP + code, hub.url)
+    found = "configuration, tokenizer, weights from the conversion refs/pr/3"
+    assert [code for code, _ in results] == [0, 0, 0]
+    assert {lines[0] for _, lines in results} == {f"✓ model {MODEL} @ {hub.revision[:10]}: {found}, {size:.1f} kB"}
+    assert origin["weights_revision"] == "3" * 40
+    (note,) = notes
+    assert "weights from the conversion refs/pr/3 (commit 3333333333)" in note
+    assert not [line for line in hub.log if line.startswith("GET") and "pytorch_model" in line]
 
 
 def test_local_models_and_rows_need_nothing(
@@ -163,11 +192,13 @@ def test_files_of_github(
     checked, fetched = rocoft(*arguments, "--check"), rocoft(*arguments)
     assert (checked.code, fetched.code) == (1, 1)
     assert f"✓ {path} of owner/name @ aaaaaaaaaa: rows, {len(content)} bytes" in checked.out
-    assert f"✓ {path} of owner/name @ aaaaaaaaaa: 5 rows" in fetched.out
+    assert f"✗ {path} of owner/name @ aaaaaaaaaa: 5 rows instead of 9,919" in fetched.out
     for out in (checked.out, fetched.out):
-        (line,) = (line for line in out.splitlines() if line.startswith("✗"))
-        assert "dataset/gsm8k/test.json" in line
+        (line,) = (line for line in out.splitlines() if "dataset/gsm8k/test.json" in line)
+        assert line.startswith("✗")
         assert "404" in line
+    served[f"/owner/name/{'a' * 40}/dataset/gsm8k/test.json"] = json.dumps([row] * 1319).encode()
+    assert "✓ dataset/gsm8k/test.json of owner/name @ aaaaaaaaaa: 1,319 rows" in rocoft(*arguments).out
 
 
 @pytest.mark.parametrize(

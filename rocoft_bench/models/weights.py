@@ -1,0 +1,124 @@
+"""The safetensors weights of a hub model whose commit holds them in another format only.
+
+A bot of the hub converts such models. What it made is offered as a pull request, whose files are at the ref refs/pr/N
+of the same repository. Only the weights are taken from there; configuration and tokenizer stay those of the commit.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from rocoft_bench.errors import UserError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHT_FILES = (SINGLE, INDEX, "model-*.safetensors")
+BOT = "SFconvertbot"
+TITLE = "Adding `safetensors` variant of this model"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Converted weights in the cache: their folder, the ref (refs/pr/N) and the commit that they come from."""
+
+    ref: str
+    revision: str
+    folder: Path
+
+
+def conversion(hub_id: str, revision: str) -> Conversion | None:
+    """The weights that stand for those of a commit, fetched if need be; None if it has safetensors weights itself.
+
+    Raises: UserError if there is no conversion; OSError or an HTTP error of the hub's library if the hub cannot tell.
+    """
+    if _has_safetensors(hub_id, revision):
+        return None
+    return known_conversion(hub_id, revision) or _fetched(hub_id, find_on_hub(hub_id, revision))
+
+
+def known_conversion(hub_id: str, revision: str) -> Conversion | None:
+    """As `conversion`, by what the cache knows; None also where it does not hold a conversion (of several the last)."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if not all(_known_missing(hub_id, name, revision) for name in (SINGLE, INDEX)):
+        return None
+    cache = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=hub_id, repo_type="model"))
+    for file in sorted(cache.glob("refs/refs/pr/*"), key=lambda file: int(file.name), reverse=True):
+        commit = file.read_text(encoding="utf-8")
+        folder = cache / "snapshots" / commit
+        if not missing_files(folder):
+            return Conversion(f"refs/pr/{file.name}", commit, folder)
+    return None
+
+
+def find_on_hub(hub_id: str, revision: str) -> str:
+    """The ref of the bot's conversion of the very files that a commit holds; it may have been asked for at another one.
+
+    Raises: as `conversion`.
+    """
+    from huggingface_hub import HfApi
+
+    wanted = _convertible(hub_id, revision)
+    for pull in HfApi().get_repo_discussions(hub_id, author=BOT, discussion_type="pull_request"):
+        made_by_bot = (pull.author, pull.title) == (BOT, TITLE) and pull.status in ("open", "merged")
+        if made_by_bot and wanted and _convertible(hub_id, str(pull.git_reference)) == wanted:
+            return str(pull.git_reference)
+    copy = f'from_pretrained("{hub_id}", revision="{revision}").save_pretrained("DIR")'
+    raise UserError(
+        f"model {hub_id} @ {revision[:10]}: its weights are not in safetensors, the only format that is loaded, and "
+        f"{BOT} has not converted them; take another --set model.revision=COMMIT, or --model DIR with a copy that you "
+        "convert (a model that writes text with AutoModelForCausalLM in place of AutoModel): "
+        f"from transformers import AutoModel, AutoTokenizer; AutoModel.{copy}; AutoTokenizer.{copy}"
+    )
+
+
+def missing_files(folder: Path) -> list[str]:
+    """The safetensors files that should be in a folder and are not."""
+    index = folder / INDEX
+    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else []
+    return [name for name in sorted(set(parts) or {SINGLE}) if not (folder / name).is_file()]
+
+
+def _has_safetensors(hub_id: str, revision: str) -> bool:
+    """Fetches the file if there is one; the cache remembers those that are not there."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    cached = (try_to_load_from_cache(hub_id, name, revision=revision) for name in (SINGLE, INDEX))
+    if any(isinstance(path, str) for path in cached):
+        return True
+    for name in (SINGLE, INDEX):
+        if not _known_missing(hub_id, name, revision):
+            with suppress(RemoteEntryNotFoundError):
+                hf_hub_download(hub_id, name, revision=revision)
+                return True
+    return False
+
+
+def _known_missing(hub_id: str, name: str, revision: str) -> bool:
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    return try_to_load_from_cache(hub_id, name, revision=revision) is _CACHED_NO_EXIST
+
+
+def _fetched(hub_id: str, ref: str) -> Conversion:
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download(hub_id, revision=ref, allow_patterns=list(WEIGHT_FILES), ignore_patterns=["*/*"]))
+    missing = missing_files(folder)
+    if missing:
+        raise FileNotFoundError(f"{ref}: there is no {', no '.join(missing)}")
+    return Conversion(ref, folder.name, folder)
+
+
+def _convertible(hub_id: str, revision: str) -> dict[str, Any]:
+    """The hashes of the files that the bot converts."""
+    from huggingface_hub import HfApi
+
+    files = HfApi().model_info(hub_id, revision=revision, files_metadata=True).siblings or []
+    return {file.rfilename: file.blob_id for file in files if fnmatch(file.rfilename, "pytorch_model*.bin")}
