@@ -162,7 +162,7 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     source = models.locate(config.model)
     model, tokenizer = models.load(source, config.model, task.kind, task.model_options)
     _check_half_precision(config, model.config.model_type)
-    notes = source.notes()
+    notes = source.notes(model.config)
     model = _apply(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)
     evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)

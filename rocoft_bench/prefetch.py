@@ -124,7 +124,7 @@ class HubModel(Need):
             self._load_without_weights()
         folders = [folder, converted.folder] if converted else [folder]
         sizes = {file.name: file.stat().st_size for folder in folders for file in folder.iterdir()}
-        return _found(sizes, converted and converted.ref)
+        return _found(sizes, converted.ref if converted else None)
 
     def _ask(self) -> Found:
         sizes, ref = self._sizes(self.revision), None

@@ -15,7 +15,7 @@ from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
 from rocoft_bench.models.catalog import KNOWN_MODELS, EmbeddedModel, known_model
-from rocoft_bench.models.weights import Conversion, conversion, known_conversion
+from rocoft_bench.models.weights import conversion
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -40,6 +40,8 @@ AUTO_CLASSES = {
 """By the kind of a task, the class of transformers that loads its model."""
 
 TORCH_NORM_EPS = 1e-5
+WEIGHTS_REVISION = "weights_revision"
+"""In a model's configuration and in the record: the commit of the weights, where they are a conversion."""
 UNLIMITED_TOKENS = 1_000_000
 """A tokenizer that knows no limit says 10^30."""
 
@@ -58,27 +60,23 @@ class ModelSource:
     def origin(self, config: Any) -> dict[str, Any]:
         """Provenance for the record: the resolved commit for the hub, a hash of the weights for a folder.
 
-        Where the weights are a conversion of those of that commit, `weights_revision` is the commit that they are from.
+        config: of the model that was loaded. Where its weights are a conversion of those of the commit, the commit of
+        the conversion is added.
         """
         if self.embedded_as is not None:
             return {"kind": "embedded", "id": self.embedded_as, "weights_sha256": _weights_sha256(Path(self.path))}
         if self.revision is None:
             return {"kind": "folder", "path": self.path, "weights_sha256": _weights_sha256(Path(self.path))}
-        commit = getattr(config, "_commit_hash", None) or self.revision
-        weights = self._conversion()
-        converted = {"weights_revision": weights.revision} if weights else {}
-        return {"kind": "hub", "id": self.path, "revision": commit, **converted}
+        origin = {"kind": "hub", "id": self.path, "revision": getattr(config, "_commit_hash", None) or self.revision}
+        converted = getattr(config, WEIGHTS_REVISION, None)
+        return {**origin, WEIGHTS_REVISION: converted} if converted else origin
 
-    def notes(self) -> list[str]:
-        """What to know of a model that was loaded, one line each."""
-        weights = self._conversion()
-        if weights is None:
+    def notes(self, config: Any) -> list[str]:
+        """What a run should say of the model, one line each. config: of the model that was loaded."""
+        converted = getattr(config, WEIGHTS_REVISION, None)
+        if self.revision is None or converted is None:
             return []
-        commit = f"commit {weights.revision[:10]}"
-        return [f"weights from the conversion {weights.ref} ({commit}): the model's own commit has no safetensors"]
-
-    def _conversion(self) -> Conversion | None:
-        return None if self.revision is None else known_conversion(self.path, self.revision)
+        return [f"the model's commit has no safetensors weights: those of the hub's conversion, {converted[:10]}"]
 
 
 def locate(config: ModelConfig) -> ModelSource:
@@ -154,7 +152,7 @@ def load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str,
 def _load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str, Any]) -> tuple[Any, Any]:
     import transformers
 
-    where = {"revision": source.revision} if source.revision else {}
+    where: dict[str, Any] = {"revision": source.revision} if source.revision else {}
     hf_config = transformers.AutoConfig.from_pretrained(source.path, **where)
     for name, value in options.items():
         setattr(hf_config, name, value)
@@ -165,19 +163,19 @@ def _load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str
         tokenizer.pad_token = tokenizer.eos_token
     if getattr(hf_config, "pad_token_id", None) is None:
         hf_config.pad_token_id = tokenizer.pad_token_id
-    converted = conversion(source.path, source.revision) if source.revision else None
-    if converted:
-        weights, more = converted.folder, {"generation_config": _generation_config(hf_config, source.path, where)}
-    else:
-        weights, more = source.path, where
+    weights: str | Path = source.path
+    if source.revision and (converted := conversion(source.path, source.revision)):
+        where = {"generation_config": _generation_config(hf_config, source.path, where)}
+        weights = converted.folder
+        setattr(hf_config, WEIGHTS_REVISION, converted.revision)
     model = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
-        weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **more
+        weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **where
     )
     model.name_or_path = source.embedded_as or source.path  # what a saved adapter names as its base model
     return model, tokenizer
 
 
-def _generation_config(hf_config: Any, hub_id: str, where: dict[str, str]) -> Any:
+def _generation_config(hf_config: Any, hub_id: str, where: dict[str, Any]) -> Any:
     """What transformers takes of a commit itself, where the weights are from that commit too."""
     from transformers import GenerationConfig
 

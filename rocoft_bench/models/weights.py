@@ -37,23 +37,7 @@ def conversion(hub_id: str, revision: str) -> Conversion | None:
     """
     if _has_safetensors(hub_id, revision):
         return None
-    return known_conversion(hub_id, revision) or _fetched(hub_id, find_on_hub(hub_id, revision))
-
-
-def known_conversion(hub_id: str, revision: str) -> Conversion | None:
-    """As `conversion`, by what the cache knows; None also where it does not hold a conversion (of several the last)."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    if not all(_known_missing(hub_id, name, revision) for name in (SINGLE, INDEX)):
-        return None
-    cache = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=hub_id, repo_type="model"))
-    for file in sorted(cache.glob("refs/refs/pr/*"), key=lambda file: int(file.name), reverse=True):
-        commit = file.read_text(encoding="utf-8")
-        folder = cache / "snapshots" / commit
-        if not missing_files(folder):
-            return Conversion(f"refs/pr/{file.name}", commit, folder)
-    return None
+    return _cached(hub_id) or _fetched(hub_id, find_on_hub(hub_id, revision))
 
 
 def find_on_hub(hub_id: str, revision: str) -> str:
@@ -104,6 +88,21 @@ def _known_missing(hub_id: str, name: str, revision: str) -> bool:
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
     return try_to_load_from_cache(hub_id, name, revision=revision) is _CACHED_NO_EXIST
+
+
+def _cached(hub_id: str) -> Conversion | None:
+    """The conversion in the cache; None also where it holds several, of which the hub knows the right one."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    cache = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=hub_id, repo_type="model"))
+    found = []
+    for file in cache.glob("refs/refs/pr/*"):
+        commit = file.read_text(encoding="utf-8")
+        folder = cache / "snapshots" / commit
+        if not missing_files(folder):
+            found.append(Conversion(f"refs/pr/{file.name}", commit, folder))
+    return found[0] if len(found) == 1 else None
 
 
 def _fetched(hub_id: str, ref: str) -> Conversion:
