@@ -36,7 +36,7 @@ class ProgressDisplay(Observer):
             transient=True,
         )
         self.title = title
-        self.loss = float("nan")
+        self.loss = ""
         self.training: TaskID | None = None
         self.evaluation: TaskID | None = None
 
@@ -63,11 +63,11 @@ class ProgressDisplay(Observer):
         if "metrics" in entry:
             self._drop_evaluation()
             metrics = "  ".join(f"{name} {100 * value:.2f}" for name, value in entry["metrics"].items())
-            self.console.print(f"  epoch {entry['epoch']}  step {entry['step']}  loss {self.loss:.4f}  {metrics}")
+            self.console.print(f"  epoch {entry['epoch']}  step {entry['step']}  {self.loss}{metrics}")
         else:
-            self.loss = entry["loss"]
+            self.loss = f"loss {entry['loss']:.4f}  "
             if self.training is not None:
-                self.bars.update(self.training, description=f"training, loss {self.loss:.4f}")
+                self.bars.update(self.training, description=f"training, {self.loss.strip()}")
 
     def evaluation_started(self, total_batches: int) -> None:
         self._drop_evaluation()

@@ -147,7 +147,7 @@ def _row(words: Words, rng: random.Random, held_out: bool) -> dict[str, object]:
     sentences: list[str] = []
     starts: dict[str, int] = {}
     for index, (kind, values) in enumerate(facts):
-        frames = kind.test_frames if held_out and rng.random() < 0.5 else kind.frames
+        frames = kind.test_frames if held_out and rng.random() < 0.3 else kind.frames
         sentence, found = fill(rng.choice(frames), values)
         if index == asked:
             offset = sum(len(earlier) + 1 for earlier in sentences)
@@ -155,7 +155,7 @@ def _row(words: Words, rng: random.Random, held_out: bool) -> dict[str, object]:
         sentences.append(sentence)
     context = " ".join(sentences)
     kind, values = facts[asked]
-    slot, question = rng.choice(kind.test_questions if held_out and rng.random() < 0.3 else kind.questions)
+    slot, question = rng.choice(kind.test_questions if held_out and rng.random() < 0.15 else kind.questions)
     slot = "Number" if "Number" in starts and slot == "number" else slot
     return {
         "title": "Facts",
