@@ -175,7 +175,7 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
         )
         raise UserError(f"{task.family} {task.name} takes {wanted}")
     rows = Dataset.from_list([task.question(*texts)])
-    settings = task.fitted(settings, models.longest_input(trained.model, trained.tokenizer))
+    settings = task.fitted(task.for_questions(settings), models.longest_input(trained.model, trained.tokenizer))
     encoded = task.encode(rows, trained.tokenizer, settings, training=False).rows
     predictor = predictor_for(task, settings, trained.tokenizer)
     with torch.no_grad():

@@ -187,6 +187,10 @@ class Task(ABC):
         """A row that asks for an answer to `texts` (one for each of `text_columns`) and does not know it."""
         return {**dict(zip(self.text_columns, texts, strict=True)), **self._no_target()}
 
+    def for_questions(self, settings: Any) -> Any:
+        """The settings for rows whose answer is not known."""
+        return settings
+
     @abstractmethod
     def _no_target(self) -> dict[str, Any]:
         """The `target_columns` of a row whose answer is not known."""

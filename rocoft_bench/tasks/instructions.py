@@ -263,6 +263,9 @@ class InstructionTask(Task):
         answer, text = prediction["prediction"], prediction["text"]
         return f"no answer in: {text}" if answer is None else f"{answer}  (from: {text})"
 
+    def for_questions(self, settings: Any) -> Any:
+        return settings.model_copy(update={"protocol": "strict"})  # the other one needs the right response
+
     def _no_target(self) -> dict[str, Any]:
         return {"input": "", "output": "", "answer": ""}
 

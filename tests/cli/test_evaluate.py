@@ -74,6 +74,17 @@ def test_the_published_protocol_is_said_and_kept_apart(rocoft: Cli, run: Path) -
     assert "protocol: strict" in report.out
 
 
+def test_a_run_of_the_published_protocol_answers_a_question_without_its_answer(
+    rocoft: Cli, tiny_of: Callable[[str], Path], math_dir: Path, tmp_path: Path
+) -> None:
+    options = ["--model", tiny_of("meta-llama/Llama-2-7b-hf"), "--data-dir", math_dir, "--epochs", 1]
+    run = tmp_path / "run"
+    assert rocoft("train", "math", "--task", "gsm8k", "--protocol", "published", *options, "--output", run).code == 0
+    result = rocoft("predict", run, "--text", "How many pens?")
+    assert result.code == 0, result.err
+    assert "no answer in" in result.out or "(from: " in result.out
+
+
 def test_what_is_there_already_is_not_evaluated_again(rocoft: Cli, run: Path) -> None:
     rocoft("evaluate", run, "--task", "addsub")
     (file,) = (run / "evaluations").glob("*/record.json")
