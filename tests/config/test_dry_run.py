@@ -13,15 +13,22 @@ from typing import Any
 import pytest
 
 from rocoft_bench.config import config_root, read_settings
+from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.tasks import get
 
-FILES = sorted(file for file in config_root().rglob("*.yaml") if file.parent.name != "demo")
+FILES = sorted(config_root().rglob("*.yaml"))
+EMBEDDED = {
+    "demo-roberta": "FacebookAI/roberta-base",
+    "demo-llama": "meta-llama/Llama-2-7b-hf",
+    "demo-bart": "facebook/bart-large",
+}
+"""An embedded model, and one of the same architecture."""
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 FILE_NAMES = {"math_10k": "gsm8k"}
 """Real rows that stand in for those that are not there."""
 
 CONTEXT = "The bridge at Lumo was opened in 1907 by Anna Vale, who had drawn it."
-LENGTHS = {"squad": 384, "commonsense": 900, "math": 900}
+LENGTHS = {"squad": 384, "commonsense": 900, "math": 900, "choices": 900, "word_problems": 900}
 """In letters, which are the tiny models' tokens."""
 FEW_ROWS: dict[str, dict[str, Any]] = {
     "squad": {
@@ -82,37 +89,42 @@ def run(rocoft: Callable[..., Any], file: Path, model: Path, tmp_path: Path) -> 
     """Two optimizer steps of a config through the command line; the record."""
     settings = read_settings(file).values
     family, name, training = settings["task"]["family"], settings["task"]["name"], settings["training"]
-    batch_size, accumulation = min(training["batch_size"], 4), min(training["gradient_accumulation"], 2)
+    batch_size, accumulation = min(training["batch_size"], 4), min(training.get("gradient_accumulation", 1), 2)
     smaller = [
         f"training.batch_size={batch_size}",
         f"training.gradient_accumulation={accumulation}",
         "training.epochs=1",
         f"task.max_train_rows={2 * batch_size * accumulation}",
         "task.max_eval_rows=3",
-        f"task.max_length={LENGTHS.get(family, 256)}",
+        f"task.max_length={LENGTHS.get(family) or LENGTHS.get(name, 256)}",
     ]
-    if family in ("commonsense", "math", "summarization"):
+    kind = get(family, name).kind
+    if kind in ("causal_lm", "seq2seq_lm"):
         smaller.append("task.max_new_tokens=4")
-    if family == "summarization":
+    if kind == "seq2seq_lm":
         smaller.append("task.min_new_tokens=0")
-    data = rows_for(family, name, tmp_path / "data", 60)
     assignments = [part for assignment in smaller for part in ("--set", assignment)]
+    data = [] if family == "demo" else ["--data-dir", rows_for(family, name, tmp_path / "data", 60)]
     folder = tmp_path / "run"
-    result = rocoft("train", family, "--task", name, "--config", file, "--model", model, "--data-dir", data,
-                    *assignments, "--output", folder)  # fmt: skip
+    result = rocoft("train", family, "--task", name, "--config", file, "--model", model, *data, *assignments,
+                    "--output", folder)  # fmt: skip
     assert result.code == 0, result.err
     return json.loads((folder / "record.json").read_text())
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
-def test_two_steps(rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], file: Path, tmp_path: Path) -> None:
-    settings = read_settings(file).values
-    record = run(rocoft, file, tiny_of(settings["model"]["name"]), tmp_path)
+def test_two_steps(
+    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], tiny_model: Path, file: Path, tmp_path: Path
+) -> None:
+    named = read_settings(file).values["model"]["name"]
+    model = tiny_model if named == "demo-minilm" else tiny_of(EMBEDDED.get(named, named))
+    record = run(rocoft, file, model, tmp_path)
     assert record["status"] == "ok"
     assert record["steps"] >= 2  # a row of SQuAD may become several windows
     assert set(record["task"]["metric_names"]) <= set(record["metrics"])
-    assert record["parameters"]["adapter"] > 0
-    assert (record["parameters"]["head"] > 0) == (record["task"]["family"] in ("glue", "squad"))
+    assert (record["parameters"]["adapter"] > 0) == (record["label"] != "Head only")
+    has_head = get(record["task"]["family"], record["task"]["name"]).kind in TASKS_WITH_HEAD
+    assert (record["parameters"]["head"] > 0) == has_head
 
 
 @pytest.mark.parametrize("hub_id", ["bigscience/bloomz-7b1", "EleutherAI/gpt-j-6b"])
