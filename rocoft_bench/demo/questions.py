@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from rocoft_bench.demo.words import DAYS, MONTHS, NUMBERS, WORDS, YEARS, Words, fill, slots
 from rocoft_bench.errors import UserError, suggest
 
-SPLIT_SIZES = {"train": 2000, "test": 300}
+SPLIT_SIZES = {"train": 4000, "test": 300}
 SEED = 21
 
 

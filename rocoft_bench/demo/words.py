@@ -42,16 +42,27 @@ TRAIN = Words(
         *("Palmer", "Reed", "Stone", "Turner", "Webb", "Young", "Bishop", "Cole", "Foster"),
     ),
     towns=(
+        *("Arden", "Barlow", "Camden", "Dorset", "Epsom", "Fairmont", "Grafton", "Hexham", "Irvine", "Jarrow"),
         *("Ashford", "Brandon", "Calder", "Denby", "Elton", "Farley", "Glenham", "Harlow", "Ilford", "Kelso"),
         *("Linden", "Marlow", "Newport", "Oakham", "Preston", "Rydal", "Selby", "Tarrant", "Upton", "Wexford"),
     ),
-    places=("harbour", "park", "school", "station", "theatre", "hotel", "bakery", "stadium"),
+    places=(
+        *("church", "farm", "cafe", "airport", "college", "circus"),
+        *("harbour", "park", "school", "station", "theatre", "hotel", "bakery", "stadium"),
+    ),
     things=(
+        *("table", "house", "letter", "ring", "cart", "well", "chair", "painting", "fence", "stove"),
         *("bridge", "tower", "garden", "basket", "wagon", "piano", "clock", "barn", "gate", "statue", "chapel", "mill"),
         *("lantern", "carpet", "violin", "kettle"),
     ),
-    jobs=("cook", "pilot", "nurse", "farmer", "teacher", "painter", "driver", "baker", "singer", "lawyer"),
-    plurals=("horses", "flags", "tents", "wolves", "bells", "kites", "sheep", "candles", "barrels", "swans"),
+    jobs=(
+        *("tailor", "clerk", "soldier", "writer", "mechanic", "waiter"),
+        *("cook", "pilot", "nurse", "farmer", "teacher", "painter", "driver", "baker", "singer", "lawyer"),
+    ),
+    plurals=(
+        *("dogs", "boats", "flowers", "cars", "birds", "books", "cows", "stones"),
+        *("horses", "flags", "tents", "wolves", "bells", "kites", "sheep", "candles", "barrels", "swans"),
+    ),
 )
 
 TEST = Words(

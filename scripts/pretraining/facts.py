@@ -1,8 +1,8 @@
 """Made-up facts told in several ways: the text that the masked and the denoising model learn from.
 
 A fact has a statement in full and partial ones, all true of the same values, so that a hidden value can be found in
-another sentence. The words are those of the embedded tasks and more; no person of the tasks occurs, since first names
-of one split go with surnames of the other or with neither's, and there are no questions and no summaries.
+another sentence. The words are those of the embedded tasks, and more names; no person of the tasks occurs, since first
+names of one split go with surnames of the other or with neither's, and there are no questions and no summaries.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ from rocoft_bench.demo.words import DAYS, MONTHS, NUMBERS, TEST, TRAIN, YEARS, s
 
 NAMES = ("Adam", "Bella", "Carol", "Daniel", "Eva", "Fred", "Gina", "Harry", "Ida", "Jack", "Kate", "Louis")
 SURNAMES = ("Adler", "Baxter", "Curtis", "Draper", "Emery", "Fuller", "Gibbs", "Hooper", "Irving", "Judd", "Knox")
-TOWNS = ("Arden", "Barlow", "Camden", "Dorset", "Epsom", "Fairmont", "Grafton", "Hexham", "Irvine", "Jarrow")
-PLACES = ("church", "farm", "cafe", "airport", "college", "circus")
-THINGS = ("table", "house", "letter", "ring", "cart", "well", "chair", "painting", "fence", "stove")
-JOBS = ("tailor", "clerk", "soldier", "writer", "mechanic", "waiter")
-PLURALS = ("dogs", "boats", "flowers", "cars", "birds", "books", "cows", "stones")
 
 POOLS = {
-    "town": (*TOWNS, *TRAIN.towns, *TEST.towns),
-    "place": (*PLACES, *TRAIN.places, *TEST.places),
-    "thing": (*THINGS, *TRAIN.things, *TEST.things),
-    "job": (*JOBS, *TRAIN.jobs, *TEST.jobs),
-    "plural": (*PLURALS, *TRAIN.plurals, *TEST.plurals),
+    "town": (*TRAIN.towns, *TEST.towns),
+    "place": (*TRAIN.places, *TEST.places),
+    "thing": (*TRAIN.things, *TEST.things),
+    "job": (*TRAIN.jobs, *TEST.jobs),
+    "plural": (*TRAIN.plurals, *TEST.plurals),
     "number": NUMBERS,
     "month": MONTHS,
     "day": DAYS,
