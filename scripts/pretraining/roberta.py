@@ -23,9 +23,9 @@ from pretraining.positions import begin_with_sinusoids
 from rocoft_bench.demo.words import fill, slots
 
 SEED = 31
-STEPS = 1400
+STEPS = 2200
 BATCH = 32
-LR = 2.5e-3
+LR = 2e-3
 POSITION_SCALE = 0.1
 VOCAB_SIZE = 2400
 MAX_LENGTH = 256
