@@ -1,7 +1,8 @@
 """The embedded questions: a short made-up passage, and a question that a piece of it answers. Columns as in SQuAD.
 
-A passage has 5 to 8 sentences, each one fact. The fact that is asked for stands beside another one of its kind, so that
-the right answer is never the only piece of its sort, and many people take part in two facts:
+A passage has 5 to 8 sentences, each one fact. Often there are two facts of a kind, and facts of different kinds share
+sorts of values (people, towns, things, days, numbers), so that the right answer is seldom the only piece of its sort;
+many people take part in two facts:
 
     context   "Anna Berg was born in Selby in 1871. Paul Dale worked as a nurse in Elton. In May Paul Dale repaired the
               clock. Lucy Hill worked as a cook in Upton. ..."
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from rocoft_bench.demo.words import DAYS, MONTHS, NUMBERS, WORDS, YEARS, Words, fill, slots
 from rocoft_bench.errors import UserError, suggest
 
-SPLIT_SIZES = {"train": 4000, "test": 300}
+SPLIT_SIZES = {"train": 2000, "test": 300}
 SEED = 21
 
 
@@ -142,8 +143,7 @@ def question_rows(split: str) -> list[dict[str, object]]:
 
 def _row(words: Words, rng: random.Random, held_out: bool) -> dict[str, object]:
     facts = list(_facts(words, rng, rng.randint(5, 8)))
-    kinds = [kind for kind, _ in facts]
-    asked = rng.choice([index for index, kind in enumerate(kinds) if kinds.count(kind) == 2])
+    asked = rng.randrange(len(facts))
     sentences: list[str] = []
     starts: dict[str, int] = {}
     for index, (kind, values) in enumerate(facts):
@@ -166,12 +166,10 @@ def _row(words: Words, rng: random.Random, held_out: bool) -> dict[str, object]:
 
 
 def _facts(words: Words, rng: random.Random, count: int) -> Iterator[tuple[Kind, dict[str, str]]]:
-    """Facts, two of each kind but for one of an odd `count`, that differ in every value.
+    """Facts, at most two of each kind, that differ in every value.
 
     Only a person can take part in several, which are of different kinds.
     """
-    kinds = (rng.sample(KINDS, (count + 1) // 2) * 2)[:count]
-    rng.shuffle(kinds)
     pools = {
         "town": rng.sample(words.towns, count),
         "place": rng.sample(words.places, 2),
@@ -187,7 +185,7 @@ def _facts(words: Words, rng: random.Random, count: int) -> Iterator[tuple[Kind,
     people = [f"{name} {surname}" for name, surname in pairs]
     mains, pools["other"] = people[:5], people[5:]
     known: set[tuple[str, Kind]] = set()
-    for kind in kinds:
+    for kind in rng.sample(KINDS * 2, count):
         person = rng.choice([main for main in mains if (main, kind) not in known])
         known.add((person, kind))
         values = {slot: pool.pop() for slot, pool in pools.items() if slot in slots(kind.frames[-1])}
