@@ -88,7 +88,7 @@ class RunDirectory:
         if replace:
             return
         other = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        differing = _differences(config_values(config), other if isinstance(other, dict) else {})
+        differing = _differences(config, other if isinstance(other, dict) else {})
         if differing:
             raise UserError(
                 f"--output {self.path}: holds a run with other settings ({differing}); "
@@ -149,10 +149,14 @@ class RunDirectory:
             handle.close()
 
 
-def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
-    mine, other = dict(leaves(ours)), dict(leaves(theirs))
-    keys = [key for key in mine if mine[key] != other.get(key) and key != "training.checkpoint_seconds"]
+def _differences(ours: RunConfig, theirs: dict[str, Any]) -> str:
+    """The settings that differ. One that a run of an older version did not have yet had its default."""
+    mine, other = dict(leaves(config_values(ours))), dict(leaves(theirs))
+    named = {"family": ours.task.family, "name": ours.task.name}
+    defaults = dict(leaves(config_values(type(ours).model_validate({"task": named}))))
+    keys = [key for key in mine if mine[key] != other.get(key, defaults.get(key))]
     keys += [key for key in other if key not in mine]
+    keys = [key for key in keys if key != "training.checkpoint_seconds"]
     return ", ".join(f"{key}: {other.get(key)} there, {mine.get(key)} here" for key in keys[:3])
 
 

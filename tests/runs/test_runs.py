@@ -57,6 +57,24 @@ def test_a_folder_with_another_run_is_refused_with_the_difference(tmp_path: Path
         directory.check_is_ours(config(seed=2))
 
 
+def test_a_setting_that_an_older_run_did_not_know_had_its_default(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.start(config())
+    older = directory.config.read_text().replace("  evaluate: epochs\n", "")
+    assert older != directory.config.read_text()
+    directory.config.write_text(older)
+    directory.check_is_ours(config())
+    with pytest.raises(UserError, match=r"training.evaluate: None there, end here"):
+        directory.check_is_ours(config(training={"evaluate": "end"}))
+
+
+def test_evaluations_inside_a_run_are_not_runs_of_their_own(tmp_path: Path) -> None:
+    for folder in ("a", "a/evaluations/svamp_1"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "record.json").write_text("{}")
+    assert find_run(tmp_path).path == tmp_path / "a"
+
+
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="holds files but no run"):
