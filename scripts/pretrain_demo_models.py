@@ -2,8 +2,8 @@
 
     python scripts/pretrain_demo_models.py llama --output rocoft_bench/demo/models/llama
 
-The text to learn from is made by rules, from a seed; one core takes about 25 minutes for a model. The training log goes
-to scripts/logs/pretrain_NAME.jsonl. Weights differ in their last digits between machines, since float sums do.
+The text to learn from is made by rules, from a seed. A model takes one core 15 to 45 minutes. The training log goes to
+scripts/logs/pretrain_NAME.jsonl. Another machine gets other weights from the same seed, since its float sums differ.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ def pretrain(
     weight_decay: float = 0.05,
     bf16: bool = False,
     log_every: int = 50,
+    append: bool = False,
 ) -> None:
     """Train all parameters with AdamW: linear warm-up, then a cosine down to a twentieth of the rate.
 
@@ -79,13 +80,14 @@ def pretrain(
         weight_decay: Decoupled; for matrices only.
         bf16: Whether matrix products run in bfloat16; weights and moments stay in float32.
         log_every: Steps between lines.
+        append: Whether the log keeps what it has, for a second phase of training.
     """
     optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=lr, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, warmup))
     log_path.parent.mkdir(parents=True, exist_ok=True)
     model.train()
     start, total = time.perf_counter(), 0.0
-    with log_path.open("w", encoding="utf-8") as log:
+    with log_path.open("a" if append else "w", encoding="utf-8") as log:
         _write(log, {**header, "steps": steps, "lr": lr, "bf16": bf16, **_sizes(model), **_versions()})
         for step in range(1, steps + 1):
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
