@@ -168,9 +168,14 @@ def _load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str
         where = {"generation_config": _generation_config(hf_config, source.path, where)}
         weights = converted.folder
         setattr(hf_config, WEIGHTS_REVISION, converted.revision)
-    model = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
-        weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **where
-    )
+    try:
+        model = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
+            weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **where
+        )
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise UserError(f"--model {config.name}: a {hf_config.model_type} model cannot do {kind}") from None
     model.name_or_path = source.embedded_as or source.path  # what a saved adapter names as its base model
     return model, tokenizer
 

@@ -144,3 +144,13 @@ def test_deberta_in_half_precision_is_refused(
     assert result.code == 2
     assert "gives NaN in float16; use fp32 or bf16" in result.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_another_kind_is_refused_in_one_line(
+    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    data = rows_for("summarization", "xsum", tmp_path / "data", 4)
+    result = rocoft("train", "summarization", "--task", "xsum", "--model", tiny_of("meta-llama/Llama-2-7b-hf"),
+                    "--data-dir", data, "--output", tmp_path / "run")  # fmt: skip
+    assert result.code == 2
+    assert "a llama model cannot do seq2seq_lm" in result.err
