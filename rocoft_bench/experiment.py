@@ -30,6 +30,8 @@ from rocoft_bench.runs import (
 from rocoft_bench.tasks import Task
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
+
     from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.trainer import TrainResult
 
@@ -226,18 +228,23 @@ def _single_rows(prepared: Prepared, count: int) -> Iterator[dict[str, Any]]:
         yield collate([row])
 
 
-def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, observer: Observer) -> TrainResult:
-    """Train the prepared model, with checkpoints in the run's folder."""
+def make_accelerator(precision: str) -> Accelerator:
+    """An accelerator of a run's own: accelerate keeps one precision per process, and runs in one process may differ."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+
+
+def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, observer: Observer) -> TrainResult:
+    """Train the prepared model, with checkpoints in the run's folder."""
     from rocoft_bench.engine.batching import padding_collate
     from rocoft_bench.engine.memory import reset_peak_memory
     from rocoft_bench.engine.trainer import Trainer
 
     settings = experiment.config.training
-    AcceleratorState._reset_state()  # accelerate keeps one precision per process; runs in one process may differ
-    accelerator = Accelerator(mixed_precision="no" if settings.precision == "fp32" else settings.precision)
+    accelerator = make_accelerator(settings.precision)
     if settings.gradient_checkpointing:
         prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
     reset_peak_memory(accelerator.device)
@@ -251,7 +258,7 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
             prepared.tokenizer,
             prepared.settings,
             settings.eval_batch_size,
-            accelerator.device,
+            accelerator,
             observer,
         ),
         settings=settings,

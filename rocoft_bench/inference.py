@@ -12,7 +12,7 @@ import yaml
 from rocoft_bench import models
 from rocoft_bench.config import Settings, leaves
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import Experiment, resolve, what_was_judged
+from rocoft_bench.experiment import Experiment, make_accelerator, resolve, what_was_judged
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
 from rocoft_bench.runs import (
     RunDirectory,
@@ -123,8 +123,6 @@ def _changed(directory: RunDirectory, changes: Settings) -> Settings:
 def _evaluated(
     experiment: Experiment, directory: RunDirectory, observer: Observer
 ) -> tuple[RunRecord, list[dict[str, Any]]]:
-    from accelerate import Accelerator
-
     from rocoft_bench.engine.interrupt import GracefulStop
     from rocoft_bench.engine.prediction import NotFiniteError
 
@@ -134,18 +132,19 @@ def _evaluated(
     trained = _load(experiment, directory)
     settings = fitted_settings(task, config.task, models.longest_input(trained.model, trained.tokenizer), notes)
     rows = encoded(task, split, trained.tokenizer, settings, False, notes)
-    device = Accelerator().device
+    accelerator = make_accelerator(config.training.precision)
     batch_size = config.training.eval_batch_size
-    evaluator = make_evaluator(task, rows, trained.tokenizer, settings, batch_size, device, observer)
+    evaluator = make_evaluator(task, rows, trained.tokenizer, settings, batch_size, accelerator, observer)
     for note in notes:
         observer.note(note)
     started = time.perf_counter()
     try:
         with GracefulStop() as stop:
-            evaluation = evaluator.run(trained.model.to(device), stop)
+            evaluation = evaluator.run(trained.model.to(accelerator.device), stop)
     except NotFiniteError as error:
         raise UserError(f"{directory.path}: {error}") from None
     record = directory.read_record()
+    of_training = [note for note in record.notes if "evaluation" not in note]
     changed = {
         **what_was_judged(experiment),
         "data": {**record.data, "evaluation": rows.origin, "eval_rows": len(rows.raw)},
@@ -153,7 +152,7 @@ def _evaluated(
         "initial_metrics": None,
         "epoch_metrics": [],
         "eval_seconds": round(time.perf_counter() - started, 3),
-        "notes": [*(note for note in record.notes if " evaluation row" not in note), *notes],
+        "notes": [*of_training, *(note for note in notes if note not in of_training)],
     }
     return record.model_copy(update=changed), list(prediction_lines(task, rows, evaluation))
 

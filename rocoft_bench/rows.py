@@ -68,7 +68,7 @@ def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor
 
 
 def make_evaluator(
-    task: Task, rows: Rows, tokenizer: Any, settings: TaskConfig, batch_size: int, device: Any, observer: Observer
+    task: Task, rows: Rows, tokenizer: Any, settings: TaskConfig, batch_size: int, accelerator: Any, observer: Observer
 ) -> Evaluator:
     """An evaluator that judges the model's outputs as the task reads and scores them."""
     from rocoft_bench.engine.prediction import Evaluation, Evaluator
@@ -80,7 +80,7 @@ def make_evaluator(
         return Evaluation(task.score([row["prediction"] for row in predictions], references), predictions)
 
     predictor = predictor_for(task, settings, tokenizer)
-    return Evaluator(rows.encoded, predictor, judge, batch_size, device, observer)
+    return Evaluator(rows.encoded, predictor, judge, batch_size, accelerator, observer)
 
 
 def prediction_lines(task: Task, rows: Rows, evaluation: Evaluation) -> Iterator[dict[str, Any]]:

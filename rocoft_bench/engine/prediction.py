@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -107,7 +108,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Asks a model for all evaluation rows.
+    """Asks a model for all evaluation rows, in the accelerator's precision: `generate` would go round the autocast that
+    accelerate puts into a prepared model's forward.
 
     rows: encoded rows that can be indexed by row number.
     judge: from the outputs, in the order of the rows, to the evaluation.
@@ -117,7 +119,7 @@ class Evaluator:
     predictor: Predictor
     judge: Callable[[list[np.ndarray]], Evaluation]
     batch_size: int
-    device: torch.device
+    accelerator: Accelerator
     observer: Observer
 
     def run(self, model: Any, stop: GracefulStop) -> Evaluation:
@@ -132,12 +134,12 @@ class Evaluator:
         model.eval()
         outputs: dict[int, np.ndarray] = {}
         for numbers, batch in zip(
-            batches, make_loader(self.rows, batches, self.predictor.collate, self.device), strict=True
+            batches, make_loader(self.rows, batches, self.predictor.collate, self.accelerator.device), strict=True
         ):
             if stop.requested:
                 raise Interrupted
-            with torch.no_grad():
-                answers = self.predictor(model, send_to_device(batch, self.device, non_blocking=True))
+            with torch.no_grad(), self.accelerator.autocast():
+                answers = self.predictor(model, send_to_device(batch, self.accelerator.device, non_blocking=True))
             outputs.update(zip(numbers, answers, strict=True))
             self.observer.evaluation_batch_done()
         return self.judge([outputs[row] for row in range(len(outputs))])

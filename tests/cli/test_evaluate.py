@@ -65,6 +65,41 @@ def test_the_same_evaluation_gives_the_same_answers(rocoft: Cli, run: Path) -> N
     assert lines[0] == lines[1]
 
 
+def test_an_evaluation_has_the_precision_of_the_run(
+    rocoft: Cli, tiny_of: Callable[[str], Path], math_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    run = tmp_path / "run"
+    options = ["--model", tiny_of("meta-llama/Llama-2-7b-hf"), "--data-dir", math_dir, "--epochs", 1]
+    more = ["--set", "training.precision=bf16", "--set", "task.max_new_tokens=3", "--output", run]
+    assert rocoft("train", "math", "--task", "gsm8k", *options, *more).code == 0
+    seen: list[bool] = []
+    forward = LlamaForCausalLM.forward
+    monkeypatch.setattr(
+        LlamaForCausalLM,
+        "forward",
+        lambda *args, **kwargs: seen.append(torch.is_autocast_enabled("cpu")) or forward(*args, **kwargs),
+    )
+    assert rocoft("evaluate", run).code == 0
+    assert seen
+    assert all(seen)
+
+
+def test_notes_of_another_evaluation_are_left_behind(rocoft: Cli, run: Path) -> None:
+    file = run / "record.json"
+    record = json.loads(file.read_text())
+    record["notes"] += ["7 evaluation prompts have more than 9 tokens and were cut", "the model takes 1024 tokens"]
+    file.write_text(json.dumps(record))
+    assert rocoft("evaluate", run, "--task", "addsub", "--set", "task.max_eval_rows=2").code == 0
+    notes = records(run)["addsub"]["notes"]
+    assert "the model takes 1024 tokens" in notes
+    assert "only the first 2 of 5 evaluation rows are used" in notes
+    assert not any("7 evaluation prompts" in note for note in notes)
+    assert len(set(notes)) == len(notes)
+
+
 def test_the_published_protocol_is_said_and_kept_apart(rocoft: Cli, run: Path) -> None:
     result = rocoft("evaluate", run, "--protocol", "published")
     assert result.code == 0, result.err

@@ -63,7 +63,7 @@ def evaluator(evaluation: Dataset, accelerator: Accelerator, observer: Observer)
         accuracy = float((np.array(predictions) == np.array(evaluation["labels"][:])).mean())
         return Evaluation({"accuracy": accuracy}, [{"scores": row.tolist()} for row in logits])
 
-    return Evaluator(evaluation, AskTheClassifier(), judge, 64, accelerator.device, observer)
+    return Evaluator(evaluation, AskTheClassifier(), judge, 64, accelerator, observer)
 
 
 def trainer(folder: Path, observer: Observer | None = None, model: nn.Module | None = None, **settings: Any) -> Trainer:

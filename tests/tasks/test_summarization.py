@@ -56,7 +56,8 @@ def settings(**changes):
 
 def generate(bart, rows, chosen, batch_size):
     """The predictions for evaluation rows, as a run makes them."""
-    import torch
+
+    from accelerate import Accelerator
 
     from rocoft_bench.engine.interrupt import GracefulStop
     from rocoft_bench.engine.observer import Observer
@@ -70,7 +71,7 @@ def generate(bart, rows, chosen, batch_size):
         predictor=PREDICTORS[task.kind, task.output(chosen)](tokenizer, task.generation(chosen)),
         judge=lambda outputs: Evaluation({}, task.read(outputs, encoded, rows, tokenizer, chosen)),
         batch_size=batch_size,
-        device=torch.device("cpu"),
+        accelerator=Accelerator(cpu=True),
         observer=Observer(),
     )
     with GracefulStop() as stop:
