@@ -16,6 +16,7 @@ from rocoft_bench import methods, models, tasks
 from rocoft_bench.config import RunConfig, Settings, TaskConfig, validate
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
+from rocoft_bench.models import ModelSource
 from rocoft_bench.rows import Rows, encoded, fitted_settings, limited, make_evaluator, prediction_lines
 from rocoft_bench.runs import (
     RunDirectory,
@@ -85,10 +86,14 @@ def resolve(settings: Settings) -> Experiment:
     task = tasks.named_in(settings.values)
     config = validate(settings, task.Settings if task else TaskConfig)
     task = task or tasks.get(config.task.family, config.task.name)
-    method = methods.resolve(config.method, settings.sources)
-    method.check_serves(task.kind)
-    complete = {"name": method.name, **method.settings.model_dump()}
-    return Experiment(config.model_copy(update={"method": complete}), task, method)
+    method = methods.resolve(config.method, settings.sources, task.kind, config.model.name)
+    method.check_serves(task.kind, models.model_type_of(config.model.name))
+    method.check_training(config.training)
+    changes: dict[str, Any] = {"method": {"name": method.name, **method.settings.model_dump()}}
+    if "learning_rate" not in config.training.model_fields_set:
+        changes["training"] = config.training.model_copy(update={"learning_rate": method.learning_rate})
+        settings.sources["training.learning_rate"] = f"default of {method.name}"
+    return Experiment(config.model_copy(update=changes), task, method)
 
 
 def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = False) -> tuple[RunRecord, bool]:
@@ -162,13 +167,13 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     train = task.load_training(config.task)
     evaluation = task.load(task.eval_split, config.task.data_dir)
     source = models.locate(config.model)
-    model, tokenizer = models.load(source, config.model, task.kind, task.model_options)
+    model, tokenizer = load_base(experiment, source)
     _check_half_precision(config, model.config.model_type)
     notes = source.notes(model.config)
     model = _apply(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)
     evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
-    settings = fitted_settings(task, config.task, models.longest_input(model, tokenizer), notes)
+    settings = fitted_settings(task, config.task, longest_input(experiment, model, tokenizer), notes)
     prepared = Prepared(
         model=model,
         tokenizer=tokenizer,
@@ -182,6 +187,22 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     for note in notes:
         observer.note(note)
     return prepared
+
+
+def load_base(experiment: Experiment, source: ModelSource) -> tuple[Any, Any]:
+    """The model that the method starts from, and its tokenizer."""
+    method, task, config = experiment.method, experiment.task, experiment.config
+
+    def check(model_type: str) -> None:
+        method.check_serves(task.kind, model_type)
+
+    return models.load(source, config.model, task.kind, task.model_options, check, method.loading_options)
+
+
+def longest_input(experiment: Experiment, model: Any, tokenizer: Any) -> int | None:
+    """How many tokens of a text the model takes beside the method's own; None without a limit."""
+    longest = models.longest_input(model, tokenizer)
+    return None if longest is None else longest - experiment.method.virtual_tokens
 
 
 def _check_precision(precision: str) -> None:
@@ -266,6 +287,7 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
         accelerator=accelerator,
         workdir=directory.work,
         observer=observer,
+        make_hooks=lambda total_steps: experiment.method.hooks(prepared.model, settings, total_steps),
     )
     return trainer.run()
 

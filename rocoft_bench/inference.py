@@ -12,7 +12,14 @@ import yaml
 from rocoft_bench import models
 from rocoft_bench.config import Settings, leaves
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import Experiment, make_accelerator, resolve, what_was_judged
+from rocoft_bench.experiment import (
+    Experiment,
+    load_base,
+    longest_input,
+    make_accelerator,
+    resolve,
+    what_was_judged,
+)
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
 from rocoft_bench.runs import (
     RunDirectory,
@@ -71,9 +78,8 @@ def _settings_of(directory: RunDirectory) -> Settings:
 
 
 def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:
-    task, config = experiment.task, experiment.config
-    model, tokenizer = models.load(models.locate(config.model), config.model, task.kind, task.model_options)
-    model = experiment.method.load(model, directory.adapter)
+    model, tokenizer = load_base(experiment, models.locate(experiment.config.model))
+    model = experiment.method.load(model, directory.adapter, experiment.task.kind)
     return TrainedModel(experiment, model.eval(), tokenizer)
 
 
@@ -130,7 +136,7 @@ def _evaluated(
     notes: list[str] = []
     split = limited(task.load(task.eval_split, config.task.data_dir), config.task.max_eval_rows, "evaluation", notes)
     trained = _load(experiment, directory)
-    settings = fitted_settings(task, config.task, models.longest_input(trained.model, trained.tokenizer), notes)
+    settings = fitted_settings(task, config.task, longest_input(experiment, trained.model, trained.tokenizer), notes)
     rows = encoded(task, split, trained.tokenizer, settings, False, notes)
     accelerator = make_accelerator(config.training.precision)
     batch_size = config.training.eval_batch_size
@@ -174,7 +180,9 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
         )
         raise UserError(f"{task.family} {task.name} takes {wanted}")
     rows = Dataset.from_list([task.question(*texts)])
-    settings = task.fitted(task.for_questions(settings), models.longest_input(trained.model, trained.tokenizer))
+    settings = task.fitted(
+        task.for_questions(settings), longest_input(trained.experiment, trained.model, trained.tokenizer)
+    )
     encoded = task.encode(rows, trained.tokenizer, settings, training=False).rows
     predictor = predictor_for(task, settings, trained.tokenizer)
     with torch.no_grad():

@@ -62,7 +62,6 @@ def train(
     from rocoft_bench.cli.running import run_with_display, summary
 
     flags = {
-        "method.name": method,
         "method.rank": rank,
         "method.mode": mode,
         "method.selection": selection,
@@ -75,15 +74,20 @@ def train(
         "training.epochs": epochs,
         "training.batch_size": batch_size,
     }
-    experiment = spine.resolve(_settings(family, task, config, flags, assignments or []))
+    experiment = spine.resolve(_settings(family, task, config, method, flags, assignments or []))
     folder = output or Path("results") / experiment.run_name
     typer.echo(summary(run_with_display(experiment, folder, force), folder))
 
 
 def _settings(
-    family: str, task: str | None, config: Path | None, flags: dict[str, Any], assignments: list[str]
+    family: str,
+    task: str | None,
+    config: Path | None,
+    method: str | None,
+    flags: dict[str, Any],
+    assignments: list[str],
 ) -> Settings:
-    """File, then `--set`, then the named flags."""
+    """File, then the method, whose defaults it brings, then `--set`, then the named flags."""
     from rocoft_bench import tasks
     from rocoft_bench.config import find_config, override, parse_assignment, read_settings
     from rocoft_bench.errors import UserError
@@ -97,6 +101,8 @@ def _settings(
     settings.update(override("task.family", family), "command line")
     if task is not None:
         settings.update(override("task.name", task), "--task")
+    if method is not None:
+        settings.update(override("method.name", method), "--method")
     for assignment in assignments:
         settings.update(parse_assignment(assignment), f"--set {assignment}")
     for key, value in flags.items():

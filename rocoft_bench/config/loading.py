@@ -27,11 +27,16 @@ class Settings:
     sources: dict[str, str] = field(default_factory=dict)
 
     def update(self, values: dict[str, Any], source: str) -> None:
-        """Lay `values` over what is there. A different `method.name` starts that method from its own defaults."""
+        """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and
+        takes with it the learning rate, which was chosen for the method before it."""
         new_name = (values.get("method") or {}).get("name") if isinstance(values.get("method"), dict) else None
-        if new_name is not None and new_name != (self.values.get("method") or {}).get("name"):
+        old_name = (self.values.get("method") or {}).get("name")
+        if new_name is not None and new_name != old_name and self.values:
             self.values["method"] = {}
-            self.sources = {key: value for key, value in self.sources.items() if not key.startswith("method.")}
+            if isinstance(self.values.get("training"), dict):
+                self.values["training"].pop("learning_rate", None)
+            gone = ("method.", "training.learning_rate")
+            self.sources = {key: value for key, value in self.sources.items() if not key.startswith(gone)}
         _merge(self.values, values)
         self.sources.update({key: source for key, _ in leaves(values)})
 

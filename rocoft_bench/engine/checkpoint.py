@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.runs import replace_atomically
 
 
@@ -49,18 +50,21 @@ def load_trained_values(model: nn.Module, values: dict[str, Tensor]) -> None:
             parameter.copy_(values[name])
 
 
-def save_checkpoint(path: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def save_checkpoint(
+    path: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Hooks
+) -> None:
     """Replace the checkpoint at `path`; a crash in the middle leaves the old one."""
     tensors = {f"model.{name}": value for name, value in trained_values(model).items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in slots.items()}
+    tensors |= {f"method.{name}": value for name, value in hooks.state().items()}
     tensors |= {f"random.{name}": value for name, value in _random_states().items()}
     tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
     replace_atomically(path, lambda partial: save_file(tensors, partial, {"state": json.dumps(asdict(state))}))
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
-    """Restore model, optimizer and random generators, and return the progress.
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Hooks) -> TrainState:
+    """Restore model, optimizer, what the method adds, and random generators, and return the progress.
 
     Raises:
         ValueError: If the file is damaged or belongs to another model.
@@ -77,6 +81,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         index, _, key = name.partition(".")
         slots.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    hooks.restore(_under("method.", tensors))
     _set_random_states(_under("random.", tensors))
     return state
 

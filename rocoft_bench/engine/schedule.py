@@ -7,17 +7,16 @@ import math
 from rocoft_bench.config import TrainingConfig
 
 
-def learning_rate(step: int, total_steps: int, settings: TrainingConfig) -> float:
-    """Rate of optimizer step `step` (from 0): linear warm-up, then cosine, linear or no decay to zero.
+def rate_factor(step: int, total_steps: int, settings: TrainingConfig) -> float:
+    """Share of the peak rate at step `step` (from 0): linear warm-up, then cosine, linear or no decay to zero.
 
     The same values as transformers' `get_scheduler` of that name.
     """
     if step < settings.warmup_steps:
-        return settings.learning_rate * step / settings.warmup_steps
+        return step / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)
-    decay = {
+    return {
         "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
         "linear": 1 - progress,
         "constant": 1.0,
     }[settings.lr_scheduler]
-    return settings.learning_rate * decay

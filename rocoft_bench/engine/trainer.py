@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from rocoft_bench.engine.checkpoint import (
     save_checkpoint,
     trained_values,
 )
+from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import Evaluation, Evaluator, NotFiniteError, make_loader
-from rocoft_bench.engine.schedule import learning_rate
+from rocoft_bench.engine.schedule import rate_factor
 from rocoft_bench.runs import replace_atomically
 
 LOG_ENTRIES = 100
@@ -58,6 +59,7 @@ class Trainer:
         collate: Makes a padded batch of some training rows.
         evaluator: Evaluates the model; its first metric decides which epoch is best.
         workdir: Where checkpoints are kept; a checkpoint found there is resumed.
+        make_hooks: From the number of optimizer steps to what the method adds to the loop.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Trainer:
         accelerator: Accelerator,
         workdir: Path,
         observer: Observer,
+        make_hooks: Callable[[int], Hooks] = lambda total_steps: Hooks(),
     ) -> None:
         self.settings, self.seed, self.evaluator, self.collate = settings, seed, evaluator, collate
         self.accelerator, self.observer = accelerator, observer
@@ -78,13 +81,15 @@ class Trainer:
         self.train_lengths = [len(ids) for ids in train_rows["input_ids"]]
         self.checkpoint_path = workdir / "checkpoint.safetensors"
         self.best_path = workdir / "best.safetensors"
-        self.bare_model = model
-        self.model, self.optimizer = accelerator.prepare(model, make_optimizer(model, settings))
         self.steps_per_epoch = math.ceil(
             math.ceil(len(train_rows) / settings.batch_size) / settings.gradient_accumulation
         )
         self.total_steps = self.steps_per_epoch * settings.epochs
         self.log_every = max(1, self.total_steps // LOG_ENTRIES)
+        self.bare_model = model
+        self.hooks = make_hooks(self.total_steps)
+        self.model, self.optimizer = accelerator.prepare(model, make_optimizer(model, settings, self.hooks))
+        self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.state = TrainState()
         self._loss_sum = torch.zeros((), device=accelerator.device)
         self._next_checkpoint = time.monotonic() + settings.checkpoint_seconds
@@ -97,10 +102,11 @@ class Trainer:
             Interrupted: On Ctrl-C or SIGTERM, after a checkpoint.
         """
         if self.checkpoint_path.is_file():
-            self.state = load_checkpoint(self.checkpoint_path, self.bare_model, self.optimizer.optimizer)
+            self.state = load_checkpoint(self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks)
             self._loss_sum.fill_(self.state.loss_sum)
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(self.state.loss_scaler)
+        self.hooks.started(self.optimizer.optimizer)
         self.observer.training_started(self.total_steps, self.state.step)
         last = None
         with GracefulStop() as stop:
@@ -140,28 +146,42 @@ class Trainer:
 
     def _step(self, group: list[Batch]) -> None:
         """One optimizer step. The loss is the mean over all terms of the group, however they are split into batches."""
-        rate = learning_rate(self.state.step, self.total_steps, self.settings)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+        number = self.state.step + 1
+        factor = self._rate_factor(self.state.step)
+        for parameters, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
+            parameters["lr"] = peak * factor
+        self.hooks.before_step(number)
+        self._backward(group)
+        self.hooks.after_backward(number)
+        if self.settings.max_grad_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+        self.optimizer.step()
+        self.hooks.after_step(number)
+        self.optimizer.zero_grad()
+        self.state.step += 1
+        self.state.loss_steps += 1
+
+    def _backward(self, group: list[Batch]) -> None:
+        """Gradients of the group's loss, and of the method's extra one, which is not logged."""
+        extra = self.hooks.extra_loss()
         terms = [loss_terms(batch) for batch in group]
         for batch, count in zip(group, terms, strict=True):
             batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
             loss = self.model(**batch).loss * (count / sum(terms))
-            self.accelerator.backward(loss)
             self._loss_sum += loss.detach()
-        if self.settings.max_grad_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.state.step += 1
-        self.state.loss_steps += 1
+            self.accelerator.backward(loss if extra is None else loss + extra)
+            extra = None
+
+    def _rate_factor(self, step: int) -> float:
+        """The learning rate of a step (from 0) as a share of the peak."""
+        return rate_factor(*self.hooks.stage(step, self.total_steps), self.settings)
 
     def _log_loss(self) -> None:
         state = self.state
         loss = self._loss_sum.item() / state.loss_steps
         if not math.isfinite(loss):
             raise NotFiniteError(f"the loss is {loss} at step {state.step}")
-        rate = learning_rate(state.step - 1, self.total_steps, self.settings)
+        rate = self.settings.learning_rate * self._rate_factor(state.step - 1)
         self._log({"step": state.step, "loss": loss, "learning_rate": rate})
         self._loss_sum.zero_()
         state.loss_steps = 0
@@ -206,7 +226,7 @@ class Trainer:
         self.state.loss_sum = self._loss_sum.item()
         if self.accelerator.scaler is not None:
             self.state.loss_scaler = self.accelerator.scaler.state_dict()
-        save_checkpoint(self.checkpoint_path, self.state, self.bare_model, self.optimizer.optimizer)
+        save_checkpoint(self.checkpoint_path, self.state, self.bare_model, self.optimizer.optimizer, self.hooks)
         cost = time.monotonic() - started
         self._next_checkpoint = time.monotonic() + max(self.settings.checkpoint_seconds, cost / CHECKPOINT_SHARE)
 
@@ -226,13 +246,21 @@ class Trainer:
         )
 
 
-def make_optimizer(model: nn.Module, settings: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; biases and norms are exempt from weight decay."""
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in trained if not _exempt_from_decay(name)]
-    exempt = [p for name, p in trained if _exempt_from_decay(name)]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
+def make_optimizer(model: nn.Module, settings: TrainingConfig, hooks: Hooks) -> torch.optim.Optimizer:
+    """The hooks' optimizer (AdamW by default) over the trainable parameters, grouped by peak rate and weight decay.
+
+    Biases and norms are exempt from weight decay.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            options = hooks.group_options(name)
+            decay = 0.0 if _exempt_from_decay(name) else settings.weight_decay
+            rate = options.get("learning_rate", settings.learning_rate)
+            groups.setdefault((rate, options.get("weight_decay", decay)), []).append(parameter)
+    return hooks.make_optimizer(
+        [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]
+    )
 
 
 def _exempt_from_decay(name: str) -> bool:

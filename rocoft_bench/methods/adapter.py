@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError, suggest
-from rocoft_bench.methods.base import Method
+from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method
+from rocoft_bench.models import target_pattern
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -26,34 +28,62 @@ TASK_TYPES = {
 class AdapterMethod(Method):
     """Wraps the model with `peft.get_peft_model`."""
 
-    @abstractmethod
-    def peft_config(self, task_type: str, seed: int) -> PeftConfig:
-        """The adapter's configuration."""
+    provider = "peft"
 
-    def apply(self, model: nn.Module, task_kind: str, seed: int) -> nn.Module:
-        from peft import get_peft_model
+    @abstractmethod
+    def peft_config(self, model: Any, seed: int) -> PeftConfig:
+        """The adapter's configuration for a model; task type and head are filled in later."""
+
+    def targets(self, model: Any, names: Sequence[str] | str) -> str:
+        """PEFT's `target_modules` for roles, names or a regular expression."""
+        return target_pattern(names, model.config.model_type)
+
+    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
+        from peft import TaskType, get_peft_model
         from peft.utils.error import NoMatchingPeftModuleError
 
-        config = self.peft_config(TASK_TYPES[task_kind], seed)
+        config: Any = self.peft_config(model, seed)
+        config.task_type = TaskType(TASK_TYPES[task_kind])
+        if task_kind in TASKS_WITH_HEAD and hasattr(config, "modules_to_save"):
+            config.modules_to_save = head_modules(model)
         try:
             return get_peft_model(model, config)
         except NoMatchingPeftModuleError:
-            wanted: Any = getattr(config, "target_modules", None)
-            named = wanted if isinstance(wanted, str) else ", ".join(sorted(wanted))
+            wanted = getattr(self.settings, "target_modules", None)
+            named = wanted if isinstance(wanted, str) else ", ".join(wanted or ())
             raise UserError(f"method.target_modules: the model has no {named}; {_targets(model, named)}") from None
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub
 
-    def load(self, model: Any, folder: Path) -> nn.Module:
+    def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         from peft import PeftModel
 
         return PeftModel.from_pretrained(model, folder)
 
-    def merge(self, model: Any) -> nn.Module:
-        if not self.mergeable:
-            raise UserError(f"{self.name} cannot be merged into the base model")
-        return model.merge_and_unload(safe_merge=True)
+    def _merged(self, model: Any) -> nn.Module:
+        """As `merge_and_unload`, which in peft 0.21 fails for most methods where the head has several layers."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils.other import AuxiliaryTrainingWrapper
+
+        model.merge_adapter(safe_merge=True)
+        plain = model.get_base_model()
+        for name, module in list(plain.named_modules()):
+            parent, _, child = name.rpartition(".")
+            if isinstance(module, BaseTunerLayer):
+                setattr(plain.get_submodule(parent), child, module.get_base_layer())
+            elif isinstance(module, AuxiliaryTrainingWrapper):
+                setattr(plain.get_submodule(parent), child, module.modules_to_save[module.active_adapters[0]])
+        return plain
+
+
+def head_modules(model: Any) -> list[str]:
+    """Names of the modules that stand outside the encoder and have parameters: the task head."""
+    return [
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix and any(True for _ in module.parameters())
+    ]
 
 
 def _targets(model: nn.Module, wanted: str) -> str:

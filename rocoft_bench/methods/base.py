@@ -2,66 +2,99 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.config import Section
+from rocoft_bench.config import Section, TrainingConfig
 from rocoft_bench.errors import UserError
+from rocoft_bench.models import LAYOUTS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from rocoft_bench.models import LinearShape
+    from rocoft_bench.engine.hooks import Hooks
+    from rocoft_bench.models import ModelShapes
 
 
 TASKS_WITH_HEAD = ("sequence_classification", "question_answering")
 """Kinds of tasks whose model gets a freshly initialised head; language models have none."""
+
+ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
 
 
 class Method(ABC):
     """One fine-tuning method. Subclasses are listed in `rocoft_bench.methods.REGISTRY`."""
 
     name: ClassVar[str]
+    label: str
+    """Row title in tables, in the paper's spelling where it has one (e.g. "Adapter-S")."""
     trains: ClassVar[str]
     """What is trained, in a few words."""
     provider: ClassVar[str]
     """"here" or the library that implements it."""
     mergeable: ClassVar[bool]
-    needs_head: ClassVar[bool] = False
-    """Whether it can only serve tasks whose model has a head of its own (`TASKS_WITH_HEAD`)."""
     reference: ClassVar[str]
     Settings: ClassVar[type[Section]]
     """The method's own settings, with defaults; keys of the `method` section of a config."""
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    """Other defaults by the kind of a task or by a model of the paper, the latter winning over the former."""
+    learning_rate: ClassVar[float] = 1e-3
+    """Peak rate for a config that was written for another method."""
+    serves: ClassVar[tuple[str, ...]] = ALL_TASKS
+    """Kinds of tasks whose models it can train."""
+    architectures: ClassVar[tuple[str, ...] | None] = None
+    """The only `model_type`s that it can train; None for no limit of that kind."""
+    not_architectures: ClassVar[dict[str, str]] = {}
+    """The `model_type`s that it cannot train, and why."""
+    keeps_best: ClassVar[bool] = True
+    """False where what is trained changes as training goes on, so that only the last epoch is a result."""
+    checkpoints_gradients: ClassVar[bool] = True
+    """False where it fails with gradient checkpointing."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
     @property
-    @abstractmethod
-    def label(self) -> str:
-        """Row title in tables, in the paper's spelling where it has one (e.g. "RoCoFT-3-Row")."""
+    def virtual_tokens(self) -> int:
+        """Positions that it takes away from the input."""
+        return 0
 
-    def check_serves(self, task_kind: str) -> None:
-        """Raises UserError where the method cannot train a model for such a task."""
-        if self.needs_head and task_kind not in TASKS_WITH_HEAD:
+    @property
+    def loading_options(self) -> dict[str, Any]:
+        """Arguments of `from_pretrained` that the base model must be loaded with."""
+        return {}
+
+    def check_serves(self, task_kind: str, model_type: str | None) -> None:
+        """Raises UserError where the method cannot train such a model for such a task. None: not known yet."""
+        if task_kind not in self.serves:
+            raise UserError(f"method {self.name} cannot train a {task_kind} model; it serves {', '.join(self.serves)}")
+        if model_type is None:
+            return
+        if self.architectures is not None and model_type not in self.architectures:
             raise UserError(
-                f"method {self.name} trains a task head, which a {task_kind} model does not have; "
-                f"it serves {' and '.join(TASKS_WITH_HEAD)}"
+                f"method {self.name} cannot train a {model_type} model; it serves {', '.join(self.architectures)}"
             )
+        if model_type in self.not_architectures:
+            raise UserError(f"method {self.name}: {self.not_architectures[model_type]}")
+
+    def check_training(self, training: TrainingConfig) -> None:
+        """Raises UserError where the method cannot be trained in such a way."""
+        if training.keep == "best" and not self.keeps_best:
+            raise UserError(
+                f'training.keep = "best": what {self.name} trains changes until the end of training; use "last"'
+            )
+        if training.gradient_checkpointing and not self.checkpoints_gradients:
+            raise UserError(f"training.gradient_checkpointing: {self.name} fails with it; set it to false")
 
     @abstractmethod
     def apply(self, model: nn.Module, task_kind: str, seed: int) -> nn.Module:
         """Freeze the model, make the method's part and the task head trainable, and return the model to train."""
 
     @abstractmethod
-    def adapter_parameters(self, linears: list[LinearShape]) -> int | None:
-        """Trained parameters outside the head, by formula, for the linear layers of the model's blocks.
-
-        None where no formula over the blocks exists (full fine-tuning trains embeddings and norms too).
-        """
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        """Trained parameters outside the head, by formula."""
 
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> bool:
         """Look at some training batches (one row each, no padding) before the optimizer exists.
@@ -70,24 +103,38 @@ class Method(ABC):
         """
         return False
 
+    def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
+        """What it adds to the training loop."""
+        from rocoft_bench.engine.hooks import Hooks
+
+        return Hooks()
+
+    def stored_parameters(self, model: nn.Module, trained: int) -> int:
+        """Values outside the head that are left to save after training; `trained` where all of them are."""
+        return trained
+
     @abstractmethod
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write all trained values, head included, as safetensors into `folder`."""
 
     @abstractmethod
-    def load(self, model: nn.Module, folder: Path) -> nn.Module:
+    def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
         """Put saved values onto a fresh base model; the result answers exactly like the saved model."""
 
     @abstractmethod
+    def _merged(self, model: nn.Module) -> nn.Module:
+        """`merge`, for a method that is mergeable."""
+
     def merge(self, model: nn.Module) -> nn.Module:
         """The plain model with all trained values in place. Raises UserError where the method cannot be merged."""
+        if not self.mergeable:
+            raise UserError(f"{self.name} cannot be merged into the base model; keep it as an adapter")
+        return self._merged(model)
 
 
-def targeted(linears: list[LinearShape], target_modules: list[str] | str | None) -> list[LinearShape]:
-    """The layers that `target_modules` names, as PEFT reads it: suffixes, a regular expression, or None for all."""
-    if target_modules is None:
-        return linears
-    if isinstance(target_modules, str):
-        return [linear for linear in linears if re.fullmatch(target_modules, linear.name)]
-    suffixes = tuple(f".{name}" for name in target_modules)
-    return [linear for linear in linears if f".{linear.name}".endswith(suffixes)]
+class NoSettings(Section):
+    """No settings."""
+
+
+KNOWN_LAYOUTS = tuple(LAYOUTS)
+"""For methods that have to know the parts of a block."""

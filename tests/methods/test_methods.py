@@ -8,7 +8,7 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import block_linears, count_parameters
+from rocoft_bench.models import count_parameters, shapes_of
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "num_attention_heads": 12}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "intermediate_size": 4096, "num_attention_heads": 16}
@@ -36,11 +36,11 @@ COUNTS = [
 def test_counts_to_the_integer(section: dict[str, Any], base: int, large: int) -> None:
     for shape, adapter, head in ((BASE, base, 592_130), (LARGE, large, 1_051_650)):
         method = methods.resolve(section)
-        linears = block_linears(roberta(shape))
+        shapes = shapes_of(roberta(shape), has_head=True)
         counts = count_parameters(method.apply(roberta(shape), "sequence_classification", seed=0))
         assert (counts.adapter, counts.head) == (adapter, head)
         assert counts.trainable == adapter + head
-        assert method.adapter_parameters(linears) == adapter
+        assert method.adapter_parameters(shapes) == adapter
 
 
 def test_full_fine_tuning_counts_the_whole_model() -> None:
@@ -52,9 +52,9 @@ def test_random_entries_follow_their_formula() -> None:
     method = methods.resolve({"name": "rocoft", "mode": "random", "probability": 0.01})
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 2}
     model = RobertaForSequenceClassification(RobertaConfig(vocab_size=50, **shape))
-    linears = block_linears(model)
+    shapes = shapes_of(model, has_head=True)
     counts = count_parameters(method.apply(model, "sequence_classification", seed=0))
-    assert counts.adapter == method.adapter_parameters(linears) == 2 * (4 * 10 + 2 * 20)
+    assert counts.adapter == method.adapter_parameters(shapes) == 2 * (4 * 10 + 2 * 20)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""Methods written here that train a model's own parameters or modules put into it.
+
+All that a run has changed is saved under its own name in one safetensors file.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FILE_NAME = "trained.safetensors"
+
+
+class NativeMethod(Method):
+    """Freezes the model, opens the task head, and `attach`es the method's own part."""
+
+    provider = "here"
+
+    @abstractmethod
+    def attach(self, model: Any) -> None:
+        """Make the method's part of a frozen model, whose head is open already, trainable."""
+
+    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
+        from rocoft_bench.models import head_parameter_names
+
+        model.requires_grad_(False)
+        if task_kind in TASKS_WITH_HEAD:
+            for name in head_parameter_names(model):
+                model.get_parameter(name).requires_grad_(True)
+        self.attach(model)
+        return model
+
+    def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
+        """What is saved: trained parameters, and the saved buffers of the modules that the method put in."""
+        from rocoft_bench.methods.wrappers import Attached
+
+        tensors: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        for name, module in model.named_modules():
+            if isinstance(module, Attached):
+                saved = module.state_dict(prefix=f"{name}.")
+                tensors |= {key: saved[key] for buffer, _ in module.named_buffers(recurse=False)
+                            if (key := f"{name}.{buffer}") in saved}  # fmt: skip
+        return tensors
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {name: tensor.detach().cpu().contiguous() for name, tensor in self.own_tensors(model).items()}
+        save_file(own, folder / FILE_NAME, {"method": self.name})
+
+    def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
+        from safetensors.torch import load_file
+
+        model = self.apply(model, task_kind, seed=0)
+        saved = load_file(folder / FILE_NAME)
+        own = self.own_tensors(model)
+        if own.keys() != saved.keys():
+            differing = sorted(own.keys() ^ saved.keys())[:3]
+            raise ValueError(f"{folder / FILE_NAME} does not fit the model and the method's settings: {differing}")
+        for name, tensor in own.items():
+            tensor.data.copy_(saved[name])
+        return model
+
+    def _merged(self, model: nn.Module) -> nn.Module:
+        from rocoft_bench.methods.wrappers import unwrap
+
+        unwrap(model)
+        return model

@@ -1,0 +1,36 @@
+"""The architectures of the paper's models, as configurations that ship with the package: no download, no weights."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rocoft_bench.models.catalog import known_model
+
+
+def model_type_of(name: str) -> str | None:
+    """The `model_type` of a model that can be told without network: one of the paper's, or a local folder's."""
+    known = known_model(name)
+    if known is not None and known.paper_name is not None:
+        return _shipped(known.alias)["model_type"]
+    folder = known.embedded.path() if known is not None and known.embedded is not None else Path(name).expanduser()
+    try:
+        return json.loads((folder or Path()).joinpath("config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return None  # no such folder; or a damaged one, and loading it will say what is wrong
+
+
+def paper_model(alias: str, auto_class: str) -> Any:
+    """A model of the paper on the meta device: every shape, no values."""
+    import torch
+    import transformers
+
+    config = transformers.AutoConfig.for_model(**_shipped(alias))
+    with torch.device("meta"):
+        return getattr(transformers, auto_class).from_config(config)
+
+
+def _shipped(alias: str) -> dict[str, Any]:
+    return json.loads((files(__package__) / f"{alias}.json").read_text(encoding="utf-8"))
