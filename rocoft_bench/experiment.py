@@ -321,6 +321,7 @@ def _finish(experiment: Experiment, prepared: Prepared, result: TrainResult, dir
         experiment,
         prepared,
         status="ok",
+        adapter_bytes=sum(file.stat().st_size for file in directory.adapter.rglob("*") if file.is_file()),
         metrics=result.evaluation.metrics,
         kept_epoch=result.kept_epoch,
         initial_metrics=next((entry["metrics"] for entry in result.history if entry.get("epoch") == 0), None),
@@ -350,11 +351,16 @@ def _record(experiment: Experiment, prepared: Prepared, **outcome: Any) -> RunRe
         },
         data={**origins, "train_rows": len(prepared.train.raw), "eval_rows": len(prepared.evaluation.raw)},
         seed=config.seed,
-        parameters=models.count_parameters(prepared.model, experiment.task.kind in TASKS_WITH_HEAD).as_record(),
+        parameters=_parameters(experiment, prepared.model),
         keep=config.training.keep,
         notes=prepared.notes,
         **outcome,
     )
+
+
+def _parameters(experiment: Experiment, model: Any) -> dict[str, int]:
+    counts = models.count_parameters(model, experiment.task.kind in TASKS_WITH_HEAD)
+    return {**counts.as_record(), "stored": experiment.method.stored_parameters(model, counts.adapter)}
 
 
 def what_was_judged(experiment: Experiment) -> dict[str, Any]:

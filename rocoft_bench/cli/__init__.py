@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from rocoft_bench.cli import demo, evaluate, export, ls, predict, prefetch, report, train, validate
+from rocoft_bench.cli import demo, evaluate, export, ls, params, predict, prefetch, report, train, validate
 from rocoft_bench.errors import UserError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, evaluate, demo, report, predict, export, ls, validate, prefetch):
+for module in (train, evaluate, demo, report, predict, export, ls, params, validate, prefetch):
     module.register(app)
 
 

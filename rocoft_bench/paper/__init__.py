@@ -10,12 +10,12 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class PaperResult:
-    """One cell of a results table. `value` is in percent, as printed."""
+    """One cell of a results table. `value` is in percent; `trainable_millions` (#TTPs) with the decimals printed."""
 
     table: int
     model: str
     method: str
-    trainable_millions: float
+    trainable_millions: str
     task: str
     metric: str
     value: float
@@ -29,7 +29,7 @@ def results() -> tuple[PaperResult, ...]:
             table=int(row["table"]),
             model=row["model"],
             method=row["method"],
-            trainable_millions=float(row["trainable_millions"]),
+            trainable_millions=row["trainable_millions"],
             task=row["task"],
             metric=row["metric"],
             value=float(row["value"]),
@@ -42,6 +42,13 @@ def results() -> tuple[PaperResult, ...]:
 def hyperparameters() -> dict[str, dict[str, str]]:
     """The rows of Table 10 by task, values as printed."""
     return {row["task"]: row for row in _read("hyperparameters")}
+
+
+@cache
+def rank_figures() -> tuple[tuple[int, str, str], ...]:
+    """(rank, method, trainable parameters in millions as printed) of Table 8, RoBERTa-base."""
+    rows = [(int(row["rank"]), row["method"], row["trainable_millions"]) for row in _read("rank_efficiency")]
+    return tuple(dict.fromkeys(rows))
 
 
 def _read(name: str) -> list[dict[str, str]]:

@@ -153,7 +153,7 @@ def _paper_rows(
         return []
     title = f"  paper, Table {some.table}" + ("" if paper_model == model else f" ({paper_model})")
     values = ["" if cell is None else f"{cell.value:.2f}" for cell in found]
-    return [Row([title, f"{some.trainable_millions:g}M", "", *values, "", ""], from_paper=True)]
+    return [Row([title, f"{some.trainable_millions}M", "", *values, "", ""], from_paper=True)]
 
 
 def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, model: str) -> list[str]:

@@ -34,7 +34,10 @@ class RunRecord(BaseModel):
     """Origin, rows and fingerprint of the training and evaluation data."""
     seed: int
     parameters: dict[str, int]
-    """Trained adapter weights and biases, the head apart, and the whole model."""
+    """Trained adapter weights and biases, the head apart, and the whole model; `stored`: the values outside the head
+    that are left to save after training (some methods train more than they keep)."""
+    adapter_bytes: int | None = None
+    """Size of the saved adapter's files, the head's values included."""
     metrics: dict[str, float] | None = None
     kept_epoch: int | None = None
     keep: str

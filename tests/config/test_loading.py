@@ -18,6 +18,8 @@ from rocoft_bench.config import (
     validate,
 )
 from rocoft_bench.errors import UserError
+from rocoft_bench.experiment import resolve
+from rocoft_bench.methods.dense import Full
 
 
 def write(path: Path, text: str) -> Path:
@@ -46,6 +48,26 @@ def test_another_method_starts_from_its_own_defaults() -> None:
     settings.update(override("method.name", "lora"), "--method")
     assert settings.values["method"] == {"name": "lora"}
     assert "method.mode" not in settings.sources
+
+
+def test_another_method_does_not_inherit_the_learning_rate(tmp_path: Path) -> None:
+    base = write(
+        tmp_path / "base.yaml",
+        "task: {family: glue, name: rte}\nmethod: {name: rocoft}\ntraining: {learning_rate: 2.0e-3}",
+    )
+    settings = read_settings(base)
+    settings.update(override("method.name", "full"), "--method")
+    resolved = resolve(settings)
+    assert resolved.config.training.learning_rate == Full.learning_rate
+    assert settings.sources["training.learning_rate"] == "default of full"
+    own = write(tmp_path / "own.yaml", "include: base.yaml\nmethod: {name: full}\ntraining: {learning_rate: 1.0e-5}")
+    assert resolve(read_settings(own)).config.training.learning_rate == 1e-5
+
+
+def test_the_same_method_keeps_the_learning_rate() -> None:
+    settings = read_settings(find_config("glue/rte.yaml"))
+    settings.update(override("method.name", "rocoft"), "--method")
+    assert resolve(settings).config.training.learning_rate == 2e-3
 
 
 def test_repeating_the_method_keeps_its_settings() -> None:

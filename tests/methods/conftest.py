@@ -10,7 +10,7 @@ import torch
 import transformers as t
 from torch import nn
 
-from rocoft_bench.models.loading import AUTO_CLASSES
+from rocoft_bench.models import AUTO_CLASSES
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TOKENS = {"vocab_size": 50, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
