@@ -289,6 +289,10 @@ def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, o
         observer=observer,
         make_hooks=lambda total_steps: experiment.method.hooks(prepared.model, settings, total_steps),
     )
+    if settings.warmup_steps >= trainer.total_steps:
+        note = f"the warm-up of {settings.warmup_steps} steps is not over when training ends ({trainer.total_steps})"
+        prepared.notes.append(note)
+        observer.note(note)
     return trainer.run()
 
 

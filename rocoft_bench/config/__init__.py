@@ -12,12 +12,14 @@ from rocoft_bench.config.loading import (
     validate,
 )
 from rocoft_bench.config.schema import ModelConfig, RunConfig, Section, TaskConfig, TrainingConfig
+from rocoft_bench.config.sweep import Sweep, read_sweep
 
 __all__ = [
     "ModelConfig",
     "RunConfig",
     "Section",
     "Settings",
+    "Sweep",
     "TaskConfig",
     "TrainingConfig",
     "checked",
@@ -27,5 +29,6 @@ __all__ = [
     "override",
     "parse_assignment",
     "read_settings",
+    "read_sweep",
     "validate",
 ]

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from rocoft_bench.config import config_root, read_settings
+from rocoft_bench.config import Settings, config_root, read_settings, read_sweep
 from rocoft_bench.methods import TASKS_WITH_HEAD
+from rocoft_bench.models import known_model
 from rocoft_bench.tasks import get
 
-FILES = sorted(config_root().rglob("*.yaml"))
+ALL_FILES = sorted(config_root().rglob("*.yaml"))
+SWEEPS = [sweep for file in ALL_FILES if (sweep := read_sweep(file)) is not None]
+FILES = [file for file in ALL_FILES if file not in [sweep.path for sweep in SWEEPS]]
 EMBEDDED = {
     "demo-roberta": "FacebookAI/roberta-base",
     "demo-llama": "meta-llama/Llama-2-7b-hf",
@@ -125,6 +129,31 @@ def test_two_steps(
     assert (record["parameters"]["adapter"] > 0) == (record["label"] != "Head only")
     has_head = get(record["task"]["family"], record["task"]["name"]).kind in TASKS_WITH_HEAD
     assert (record["parameters"]["head"] > 0) == has_head
+
+
+def one_run_of_each_method() -> list[Any]:
+    """Of each sweep, the last run of every value on its axis `method`."""
+    found: dict[str, Settings] = {}
+    for sweep in SWEEPS:
+        for point, settings in sweep.runs():
+            found[f"{sweep.path.stem}-{point['method']}"] = settings
+    return [pytest.param(settings, id=name) for name, settings in found.items()]
+
+
+@pytest.mark.parametrize("settings", one_run_of_each_method())
+def test_two_steps_of_a_sweeps_methods(
+    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], settings: Settings, tmp_path: Path
+) -> None:
+    model = known_model(settings.values["model"]["name"])
+    assert model is not None
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(settings.values))
+    record = run(rocoft, file, tiny_of(model.hub_id), tmp_path)
+    assert record["status"] == "ok"
+    assert record["steps"] == 2
+    assert record["method"]["name"] == settings.values["method"]["name"]
+    assert record["parameters"]["adapter"] >= record["parameters"]["stored"] > 0
+    assert record["adapter_bytes"] > 0
 
 
 @pytest.mark.parametrize("hub_id", ["bigscience/bloomz-7b1", "EleutherAI/gpt-j-6b"])
