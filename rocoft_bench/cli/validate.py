@@ -83,7 +83,7 @@ def _runs(sweep: Sweep, assignments: list[str]) -> str:
     if problems:
         raise UserError("\n".join(f"{sweep.path}: {place}: {error}" for error, place in problems.items()))
     rows = [["method", "runs", "settings"], *([label, str(n), words] for (label, words), n in methods.items())]
-    sizes = " × ".join(f"{len(values)} {axis}" for axis, values in sweep.axes.items())
+    sizes = " x ".join(f"{len(values)} {axis}" for axis, values in sweep.axes.items())
     return f"{aligned(rows)}\n{sum(methods.values())} runs: {sizes}"
 
 

@@ -82,7 +82,7 @@ def test_a_wrong_sweep_is_explained(tmp_path: Path, text: str, expected: str) ->
 def test_validate_shows_methods_and_the_number_of_runs(rocoft: Callable[..., Any], tmp_path: Path) -> None:
     result = rocoft("validate", sweep_file(tmp_path))
     assert result.code == 0
-    assert "12 runs: 2 config × 3 method × 2 training.epochs × 1 seed" in result.out
+    assert "12 runs: 2 config x 3 method x 2 training.epochs x 1 seed" in result.out
     assert result.out.count("RoCoFT-1-Row") == 2  # one for each task's own settings
 
 
