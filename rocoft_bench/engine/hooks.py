@@ -29,6 +29,10 @@ class Hooks:
         """The step (from 0) and the length that the learning-rate schedule goes by; a method may have stages."""
         return step, total_steps
 
+    def rate_scale(self, step: int) -> float:
+        """What the peak learning rates are multiplied with at a step (from 0)."""
+        return 1.0
+
     def before_step(self, step: int) -> None:
         """Before the forward passes of a step."""
 

@@ -174,7 +174,8 @@ class Trainer:
 
     def _rate_factor(self, step: int) -> float:
         """The learning rate of a step (from 0) as a share of the peak."""
-        return rate_factor(*self.hooks.stage(step, self.total_steps), self.settings)
+        scale = self.hooks.rate_scale(step)
+        return scale * rate_factor(*self.hooks.stage(step, self.total_steps), self.settings)
 
     def _log_loss(self) -> None:
         state = self.state

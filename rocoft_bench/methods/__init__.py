@@ -6,10 +6,33 @@ from typing import Any
 
 from rocoft_bench.config import checked
 from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.methods.adalora import AdaLoRA
 from rocoft_bench.methods.base import ALL_TASKS, TASKS_WITH_HEAD, Method
+from rocoft_bench.methods.bitfit import BitFit
 from rocoft_bench.methods.dense import Full, HeadOnly
+from rocoft_bench.methods.diff_pruning import DiffPruning
+from rocoft_bench.methods.dora import DoRA
+from rocoft_bench.methods.ia3 import IA3
+from rocoft_bench.methods.ln_tuning import LNTuning
+from rocoft_bench.methods.loftq import LoftQ
+from rocoft_bench.methods.loha import LoHa
+from rocoft_bench.methods.lokr import LoKr
 from rocoft_bench.methods.lora import LoRA
+from rocoft_bench.methods.lora_fa import LoRAFA
+from rocoft_bench.methods.lora_xs import LoraXS
+from rocoft_bench.methods.mam import MAM
+from rocoft_bench.methods.moslora import MoSLoRA
+from rocoft_bench.methods.prefix_tuning import PrefixTuning
+from rocoft_bench.methods.prompt_tuning import PromptTuning
+from rocoft_bench.methods.propetl_adapter import PropetlAdapter
+from rocoft_bench.methods.propetl_lora import PropetlLoRA
+from rocoft_bench.methods.propetl_prefix import PropetlPrefix
+from rocoft_bench.methods.qlora import QLoRA
 from rocoft_bench.methods.rocoft import RoCoFT
+from rocoft_bench.methods.sequential_adapter import SequentialAdapter
+from rocoft_bench.methods.sft import SFT
+from rocoft_bench.methods.shira import SHiRA
+from rocoft_bench.methods.vera import VeRA
 from rocoft_bench.models import known_model
 
 REGISTRY: dict[str, type[Method]] = {
@@ -17,8 +40,31 @@ REGISTRY: dict[str, type[Method]] = {
     for method in (
         RoCoFT,
         Full,
+        BitFit,
         HeadOnly,
+        PromptTuning,
+        PrefixTuning,
+        IA3,
+        SequentialAdapter,
         LoRA,
+        AdaLoRA,
+        MAM,
+        PropetlAdapter,
+        PropetlPrefix,
+        PropetlLoRA,
+        MoSLoRA,
+        LoraXS,
+        VeRA,
+        LoRAFA,
+        SFT,
+        DiffPruning,
+        LoHa,
+        LoKr,
+        DoRA,
+        QLoRA,
+        LoftQ,
+        SHiRA,
+        LNTuning,
     )
 }
 """By name, in the order of the paper's tables."""

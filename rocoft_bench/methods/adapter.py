@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method
@@ -24,11 +26,16 @@ TASK_TYPES = {
 }
 """PEFT's task type for a task kind; where the kind has a task head, PEFT then trains and saves it in full."""
 
+LINEAR_ONLY = {"gpt2": "peft has it for nn.Linear alone, and the matrices of a gpt2 model are Conv1D"}
+"""`not_architectures` of such a method."""
+
 
 class AdapterMethod(Method):
     """Wraps the model with `peft.get_peft_model`."""
 
     provider = "peft"
+    known_warnings: ClassVar[tuple[str, ...]] = ()
+    """How warnings of peft begin that say nothing new where this method is applied or loaded."""
 
     @abstractmethod
     def peft_config(self, model: Any, seed: int) -> PeftConfig:
@@ -42,12 +49,14 @@ class AdapterMethod(Method):
         from peft import TaskType, get_peft_model
         from peft.utils.error import NoMatchingPeftModuleError
 
-        config: Any = self.peft_config(model, seed)
+        with self._quietly():
+            config: Any = self.peft_config(model, seed)
         config.task_type = TaskType(TASK_TYPES[task_kind])
         if task_kind in TASKS_WITH_HEAD and hasattr(config, "modules_to_save"):
             config.modules_to_save = head_modules(model)
         try:
-            return get_peft_model(model, config)
+            with self._quietly():
+                return get_peft_model(model, config)
         except NoMatchingPeftModuleError:
             wanted = getattr(self.settings, "target_modules", None)
             named = wanted if isinstance(wanted, str) else ", ".join(wanted or ())
@@ -59,22 +68,35 @@ class AdapterMethod(Method):
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(model, folder)
+        with self._quietly():
+            return PeftModel.from_pretrained(model, folder)
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        with warnings.catch_warnings():
+            for beginning in self.known_warnings:
+                warnings.filterwarnings("ignore", message=beginning)
+            yield
 
     def _merged(self, model: Any) -> nn.Module:
         """As `merge_and_unload`, which in peft 0.21 fails for most methods where the head has several layers."""
-        from peft.tuners.tuners_utils import BaseTunerLayer
-        from peft.utils.other import AuxiliaryTrainingWrapper
-
         model.merge_adapter(safe_merge=True)
-        plain = model.get_base_model()
-        for name, module in list(plain.named_modules()):
-            parent, _, child = name.rpartition(".")
-            if isinstance(module, BaseTunerLayer):
-                setattr(plain.get_submodule(parent), child, module.get_base_layer())
-            elif isinstance(module, AuxiliaryTrainingWrapper):
-                setattr(plain.get_submodule(parent), child, module.modules_to_save[module.active_adapters[0]])
-        return plain
+        return bare(model)
+
+
+def bare(model: Any) -> nn.Module:
+    """The base model of a PEFT one, its own layers back in their places, with the trained head."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    plain: Any = model.get_base_model()
+    for name, module in list(plain.named_modules()):
+        parent, _, child = name.rpartition(".")
+        if isinstance(module, BaseTunerLayer):
+            setattr(plain.get_submodule(parent), child, module.get_base_layer())
+        elif isinstance(module, AuxiliaryTrainingWrapper):
+            setattr(plain.get_submodule(parent), child, module.modules_to_save[module.active_adapters[0]])
+    return plain
 
 
 def head_modules(model: Any) -> list[str]:

@@ -96,6 +96,14 @@ class Method(ABC):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         """Trained parameters outside the head, by formula."""
 
+    def reported_parameters(self, shapes: ModelShapes) -> int:
+        """What papers count as the method's parameters outside the head: those that it trains, as a rule."""
+        return self.adapter_parameters(shapes)
+
+    def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
+        """Other things that could be meant by its number of parameters outside the head, in a word or two each."""
+        return {}
+
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> bool:
         """Look at some training batches (one row each, no padding) before the optimizer exists.
 

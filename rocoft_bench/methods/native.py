@@ -26,13 +26,12 @@ class NativeMethod(Method):
     def attach(self, model: Any) -> None:
         """Make the method's part of a frozen model, whose head is open already, trainable."""
 
-    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        from rocoft_bench.models import head_parameter_names
+    def attach_to_load(self, model: Any) -> None:
+        """`attach` for values that are read from a file at once: initial ones need not be computed."""
+        self.attach(model)
 
-        model.requires_grad_(False)
-        if task_kind in TASKS_WITH_HEAD:
-            for name in head_parameter_names(model):
-                model.get_parameter(name).requires_grad_(True)
+    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
+        _freeze(model, task_kind)
         self.attach(model)
         return model
 
@@ -58,7 +57,8 @@ class NativeMethod(Method):
     def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
         from safetensors.torch import load_file
 
-        model = self.apply(model, task_kind, seed=0)
+        _freeze(model, task_kind)
+        self.attach_to_load(model)
         saved = load_file(folder / FILE_NAME)
         own = self.own_tensors(model)
         if own.keys() != saved.keys():
@@ -73,3 +73,13 @@ class NativeMethod(Method):
 
         unwrap(model)
         return model
+
+
+def _freeze(model: Any, task_kind: str) -> None:
+    """Freeze all but the task head."""
+    from rocoft_bench.models import head_parameter_names
+
+    model.requires_grad_(False)
+    if task_kind in TASKS_WITH_HEAD:
+        for name in head_parameter_names(model):
+            model.get_parameter(name).requires_grad_(True)

@@ -28,7 +28,8 @@ class ModelShapes:
     """What the parameter formulas of the methods need to know of a model.
 
     linears: those of the transformer blocks. hidden_size: width of the residual stream. norm_sizes: parameters of each
-    normalisation layer outside the head. biases, total: parameters outside the head, all biases and all in all.
+    normalisation layer outside the head. biases, total: parameters outside the head, all biases and all in all;
+    tensors: how many tensors those are.
     """
 
     model_type: str
@@ -38,6 +39,7 @@ class ModelShapes:
     norm_sizes: tuple[int, ...]
     biases: int
     total: int
+    tensors: int
     head: int
 
     def targeted(self, targets: Sequence[str] | str | None) -> list[LinearShape]:
@@ -92,6 +94,7 @@ def shapes_of(model: Any, has_head: bool) -> ModelShapes:
         norm_sizes=tuple(sum(p.numel() for p in norm.parameters()) for norm in norms),
         biases=sum(size for name, size in body.items() if _is_bias(name)),
         total=sum(body.values()),
+        tensors=len(body),
         head=sum(p.numel() for name, p in model.named_parameters() if name in heads),
     )
 

@@ -144,25 +144,30 @@ def _shapes(model: str) -> ModelShapes:
     return models.shapes_of(models.paper_model(model, models.AUTO_CLASSES[kind]), kind in TASKS_WITH_HEAD)
 
 
+SIZES = ("init_rank", "rank", "num_virtual_tokens", "bottleneck")
+"""Settings that say how large a method's part is; counts are polynomials of at most second degree in them."""
+
+LARGEST_SIZE = 1024
+
+
 def explanation(row: AuditRow) -> str:
     """How the paper's figure and ours are related, in a few words."""
     if row.figure is None:
         return ""
     if row.agrees:
         return "with head" if row.counted > row.adapter else "without head"
-    size = next((name for name in SIZES if name in type(row.method.settings).model_fields), None)
-    has_targets = "target_modules" in type(row.method.settings).model_fields
-    if size is None and not has_targets:
-        return "no setting changes this count"
+    for meaning, count in row.method.other_counts(_shapes(row.model)).items():
+        for head, words in ((0, "without head"), (row.head, "with head")):
+            if is_printed_as(count + head, row.figure.millions):
+                return f"given by {meaning}, {words}: {count + head:,}"
+    fields = type(row.method.settings).model_fields
+    size, has_targets = next((name for name in SIZES if name in fields), None), "target_modules" in fields
     found = next(_settings_that_give(row.figure, row, size, has_targets), None)
-    varied = " and ".join((["size"] if size else []) + (["choice of linear layers"] if has_targets else []))
-    return f"given by {found}" if found else f"no {varied} gives the paper's figure"
-
-
-SIZES = ("rank", "num_virtual_tokens", "bottleneck")
-"""Settings that say how large a method's part is; counts are polynomials of at most second degree in them."""
-
-LARGEST_SIZE = 1024
+    if found is not None:
+        return f"given by {found}"
+    varied = [f"no {size}"] if size else []
+    varied += ["no choice of linear layers"] if has_targets else []
+    return f"{' and '.join(varied)} gives it" if varied else "no setting gives it"
 
 
 def _settings_that_give(figure: Figure, row: AuditRow, size: str | None, has_targets: bool) -> Iterator[str]:

@@ -15,8 +15,7 @@ from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models import count_parameters, paper_model, shapes_of
-from rocoft_bench.models.loading import AUTO_CLASSES
+from rocoft_bench.models import AUTO_CLASSES, count_parameters, paper_model, shapes_of
 
 from .conftest import KINDS
 

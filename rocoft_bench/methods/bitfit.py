@@ -1,0 +1,55 @@
+"""BitFit: train nothing but biases, W x + b (Ben Zaken et al. 2021).
+
+The paper's Table 1 figures, 0.083M on RoBERTa-base and 0.222M on RoBERTa-large, are the biases of the blocks' linear
+layers, sum(d_out): 82,944 and 221,184. All biases outside the head, those of the norms included, are 102,144 and
+271,360. Neither gives Table 7's figures for DeBERTaV3-base and BART-large.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from rocoft_bench.config import Section
+from rocoft_bench.errors import UserError
+from rocoft_bench.methods.native import NativeMethod
+
+if TYPE_CHECKING:
+    from rocoft_bench.models import ModelShapes
+
+WITHOUT_BIASES = ("llama", "mistral", "qwen3", "gemma", "gemma2", "olmo2", "t5")
+
+
+class BitFitSettings(Section):
+    biases: Literal["linears", "all"] = "linears"
+    """Train the biases of the blocks' linear layers, or all outside the head, norms and embeddings included."""
+
+
+class BitFit(NativeMethod):
+    name = "bitfit"
+    label = "BitFit"
+    trains = "biases"
+    mergeable = True
+    reference = "Ben Zaken et al. 2021, arXiv 2106.10199"
+    Settings = BitFitSettings
+    settings: BitFitSettings
+    learning_rate = 1e-3
+    not_architectures = {kind: f"a {kind} model has no biases to train" for kind in WITHOUT_BIASES}  # noqa: RUF012
+
+    def attach(self, model: Any) -> None:
+        chosen = [model.get_parameter(name) for name in self._names(model)]
+        if not chosen:
+            raise UserError(f"method {self.name}: a {model.config.model_type} model has no biases to train")
+        for bias in chosen:
+            bias.requires_grad_(True)
+
+    def _names(self, model: Any) -> list[str]:
+        from rocoft_bench.models import block_linears
+
+        if self.settings.biases == "linears":
+            return [f"{linear.name}.bias" for linear in block_linears(model) if linear.has_bias]
+        return [name for name, _ in model.named_parameters() if name.endswith(".bias")]
+
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        if self.settings.biases == "all":
+            return shapes.biases
+        return sum(linear.d_out for linear in shapes.linears if linear.has_bias)

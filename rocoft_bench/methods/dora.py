@@ -1,0 +1,32 @@
+"""DoRA: the low-rank change acts on the direction of each weight, and its magnitude is trained apart, by peft.
+
+W' = m (W + s B A) / ||W + s B A||, the norm taken of each output's row, m (d_out) starting as the norms of W
+(Liu et al. 2024). Trained parameters outside the head: r * (d_in + d_out) + d_out per targeted matrix; no table of the
+paper counts DoRA. The defaults are LoRA's: on RoBERTa-base, r = 8 on query and value makes 313,344.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench.methods.lora import LoRA
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+    from rocoft_bench.models import ModelShapes
+
+
+class DoRA(LoRA):
+    name = "dora"
+    label = "DoRA"
+    trains = "a rank-r product added to each targeted matrix, and the magnitude of each row"
+    reference = "Liu et al. 2024, arXiv 2402.09353"
+
+    def peft_config(self, model: Any, seed: int) -> LoraConfig:
+        return dataclasses.replace(super().peft_config(model, seed), use_dora=True)
+
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        targets = shapes.targeted(self.settings.target_modules)
+        return super().adapter_parameters(shapes) + sum(linear.d_out for linear in targets)

@@ -1,0 +1,63 @@
+"""LoRA-FA: LoRA, W + (alpha / r) B A, with the random A frozen, so that only B is trained (Zhang et al. 2023), by peft.
+
+Trained parameters outside the head: r * d_out per targeted matrix. The paper's Table 1 figure, 0.44M on RoBERTa-base,
+is r = 16 on query, key and value (442,368, without the head). A is saved with the adapter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import PositiveFloat, PositiveInt
+
+from rocoft_bench.config import TrainingConfig
+from rocoft_bench.methods.lora import LoRA
+from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rocoft_bench.engine.hooks import Hooks
+    from rocoft_bench.models import ModelShapes
+
+
+class LoRAFASettings(LowRankSettings):
+    rank: PositiveInt = 16
+    """r, the inner dimension of the product."""
+    alpha: PositiveFloat = 32
+    """Numerator of the scale alpha / r."""
+    target_modules: list[str] | str = ["query", "key", "value"]  # noqa: RUF012 - pydantic copies defaults
+    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    optimizer: Literal["adamw", "lora_fa"] = "adamw"
+    """AdamW, or peft's LoRA-FA optimizer: B's gradient times (A A^T)^-1 / s^2 before the step."""
+
+
+class LoRAFA(LoRA):
+    name = "lora-fa"
+    label = "LoRA-FA"
+    trains = "the matrix B of a product B A added to each targeted matrix"
+    reference = "Zhang et al. 2023, arXiv 2308.03303"
+    Settings = LoRAFASettings
+    settings: LoRAFASettings
+    learning_rate = 1e-3
+    presets = {"causal_lm": {"target_modules": LLM_TARGETS}}  # noqa: RUF012 - a constant
+
+    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
+        from peft.tuners.lora import LoraLayer
+
+        applied = super().apply(model, task_kind, seed)
+        for module in applied.modules():
+            if isinstance(module, LoraLayer):  # unlike a bare requires_grad_, this outlives `set_adapter`
+                module.frozen_peft_weight_names = {"default": ("lora_A",)}
+                module._freeze_non_trainable_peft_weights()
+        return applied
+
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        return sum(self.settings.rank * linear.d_out for linear in shapes.targeted(self.settings.target_modules))
+
+    def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
+        if self.settings.optimizer == "adamw":
+            return super().hooks(model, training, total_steps)
+        from rocoft_bench.methods.lora_fa_optimizer import LoRAFAHooks
+
+        return LoRAFAHooks(model)

@@ -1,0 +1,25 @@
+"""What prompt tuning and prefix-tuning share: they train what stands before the input."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+
+from rocoft_bench.config import Section
+from rocoft_bench.methods.adapter import AdapterMethod
+
+
+class PromptSettings(Section):
+    num_virtual_tokens: PositiveInt = 20
+    """l, the trained positions before the input."""
+
+
+class PromptLearning(AdapterMethod):
+    """Not mergeable: what is trained stands beside the weights."""
+
+    mergeable = False
+    Settings = PromptSettings
+    settings: PromptSettings
+
+    @property
+    def virtual_tokens(self) -> int:
+        return self.settings.num_virtual_tokens

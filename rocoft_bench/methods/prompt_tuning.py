@@ -1,0 +1,92 @@
+"""Prompt tuning: l trained embeddings before those of the input, by peft (Lester et al. 2021).
+
+They start as the embeddings of random tokens of the vocabulary. In an encoder-decoder they stand before the encoder's
+input; peft would by default train as many again for the decoder, which its forward never uses. A classification head
+that reads the first position reads a virtual token.
+
+What peft leaves to its user is done here by hooks: the model's outputs are those of the real tokens, answer positions
+count from the first real token, and padding on the left takes no positions.
+
+Trained parameters outside the head: l d. The paper's Table 1 figure, 0.61M on RoBERTa-base, is l = 20 (15,360) with
+the 592,130 of the head; 20,480 and 1.07M on RoBERTa-large. Table 7's 0.650M on DeBERTaV3-base would be l = 844.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench.methods.prompt_learning import PromptLearning
+
+if TYPE_CHECKING:
+    from peft import PromptTuningConfig
+    from torch import nn
+
+    from rocoft_bench.models import ModelShapes
+
+PER_TOKEN = {"question_answering": ("start_logits", "end_logits"), "causal_lm": ("logits",)}
+"""Outputs that have an entry for each position of the input, by the kind of a task."""
+
+ANSWERS = ("start_positions", "end_positions")
+
+
+class PromptTuning(PromptLearning):
+    name = "prompt-tuning"
+    label = "Prompt tuning"
+    trains = "embeddings of virtual tokens before the input"
+    reference = "Lester et al. 2021, arXiv 2104.08691"
+    learning_rate = 5e-3
+
+    def peft_config(self, model: Any, seed: int) -> PromptTuningConfig:
+        from peft import PromptTuningConfig, PromptTuningInit
+
+        return PromptTuningConfig(
+            num_virtual_tokens=self.settings.num_virtual_tokens,
+            num_transformer_submodules=1,
+            prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
+        )
+
+    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
+        return hide_virtual_tokens(super().apply(model, task_kind, seed), task_kind, self.virtual_tokens)
+
+    def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
+        return hide_virtual_tokens(super().load(model, folder, task_kind), task_kind, self.virtual_tokens)
+
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        return self.settings.num_virtual_tokens * shapes.hidden_size
+
+
+def hide_virtual_tokens(model: Any, task_kind: str, count: int) -> nn.Module:
+    """Hooks that make targets and outputs of a PEFT model those of the real tokens; the model."""
+
+    def shift_answers(module: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {name: value + count if name in ANSWERS else value for name, value in inputs.items()}
+
+    def drop_virtual(module: nn.Module, args: Any, outputs: Any) -> Any:
+        for name in PER_TOKEN[task_kind]:
+            outputs[name] = outputs[name][:, count:]
+        return outputs
+
+    if task_kind == "question_answering":
+        model.register_forward_pre_hook(shift_answers, with_kwargs=True)
+    if task_kind in PER_TOKEN:
+        model.register_forward_hook(drop_virtual)
+    base = model.get_base_model()
+    if task_kind == "causal_lm" and "position_ids" in inspect.signature(base.forward).parameters:
+        base.register_forward_pre_hook(_place_by_mask, with_kwargs=True)
+    return model
+
+
+def _place_by_mask(model: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Let a decoder's positions count what its attention mask shows.
+
+    peft drops those that `generate` computes, and without any a model counts padding too: the distance between the
+    prompt and a text padded on the left would then depend on the other rows of its batch.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is None or mask.dim() != 2:
+        return args, inputs
+    given = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
+    positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)  # (rows, virtual, cached and given tokens)
+    return args, {**inputs, "position_ids": positions[:, -given.shape[1] :]}

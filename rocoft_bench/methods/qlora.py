@@ -1,0 +1,80 @@
+"""QLoRA: LoRA on a base that is kept in 4-bit NF4 with doubly quantised constants (Dettmers et al. 2023), by peft.
+
+Trained parameters outside the head: LoRA's r * (d_in + d_out) per targeted matrix, here all linear layers of the
+blocks; no table of the paper counts QLoRA. The defaults, r = 64 and alpha = 16, make 159,907,840 on LLaMA-2-7B.
+
+The change cannot be merged: the sum of a 4-bit weight and the change is no 4-bit weight, and a dequantised base would
+compute in another precision than the trained model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from rocoft_bench.methods.low_rank import LowRankSettings
+from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+OUTSIDE_BLOCKS = [
+    *("lm_head", "embed_out"),
+    *("classifier", "pre_classifier", "pooler", "score", "classification_head", "qa_outputs"),
+]
+"""Linear layers that stay as they are: output embeddings and task heads, of which transformers would quantise some."""
+
+
+class QLoRASettings(LowRankSettings):
+    rank: PositiveInt = 64
+    """r, the inner dimension of the product."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout on the adapter's input."""
+    target_modules: list[str] | str = ALL_LINEARS
+    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Number format of the products with dequantised weights."""
+
+
+class QLoRA(QuantisedLoRA):
+    name = "qlora"
+    label = "QLoRA"
+    trains = "a rank-r product beside each targeted matrix of a 4-bit base"
+    mergeable = False
+    reference = "Dettmers et al. 2023, arXiv 2305.14314"
+    Settings = QLoRASettings
+    settings: QLoRASettings
+    learning_rate = 2e-4
+    presets = {}  # noqa: RUF012 - a constant
+
+    @property
+    def loading_options(self) -> dict[str, Any]:
+        from transformers import BitsAndBytesConfig
+
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=self.settings.compute_dtype,
+            llm_int8_skip_modules=OUTSIDE_BLOCKS,
+        )
+        return {"quantization_config": config}
+
+    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
+        return super().apply(_prepared(model), task_kind, seed)
+
+    def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
+        return super().load(_prepared(model), folder, task_kind)
+
+
+def _prepared(model: Any) -> Any:
+    """In float32 but for the 4-bit weights; gradient checkpointing is the settings' business, not peft's."""
+    from peft import prepare_model_for_kbit_training
+
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes 0.50 would repack weights on a CPU that has
+            module.support_avx512bf16_for_cpu = False  # it for the first evaluation, and not train them after that
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

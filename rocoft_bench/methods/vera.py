@@ -1,0 +1,65 @@
+"""VeRA: two trained vectors per matrix between random ones, W + diag(b) B diag(d) A, by peft (Kopiczko et al. 2023).
+
+A (r, d_in) and B (d_out, r) are random, frozen and shared by all matrices, which take the rows and columns that fit
+them. d starts at `d_initial`, b at zero.
+
+A and B are drawn on the CPU from the run's seed and are not saved: the seed is, so that a fresh process draws the same
+ones and the file holds no more than what was trained. Saving them would make it some 35 times as large (6 MB beside
+0.2 MB on RoBERTa-base), and would only guard against a PyTorch whose generator yields other numbers.
+
+Trained parameters outside the head: r + d_out per matrix. The paper's Table 1 figure, 0.043M on RoBERTa-base, is
+r = 1024 on query and value (43,008) without the head.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from rocoft_bench.config import Section
+from rocoft_bench.methods.adapter import AdapterMethod
+
+if TYPE_CHECKING:
+    from peft import VeraConfig
+
+    from rocoft_bench.models import ModelShapes
+
+
+class VeRASettings(Section):
+    rank: PositiveInt = 1024
+    """r, the inner dimension of the random matrices."""
+    d_initial: PositiveFloat = 0.1
+    """Value that d starts at."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
+    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+
+
+class VeRA(AdapterMethod):
+    name = "vera"
+    label = "VeRA"
+    trains = "two vectors per matrix around shared random matrices"
+    mergeable = True
+    reference = "Kopiczko et al. 2023, arXiv 2310.11454"
+    Settings = VeRASettings
+    settings: VeRASettings
+    learning_rate = 1e-2
+    known_warnings = ("Specified to not save vera_A", "Specified to not load vera_A")
+
+    def peft_config(self, model: Any, seed: int) -> VeraConfig:
+        from peft import VeraConfig
+
+        s = self.settings
+        return VeraConfig(
+            r=s.rank,
+            d_initial=s.d_initial,
+            vera_dropout=s.dropout,
+            target_modules=self.targets(model, s.target_modules),
+            projection_prng_key=seed,
+            save_projection=False,
+        )
+
+    def adapter_parameters(self, shapes: ModelShapes) -> int:
+        return sum(self.settings.rank + linear.d_out for linear in shapes.targeted(self.settings.target_modules))
