@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=1
 
 run() { # method task seed rows
   rocoft train glue --task "$2" --method "$1" --model demo-minilm --data-dir data --seed "$3" \
-    --epochs 5 --batch-size 16 --set training.warmup_steps=20 --set training.evaluate=end \
+    --epochs 3 --batch-size 16 --set training.warmup_steps=20 --set training.evaluate=end \
     --set task.max_length=128 --set task.max_train_rows="$4" --output "results/baselines/$2-$1-$3" >/dev/null
 }
 export -f run

@@ -72,7 +72,7 @@ class AgedAdamW(torch.optim.Optimizer):
         """
         state, ages = self._state_of(parameter), torch.full_like(mean, age)
         beta1, beta2 = self.defaults["betas"]
-        pass
+        state["age"][positions] = ages
         state["exp_avg"][positions] = mean * _bias(beta1, ages)
         state["exp_avg_sq"][positions] = mean_square * _bias(beta2, ages)
 

@@ -53,3 +53,6 @@ class BitFit(NativeMethod):
         if self.settings.biases == "all":
             return shapes.biases
         return sum(linear.d_out for linear in shapes.linears if linear.has_bias)
+
+    def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
+        return {"all biases": shapes.biases}

@@ -65,7 +65,7 @@ class DiffPruning(NativeMethod):
     reference = "Guo et al. 2021, arXiv 2012.07463"
     Settings = DiffPruningSettings
     settings: DiffPruningSettings
-    learning_rate = 1e-4
+    learning_rate = 3e-4
     keeps_best = False
 
     def attach(self, model: Any) -> None:

@@ -38,7 +38,7 @@ class LoHa(AdapterMethod):
     reference = "Hyeon-Woo et al. 2021, arXiv 2108.06098"
     Settings = LoHaSettings
     settings: LoHaSettings
-    learning_rate = 1e-3
+    learning_rate = 3e-3
     not_architectures = LINEAR_ONLY
     presets = {  # noqa: RUF012 - a constant
         "deberta-v3-base": {"rank": 10, "alpha": 10},

@@ -46,7 +46,7 @@ class LoKr(AdapterMethod):
     reference = "Edalati et al. 2022, arXiv 2212.10650"
     Settings = LoKrSettings
     settings: LoKrSettings
-    learning_rate = 1e-3
+    learning_rate = 5e-3
     not_architectures = LINEAR_ONLY
     presets = {  # noqa: RUF012 - a constant
         "deberta-v3-base": {"target_modules": ["query", "key", "value", "ffn_in"]},

@@ -44,7 +44,7 @@ class LoraXS(NativeMethod):
     reference = "Bałazy et al. 2024, arXiv 2405.17604"
     Settings = LoraXSSettings
     settings: LoraXSSettings
-    learning_rate = 1e-3
+    learning_rate = 2e-3
     presets = {"roberta-base": {"rank": 60, "target_modules": SIX_LINEARS}}  # noqa: RUF012 - a constant
 
     def attach(self, model: Any) -> None:

@@ -64,6 +64,10 @@ class PropetlLoRA(Propetl):
         scores = sum(layer.d_in + layer.d_out for layer in layers)
         return self.settings.rank * (scores + sum(d_in + d_out for _, d_in, d_out in prototypes))
 
+    def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
+        layers = shapes.targeted(self.settings.target_modules)
+        return {"LoRA unshared": sum(self.settings.rank * (layer.d_in + layer.d_out) for layer in layers)}
+
 
 def prototype_of(name: str, d_in: int, d_out: int) -> tuple[str, int, int]:
     """Equal for the layers that share a prototype."""

@@ -79,10 +79,17 @@ class PropetlPrefix(Propetl):
         return _prototype(model)[1]().numel()
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
-        length, hidden = self.settings.num_virtual_tokens, self.settings.hidden_size
         widths = prefix_widths(shapes)
-        prototype = length * shapes.hidden_size + (shapes.hidden_size + 1) * hidden + (hidden + 1) * 2 * widths[0]
-        return prototype + sum(2 * length * width for width in widths)
+        scores = sum(2 * self.settings.num_virtual_tokens * width for width in widths)
+        return self._made_by_mlp(shapes.hidden_size, 2 * widths[0]) + scores
+
+    def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
+        return {"the prefix unshared": self._made_by_mlp(shapes.hidden_size, 2 * sum(prefix_widths(shapes)))}
+
+    def _made_by_mlp(self, d_model: int, width: int) -> int:
+        """Parameters behind a prefix (l, width)."""
+        hidden = self.settings.hidden_size
+        return self.settings.num_virtual_tokens * d_model + (d_model + 1) * hidden + (hidden + 1) * width
 
 
 def _prototype(model: nn.Module) -> tuple[str, Any]:

@@ -62,7 +62,7 @@ class SFT(NativeMethod):
     reference = "Ansell et al. 2024, arXiv 2401.16405"
     Settings = SFTSettings
     settings: SFTSettings
-    learning_rate = 1e-3
+    learning_rate = 3e-3
     keeps_best = False
     presets = {"roberta-base": {"budget": 900_000}}  # noqa: RUF012 - a constant
 

@@ -39,7 +39,7 @@ class SHiRA(AdapterMethod):
     reference = "Bhardwaj et al. 2024, arXiv 2406.13175"
     Settings = SHiRASettings
     settings: SHiRASettings
-    learning_rate = 2e-3
+    learning_rate = 5e-3
     not_architectures = LINEAR_ONLY
 
     def peft_config(self, model: Any, seed: int) -> ShiraConfig:

@@ -4,8 +4,8 @@ A (r, d_in) and B (d_out, r) are random, frozen and shared by all matrices, whic
 them. d starts at `d_initial`, b at zero.
 
 A and B are drawn on the CPU from the run's seed and are not saved: the seed is, so that a fresh process draws the same
-ones and the file holds no more than what was trained. Saving them would make it some 35 times as large (6 MB beside
-0.2 MB on RoBERTa-base), and would only guard against a PyTorch whose generator yields other numbers.
+ones and the file holds no more than what was trained. Saving them would add 6.3 MB to the vectors' 0.2 MB on
+RoBERTa-base, and would only guard against a PyTorch whose generator yields other numbers.
 
 Trained parameters outside the head: r + d_out per matrix. The paper's Table 1 figure, 0.043M on RoBERTa-base, is
 r = 1024 on query and value (43,008) without the head.

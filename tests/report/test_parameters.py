@@ -77,12 +77,12 @@ def test_figures_that_are_met(
 
 
 NOT_MET = {
-    (1, "roberta-base", "PROPETL Prefix"): (2_410_496, "unshared, with head: 10,490,626"),
-    (1, "roberta-base", "PROPETL LoRA"): (1_277_952, "unshared, with head: 1,771,778"),
-    (6, "roberta-large", "PROPETL LoRA"): (3_276_800, "unshared, with head: 4,197,378"),
+    (1, "roberta-base", "PROPETL Prefix"): (2_410_496, "the prefix unshared, with head: 10,490,626"),
+    (1, "roberta-base", "PROPETL LoRA"): (1_277_952, "LoRA unshared, with head: 1,771,778"),
+    (6, "roberta-large", "PROPETL LoRA"): (3_276_800, "LoRA unshared, with head: 4,197,378"),
     (6, "roberta-large", "RoCoFT-3-Row"): (663_552, "no rank and no choice of linear layers gives it"),
     (2, "llama-2-7b", "LoRA"): (24_543_232, "no rank and no choice of linear layers gives it"),
-    (2, "llama-2-7b", "AdaLoRA"): (24_545_472, "no init_rank and no choice of linear layers gives it"),
+    (2, "bloomz-7b", "AdaLoRA"): (24_085_740, "no init_rank and no choice of linear layers gives it"),
     (2, "llama-2-7b", "IA3"): (614_400, "no choice of linear layers gives it"),
     (2, "llama-2-7b", "RoCoFT-3-Row"): (3_416_064, "no rank and no choice of linear layers gives it"),
     (2, "llama-2-7b", "RoCoFT-3-Column"): (4_079_616, "no rank and no choice of linear layers gives it"),
@@ -107,7 +107,7 @@ def test_one_model_with_every_method_that_serves_it() -> None:
     names = {row.method.name for row in audit(model="llama-2-7b")}
     serving = {name for name in methods.REGISTRY if _serves(name, "causal_lm", "llama")}
     assert names == serving
-    assert not {"head-only", "bitfit", "diff-pruning"} & names
+    assert not {"head-only", "bitfit"} & names
 
 
 def _serves(name: str, kind: str, model_type: str) -> bool:
