@@ -38,9 +38,9 @@ class PropetlAdapter(Propetl):
     learning_rate = 1e-4
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.bottleneck import MaskedBottleneck
-        from rocoft_bench.methods.prototype import share
-        from rocoft_bench.methods.wrappers import wrap
+        from rocoft_bench.methods.parts.bottleneck import MaskedBottleneck
+        from rocoft_bench.methods.parts.prototype import share
+        from rocoft_bench.methods.parts.wrappers import wrap
 
         s = self.settings
         share(wrap(model, ["ffn_out"], lambda layer: MaskedBottleneck(layer, s.bottleneck, s.keep)), "down", "up")

@@ -18,7 +18,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from rocoft_bench.methods.propetl import Propetl, PropetlSettings
 
 if TYPE_CHECKING:
-    from rocoft_bench.methods.factored import MaskedLoRA
+    from rocoft_bench.methods.parts.factored import MaskedLoRA
     from rocoft_bench.models import ModelShapes
 
 
@@ -45,9 +45,9 @@ class PropetlLoRA(Propetl):
     learning_rate = 5e-4
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.factored import MaskedLoRA
-        from rocoft_bench.methods.prototype import share
-        from rocoft_bench.methods.wrappers import wrap
+        from rocoft_bench.methods.parts.factored import MaskedLoRA
+        from rocoft_bench.methods.parts.prototype import share
+        from rocoft_bench.methods.parts.wrappers import wrap
 
         s = self.settings
         wrap(model, s.target_modules, lambda layer: MaskedLoRA(layer, s.rank, s.alpha / s.rank, s.keep))

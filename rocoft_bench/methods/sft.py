@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.sparse_linear import SparseLinear
+    from rocoft_bench.methods.parts.sparse_linear import SparseLinear
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
@@ -81,7 +81,7 @@ class SFT(NativeMethod):
             layer.draw(generator)
 
     def attach_to_load(self, model: Any) -> None:
-        from rocoft_bench.methods.sparse_linear import SparseLinear
+        from rocoft_bench.methods.parts.sparse_linear import SparseLinear
         from rocoft_bench.models import block_linears
 
         linears = block_linears(model)
@@ -102,7 +102,7 @@ class SFT(NativeMethod):
         return sum(self._entries(shapes.linears, shapes.total + shapes.head))
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.reselection import Reselection
+        from rocoft_bench.methods.parts.reselection import Reselection
 
         return Reselection(sparse_layers(model), self.settings, total_steps)
 
@@ -114,7 +114,7 @@ class SFT(NativeMethod):
 
 def sparse_layers(model: nn.Module) -> dict[str, SparseLinear]:
     """The wrapped layers by name."""
-    from rocoft_bench.methods.sparse_linear import SparseLinear
+    from rocoft_bench.methods.parts.sparse_linear import SparseLinear
 
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLinear)}
 

@@ -99,8 +99,8 @@ def test_metrics_follow_from_the_predictions(
     assert record(tmp_path / "run")["metrics"] == pytest.approx(expected(*predictions(tmp_path / "run")), abs=1e-9)
 
 
-@pytest.mark.parametrize("method", ["rocoft", "lora", "full", "head-only"])
-def test_every_method_trains_predicts_and_exports(
+@pytest.mark.parametrize("method", ["rocoft", "lora", "full", "head-only", "lora-xs", "diff-pruning", "propetl-lora"])
+def test_a_mergeable_method_trains_predicts_and_exports(
     rocoft: Cli, options: list[object], tmp_path: Path, method: str
 ) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -115,6 +115,61 @@ def test_every_method_trains_predicts_and_exports(
     probabilities = model(**inputs).logits.softmax(-1)[0]
     label = model.config.id2label[int(probabilities.argmax())]
     assert said.out.strip() == f"{label}  (probability {probabilities.max().item():.4f})"
+
+
+@pytest.mark.parametrize("method", ["adapter", "prompt-tuning"])
+def test_a_method_that_cannot_be_merged_says_so(
+    rocoft: Cli, options: list[object], tmp_path: Path, method: str
+) -> None:
+    run = tmp_path / "run"
+    arguments = ["--method", method, *options, "--set", "task.max_length=12"]
+    if method == "prompt-tuning":
+        arguments += ["--set", "method.num_virtual_tokens=4"]
+    assert rocoft("train", "glue", "--task", "rte", *arguments, "--output", run).code == 0
+    assert rocoft("predict", run, "--text", "the cat sleeps", "--text-pair", "a dog runs").code == 0
+    result = rocoft("export", run, "--output", tmp_path / "merged")
+    assert result.code == 2
+    assert result.err.strip() == f"error: {method} cannot be merged into the base model; keep it as an adapter"
+    assert not (tmp_path / "merged").exists()
+
+
+def test_virtual_tokens_leave_less_room_for_the_text(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = rocoft("train", "glue", "--task", "rte", "--method", "prompt-tuning", *options, "--output", run)
+    assert result.code == 0, result.err
+    notes = json.loads((run / "record.json").read_text())["notes"]
+    assert "the model takes 12 tokens, so max_length is 12 instead of 512" in notes  # 32 positions, 20 virtual tokens
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("glue", "--task", "rte", "--method", "adalora", "--set", "training.keep=best"), 'training.keep = "best"'),
+        (
+            ("glue", "--task", "rte", "--method", "prefix-tuning", "--set", "training.gradient_checkpointing=true"),
+            "training.gradient_checkpointing: prefix-tuning fails with it",
+        ),
+        (("math", "--task", "gsm8k", "--method", "head-only"), "method head-only cannot train a causal_lm model"),
+        (("math", "--task", "gsm8k", "--method", "bitfit"), "method bitfit: a llama model has no biases to train"),
+        (
+            ("glue", "--task", "rte", "--method", "mam", "--model", "TINY_ALBERT"),
+            "method mam cannot train a albert model",
+        ),
+    ],
+)
+def test_what_a_method_cannot_do_is_said_before_anything_is_loaded(
+    rocoft: Cli, tmp_path: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    """No data and no weights are there, so loading them would be another error."""
+    albert = tmp_path / "albert"
+    albert.mkdir()
+    (albert / "config.json").write_text('{"model_type": "albert"}')
+    given = [str(albert) if argument == "TINY_ALBERT" else argument for argument in arguments]
+    result = rocoft("train", *given, "--data-dir", tmp_path / "none", "--output", tmp_path / "run")
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 1
+    assert expected in result.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_saved_run_scores_the_same_in_a_fresh_model(rocoft: Cli, options: list[object], tmp_path: Path) -> None:

@@ -94,7 +94,12 @@ def frozen_values(model: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("name", "model_type", "kind"), cases())
 def test_it_learns_saves_loads_and_merges(
-    name: str, model_type: str, kind: str, make_model: Callable[..., Any], make_batch: Callable[..., Any], tmp_path: Path
+    name: str,
+    model_type: str,
+    kind: str,
+    make_model: Callable[..., Any],
+    make_batch: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
     method = resolved(name, model_type, kind)
     batch = make_batch(kind)
@@ -105,7 +110,9 @@ def test_it_learns_saves_loads_and_merges(
     after = outputs(model, batch)
     assert losses[-1] < losses[0]
     assert not torch.allclose(before, after)
-    moved = [key for key, value in frozen_values(model).items() if key in frozen and not torch.equal(value, frozen[key])]
+    moved = [
+        key for key, value in frozen_values(model).items() if key in frozen and not torch.equal(value, frozen[key])
+    ]
     assert not [key for key in moved if "ranknum" not in key]
 
     method.save(model, tmp_path)

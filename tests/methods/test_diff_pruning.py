@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
-from rocoft_bench.methods.diff_pruning_stages import Stages, largest
-from rocoft_bench.methods.hard_concrete import GatedChange, gated_changes
+from rocoft_bench.methods.parts.diff_pruning_stages import Stages, largest
+from rocoft_bench.methods.parts.hard_concrete import GatedChange, gated_changes
 from rocoft_bench.models import head_parameter_names, paper_model, shapes_of
 
 from .resuming import KIND, STEPS, check_resuming

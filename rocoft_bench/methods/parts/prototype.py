@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rocoft_bench.engine.hooks import Hooks
-from rocoft_bench.methods.wrappers import Attached
+from rocoft_bench.methods.parts.wrappers import Attached
 
 
 class _TopK(torch.autograd.Function):

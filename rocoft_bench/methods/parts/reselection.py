@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.engine.hooks import Hooks
-from rocoft_bench.methods.aged_adamw import AgedAdamW
-from rocoft_bench.methods.sparse_linear import Candidates, SparseLinear
+from rocoft_bench.methods.parts.aged_adamw import AgedAdamW
+from rocoft_bench.methods.parts.sparse_linear import Candidates, SparseLinear
 
 if TYPE_CHECKING:
     from rocoft_bench.methods.sft import SFTSettings

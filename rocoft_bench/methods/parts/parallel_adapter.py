@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rocoft_bench.methods.wrappers import Wrapped, targeted_linears, wrap
+from rocoft_bench.methods.parts.wrappers import Wrapped, targeted_linears, wrap
 
 
 class ParallelAdapter(Wrapped):

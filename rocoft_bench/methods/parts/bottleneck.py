@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rocoft_bench.methods.prototype import Mask
-from rocoft_bench.methods.wrappers import Wrapped
+from rocoft_bench.methods.parts.prototype import Mask
+from rocoft_bench.methods.parts.wrappers import Wrapped
 
 INIT_STD = 0.02
 """As BERT's own weights are drawn; the bottleneck is close to zero at the start."""

@@ -26,8 +26,8 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.errors import UserError
+from rocoft_bench.methods.parts.wrappers import Attached, targeted_linears
 from rocoft_bench.methods.prefix_widths import key_width
-from rocoft_bench.methods.wrappers import Attached, targeted_linears
 
 IMPLEMENTATION = "prefix_sdpa"
 INIT_STD = 0.02

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rocoft_bench.engine.hooks import Hooks
-from rocoft_bench.methods.prototype import Mask
-from rocoft_bench.methods.wrappers import DeltaWrapped
+from rocoft_bench.methods.parts.prototype import Mask
+from rocoft_bench.methods.parts.wrappers import DeltaWrapped
 
 OVERSAMPLING, POWER_ITERATIONS = 10, 10
 SVD_SEED = 42

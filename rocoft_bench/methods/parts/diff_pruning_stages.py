@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.engine.hooks import Hooks
-from rocoft_bench.methods.hard_concrete import GatedChange
+from rocoft_bench.methods.parts.hard_concrete import GatedChange
 
 if TYPE_CHECKING:
     from rocoft_bench.methods.diff_pruning import DiffPruningSettings

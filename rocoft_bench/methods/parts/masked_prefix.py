@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rocoft_bench.methods.attention_prefix import Prefix
-from rocoft_bench.methods.prototype import Mask
-from rocoft_bench.methods.wrappers import Attached
+from rocoft_bench.methods.parts.attention_prefix import Prefix
+from rocoft_bench.methods.parts.prototype import Mask
+from rocoft_bench.methods.parts.wrappers import Attached
 
 
 class Prototype(Attached):

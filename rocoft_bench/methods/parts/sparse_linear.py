@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rocoft_bench.methods.wrappers import Wrapped
+from rocoft_bench.methods.parts.wrappers import Wrapped
 from rocoft_bench.tuner.functional import fused_linear
 from rocoft_bench.tuner.selection import read, sample, write
 
