@@ -1,11 +1,11 @@
 """Prompt tuning: l trained embeddings before those of the input, by peft (Lester et al. 2021).
 
 They start as the embeddings of random tokens of the vocabulary. In an encoder-decoder they stand before the encoder's
-input; peft would by default train as many again for the decoder, which its forward never uses. A classification head
-that reads the first position reads a virtual token.
+input; peft would by default train as many again for the decoder, which its forward never uses.
 
-What peft leaves to its user is done here by hooks: the model's outputs are those of the real tokens, answer positions
-count from the first real token, and padding on the left takes no positions.
+What peft leaves to its user is done here by hooks: a task head, and whoever reads a language model's logits, sees the
+real tokens only (in peft alone, a head that reads the first position reads a virtual token, and answer positions are
+off by l), and padding on the left takes no positions.
 
 Trained parameters outside the head: l d. The paper's Table 1 figure, 0.61M on RoBERTa-base, is l = 20 (15,360) with
 the 592,130 of the head; 20,480 and 1.07M on RoBERTa-large. Table 7's 0.650M on DeBERTaV3-base would be l = 844.
@@ -14,10 +14,14 @@ the 592,130 of the head; 20,480 and 1.07M on RoBERTa-large. Table 7's 0.650M on 
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.errors import UserError
+from rocoft_bench.methods.base import TASKS_WITH_HEAD
 from rocoft_bench.methods.prompt_learning import PromptLearning
+from rocoft_bench.models import ENCODERS, LAYOUTS
 
 if TYPE_CHECKING:
     from peft import PromptTuningConfig
@@ -25,18 +29,21 @@ if TYPE_CHECKING:
 
     from rocoft_bench.models import ModelShapes
 
-PER_TOKEN = {"question_answering": ("start_logits", "end_logits"), "causal_lm": ("logits",)}
-"""Outputs that have an entry for each position of the input, by the kind of a task."""
-
-ANSWERS = ("start_positions", "end_positions")
-
 
 class PromptTuning(PromptLearning):
     name = "prompt-tuning"
     label = "Prompt tuning"
     trains = "embeddings of virtual tokens before the input"
     reference = "Lester et al. 2021, arXiv 2104.08691"
-    learning_rate = 5e-3
+    learning_rate = 2e-2
+
+    def check_serves(self, task_kind: str, model_type: str | None) -> None:
+        super().check_serves(task_kind, model_type)
+        if task_kind == "sequence_classification" and model_type in LAYOUTS and model_type not in ENCODERS:
+            raise UserError(
+                f"method {self.name}: a {model_type} classifier finds a text's end in its token ids, but peft gives it "
+                f"embeddings; it serves {', '.join(ENCODERS)}"
+            )
 
     def peft_config(self, model: Any, seed: int) -> PromptTuningConfig:
         from peft import PromptTuningConfig, PromptTuningInit
@@ -58,24 +65,24 @@ class PromptTuning(PromptLearning):
 
 
 def hide_virtual_tokens(model: Any, task_kind: str, count: int) -> nn.Module:
-    """Hooks that make targets and outputs of a PEFT model those of the real tokens; the model."""
-
-    def shift_answers(module: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return args, {name: value + count if name in ANSWERS else value for name, value in inputs.items()}
-
-    def drop_virtual(module: nn.Module, args: Any, outputs: Any) -> Any:
-        for name in PER_TOKEN[task_kind]:
-            outputs[name] = outputs[name][:, count:]
-        return outputs
-
-    if task_kind == "question_answering":
-        model.register_forward_pre_hook(shift_answers, with_kwargs=True)
-    if task_kind in PER_TOKEN:
-        model.register_forward_hook(drop_virtual)
+    """Hooks that show the real tokens alone to a PEFT model's head, or to the reader of its logits; the model."""
     base = model.get_base_model()
-    if task_kind == "causal_lm" and "position_ids" in inspect.signature(base.forward).parameters:
-        base.register_forward_pre_hook(_place_by_mask, with_kwargs=True)
+    if task_kind in TASKS_WITH_HEAD:
+        base.base_model.register_forward_hook(partial(_drop_first, "last_hidden_state", count))
+        pooler = getattr(base.base_model, "pooler", None)
+        if pooler is not None:
+            pooler.register_forward_pre_hook(lambda module, args: (args[0][:, count:], *args[1:]))
+    if task_kind == "causal_lm":
+        model.register_forward_hook(partial(_drop_first, "logits", count))
+        if "position_ids" in inspect.signature(base.forward).parameters:
+            base.register_forward_pre_hook(_place_by_mask, with_kwargs=True)
     return model
+
+
+def _drop_first(name: str, count: int, module: nn.Module, args: Any, outputs: Any) -> Any:
+    """outputs[name] (rows, positions, …) without the first positions."""
+    outputs[name] = outputs[name][:, count:]
+    return outputs
 
 
 def _place_by_mask(model: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.models.architectures import model_type_of, paper_model
 from rocoft_bench.models.catalog import KNOWN_MODELS, KnownModel, known_model
-from rocoft_bench.models.layouts import LAYOUTS, ROLES, Layout, target_pattern
+from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target_pattern
 from rocoft_bench.models.loading import AUTO_CLASSES, ModelSource, load, locate, longest_input
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AUTO_CLASSES",
+    "ENCODERS",
     "KNOWN_MODELS",
     "LAYOUTS",
     "ROLES",

@@ -86,6 +86,9 @@ LAYOUTS: dict[str, Layout] = {
 }
 """By the `model_type` of transformers. DeBERTa-v3 is a deberta-v2."""
 
+ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "deberta-v2", "distilbert")
+"""The encoders among them."""
+
 
 def target_pattern(targets: Sequence[str] | str, model_type: str | None) -> str:
     """One regular expression for the modules that `targets` names, as PEFT's `target_modules` takes it.

@@ -116,7 +116,7 @@ def count_parameters(model: Any, has_head: bool = True) -> ParameterCounts:
         adapter_biases=biases,
         head=head,
         trainable=trainable,
-        total=sum(p.numel() for p in model.parameters()),
+        total=sum(_size(p) for p in model.parameters()),
     )
 
 
@@ -128,6 +128,12 @@ def head_parameter_names(model: Any) -> set[str]:
         return copies
     encoder = {id(p) for p in model.base_model.parameters()} if hasattr(model, "base_model_prefix") else set()
     return {name for name, p in model.named_parameters() if encoder and id(p) not in encoder}
+
+
+def _size(parameter: nn.Parameter) -> int:
+    """Its number of values, also where bitsandbytes packs two of them into a byte."""
+    packed = getattr(parameter, "quant_state", None)
+    return parameter.numel() if packed is None else packed.shape.numel()
 
 
 def _is_bias(name: str) -> bool:

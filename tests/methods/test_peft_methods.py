@@ -112,7 +112,7 @@ DENSE: list[tuple[dict[str, Any], Callable[..., Tensor]]] = [
 ]
 
 
-@pytest.mark.parametrize(("section", "dense"), DENSE, ids=lambda value: str(value))
+@pytest.mark.parametrize(("section", "dense"), DENSE, ids=lambda value: str(value) if isinstance(value, dict) else "")
 def test_the_change_of_a_weight_is_the_formula(
     section: dict[str, Any], dense: Callable[..., Tensor], make_model: Callable[..., Any]
 ) -> None:

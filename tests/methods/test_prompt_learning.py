@@ -50,11 +50,33 @@ def test_answers_of_a_prompted_model_are_at_the_real_tokens(
     torch.testing.assert_close(found.start_logits, expected.start_logits[:, L:])
     torch.testing.assert_close(found.end_logits, expected.end_logits[:, L:])
     losses = [
-        F.cross_entropy(logits, batch[f"{side}_positions"] + L)
+        F.cross_entropy(logits[:, L:], batch[f"{side}_positions"])
         for side, logits in (("start", expected.start_logits), ("end", expected.end_logits))
     ]
     torch.testing.assert_close(found.loss, sum(losses) / 2)
     assert batch["start_positions"].tolist() == [1, 2, 3], "the caller's batch has been changed"
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "deberta-v2"])
+def test_the_head_of_a_prompted_classifier_reads_the_first_real_token(
+    model_type: str, make_model: Callable[..., Any], make_batch: Callable[..., Any]
+) -> None:
+    kind = "sequence_classification"
+    base, batch = make_model(model_type, kind), make_batch(kind)
+    tuned = applied("prompt-tuning", make_model(model_type, kind), kind)
+    hidden = base.base_model(**with_prompt(base, tuned, batch)).last_hidden_state[:, L:]
+    pooler = getattr(base.base_model, "pooler", None) or getattr(base, "pooler", None)
+    expected = base.classifier(hidden if pooler is None else pooler(hidden))
+    found = tuned(**batch)
+    torch.testing.assert_close(found.logits, expected)
+    torch.testing.assert_close(found.loss, F.cross_entropy(expected, batch["labels"]))
+
+
+def test_a_classifier_that_needs_token_ids_is_refused() -> None:
+    method = methods.resolve({"name": "prompt-tuning"})
+    with pytest.raises(UserError, match="a llama classifier finds a text's end in its token ids"):
+        method.check_serves("sequence_classification", "llama")
+    method.check_serves("causal_lm", "llama")
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gptj", "bloom"])
