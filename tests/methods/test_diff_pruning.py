@@ -17,7 +17,7 @@ from rocoft_bench.methods.parts.diff_pruning_stages import Stages, largest
 from rocoft_bench.methods.parts.hard_concrete import GatedChange, gated_changes
 from rocoft_bench.models import head_parameter_names, paper_model, shapes_of
 
-from .resuming import KIND, STEPS, check_resuming
+from .crashed_runs import KIND, STEPS, crashed_and_whole
 
 
 def diff_pruning(**settings: Any) -> methods.Method:
@@ -274,12 +274,12 @@ def test_a_half_precision_base_is_changed_in_float32(
     assert torch.equal(loaded(**batch).logits, model.eval()(**batch).logits)
 
 
-@pytest.mark.parametrize("saved_at", [4, STEPS // 2, STEPS // 2 + 1, STEPS - 1])
+@pytest.mark.parametrize("crash_at", [5, STEPS // 2 + 1, STEPS // 2 + 2, STEPS])
 def test_a_crashed_run_goes_on_to_the_identical_result(
-    saved_at: int, make_model: Callable[..., Any], tmp_path: Path
+    crash_at: int, make_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     """While gates are learned, right before pruning, right after it, and near the end."""
-    check_resuming(diff_pruning(sparsity=0.05), lambda: make_model("roberta", KIND), tmp_path, saved_at)
+    crashed_and_whole(diff_pruning(sparsity=0.05), make_model, tmp_path, crash_at)
 
 
 def test_a_file_of_another_model_is_refused(

@@ -20,7 +20,7 @@ from rocoft_bench.methods.parts.sparse_linear import Candidates, SparseLinear
 from rocoft_bench.methods.sft import proportional, sparse_layers
 from rocoft_bench.models import paper_model, shapes_of
 
-from .resuming import KIND, STEPS, check_resuming
+from .crashed_runs import KIND, STEPS, crashed_and_whole
 
 ROUNDS = {"budget": 600, "reselection_steps": 4, "accumulation_steps": 2, "reselection_rate": 0.5}
 
@@ -255,12 +255,12 @@ def test_candidates_are_the_same_with_gradient_checkpointing(
     torch.testing.assert_close(found[0], found[1])
 
 
-@pytest.mark.parametrize("saved_at", [1, 4, 5, 6, STEPS - 1])
+@pytest.mark.parametrize("crash_at", [2, 5, 6, 7, STEPS])
 def test_a_crashed_run_goes_on_to_the_identical_result(
-    saved_at: int, make_model: Callable[..., Any], tmp_path: Path
+    crash_at: int, make_model: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """In the middle of a selection phase (1, 5), before one, after one, and near the end."""
-    check_resuming(sft(), lambda: make_model("roberta", KIND), tmp_path, saved_at)
+    """From a checkpoint in the middle of a selection phase (2, 6), before one, after one, and near the end."""
+    crashed_and_whole(sft(), make_model, tmp_path, crash_at)
 
 
 @pytest.mark.parametrize(("settings", "message"), [({"precision": "fp16"}, "fp16"), ({"keep": "best"}, "keep")])
