@@ -99,6 +99,8 @@ def resolve(settings: Settings) -> Experiment:
 def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = False) -> tuple[RunRecord, bool]:
     """Run an experiment in a folder, or go on with it there; a finished one is left alone unless `force`.
 
+    Finished is a run with its trained values: of a record that came without them, a new run takes the place.
+
     Returns the record and whether anything was run. A run that fails leaves a record that says how.
 
     Raises:
@@ -111,7 +113,7 @@ def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = 
     with directory.locked():
         if directory.record.is_file() and not force:
             record = directory.read_record()
-            if record.status == "ok":
+            if record.status == "ok" and directory.adapter.is_dir():
                 return record, False
         return _run_locked(experiment, directory, observer, force), True
 

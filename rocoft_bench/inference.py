@@ -78,6 +78,8 @@ def _settings_of(directory: RunDirectory) -> Settings:
 
 
 def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:
+    if not directory.adapter.is_dir():
+        raise UserError(f"{directory.path}: only the record is here, not the trained values; run its command again")
     model, tokenizer = load_base(experiment, models.locate(experiment.config.model))
     model = experiment.method.load(model, directory.adapter, experiment.task.kind)
     return TrainedModel(experiment, model.eval(), tokenizer)

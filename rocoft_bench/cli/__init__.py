@@ -26,6 +26,7 @@ for module in (train, evaluate, demo, report, predict, export, ls, params, valid
 def main() -> None:
     """Entry point. Bad input ends with one line and exit code 2, an interrupted run with 130."""
     warnings.simplefilter("ignore", FutureWarning)  # addressed to the developers of libraries
+    warnings.filterwarnings("ignore", "Position ids are not supported")  # prompt tuning puts back what peft ignores
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it warns of kernels that it can do without
     try:
         app()

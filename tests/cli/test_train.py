@@ -117,6 +117,24 @@ def test_a_mergeable_method_trains_predicts_and_exports(
     assert said.out.strip() == f"{label}  (probability {probabilities.max().item():.4f})"
 
 
+def test_a_record_without_trained_values_is_not_a_finished_run(
+    rocoft: Cli, options: list[object], tmp_path: Path
+) -> None:
+    """As in a checkout of this project, whose results/ hold records only."""
+    run = tmp_path / "run"
+    command = ("train", "glue", "--task", "rte", *options, "--output", run)
+    assert rocoft(*command).code == 0
+    assert "already finished" in rocoft(*command).out
+    shutil.rmtree(run / "adapter")
+    said = rocoft("predict", run, "--text", "the cat sleeps", "--text-pair", "a dog runs")
+    assert (said.code, len(said.err.splitlines())) == (2, 1)
+    assert "only the record is here, not the trained values" in said.err
+    again = rocoft(*command)
+    assert again.code == 0
+    assert "already finished" not in again.out
+    assert (run / "adapter").is_dir()
+
+
 @pytest.mark.parametrize("method", ["adapter", "prompt-tuning"])
 def test_a_method_that_cannot_be_merged_says_so(
     rocoft: Cli, options: list[object], tmp_path: Path, method: str
