@@ -169,4 +169,20 @@ def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, mod
         notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
         if _paper_model(family, model) != model:
             notes.append(f"{model} is not a model of the paper; its rows are RoBERTa-base's")
-    return notes + sorted({f"{r.label}, {r.task['name']}: {note}" for r in records for note in r.notes})
+    return notes + _run_notes(records)
+
+
+def _run_notes(records: list[RunRecord]) -> list[str]:
+    """What the runs say of themselves; what all of several methods say of a task stands there once, without names."""
+    labels: dict[str, set[str]] = {}
+    said: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        task = record.task["name"]
+        labels.setdefault(task, set()).add(record.label)
+        for note in record.notes:
+            said.setdefault((task, note), set()).add(record.label)
+
+    def of_whom(task: str, by: set[str]) -> str:
+        return task if len(by) > 1 and by == labels[task] else f"{', '.join(sorted(by))}, {task}"
+
+    return sorted(f"{of_whom(task, by)}: {note}" for (task, note), by in said.items())

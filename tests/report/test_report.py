@@ -106,6 +106,12 @@ def test_notes_of_the_runs_are_shown() -> None:
     assert "RoCoFT-3-Row, rte: only the first 9 of 40 training rows are used" in table.notes
 
 
+def test_a_note_that_all_methods_share_is_shown_once() -> None:
+    fewer, cut = "only the first 9 of 40 training rows are used", "2 rows were cut"
+    (table,) = build_tables([record(label="LoRA", notes=[fewer, cut]), record(label="FT", notes=[fewer])])
+    assert [note for note in table.notes if "rte: " in note] == [f"LoRA, rte: {cut}", f"rte: {fewer}"]
+
+
 def test_unreadable_records_are_named_and_the_rest_is_reported(tmp_path: Path, rocoft: Callable[..., Any]) -> None:
     for name, content in (
         ("good", record().model_dump_json()),
