@@ -192,15 +192,18 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     return task.in_words(task.read(outputs, encoded, rows, trained.tokenizer, settings)[0])
 
 
-def export(trained: TrainedModel, folder: Path) -> None:
-    """Write the model with all trained values merged, as a plain checkpoint that transformers loads by itself.
+def export(directory: RunDirectory, folder: Path) -> None:
+    """Write a finished run's model, all trained values merged, as a plain checkpoint that transformers loads by itself.
 
     Raises:
-        UserError: If the method cannot be merged, or the folder is in use or cannot be written.
+        UserError: If the run is not finished, the method cannot be merged, or the folder is in use or cannot be written.
     """
+    experiment = resolve(_settings_of(directory))
+    experiment.method.check_mergeable()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists already and is not an empty folder; choose another")
-    merged: Any = trained.experiment.method.merge(trained.model)
+    trained = _load(experiment, directory)
+    merged: Any = experiment.method.merge(trained.model)
     try:
         merged.save_pretrained(folder, safe_serialization=True)
         trained.tokenizer.save_pretrained(folder)

@@ -22,5 +22,5 @@ def export(
 
     directory = find_run(run)
     folder = output or directory.path / "merged"
-    inference.export(inference.load_run(directory), folder)
+    inference.export(directory, folder)
     typer.echo(f"merged model: {folder}")

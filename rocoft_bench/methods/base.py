@@ -135,9 +135,13 @@ class Method(ABC):
 
     def merge(self, model: nn.Module) -> nn.Module:
         """The plain model with all trained values in place. Raises UserError where the method cannot be merged."""
+        self.check_mergeable()
+        return self._merged(model)
+
+    def check_mergeable(self) -> None:
+        """Raises UserError where the method cannot be merged."""
         if not self.mergeable:
             raise UserError(f"{self.name} cannot be merged into the base model; keep it as an adapter")
-        return self._merged(model)
 
 
 class NoSettings(Section):
