@@ -196,7 +196,7 @@ def export(directory: RunDirectory, folder: Path) -> None:
     """Write a finished run's model, all trained values merged, as a plain checkpoint that transformers loads by itself.
 
     Raises:
-        UserError: If the run is not finished, the method cannot be merged, or the folder is in use or cannot be written.
+        UserError: If the run is not finished or cannot be merged, or the folder is in use or cannot be written.
     """
     experiment = resolve(_settings_of(directory))
     experiment.method.check_mergeable()
