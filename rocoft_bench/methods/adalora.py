@@ -73,7 +73,7 @@ class AdaLoRA(AdapterMethod):
     reference = "Zhang et al. 2023, arXiv 2303.10512"
     Settings = AdaLoRASettings
     settings: AdaLoRASettings
-    learning_rate = 5e-3
+    learning_rate = 2e-3
     keeps_best = False
     presets = {  # noqa: RUF012 - a constant
         "causal_lm": {"target_modules": LLM_TARGETS},
