@@ -45,11 +45,12 @@ NOT_IN_FP16 = ("deberta-v2",)
 
 @dataclass(frozen=True)
 class Experiment:
-    """A checked configuration with the task and the method that it names."""
+    """A checked configuration with the task and the method that it names; `notes` as in `Prepared`."""
 
     config: RunConfig
     task: Task
     method: Method
+    notes: tuple[str, ...] = ()
 
     @property
     def run_name(self) -> str:
@@ -93,7 +94,17 @@ def resolve(settings: Settings) -> Experiment:
     if "learning_rate" not in config.training.model_fields_set:
         changes["training"] = config.training.model_copy(update={"learning_rate": method.learning_rate})
         settings.sources["training.learning_rate"] = f"default of {method.name}"
-    return Experiment(config.model_copy(update=changes), task, method)
+    return Experiment(config.model_copy(update=changes), task, method, _rate_note(method, config, settings))
+
+
+def _rate_note(method: Method, config: RunConfig, settings: Settings) -> tuple[str, ...]:
+    """Says so where a config's learning rate was not used, because it was there for another method."""
+    if settings.left_behind is None or "learning_rate" in config.training.model_fields_set:
+        return ()
+    rate, other = settings.left_behind
+    return (
+        f"the learning rate is {method.name}'s default, {method.learning_rate:g}; the config's {rate} is {other}'s",
+    )
 
 
 def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = False) -> tuple[RunRecord, bool]:
@@ -171,7 +182,7 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     source = models.locate(config.model)
     model, tokenizer = load_base(experiment, source)
     _check_half_precision(config, model.config.model_type)
-    notes = source.notes(model.config)
+    notes = [*experiment.notes, *source.notes(model.config)]
     model = _apply(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)
     evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)

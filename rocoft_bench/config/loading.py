@@ -21,24 +21,37 @@ S = TypeVar("S", bound=Section)
 
 @dataclass
 class Settings:
-    """Nested settings as read so far, and the source of each leaf by dotted key."""
+    """Nested settings as read so far, and the source of each leaf by dotted key.
+
+    left_behind: a learning rate that went with another method, and that method.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    left_behind: tuple[Any, str] | None = None
 
     def update(self, values: dict[str, Any], source: str) -> None:
-        """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and
-        takes with it the learning rate, which was chosen for the method before it."""
-        new_name = (values.get("method") or {}).get("name") if isinstance(values.get("method"), dict) else None
-        old_name = (self.values.get("method") or {}).get("name")
-        if new_name is not None and new_name != old_name and self.values:
-            self.values["method"] = {}
-            if isinstance(self.values.get("training"), dict):
-                self.values["training"].pop("learning_rate", None)
-            gone = ("method.", "training.learning_rate")
-            self.sources = {key: value for key, value in self.sources.items() if not key.startswith(gone)}
+        """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and the
+        learning rate, which was chosen for the method before it, is left behind.
+        """
+        new, old = _method_name(values), _method_name(self.values)
+        if new is not None and new != old and self.values:
+            self._leave_method(old)
         _merge(self.values, values)
         self.sources.update({key: source for key, _ in leaves(values)})
+
+    def _leave_method(self, name: str | None) -> None:
+        self.values["method"] = {}
+        training = self.values.get("training")
+        if isinstance(training, dict) and "learning_rate" in training:
+            self.left_behind = (training.pop("learning_rate"), name or "the default method")
+        gone = ("method.", "training.learning_rate")
+        self.sources = {key: source for key, source in self.sources.items() if not key.startswith(gone)}
+
+
+def _method_name(values: dict[str, Any]) -> str | None:
+    method = values.get("method")
+    return method.get("name") if isinstance(method, dict) else None
 
 
 def config_root() -> Path:

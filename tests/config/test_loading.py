@@ -60,8 +60,22 @@ def test_another_method_does_not_inherit_the_learning_rate(tmp_path: Path) -> No
     resolved = resolve(settings)
     assert resolved.config.training.learning_rate == Full.learning_rate
     assert settings.sources["training.learning_rate"] == "default of full"
+    assert resolved.notes == ("the learning rate is full's default, 3e-05; the config's 0.002 is rocoft's",)
     own = write(tmp_path / "own.yaml", "include: base.yaml\nmethod: {name: full}\ntraining: {learning_rate: 1.0e-5}")
-    assert resolve(read_settings(own)).config.training.learning_rate == 1e-5
+    explicit = resolve(read_settings(own))
+    assert (explicit.config.training.learning_rate, explicit.notes) == (1e-5, ())
+
+
+@pytest.mark.parametrize("wrong", ["method: lora", "training: 5", "training: {learning_rate: 2e-3}"])
+def test_a_malformed_section_is_no_crash_when_the_method_changes(tmp_path: Path, wrong: str) -> None:
+    settings = read_settings(write(tmp_path / "run.yaml", f"task: {{family: glue, name: rte}}\n{wrong}"))
+    settings.update(override("method.name", "full"), "--method")
+    assert settings.values["method"] == {"name": "full"}
+    if wrong == "training: 5":
+        with pytest.raises(UserError, match="training = 5"):
+            resolve(settings)
+    else:
+        assert resolve(settings).config.training.learning_rate == Full.learning_rate
 
 
 def test_the_same_method_keeps_the_learning_rate() -> None:
