@@ -31,8 +31,6 @@ from rocoft_bench.runs import (
 from rocoft_bench.tasks import Task
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.trainer import TrainResult
 
@@ -262,17 +260,9 @@ def _single_rows(prepared: Prepared, count: int) -> Iterator[dict[str, Any]]:
         yield collate([row])
 
 
-def make_accelerator(precision: str) -> Accelerator:
-    """An accelerator of a run's own: accelerate keeps one precision per process, and runs in one process may differ."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
-
-
 def train(experiment: Experiment, prepared: Prepared, directory: RunDirectory, observer: Observer) -> TrainResult:
     """Train the prepared model, with checkpoints in the run's folder."""
+    from rocoft_bench.engine.accelerator import make_accelerator
     from rocoft_bench.engine.batching import padding_collate
     from rocoft_bench.engine.memory import reset_peak_memory
     from rocoft_bench.engine.trainer import Trainer

@@ -16,7 +16,6 @@ from rocoft_bench.experiment import (
     Experiment,
     load_base,
     longest_input,
-    make_accelerator,
     resolve,
     what_was_judged,
 )
@@ -131,6 +130,7 @@ def _changed(directory: RunDirectory, changes: Settings) -> Settings:
 def _evaluated(
     experiment: Experiment, directory: RunDirectory, observer: Observer
 ) -> tuple[RunRecord, list[dict[str, Any]]]:
+    from rocoft_bench.engine.accelerator import make_accelerator
     from rocoft_bench.engine.interrupt import GracefulStop
     from rocoft_bench.engine.prediction import NotFiniteError
 

@@ -160,8 +160,9 @@ def explanation(row: AuditRow) -> str:
         for head, words in ((0, "without head"), (row.head, "with head")):
             if is_printed_as(count + head, row.figure.millions):
                 return f"given by {meaning}, {words}: {count + head:,}"
-    fields = type(row.method.settings).model_fields
-    size, has_targets = next((name for name in SIZES if name in fields), None), "target_modules" in fields
+    settings = row.method.settings
+    size = next((name for name in SIZES if getattr(settings, name, None) is not None), None)
+    has_targets = "target_modules" in type(settings).model_fields
     found = next(_settings_that_give(row.figure, row, size, has_targets), None)
     if found is not None:
         return f"given by {found}"
@@ -177,6 +178,9 @@ def _settings_that_give(figure: Figure, row: AuditRow, size: str | None, has_tar
         for chosen in combinations(parts, number):
             polynomial = [sum(column) for column in zip(*(parts[name] for name in chosen), strict=True)]
             for value, head in _sizes_that_give(figure.millions, polynomial, row.head, size is not None):
+                changes = ({size: value} if size else {}) | ({"target_modules": list(chosen)} if has_targets else {})
+                if not is_printed_as(_count(row, changes) + row.head * head, figure.millions):
+                    continue  # a size that a matrix clips, or parts that do not just add up
                 sized = f"{size} {value}" if size else ""
                 layers = f"on {', '.join(chosen)}" if has_targets else ""
                 yield " ".join(filter(None, [sized, layers, "with head" if head else "without head"]))

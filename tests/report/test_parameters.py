@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
 from rocoft_bench.report import AuditRow, audit, explanation
-from rocoft_bench.report.parameters import figures, is_printed_as
+from rocoft_bench.report.parameters import _shapes, figures, is_printed_as
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,29 @@ def test_figures_that_are_not_met(
     assert not row.agrees
     assert row.adapter == expected[0]
     assert expected[1] in explanation(row)
+
+
+def test_lokr_whose_factors_are_full_has_no_rank_to_vary(rows: dict[tuple[int, str, str], AuditRow]) -> None:
+    """A rank past half a factor's side trains it in full, so that no rank of 118 or 353 gives Table 7's figures."""
+    for model in ("deberta-v3-base", "bart-large"):
+        assert explanation(rows[7, model, "LoKr"]) == "no choice of linear layers gives it"
+
+
+def test_settings_that_are_said_to_give_a_figure_give_it(rows: dict[tuple[int, str, str], AuditRow]) -> None:
+    said = [(row, explanation(row)) for row in rows.values() if not row.agrees]
+    tried = 0
+    for row, words in said:
+        found = re.fullmatch(r"given by (\w+) (\d+)(?: on (.+?))? (with|without) head", words)
+        if found is None:
+            continue
+        size, value, layers, head = found.groups()
+        changes = {size: int(value)} | ({"target_modules": layers.split(", ")} if layers else {})
+        method = methods.resolve({"name": row.method.name, **row.method.settings.model_dump(), **changes})
+        count = method.adapter_parameters(_shapes(row.model)) + (row.head if head == "with" else 0)
+        assert row.figure is not None
+        assert is_printed_as(count, row.figure.millions), words
+        tried += 1
+    assert tried > 3
 
 
 def test_one_model_with_every_method_that_serves_it() -> None:

@@ -44,7 +44,7 @@ class Wrapped(Attached):
 
     def new_parameter(self, *shape: int) -> nn.Parameter:
         """Zeros in float32, whatever the base's precision, on its device."""
-        return nn.Parameter(torch.zeros(*shape, device=self.weight.device))
+        return nn.Parameter(torch.zeros(*shape, device=self.weight.device, dtype=torch.float32))
 
 
 class DeltaWrapped(Wrapped):
