@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, TextIO
 
 
 class Observer:
@@ -25,3 +26,31 @@ class Observer:
 
     def note(self, message: str) -> None:
         """Something that the user should know; it is in the record too."""
+
+
+EVENTS = frozenset(name for name in vars(Observer) if not name.startswith("_"))
+
+
+class Sender(Observer):
+    """Writes every event as a JSON line, for `replay` in another process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in EVENTS:
+            return super().__getattribute__(name)
+        return lambda *arguments: self._send(name, arguments)
+
+    def _send(self, event: str, arguments: tuple[Any, ...]) -> None:
+        print(json.dumps([event, *arguments]), file=self._stream, flush=True)
+
+
+def replay(line: str, observer: Observer) -> None:
+    """Call the observer as the line of a `Sender` says; other text is ignored."""
+    try:
+        event, *arguments = json.loads(line)
+    except (ValueError, TypeError):
+        return
+    if event in EVENTS:
+        getattr(observer, event)(*arguments)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Status = Literal["ok", "failed", "oom", "nan", "interrupted"]
+Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
+"""failed: an error that was caught; crashed: the process died; interrupted: stopped on request, to be gone on with."""
 
 
 class RunRecord(BaseModel):
@@ -18,6 +19,10 @@ class RunRecord(BaseModel):
     status: Status
     error: str | None = None
     """For a run that is not ok: what happened, in one line."""
+    hint: str | None = None
+    """For a run that is not ok: what may help."""
+    log_tail: list[str] = []
+    """The last lines that the process of a failed run printed, where a sweep kept them."""
     config_hash: str
     settings_hash: str
     """Equal for runs that differ in their seed only; only those may share a cell of a table."""
@@ -30,10 +35,12 @@ class RunRecord(BaseModel):
     method: dict[str, Any]
     model: dict[str, Any]
     """name as given, paper_name where the paper has it, and its origin."""
-    data: dict[str, Any]
-    """Origin, rows and fingerprint of the training and evaluation data."""
+    data: dict[str, Any] = {}
+    """Origin, rows and fingerprint of the training and evaluation data; empty if a run failed before it had them."""
     seed: int
-    parameters: dict[str, int]
+    processes: int = 1
+    """How many processes shared the rows of each step."""
+    parameters: dict[str, int] = {}
     """Trained adapter weights and biases, the head apart, and the whole model; `stored`: the values outside the head
     that are left to save after training (some methods train more than they keep)."""
     adapter_bytes: int | None = None
@@ -51,6 +58,8 @@ class RunRecord(BaseModel):
     eval_seconds: float | None = None
     peak_memory_mib: float | None = None
     peak_memory_kind: str | None = None
+    memory_estimate_mib: dict[str, float] | None = None
+    """The estimate before the run, by its parts and in total, beside which `peak_memory_mib` stands."""
     notes: list[str] = []
     """Everything in which the run differs from what its name says: fewer rows, cut inputs, stand-in data."""
     finished_at: str
