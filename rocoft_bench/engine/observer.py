@@ -28,29 +28,43 @@ class Observer:
         """Something that the user should know; it is in the record too."""
 
 
-EVENTS = frozenset(name for name in vars(Observer) if not name.startswith("_"))
-
-
 class Sender(Observer):
     """Writes every event as a JSON line, for `replay` in another process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def __getattribute__(self, name: str) -> Any:
-        if name not in EVENTS:
-            return super().__getattribute__(name)
-        return lambda *arguments: self._send(name, arguments)
+    def training_started(self, total_steps: int, done_steps: int) -> None:
+        self._send("training_started", total_steps, done_steps)
 
-    def _send(self, event: str, arguments: tuple[Any, ...]) -> None:
-        print(json.dumps([event, *arguments]), file=self._stream, flush=True)
+    def step_done(self, step: int) -> None:
+        self._send("step_done", step)
+
+    def logged(self, entry: dict[str, Any]) -> None:
+        self._send("logged", entry)
+
+    def evaluation_started(self, total_batches: int) -> None:
+        self._send("evaluation_started", total_batches)
+
+    def evaluation_batch_done(self) -> None:
+        self._send("evaluation_batch_done")
+
+    def note(self, message: str) -> None:
+        self._send("note", message)
+
+    def _send(self, event: str, *values: Any) -> None:
+        self._stream.write(json.dumps({EVENT: event, "values": values}) + "\n")
+        self._stream.flush()
 
 
-def replay(line: str, observer: Observer) -> None:
-    """Call the observer as the line of a `Sender` says; other text is ignored."""
-    try:
-        event, *arguments = json.loads(line)
-    except (ValueError, TypeError):
-        return
-    if event in EVENTS:
-        getattr(observer, event)(*arguments)
+EVENT = "rocoft_event"
+"""Marks the lines that a `Sender` wrote among others."""
+
+
+def replay(line: str, observer: Observer) -> bool:
+    """Call the observer as a line of a `Sender` says. False, and nothing is called, if the line is something else."""
+    if not line.startswith(f'{{"{EVENT}": '):
+        return False
+    content = json.loads(line)
+    getattr(observer, content[EVENT])(*content["values"])
+    return True

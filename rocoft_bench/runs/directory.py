@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,10 +16,11 @@ from pydantic import ValidationError
 
 from rocoft_bench.config import RunConfig, leaves
 from rocoft_bench.errors import UserError
+from rocoft_bench.runs import lock
 from rocoft_bench.runs.files import write_text
 from rocoft_bench.runs.record import RunRecord
 
-LEFT_BY_A_KILLED_START = {".lock", "work", ".config.yaml.partial"}
+LEFT_BY_A_KILLED_START = {".lock", "log.txt", "work", ".config.yaml.partial"}
 """All that can be in a run's folder before its config.yaml is."""
 
 
@@ -56,7 +56,9 @@ class RunDirectory:
         self.predictions = path / "predictions.jsonl"
         self.provenance = path / "provenance.json"
         self.adapter = path / "adapter"
+        self.log = path / "log.txt"
         self.work = path / "work"
+        self.lock = path / ".lock"
 
     def read_record(self) -> RunRecord:
         """The record of a finished run.
@@ -121,8 +123,10 @@ class RunDirectory:
         shutil.rmtree(self.work, ignore_errors=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[int]:
         """Hold the run for this process; the lock goes when the process dies.
+
+        Yields its file descriptor: a child process that inherits it holds the run too.
 
         Raises:
             UserError: If another process is at work on this run.
@@ -130,23 +134,25 @@ class RunDirectory:
         created = [folder for folder in (self.path, *self.path.absolute().parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("w")
+            descriptor = lock.acquire(self.lock)
         except OSError as error:
             raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from None
+        if descriptor is None:
+            raise UserError(f"{self.path}: another process is working on this run")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.close()
-            raise UserError(f"{self.path}: another process is working on this run") from None
-        try:
-            yield
+            yield descriptor
         finally:
-            if not self.config.is_file():  # nothing was started: leave nothing behind
-                (self.path / ".lock").unlink(missing_ok=True)
+            nothing_started = not self.config.is_file() and not lock.is_inherited(self.lock)
+            if nothing_started:  # leave nothing behind
+                self.lock.unlink(missing_ok=True)
                 for folder in created:
                     with suppress(OSError):
                         folder.rmdir()
-            handle.close()
+            os.close(descriptor)
+
+    def is_busy(self) -> bool:
+        """Whether a process is at work on this run."""
+        return lock.is_held(self.lock)
 
 
 def _differences(ours: RunConfig, theirs: dict[str, Any]) -> str:
