@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,9 +65,10 @@ def needs(experiments: Iterable[Experiment]) -> list[Need]:
     Raises: UserError where the name of a model, or of rows to train on, stands for nothing.
     """
     found: dict[str, Need] = {}
+    model_of = cache(_model)  # the runs of a sweep share a few models, and some take a while to find
     for experiment in experiments:
         config = experiment.config
-        for need in (_model(config.model), *_rows(experiment.task, config.task)):
+        for need in (model_of(config.model), *_rows(experiment.task, config.task)):
             found.setdefault(need.what, need)
     return list(found.values())
 
@@ -269,4 +271,4 @@ def _split(task: Task, split: str, settings: Any, load: Callable[[], LoadedSplit
         what = f"dataset {name} @ {task.hub.revision[:10]}, {split}"
         return HubRows(what, load, task.hub, split, task.columns, expected)
     where = f"in {settings.data_dir}" if settings.data_dir else "of the package"
-    return Rows(f"{task.family} {task.name} {where}, {split}", load)
+    return Rows(f"{task.family} {task.folder or task.name} {where}, {split}", load)

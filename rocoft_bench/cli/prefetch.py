@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from rocoft_bench.experiment import Experiment
     from rocoft_bench.prefetch import Need
+    from rocoft_bench.resolving import Experiment
 
 EPILOG = """Examples:
 
   rocoft prefetch glue/rte.yaml glue/cola.yaml
 
   rocoft prefetch --check summarization/xsum.yaml my-own.yaml
+
+  rocoft prefetch table1_roberta_base.yaml
 """
 
 
@@ -23,7 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def prefetch(
-    configs: Annotated[list[str], typer.Argument(help="YAML files, also by their path below the shipped configs/.")],
+    configs: Annotated[
+        list[str],
+        typer.Argument(help="YAML files of runs or sweeps, also by their path below the shipped configs/."),
+    ],
     check: Annotated[bool, typer.Option("--check", help="Only ask whether all is there, and how large it is.")] = False,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting in each config.")
@@ -31,7 +37,7 @@ def prefetch(
 ) -> None:
     """Fetch the models and rows of configs into the cache, so that their runs need no internet.
 
-    Exit code 1 if something cannot be had.
+    Of a sweep, all that its runs and their evaluations need, each thing once. Exit code 1 if something cannot be had.
     """
     from huggingface_hub import constants
 
@@ -42,7 +48,7 @@ def prefetch(
         raise UserError(
             "--check asks the hub, but offline mode is on (HF_HUB_OFFLINE); without it the cache is looked at"
         )
-    wanted = needs(_experiment(config, assignments or []) for config in configs)
+    wanted = needs(experiment for config in configs for experiment in _experiments(config, assignments or []))
     sizes = [_line(need, check) for need in wanted]
     had = [size for size in sizes if size is not None]
     state = "can be had" if check else "ready"
@@ -53,14 +59,21 @@ def prefetch(
         typer.echo(f"for runs without internet: export HF_HOME={constants.HF_HOME} HF_HUB_OFFLINE=1")
 
 
-def _experiment(config: str, assignments: list[str]) -> Experiment:
-    from rocoft_bench import experiment as spine
-    from rocoft_bench.config import find_config, parse_assignment, read_settings
+def _experiments(config: str, assignments: list[str]) -> Iterator[Experiment]:
+    """What a file of settings or a sweep runs, and the evaluations of a sweep's runs on other tasks."""
+    from rocoft_bench.config import find_config, read_settings, read_sweep
+    from rocoft_bench.resolving import resolve
 
-    settings = read_settings(find_config(config))
-    for assignment in assignments:
-        settings.update(parse_assignment(assignment), f"--set {assignment}")
-    return spine.resolve(settings)
+    sweep = read_sweep(find_config(config))
+    if sweep is None:
+        settings = read_settings(find_config(config))
+        settings.assign(assignments)
+        yield resolve(settings)
+        return
+    for _, settings in sweep.runs(assignments):
+        yield resolve(settings)
+        for changed in sweep.evaluation_settings(settings):
+            yield resolve(changed)
 
 
 def _line(need: Need, check: bool) -> int | None:

@@ -1,8 +1,10 @@
 """Settings: the schema, reading YAML with `include`, overrides, and messages that say what to fix."""
 
+from rocoft_bench.config.condition import Condition, parse_filter
 from rocoft_bench.config.loading import (
     Settings,
     checked,
+    config_files,
     config_root,
     find_config,
     leaves,
@@ -15,6 +17,7 @@ from rocoft_bench.config.schema import ModelConfig, RunConfig, Section, TaskConf
 from rocoft_bench.config.sweep import Sweep, read_sweep
 
 __all__ = [
+    "Condition",
     "ModelConfig",
     "RunConfig",
     "Section",
@@ -23,11 +26,13 @@ __all__ = [
     "TaskConfig",
     "TrainingConfig",
     "checked",
+    "config_files",
     "config_root",
     "find_config",
     "leaves",
     "override",
     "parse_assignment",
+    "parse_filter",
     "read_settings",
     "read_sweep",
     "validate",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +38,19 @@ class Settings:
         new, old = _method_name(values), _method_name(self.values)
         if new is not None and new != old and self.values:
             self._leave_method(old)
-        _merge(self.values, values)
+        merge(self.values, values)
         self.sources.update({key: source for key, _ in leaves(values)})
+
+    def assign(self, assignments: Iterable[str]) -> None:
+        """Lay `key=value` of `--set` over what is there. Raises: UserError as `parse_assignment`."""
+        for assignment in assignments:
+            self.update(parse_assignment(assignment), f"--set {assignment}")
+
+    def copy(self) -> Settings:
+        """The same settings; what happens to either leaves the other alone."""
+        values: dict[str, Any] = {}
+        merge(values, self.values)
+        return Settings(values, dict(self.sources), self.left_behind)
 
     def _leave_method(self, name: str | None) -> None:
         self.values["method"] = {}
@@ -61,6 +73,11 @@ def config_root() -> Path:
     return inside_wheel if inside_wheel.is_dir() else package.parent / "configs"
 
 
+def config_files() -> list[Path]:
+    """The YAML files of runs and sweeps that ship; those below `accelerate/` are that library's own."""
+    return sorted(file for file in config_root().rglob("*.yaml") if file.parent.name != "accelerate")
+
+
 def find_config(name: str | Path) -> Path:
     """A YAML file by path, or by its path below the shipped `configs/`.
 
@@ -72,7 +89,7 @@ def find_config(name: str | Path) -> Path:
     for candidate in (path, shipped):
         if candidate.is_file():
             return candidate
-    names = [str(p.relative_to(config_root())) for p in config_root().rglob("*.yaml")]
+    names = [str(file.relative_to(config_root())) for file in config_files()]
     raise UserError(f"no config file {name}; {suggest(str(path).removeprefix('configs/'), names)}")
 
 
@@ -89,7 +106,7 @@ def read_settings(path: Path, _seen: tuple[Path, ...] = ()) -> Settings:
     settings = Settings()
     for name in [included] if isinstance(included, str) else included:
         base = read_settings(path.parent / name, (*_seen, path.resolve()))
-        _merge(settings.values, base.values)
+        merge(settings.values, base.values)
         settings.sources |= base.sources
     settings.update(content, str(path))
     return settings
@@ -138,9 +155,14 @@ def validate(settings: Settings, task_section: type[TaskConfig] = TaskConfig) ->
     Raises:
         UserError: One line per problem: where it stands, what was given, what is allowed.
     """
+    return checked(_run_section(task_section), settings.values, settings.sources)
+
+
+@cache
+def _run_section(task_section: type[TaskConfig]) -> type[RunConfig]:
+    """A run's schema with the settings of one kind of task."""
     task: Any = SerializeAsAny[task_section]  # type: ignore[misc, valid-type]
-    section = create_model("RunConfig", __base__=RunConfig, task=(task, ...))
-    return checked(section, settings.values, settings.sources)
+    return create_model("RunConfig", __base__=RunConfig, task=(task, ...))
 
 
 def checked(section: type[S], values: dict[str, Any], sources: dict[str, str] | None = None, prefix: str = "") -> S:
@@ -183,9 +205,15 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:
+def merge(base: dict[str, Any], over: dict[str, Any]) -> None:
+    """Lay nested settings over others: groups are merged, anything else, lists too, replaces what was there.
+
+    `base` then shares no group with `over`: a later change of one leaves the other alone.
+    """
     for key, value in over.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        else:
-            base[key] = dict(value) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            base[key] = value
+            continue
+        if not isinstance(base.get(key), dict):
+            base[key] = {}
+        merge(base[key], value)

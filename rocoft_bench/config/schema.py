@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Section(BaseModel):
     """A strict group of settings: unknown keys are errors, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
 
 class TaskConfig(Section):
@@ -62,11 +62,11 @@ class TrainingConfig(Section):
     epochs: PositiveInt = 3
     """Passes over the training rows."""
     batch_size: PositiveInt = 32
-    """Rows per forward pass and process."""
+    """Rows per forward pass, over all processes: more processes share them, and do not change what is computed."""
     eval_batch_size: PositiveInt = 64
     """Rows per forward pass in evaluation."""
     gradient_accumulation: PositiveInt = 1
-    """Forward passes per optimizer step. Table 10's "Gradient Accumul." 0 means none, that is 1."""
+    """Forward passes per optimizer step, over all processes. Table 10's "Gradient Accumul." 0 means none, that is 1."""
     weight_decay: NonNegativeFloat = 0.0
     """AdamW's decoupled decay of trained weights; biases and norms are exempt."""
     warmup_steps: NonNegativeInt = 0

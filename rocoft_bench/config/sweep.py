@@ -1,72 +1,185 @@
 """Sweep files: one file for many runs, as the product of `axes` over common settings.
 
-    model: {name: roberta-base}
+    include: table1_roberta_base.yaml                   # another sweep or settings; a list here replaces one there
+    model: {name: roberta-large}
     axes:
       config: [glue/rte.yaml, glue/mrpc.yaml]           # files below configs/ that the runs start from
-      method: [full, {name: rocoft, mode: row, rank: 1}]
+      method: [full, lora, {name: rocoft, mode: row, rank: 1}]
       seed: [0, 1, 2]
+    exclude:                                            # left out is a run that meets one of these
+      - {method: [full, lora], task: mrpc}
+    overrides:                                          # laid over the runs that meet `where`, one after the other
+      - {where: {method: lora}, set: {training: {learning_rate: 1.0e-3}, method.rank: 4}}
+    evaluate_also:                                      # finished runs of a family are evaluated on its other tasks
+      math: [addsub, svamp]
 
 Every other key is a setting of all runs. An axis is a setting too, dotted where it lies deeper
-(`training.learning_rate`); `method`, `model` and `task` take a name alone.
+(`training.learning_rate`); `method`, `model` and `task` take a name alone. Conditions look at the settings as files and
+axes give them, before overrides and before defaults.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.config.loading import Settings, find_config, override, read_settings
-from rocoft_bench.errors import UserError
+from rocoft_bench.config.condition import Condition, as_condition
+from rocoft_bench.config.loading import Settings, find_config, merge, override, read_settings
+from rocoft_bench.config.schema import RunConfig
+from rocoft_bench.errors import UserError, suggest
 
 AXES = "axes"
+CONFIG = "config"
+"""The axis of the files that runs start from."""
 NAMED = ("method", "model", "task")
 """Sections of which a name alone says enough."""
+PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also")
+"""Keys of a sweep file that are no settings."""
+
+Run = tuple[dict[str, Any], Settings]
+"""A run of a sweep: its value on each axis, and its settings."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """Settings for the runs that meet a condition."""
+
+    where: Condition
+    values: dict[str, Any]
+    source: str
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file: what is common to its runs, and the values of each axis."""
+    """A sweep file: what is common to its runs, the values of each axis, and the exceptions."""
 
     path: Path
     common: dict[str, Any]
     axes: dict[str, list[Any]]
+    exclude: list[Condition] = field(default_factory=list)
+    overrides: list[Override] = field(default_factory=list)
+    evaluate_also: dict[str, list[str]] = field(default_factory=dict)
+    """By task family, the tasks on which its finished runs are evaluated."""
 
-    def runs(self) -> Iterator[tuple[dict[str, Any], Settings]]:
-        """Every run: its value on each axis, and its settings. File of the axis `config` < common < other axes.
+    def runs(self, assignments: Iterable[str] = ()) -> list[Run]:
+        """Every run, in the order of the axes. Axis `config` < common < other axes < overrides < assignments (--set).
 
         Raises:
-            UserError: If a file of the axis `config` cannot be read.
+            UserError: If a file of the axis `config` cannot be read, a condition is met by no run, or no run is left.
         """
+        assignments = list(assignments)
+        runs = list(self._product())
+        written = [settings.values | {key: point[key] for key in point if key == CONFIG} for point, settings in runs]
+        self._check_conditions(written)
+        kept = []
+        for (point, settings), values in zip(runs, written, strict=True):
+            if any(condition.matches(values) for condition in self.exclude):
+                continue
+            for change in [each for each in self.overrides if each.where.matches(values)]:
+                settings.update(change.values, change.source)
+            settings.assign(assignments)
+            kept.append((point, settings))
+        if not kept:
+            raise UserError(f"{self.path}: exclude leaves no run")
+        return kept
+
+    def evaluations(self, settings: Settings) -> list[str]:
+        """The tasks on which a finished run of these (valid) settings is evaluated beside its own."""
+        task = settings.values["task"]
+        return [name for name in self.evaluate_also.get(task["family"], []) if name != task["name"]]
+
+    def evaluation_settings(self, settings: Settings) -> Iterator[Settings]:
+        """The settings of a run as each of its `evaluations` takes them: another task, the same training."""
+        own = settings.values["task"]
+        for name in self.evaluations(settings):
+            changed = settings.copy()
+            section = {"name": name, "train_on": own.get("train_on") or own["name"]}
+            changed.update({"task": section}, f"{self.path}: evaluate_also")
+            yield changed
+
+    def _product(self) -> Iterator[Run]:
+        bases = {name: self._base(name) for name in self.axes.get(CONFIG, [None])}
         for values in product(*self.axes.values()):
             point = dict(zip(self.axes, values, strict=True))
-            settings = read_settings(find_config(point["config"])) if "config" in point else Settings()
-            settings.update(self.common, str(self.path))
+            settings = bases[point.get(CONFIG)].copy()
             for axis, value in point.items():
-                if axis != "config":
+                if axis != CONFIG:
                     settings.update(_as_settings(axis, value), f"{self.path}: {AXES}.{axis}")
             yield point, settings
+
+    def _base(self, config: str | None) -> Settings:
+        settings = Settings() if config is None else read_settings(find_config(config))
+        settings.update(self.common, str(self.path))
+        return settings
+
+    def _check_conditions(self, written: list[dict[str, Any]]) -> None:
+        for number, condition in enumerate(self.exclude, 1):
+            condition.check_met(written, f"{self.path}: exclude, entry {number}")
+        for change in self.overrides:
+            change.where.check_met(written, change.source)
+        if self.evaluate_also:
+            Condition({"family": list(self.evaluate_also)}).check_met(written, f"{self.path}: evaluate_also")
 
 
 def read_sweep(path: Path) -> Sweep | None:
     """The sweep that a file describes, or None where it is the settings of one run.
 
     Raises:
-        UserError: If the file cannot be read or an axis is not a list of values.
+        UserError: If the file cannot be read or one of its parts is not of the form above.
     """
     values = read_settings(path).values
     if AXES not in values:
         return None
-    axes = values.pop(AXES)
-    if not isinstance(axes, dict) or not axes:
-        raise UserError(f"{path}: {AXES} must hold `setting: [value, …]`")
-    for name, choices in axes.items():
+    allowed = (*RunConfig.model_fields, *PARTS)
+    for key in values:
+        if key not in allowed:
+            raise UserError(f"{path}: {key} is neither a setting nor a part of a sweep; {suggest(key, allowed)}")
+    return Sweep(
+        path=path,
+        axes=_checked_axes(path, values.pop(AXES)),
+        exclude=[as_condition(entry, where) for where, entry in _entries(path, "exclude", values)],
+        overrides=[_as_override(entry, where) for where, entry in _entries(path, "overrides", values)],
+        evaluate_also=_lists(values.pop("evaluate_also", {}), f"{path}: evaluate_also", "family: [task, …]"),
+        common=values,
+    )
+
+
+def _checked_axes(path: Path, content: Any) -> dict[str, list[Any]]:
+    axes = _lists(content or None, f"{path}: {AXES}", "setting: [value, …]")
+    if not all(isinstance(name, str) for name in axes.get(CONFIG, [])):
+        raise UserError(f"{path}: {AXES}.{CONFIG} = {axes[CONFIG]!r}: must be names of YAML files")
+    return axes
+
+
+def _lists(content: Any, where: str, form: str) -> dict[str, list[Any]]:
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise UserError(f"{where} must hold `{form}`")
+    for name, choices in content.items():
         if not isinstance(choices, list) or not choices:
-            raise UserError(f"{path}: {AXES}.{name} = {choices!r}: must be a list of values")
-    return Sweep(path, values, axes)
+            raise UserError(f"{where}.{name} = {choices!r}: must be a list of values")
+    return content
 
 
-def _as_settings(axis: str, value: Any) -> dict[str, Any]:
-    return override(axis, {"name": value} if axis in NAMED and isinstance(value, str) else value)
+def _entries(path: Path, key: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Take the list `key` out of the values: its entries, each with its place for messages, counted from 1."""
+    content = values.pop(key, [])
+    if not isinstance(content, list):
+        raise UserError(f"{path}: {key} = {content!r}: must be a list")
+    for number, entry in enumerate(content, 1):
+        yield f"{path}: {key}, entry {number}", entry
+
+
+def _as_override(content: Any, where: str) -> Override:
+    if not isinstance(content, dict) or set(content) != {"where", "set"} or not isinstance(content["set"], dict):
+        raise UserError(f"{where} = {content!r}: must hold `where: {{setting: value}}` and `set: {{setting: value}}`")
+    values: dict[str, Any] = {}
+    for key, value in content["set"].items():
+        merge(values, _as_settings(str(key), value))
+    return Override(as_condition(content["where"], where), values, where)
+
+
+def _as_settings(key: str, value: Any) -> dict[str, Any]:
+    return override(key, {"name": value} if key in NAMED and isinstance(value, str) else value)

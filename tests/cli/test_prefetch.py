@@ -11,6 +11,7 @@ import pytest
 
 from rocoft_bench.tasks import instructions
 from rocoft_bench.tasks.github import GitHubFiles
+from tests.conftest import write_rows
 from tests.fake_hub import Pull
 
 MODEL = "FacebookAI/roberta-base"
@@ -170,6 +171,32 @@ def test_local_models_and_rows_need_nothing(
             f"✓ glue rte in {glue_dir}, validation: nothing to fetch; 13 rows",
             f"3 of 3 {'can be had' if '--check' in arguments else 'ready'}",
         ]
+
+
+def test_a_sweep_needs_each_thing_once_evaluations_included(
+    rocoft: Callable[..., Any], tiny_model: Path, tmp_path: Path
+) -> None:
+    row: dict[str, object] = {"instruction": "How many?", "input": "", "output": "It is 3.", "answer": "3.0"}
+    for place in ("math_10k/train", "gsm8k/test", "AddSub/test"):
+        write_rows(tmp_path / "math" / f"{place}.jsonl", [row] * 3)
+    axes = {"config": ["math/gsm8k.yaml"], "method": ["lora", "rocoft"], "seed": [0, 1]}
+    sweep = {"axes": axes, "model": {"name": str(tiny_model)}, "evaluate_also": {"math": ["addsub"]}}
+    file = tmp_path / "sweep.yaml"
+    file.write_text(json.dumps(sweep))
+    data = ("--set", f"task.data_dir={tmp_path}")
+    result = rocoft("prefetch", file, *data)
+    assert result.code == 0
+    whats = [line.partition(":")[0].replace(f" in {tmp_path}", "") for line in result.out.splitlines()[:-1]]
+    assert whats[:-1] == [
+        f"✓ model {tiny_model}",
+        "✓ math math_10k, train",
+        "✓ math gsm8k, test",
+        "✓ math AddSub, test",
+    ]
+    file.write_text(json.dumps({**sweep, "evaluate_also": {"math": ["adsub"]}}))
+    wrong = rocoft("prefetch", file, *data)
+    assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
+    assert 'unknown math task "adsub": did you mean "addsub"?' in wrong.err
 
 
 def test_files_of_github(

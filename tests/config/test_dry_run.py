@@ -13,20 +13,22 @@ from typing import Any
 import pytest
 import yaml
 
-from rocoft_bench.config import Settings, config_root, read_settings, read_sweep
+from rocoft_bench.config import Settings, config_files, read_settings, read_sweep
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models import known_model
+from rocoft_bench.models import model_type_of
 from rocoft_bench.tasks import get
 
-ALL_FILES = sorted(config_root().rglob("*.yaml"))
-SWEEPS = [sweep for file in ALL_FILES if (sweep := read_sweep(file)) is not None]
-FILES = [file for file in ALL_FILES if file not in [sweep.path for sweep in SWEEPS]]
-EMBEDDED = {
-    "demo-roberta": "FacebookAI/roberta-base",
-    "demo-llama": "meta-llama/Llama-2-7b-hf",
-    "demo-bart": "facebook/bart-large",
+SWEEPS = [sweep for file in config_files() if (sweep := read_sweep(file)) is not None]
+FILES = [file for file in config_files() if file not in [sweep.path for sweep in SWEEPS]]
+TINY = {
+    "roberta": "FacebookAI/roberta-base",
+    "deberta-v2": "microsoft/deberta-v3-base",
+    "bart": "facebook/bart-large",
+    "bloom": "bigscience/bloomz-7b1",
+    "gptj": "EleutherAI/gpt-j-6b",
+    "llama": "meta-llama/Llama-2-7b-hf",
 }
-"""An embedded model, and one of the same architecture."""
+"""By architecture, the model in whose place a tiny one is trained."""
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 FILE_NAMES = {"math_10k": "gsm8k"}
 """Real rows that stand in for those that are not there."""
@@ -116,13 +118,15 @@ def run(rocoft: Callable[..., Any], file: Path, model: Path, tmp_path: Path) -> 
     return json.loads((folder / "record.json").read_text())
 
 
+@pytest.fixture
+def tiny_like(tiny_of: Callable[[str], Path], tiny_model: Path) -> Callable[[str], Path]:
+    """tiny_like(name): a tiny model of the architecture of a known one."""
+    return lambda name: tiny_model if name == "demo-minilm" else tiny_of(TINY[str(model_type_of(name))])
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
-def test_two_steps(
-    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], tiny_model: Path, file: Path, tmp_path: Path
-) -> None:
-    named = read_settings(file).values["model"]["name"]
-    model = tiny_model if named == "demo-minilm" else tiny_of(EMBEDDED.get(named, named))
-    record = run(rocoft, file, model, tmp_path)
+def test_two_steps(rocoft: Callable[..., Any], tiny_like: Callable[[str], Path], file: Path, tmp_path: Path) -> None:
+    record = run(rocoft, file, tiny_like(read_settings(file).values["model"]["name"]), tmp_path)
     assert record["status"] == "ok"
     assert record["steps"] >= 2  # a row of SQuAD may become several windows
     assert set(record["task"]["metric_names"]) <= set(record["metrics"])
@@ -131,37 +135,37 @@ def test_two_steps(
     assert (record["parameters"]["head"] > 0) == has_head
 
 
-def one_run_of_each_method() -> list[Any]:
-    """Of each sweep, the last run of every value on its axis `method`."""
-    found: dict[str, Settings] = {}
-    for sweep in SWEEPS:
-        for point, settings in sweep.runs():
-            found[f"{sweep.path.stem}-{point['method']}"] = settings
-    return [pytest.param(settings, id=name) for name, settings in found.items()]
+def features(settings: Settings) -> set[str]:
+    """What a dry run tries out: a method on an architecture and a kind of task, and a mode of it."""
+    task, model, method = (settings.values[section] for section in ("task", "model", "method"))
+    kind = get(task["family"], task["name"]).kind
+    return {f"{method['name']}-{model_type_of(model['name'])}-{kind}", f"{method['name']} {method.get('mode', '')}"}
 
 
-@pytest.mark.parametrize("settings", one_run_of_each_method())
-def test_two_steps_of_a_sweeps_methods(
-    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], settings: Settings, tmp_path: Path
+def runs_unlike_the_files() -> list[Any]:
+    """Of the runs of all sweeps, those that try out something that neither `FILES` nor the runs before them do."""
+    tried = {feature for file in FILES for feature in features(read_settings(file))}
+    found = []
+    for settings in (settings for sweep in SWEEPS for _, settings in sweep.runs()):
+        new = features(settings) - tried
+        if new:
+            found.append(pytest.param(settings, id=max(new, key=len)))
+        tried |= new
+    return found
+
+
+@pytest.mark.parametrize("settings", runs_unlike_the_files())
+def test_two_steps_of_a_sweep(
+    rocoft: Callable[..., Any], tiny_like: Callable[[str], Path], settings: Settings, tmp_path: Path
 ) -> None:
-    model = known_model(settings.values["model"]["name"])
-    assert model is not None
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(settings.values))
-    record = run(rocoft, file, tiny_of(model.hub_id), tmp_path)
+    record = run(rocoft, file, tiny_like(settings.values["model"]["name"]), tmp_path)
     assert record["status"] == "ok"
-    assert record["steps"] == 2
+    assert record["steps"] >= 2
     assert record["method"]["name"] == settings.values["method"]["name"]
-    assert record["parameters"]["adapter"] >= record["parameters"]["stored"] > 0
+    assert record["parameters"]["adapter"] >= record["parameters"]["stored"]
     assert record["adapter_bytes"] > 0
-
-
-@pytest.mark.parametrize("hub_id", ["bigscience/bloomz-7b1", "EleutherAI/gpt-j-6b"])
-def test_the_other_language_models_of_the_paper(
-    rocoft: Callable[..., Any], tiny_of: Callable[[str], Path], hub_id: str, tmp_path: Path
-) -> None:
-    record = run(rocoft, config_root() / "commonsense" / "piqa.yaml", tiny_of(hub_id), tmp_path)
-    assert (record["status"], record["steps"]) == ("ok", 2)
 
 
 def test_deberta_in_half_precision_is_refused(
