@@ -75,6 +75,7 @@ class AdaLoRA(AdapterMethod):
     settings: AdaLoRASettings
     learning_rate = 2e-3
     keeps_best = False
+    shards = False
     presets = {  # noqa: RUF012 - a constant
         "causal_lm": {"target_modules": LLM_TARGETS},
         "deberta-v3-base": _budget(22, 15),

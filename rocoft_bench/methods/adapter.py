@@ -34,6 +34,7 @@ class AdapterMethod(Method):
     """Wraps the model with `peft.get_peft_model`."""
 
     provider = "peft"
+    copies_head = True
     known_warnings: ClassVar[tuple[str, ...]] = ()
     """How warnings of peft begin that say nothing new where this method is applied or loaded."""
 

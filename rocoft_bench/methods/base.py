@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 TASKS_WITH_HEAD = ("sequence_classification", "question_answering")
@@ -52,6 +52,19 @@ class Method(ABC):
     """False where what is trained changes as training goes on, so that only the last epoch is a result."""
     checkpoints_gradients: ClassVar[bool] = True
     """False where it fails with gradient checkpointing."""
+    shares_rows: ClassVar[bool] = True
+    """False where only one process can train it."""
+    shards: ClassVar[bool] = True
+    """False where every process needs all of what is trained."""
+
+    adds_values: ClassVar[bool] = True
+    """Whether what it trains outside the head are values of its own, in float32; False for the model's own."""
+    copies_head: ClassVar[bool] = False
+    """Whether it trains a copy of the task head."""
+    own_products: ClassVar[bool] = False
+    """Whether its layers do the whole product, and keep no copy of their weight in mixed precision."""
+    optimizer_values: ClassVar[int] = 2
+    """What the optimizer keeps of each trained value: AdamW two averages."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -59,6 +72,11 @@ class Method(ABC):
     @property
     def virtual_tokens(self) -> int:
         """Positions that it takes away from the input."""
+        return 0
+
+    @property
+    def added_tokens(self) -> int:
+        """Tokens that it puts before every row."""
         return 0
 
     @property
@@ -88,6 +106,13 @@ class Method(ABC):
         if training.gradient_checkpointing and not self.checkpoints_gradients:
             raise UserError(f"training.gradient_checkpointing: {self.name} fails with it; set it to false")
 
+    def check_processes(self, sharded: bool) -> None:
+        """Raises UserError where several processes cannot train the method. sharded: each has a part of the model."""
+        if not self.shares_rows:
+            raise UserError(f"--num-processes: {self.name} is trained by one process; leave it out")
+        if sharded and not self.shards:
+            raise UserError(f"--config-file: {self.name} needs the whole model in each process; leave it out")
+
     @abstractmethod
     def apply(self, model: nn.Module, task_kind: str, seed: int) -> nn.Module:
         """Freeze the model, make the method's part and the task head trainable, and return the model to train."""
@@ -103,6 +128,24 @@ class Method(ABC):
     def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
         """Other things that could be meant by its number of parameters outside the head, in a word or two each."""
         return {}
+
+    def base_bytes(self, shapes: ModelShapes, itemsize: int) -> float:
+        """Bytes of the model's own weights, head included, where a value takes `itemsize` bytes; and of what is frozen
+        beside them, where that is much."""
+        return itemsize * (shapes.total + shapes.head)
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        """The linear layers whose input its backward pass needs; layers that share one keep it once."""
+        targets = getattr(self.settings, "target_modules", None)
+        return [] if targets is None else shapes.targeted(targets)
+
+    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+        """Values per token that it keeps for backward at a linear layer, beside its input."""
+        return ()
+
+    def kept_per_pass(self, shapes: ModelShapes) -> int:
+        """Values that it keeps for backward however many tokens there are, such as a change of the whole weight."""
+        return 0
 
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> bool:
         """Look at some training batches (one row each, no padding) before the optimizer exists.

@@ -33,6 +33,7 @@ class BitFit(NativeMethod):
     Settings = BitFitSettings
     settings: BitFitSettings
     learning_rate = 1e-3
+    adds_values = False
     not_architectures = {kind: f"a {kind} model has no biases to train" for kind in WITHOUT_BIASES}  # noqa: RUF012
 
     def attach(self, model: Any) -> None:

@@ -8,7 +8,9 @@ from rocoft_bench.methods.base import TASKS_WITH_HEAD, NoSettings
 from rocoft_bench.methods.native import NativeMethod
 
 if TYPE_CHECKING:
-    from rocoft_bench.models import ModelShapes
+    from collections.abc import Sequence
+
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class Full(NativeMethod):
@@ -19,12 +21,16 @@ class Full(NativeMethod):
     reference = "-"
     Settings = NoSettings
     learning_rate = 3e-5
+    adds_values = False
 
     def attach(self, model: Any) -> None:
         model.requires_grad_(True)
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return shapes.total
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        return shapes.linears
 
 
 class HeadOnly(NativeMethod):

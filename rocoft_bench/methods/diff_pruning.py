@@ -31,13 +31,14 @@ from rocoft_bench.methods.base import TASKS_WITH_HEAD
 from rocoft_bench.methods.native import FILE_NAME, NativeMethod
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.methods.parts.hard_concrete import GatedChange
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class DiffPruningSettings(Section):
@@ -67,6 +68,7 @@ class DiffPruning(NativeMethod):
     settings: DiffPruningSettings
     learning_rate = 3e-4
     keeps_best = False
+    shards = False
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.parts.hard_concrete import gate_frozen
@@ -75,6 +77,13 @@ class DiffPruning(NativeMethod):
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return 2 * shapes.total + shapes.tensors
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        return shapes.linears
+
+    def kept_per_pass(self, shapes: ModelShapes) -> int:
+        """Of each entry the noise, the steps from it to the gate, and the change."""
+        return 5 * shapes.total
 
     def reported_parameters(self, shapes: ModelShapes) -> int:
         return self.settings.kept(shapes.total)

@@ -8,6 +8,7 @@ paper counts DoRA. The defaults are LoRA's: on RoBERTa-base, r = 8 on query and 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.methods.lora import LoRA
@@ -15,7 +16,7 @@ from rocoft_bench.methods.lora import LoRA
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class DoRA(LoRA):
@@ -30,3 +31,12 @@ class DoRA(LoRA):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)
         return super().adapter_parameters(shapes) + sum(linear.d_out for linear in targets)
+
+    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+        """What LoRA keeps, and what the magnitudes are multiplied with."""
+        yield from super().kept_beside(shapes)
+        yield from ((linear, 2 * linear.d_out) for linear in shapes.targeted(self.settings.target_modules))
+
+    def kept_per_pass(self, shapes: ModelShapes) -> int:
+        """The changed weights, whose norms are taken."""
+        return sum(linear.d_in * linear.d_out for linear in shapes.targeted(self.settings.target_modules))

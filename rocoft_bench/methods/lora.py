@@ -6,6 +6,7 @@ RoBERTa-base, is r = 8 on query and value (294,912) plus the 592,130 of the head
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.methods.adapter import AdapterMethod
@@ -14,7 +15,7 @@ from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class LoRA(AdapterMethod):
@@ -49,3 +50,12 @@ class LoRA(AdapterMethod):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)
         return sum(self.settings.rank * (linear.d_in + linear.d_out) for linear in targets)
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        """None with dropout, which makes an input of its own for each layer."""
+        return [] if self.settings.dropout else super().kept_inputs(shapes)
+
+    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+        """A's output, and with dropout what A reads and a mask."""
+        for linear in shapes.targeted(self.settings.target_modules):
+            yield linear, self.settings.rank + 2 * linear.d_in * (self.settings.dropout > 0)

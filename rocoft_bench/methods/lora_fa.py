@@ -6,6 +6,7 @@ is r = 16 on query, key and value (442,368, without the head). A is saved with t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveFloat, PositiveInt
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class LoRAFASettings(LowRankSettings):
@@ -40,6 +41,7 @@ class LoRAFA(LoRA):
     Settings = LoRAFASettings
     settings: LoRAFASettings
     learning_rate = 1e-3
+    shards = False
     presets = {"causal_lm": {"target_modules": LLM_TARGETS}}  # noqa: RUF012 - a constant
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
@@ -54,6 +56,10 @@ class LoRAFA(LoRA):
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self.settings.rank * linear.d_out for linear in shapes.targeted(self.settings.target_modules))
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        """None: A, which reads them, is frozen."""
+        return []
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         if self.settings.optimizer == "adamw":

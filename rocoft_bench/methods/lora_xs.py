@@ -10,6 +10,7 @@ once and saved along with R, so that a saved adapter does not depend on an SVD c
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveFloat, PositiveInt
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 SIX_LINEARS = ["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 
@@ -71,6 +72,10 @@ class LoraXS(NativeMethod):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         layers = shapes.targeted(self.settings.target_modules)
         return sum(min(self.settings.rank, layer.d_in, layer.d_out) ** 2 for layer in layers)
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        """None: the vectors that read them are frozen."""
+        return []
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         from rocoft_bench.methods.parts.factored import SingularHooks

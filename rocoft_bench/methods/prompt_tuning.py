@@ -60,6 +60,10 @@ class PromptTuning(PromptLearning):
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         return hide_virtual_tokens(super().load(model, folder, task_kind), task_kind, self.virtual_tokens)
 
+    @property
+    def added_tokens(self) -> int:
+        return self.virtual_tokens
+
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return self.settings.num_virtual_tokens * shapes.hidden_size
 

@@ -20,12 +20,18 @@ from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
 if TYPE_CHECKING:
     from torch import nn
 
+    from rocoft_bench.models import ModelShapes
+
 
 OUTSIDE_BLOCKS = [
     *("lm_head", "embed_out"),
     *("classifier", "pre_classifier", "pooler", "score", "classification_head", "qa_outputs"),
 ]
 """Linear layers that stay as they are: output embeddings and task heads, of which transformers would quantise some."""
+
+
+NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+"""Of a weight, with one 8-bit constant for 64 of them and a float32 for 256 of those."""
 
 
 class QLoRASettings(LowRankSettings):
@@ -62,6 +68,11 @@ class QLoRA(QuantisedLoRA):
             llm_int8_skip_modules=OUTSIDE_BLOCKS,
         )
         return {"quantization_config": config}
+
+    def base_bytes(self, shapes: ModelShapes, itemsize: int) -> float:
+        """4 bits a weight and its share of the constants in the blocks; peft has the rest in float32."""
+        packed = sum(linear.d_in * linear.d_out for linear in shapes.linears)
+        return packed * NF4_BYTES + 4 * (shapes.total + shapes.head - packed)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         return super().apply(_prepared(model), task_kind, seed)

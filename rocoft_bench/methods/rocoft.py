@@ -7,7 +7,7 @@ RoBERTa-base: 82,944 per row or column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
@@ -44,6 +44,7 @@ class RoCoFT(AdapterMethod):
     mergeable = True
     reference = "Kowsher et al., RoCoFT"
     Settings = RoCoFTSettings
+    own_products = True
     settings: RoCoFTSettings
 
     @property
@@ -73,6 +74,20 @@ class RoCoFT(AdapterMethod):
 
     def _biases(self, linear: LinearShape) -> int:
         return linear.d_out if self.settings.train_bias and linear.has_bias else 0
+
+    def base_bytes(self, shapes: ModelShapes, itemsize: int) -> float:
+        """With the places of single entries, an int32 each."""
+        scattered = self.adapter_parameters(shapes) if self.settings.mode == "random" else 0
+        return super().base_bytes(shapes, itemsize) + 4 * scattered
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        return [] if self.settings.mode == "column" else shapes.targeted(self.settings.target_modules)
+
+    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+        """Of a column's input, the trained columns."""
+        if self.settings.mode == "column":
+            for linear in shapes.targeted(self.settings.target_modules):
+                yield linear, min(self.settings.rank, linear.d_in)
 
     def calibrate(self, model: Any, batches: Iterable[Mapping[str, Tensor]]) -> bool:
         from rocoft_bench.tuner import calibrate

@@ -12,6 +12,7 @@ Trained parameters outside the head: 2 d m + m + d per bottleneck, plus 2 d afte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
@@ -21,7 +22,7 @@ from rocoft_bench.methods.base import KNOWN_LAYOUTS
 from rocoft_bench.methods.native import NativeMethod
 
 if TYPE_CHECKING:
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class AdapterSettings(Section):
@@ -53,3 +54,10 @@ class SequentialAdapter(NativeMethod):
         after_attention = [linear.d_out for linear in shapes.targeted(["attention_output"])]
         widths = after_attention + [linear.d_out for linear in shapes.targeted(["ffn_out"])]
         return sum(2 * d * m + m + d for d in widths) + sum(2 * d for d in after_attention)
+
+    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+        """What each bottleneck reads, before and after the norm where it has one, and its inner values."""
+        for linear in shapes.targeted(["attention_output"]):
+            yield linear, 2 * linear.d_out + self.settings.bottleneck
+        for linear in shapes.targeted(["ffn_out"]):
+            yield linear, linear.d_out + self.settings.bottleneck

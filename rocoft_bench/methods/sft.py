@@ -63,7 +63,9 @@ class SFT(NativeMethod):
     Settings = SFTSettings
     settings: SFTSettings
     learning_rate = 3e-3
+    shares_rows = False  # the entries to grow are found in the gradients of one process' rows
     keeps_best = False
+    optimizer_values = 3  # the age of each entry too
     presets = {"roberta-base": {"budget": 900_000}}  # noqa: RUF012 - a constant
 
     def check_training(self, training: TrainingConfig) -> None:
@@ -100,6 +102,9 @@ class SFT(NativeMethod):
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self._entries(shapes.linears, shapes.total + shapes.head))
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        return shapes.linears
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         from rocoft_bench.methods.parts.reselection import Reselection

@@ -13,6 +13,7 @@ r = 1024 on query and value (43,008) without the head.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -23,7 +24,7 @@ from rocoft_bench.methods.adapter import AdapterMethod
 if TYPE_CHECKING:
     from peft import VeraConfig
 
-    from rocoft_bench.models import ModelShapes
+    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class VeRASettings(Section):
@@ -63,3 +64,12 @@ class VeRA(AdapterMethod):
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self.settings.rank + linear.d_out for linear in shapes.targeted(self.settings.target_modules))
+
+    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
+        """None: A, which reads them, is frozen."""
+        return []
+
+    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+        """What d and b are multiplied with."""
+        for linear in shapes.targeted(self.settings.target_modules):
+            yield linear, self.settings.rank + linear.d_out

@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
-from rocoft_bench.models.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target_pattern
 from rocoft_bench.models.loading import AUTO_CLASSES, ModelSource, load, locate, longest_input
+from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes, block_of, shipped_shapes
 
 if TYPE_CHECKING:
     from rocoft_bench.models.parameters import (
-        LinearShape,
-        ModelShapes,
         ParameterCounts,
         block_linears,
         count_parameters,
         head_parameter_names,
         is_norm,
+        local_shapes,
         shapes_of,
     )
 
 _NEED_TORCH = (
-    "LinearShape",
-    "ModelShapes",
     "ParameterCounts",
     "block_linears",
     "count_parameters",
     "head_parameter_names",
     "is_norm",
+    "local_shapes",
     "shapes_of",
 )
 
@@ -47,6 +46,7 @@ __all__ = [
     "KNOWN_MODELS",
     "LAYOUTS",
     "ROLES",
+    "ForwardShapes",
     "KnownModel",
     "Layout",
     "LinearShape",
@@ -54,15 +54,18 @@ __all__ = [
     "ModelSource",
     "ParameterCounts",
     "block_linears",
+    "block_of",
     "count_parameters",
     "head_parameter_names",
     "is_norm",
     "known_model",
     "load",
+    "local_shapes",
     "locate",
     "longest_input",
     "model_type_of",
     "paper_model",
     "shapes_of",
+    "shipped_shapes",
     "target_pattern",
 ]

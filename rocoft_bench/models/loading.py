@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rocoft_bench.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
-from rocoft_bench.models.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.models.weights import conversion
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

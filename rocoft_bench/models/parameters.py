@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from rocoft_bench.models.layouts import target_pattern
+from rocoft_bench.config import ModelConfig
+from rocoft_bench.models.architectures import on_meta
+from rocoft_bench.models.loading import AUTO_CLASSES, locate
+from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes
 
-
-@dataclass(frozen=True)
-class LinearShape:
-    """A linear layer inside a transformer block; the weight is (d_out, d_in)."""
-
-    name: str
-    d_in: int
-    d_out: int
-    has_bias: bool
-
-
-@dataclass(frozen=True)
-class ModelShapes:
-    """What the parameter formulas of the methods need to know of a model.
-
-    linears: those of the transformer blocks. hidden_size: width of the residual stream. norm_sizes: parameters of each
-    normalisation layer outside the head. biases, total: parameters outside the head, all biases and all in all;
-    tensors: how many tensors those are.
-    """
-
-    model_type: str
-    hidden_size: int
-    is_encoder_decoder: bool
-    linears: tuple[LinearShape, ...]
-    norm_sizes: tuple[int, ...]
-    biases: int
-    total: int
-    tensors: int
-    head: int
-
-    def targeted(self, targets: Sequence[str] | str | None) -> list[LinearShape]:
-        """The linear layers that `target_modules` names (roles, endings or a regular expression); None for all."""
-        if targets is None:
-            return list(self.linears)
-        pattern = re.compile(target_pattern(targets, self.model_type))
-        return [linear for linear in self.linears if pattern.fullmatch(linear.name)]
+HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "dropout", "dropout_rate")
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "dropout_rate")
+LONGEST = ("max_position_embeddings", "n_positions")
+ACTIVATION = ("hidden_act", "activation_function", "activation", "dense_act_fn")
 
 
 @dataclass(frozen=True)
@@ -96,7 +65,52 @@ def shapes_of(model: Any, has_head: bool) -> ModelShapes:
         total=sum(body.values()),
         tensors=len(body),
         head=sum(p.numel() for name, p in model.named_parameters() if name in heads),
+        forward=_forward_shapes(model.config),
     )
+
+
+def _forward_shapes(config: Any) -> ForwardShapes:
+    return ForwardShapes(
+        vocab_size=config.vocab_size,
+        longest=_first_set(config, LONGEST),
+        heads=config.num_attention_heads,
+        fused_attention=config._attn_implementation == "sdpa",
+        relative_columns=_relative_columns(config),
+        activation=_first_set(config, ACTIVATION),
+        hidden_dropout=_first_set(config, HIDDEN_DROPOUT),
+        attention_dropout=_first_set(config, ATTENTION_DROPOUT),
+    )
+
+
+def _first_set(config: Any, names: tuple[str, ...]) -> Any:
+    """The first of some fields that a configuration has: architectures call the same thing by different names."""
+    return next((value for name in names if (value := getattr(config, name, None)) is not None), None)
+
+
+def _relative_columns(config: Any) -> int:
+    """DeBERTa: for each of its terms of content and position, a score for each distance to the left and the right."""
+    terms = getattr(config, "pos_att_type", None) or ()
+    if not terms:
+        return 0
+    buckets = config.position_buckets if config.position_buckets > 0 else config.max_relative_positions
+    return len(terms) * 2 * buckets
+
+
+def local_shapes(model: ModelConfig, task_kind: str, has_head: bool) -> ModelShapes | None:
+    """The shapes of a model in a folder or in the hub's cache; None if its configuration is not there.
+
+    Raises:
+        UserError: If the name is neither a folder with a saved model nor a hub id.
+    """
+    from transformers import AutoConfig
+
+    source = locate(model)
+    where = {"revision": source.revision} if source.revision else {}
+    try:
+        config = AutoConfig.from_pretrained(source.path, local_files_only=True, **where)
+        return shapes_of(on_meta(config, AUTO_CLASSES[task_kind]), has_head)
+    except (OSError, ValueError):
+        return None
 
 
 def is_norm(module: nn.Module) -> bool:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import methods, models, paper
 from rocoft_bench.errors import UserError, suggest
-from rocoft_bench.methods import TASKS_WITH_HEAD, Method
+from rocoft_bench.methods import Method
 
 if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
@@ -138,10 +137,10 @@ def _row(model: str, section: dict[str, Any], figure: Figure | None) -> AuditRow
     return AuditRow(model, method, method.reported_parameters(shapes), shapes.head, shapes.total + shapes.head, figure)
 
 
-@cache
 def _shapes(model: str) -> ModelShapes:
-    kind = TASK_KINDS[model]
-    return models.shapes_of(models.paper_model(model, models.AUTO_CLASSES[kind]), kind in TASKS_WITH_HEAD)
+    shapes = models.shipped_shapes(model, TASK_KINDS[model])
+    assert shapes is not None, f"{model}: every model of the paper ships its shapes"
+    return shapes
 
 
 SIZES = ("init_rank", "rank", "num_virtual_tokens", "bottleneck")

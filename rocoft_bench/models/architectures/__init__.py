@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.models.catalog import known_model
+from rocoft_bench.catalog import known_model
 
 
 def model_type_of(name: str) -> str | None:
@@ -24,10 +24,16 @@ def model_type_of(name: str) -> str | None:
 
 def paper_model(alias: str, auto_class: str) -> Any:
     """A model of the paper on the meta device: every shape, no values."""
+    import transformers
+
+    return on_meta(transformers.AutoConfig.for_model(**_shipped(alias)), auto_class)
+
+
+def on_meta(config: Any, auto_class: str) -> Any:
+    """The model of a configuration on the meta device."""
     import torch
     import transformers
 
-    config = transformers.AutoConfig.for_model(**_shipped(alias))
     with torch.device("meta"):
         return getattr(transformers, auto_class).from_config(config)
 

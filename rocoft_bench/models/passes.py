@@ -1,0 +1,128 @@
+"""Bytes that forward and backward passes hold beside weights, gradients and optimizer. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rocoft_bench.models.activations import LayerFacts, PerToken, Row
+
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class MethodKeeps:
+    """What a fine-tuning method makes of a model: what its layers keep for backward beside what a frozen model keeps.
+
+    anything: False where nothing but the head is trained, so that no gradient enters the model. inputs: of layers,
+    once where several share one; inputs_apart: once for each, as they are kept where every layer converts its input.
+    beside: further values. in_float32: whether it computes with these in float32, unless in mixed precision. per_pass:
+    values kept however many tokens there are. copied_weights: values of weights of which mixed precision keeps a copy.
+    """
+
+    anything: bool
+    inputs: PerToken
+    inputs_apart: PerToken
+    beside: PerToken
+    in_float32: bool
+    per_pass: int
+    copied_weights: int
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Passes over batches whose rows are all as long as `row`.
+
+    item: bytes of a value of the model; in `mixed` precision those of products take 2. dropout: replaces the model's
+    own, if set. writes_text: whether it is a language model, whose logits are as wide as the vocabulary.
+    """
+
+    facts: LayerFacts
+    method: MethodKeeps
+    row: Row
+    item: int
+    mixed: bool
+    gpu: bool
+    dropout: float | None
+    writes_text: bool
+
+    def training_bytes(self, rows: int, checkpointing: bool) -> float:
+        """The most that a training step holds: what is kept, and the logits or what lives for a moment in a block."""
+        kept = self.kept_bytes(rows)
+        if checkpointing:
+            blocks = self.facts.blocks
+            inputs = self.item * rows * self._width * blocks.of(self.row)
+            kept = inputs + kept / max(1, blocks.source + blocks.target)
+        return kept + max(self._moment_bytes(rows), 3 * self.log_probability_bytes(rows))
+
+    def kept_bytes(self, rows: int) -> float:
+        """What the model, without its head, keeps for backward."""
+        if not self.method.anything:
+            return 0.0
+        facts, row = self.facts, self.row
+        mask = (1 if self.gpu else self._product) if self._dropout(facts.shapes.forward.hidden_dropout) else 0
+        stream = self._width * (self.item * facts.norms.of(row) + mask * facts.branches.of(row))
+        products = self._product * facts.outputs.of(row) + self._method_bytes()
+        copies = 2 * self.method.copied_weights if self.mixed and self.item > 2 else 0
+        return rows * (stream + products + self._attention_bytes()) + copies + FLOAT32 * self.method.per_pass
+
+    def _method_bytes(self) -> float:
+        """Of a row, what the method keeps."""
+        method = self.method
+        item = FLOAT32 if method.in_float32 and not self.mixed else self._product
+        inputs = method.inputs_apart if self.mixed or item != self.item else method.inputs
+        return item * (inputs + method.beside).of(self.row)
+
+    def log_probability_bytes(self, rows: int) -> float:
+        """Of a language model's tokens, which are kept in float32; the logits and their gradients are as large."""
+        tokens = self.row.target if self.facts.shapes.is_encoder_decoder else self.row.source
+        return FLOAT32 * rows * tokens * self.facts.shapes.forward.vocab_size if self.writes_text else 0.0
+
+    def forward_bytes(self, rows: int) -> float:
+        """The most that a forward pass without gradients holds, all logits of a language model included."""
+        return self._block_bytes(rows) + 3 * self.log_probability_bytes(rows)
+
+    def generation_bytes(self, rows: int, new_tokens: int, beams: int) -> float:
+        """The most that writing text holds: keys and values, a block's pass over the prompts, and a token's logits."""
+        two_sided = self.facts.shapes.is_encoder_decoder
+        whole = Row(self.row.source, new_tokens) if two_sided else Row(self.row.source + new_tokens)
+        cache = self._product * self.facts.cached_keys.of(whole)
+        logits = 4 * FLOAT32 * self.facts.shapes.forward.vocab_size  # as scores, log-probabilities, and of each beam
+        return rows * beams * (cache + logits) + self._block_bytes(rows * (1 if two_sided else beams))
+
+    @property
+    def _width(self) -> int:
+        return self.facts.shapes.hidden_size
+
+    @property
+    def _product(self) -> int:
+        return 2 if self.mixed else self.item
+
+    def _dropout(self, own: float | None) -> bool:
+        return own is not None and bool(own if self.dropout is None else self.dropout)
+
+    def _attention_bytes(self) -> float:
+        """What the attentions of a row keep.
+
+        All in one piece, they keep their result and, spread over the batch, a mask. Otherwise they keep probabilities,
+        and with dropout its mask and what is left: so they do in torch on a CPU wherever there is dropout.
+        """
+        facts, forward = self.facts, self.facts.shapes.forward
+        dropped = self._dropout(forward.attention_dropout)
+        if forward.fused_attention and (self.gpu or not dropped):
+            return self._product * (facts.contexts.of(self.row) + facts.scores(self.row))
+        mask = 1 if self.gpu else FLOAT32
+        probabilities = forward.heads * facts.scores(self.row)
+        return probabilities * (2 * FLOAT32 + mask if dropped else FLOAT32) + (
+            self._product * facts.relative_scores(self.row)
+        )
+
+    def _moment_bytes(self, rows: int) -> float:
+        """Two copies of the largest tensor of a block: a gradient, and what is made of it."""
+        scores = FLOAT32 * self.facts.shapes.forward.heads * self.row.source**2
+        return 2 * rows * max(self._product * self.row.source * self.facts.widest, scores)
+
+    def _block_bytes(self, rows: int) -> float:
+        """A block's forward pass: the residual stream, queries, keys, values, and the widest part twice."""
+        per_token = 5 * self._width + 2 * self.facts.widest
+        scores = 0 if self.facts.shapes.forward.fused_attention else 2 * FLOAT32 * self.facts.shapes.forward.heads
+        return rows * (self._product * self.row.source * per_token + scores * self.row.source**2)
