@@ -12,13 +12,8 @@ import yaml
 from rocoft_bench import models
 from rocoft_bench.config import Settings, leaves
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import (
-    Experiment,
-    load_base,
-    longest_input,
-    resolve,
-    what_was_judged,
-)
+from rocoft_bench.experiment import Experiment, resolve, what_was_judged
+from rocoft_bench.preparing import load_base, longest_input
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
 from rocoft_bench.runs import (
     RunDirectory,
@@ -97,7 +92,7 @@ def evaluate(
     """
     settings = _changed(directory, changes)
     experiment = resolve(settings)
-    target = RunDirectory(directory.path / "evaluations" / f"{experiment.task.name}_{config_hash(experiment.config)}")
+    target = evaluation_directory(directory, experiment)
     if target.record.is_file() and not force:
         return target.read_record(), target
     record, lines = _evaluated(experiment, directory, observer)
@@ -107,6 +102,11 @@ def evaluate(
     write_json(target.provenance, provenance())
     write_json(target.record, record.model_dump())
     return record, target
+
+
+def evaluation_directory(directory: RunDirectory, experiment: Experiment) -> RunDirectory:
+    """Where the model of a run is put on record as evaluated by the settings of an experiment."""
+    return RunDirectory(directory.path / "evaluations" / f"{experiment.task.name}_{config_hash(experiment.config)}")
 
 
 def _changed(directory: RunDirectory, changes: Settings) -> Settings:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
+    from rocoft_bench.engine.processes import Processes
     from rocoft_bench.tasks import LoadedSplit, Task
 
 
@@ -27,6 +28,10 @@ class Rows:
     raw: Dataset
     encoded: Dataset
     origin: dict[str, Any]
+
+    def longest(self, column: str = "input_ids") -> int:
+        """Tokens of the longest row, in a column that holds a list of them for each."""
+        return max(len(tokens) for tokens in self.encoded[column])
 
 
 def fitted_settings(task: Task, settings: TaskConfig, longest: int | None, notes: list[str]) -> TaskConfig:
@@ -68,10 +73,18 @@ def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor
 
 
 def make_evaluator(
-    task: Task, rows: Rows, tokenizer: Any, settings: TaskConfig, batch_size: int, accelerator: Any, observer: Observer
+    task: Task,
+    rows: Rows,
+    tokenizer: Any,
+    settings: TaskConfig,
+    batch_size: int,
+    accelerator: Any,
+    observer: Observer,
+    processes: Processes | None = None,
 ) -> Evaluator:
     """An evaluator that judges the model's outputs as the task reads and scores them."""
     from rocoft_bench.engine.prediction import Evaluation, Evaluator
+    from rocoft_bench.engine.processes import Processes
 
     references = task.references(rows.raw)
 
@@ -80,7 +93,7 @@ def make_evaluator(
         return Evaluation(task.score([row["prediction"] for row in predictions], references), predictions)
 
     predictor = predictor_for(task, settings, tokenizer)
-    return Evaluator(rows.encoded, predictor, judge, batch_size, accelerator, observer)
+    return Evaluator(rows.encoded, predictor, judge, batch_size, accelerator, observer, processes or Processes())
 
 
 def prediction_lines(task: Task, rows: Rows, evaluation: Evaluation) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """An accelerator of a run's own: accelerate keeps one precision per process, and runs in one process may differ."""
+    """An accelerator of a run's own: accelerate keeps one precision per process, and runs in one process may differ.
+
+    Where processes share a run, a trained parameter may be without a gradient in some step (gates that are fixed,
+    say), and buffers are the same everywhere from the start.
+    """
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision)
+    distributed = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[distributed])

@@ -36,6 +36,21 @@ def length_grouped_batches(lengths: Sequence[int], batch_size: int, seed: int, e
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
+def shared(passes: Sequence[list[int]], processes: int) -> list[list[list[int]]]:
+    """The rows of a step's forward passes, shared among processes: for each, the rows of each of its passes.
+
+    All get equally many passes. Whole ones are dealt out first; the rows of those that are left are split, which can
+    leave a process with none in its last pass. No pass grows.
+    """
+    whole = len(passes) - len(passes) % processes
+    rest = [row for rows in passes[whole:] for row in rows]
+    shares = [list(passes[index:whole:processes]) for index in range(processes)]
+    if rest:
+        for index, share in enumerate(shares):
+            share.append(rest[index * len(rest) // processes : (index + 1) * len(rest) // processes])
+    return shares
+
+
 def longest_first_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Row numbers of each evaluation batch, longest first: least padding, and running out of memory shows at once."""
     order = sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True)

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rocoft_bench.engine.hooks import Hooks
+from rocoft_bench.engine.processes import Processes
+from rocoft_bench.engine.sharding import placed_like, whole
 from rocoft_bench.runs import replace_atomically
 
 
@@ -27,8 +29,10 @@ class TrainState:
     loss_sum: float = 0.0
     loss_steps: int = 0
     best_epoch: int = 0
+    processes: int = 1
     loss_scaler: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def trained_values(model: nn.Module) -> dict[str, Tensor]:
@@ -36,8 +40,19 @@ def trained_values(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
+def save_trained_values(path: Path, model: nn.Module, processes: Processes) -> None:
+    """Write the trainable parameters, whole, on the main process; all processes must call it."""
+    _save({name: whole(value) for name, value in trained_values(model).items()}, path, processes)
+
+
+def _save(tensors: dict[str, Tensor], path: Path, processes: Processes, metadata: dict[str, str] | None = None) -> None:
+    if processes.is_main:
+        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        replace_atomically(path, lambda partial: save_file(tensors, partial, metadata))
+
+
 def load_trained_values(model: nn.Module, values: dict[str, Tensor]) -> None:
-    """Put values back in place, so that optimizers keep pointing at them.
+    """Put whole values back in place, so that optimizers keep pointing at them.
 
     Raises:
         ValueError: If the names are not exactly those of the model's trainable parameters.
@@ -47,24 +62,34 @@ def load_trained_values(model: nn.Module, values: dict[str, Tensor]) -> None:
         raise ValueError(f"the checkpoint holds other parameters: {sorted(own.keys() ^ values.keys())[:3]}")
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(values[name])
+            parameter.copy_(placed_like(parameter, values[name]))
 
 
 def save_checkpoint(
-    path: Path, state: TrainState, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Hooks
+    path: Path,
+    state: TrainState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    hooks: Hooks,
+    processes: Processes,
 ) -> None:
-    """Replace the checkpoint at `path`; a crash in the middle leaves the old one."""
-    tensors = {f"model.{name}": value for name, value in trained_values(model).items()}
+    """Replace the checkpoint at `path`; a crash in the middle leaves the old one. All processes must call it."""
+    state.processes = processes.count
+    tensors = {f"model.{name}": whole(value) for name, value in trained_values(model).items()}
     for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in slots.items()}
+        tensors |= {f"optimizer.{index}.{key}": whole(torch.as_tensor(value)) for key, value in slots.items()}
     tensors |= {f"method.{name}": value for name, value in hooks.state().items()}
-    tensors |= {f"random.{name}": value for name, value in _random_states().items()}
-    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
-    replace_atomically(path, lambda partial: save_file(tensors, partial, {"state": json.dumps(asdict(state))}))
+    for index, states in enumerate(processes.gather(_random_states())):
+        tensors |= {f"{_random_prefix(index)}{name}": value for name, value in states.items()}
+    _save(tensors, path, processes, {"state": json.dumps(asdict(state))})
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Hooks) -> TrainState:
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Hooks, processes: Processes
+) -> TrainState:
     """Restore model, optimizer, what the method adds, and random generators, and return the progress.
+
+    A process that was not there when the checkpoint was written keeps its random generators.
 
     Raises:
         ValueError: If the file is damaged or belongs to another model.
@@ -76,28 +101,39 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"the checkpoint {path} is damaged ({error})") from error
     load_trained_values(model, _under("model.", tensors))
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under("optimizer.", tensors).items():
-        index, _, key = name.partition(".")
-        slots.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    _load_optimizer(optimizer, _under("optimizer.", tensors))
     hooks.restore(_under("method.", tensors))
-    _set_random_states(_under("random.", tensors))
+    if random_states := _under(_random_prefix(processes.index), tensors):
+        _set_random_states(random_states)
     return state
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """tensors: by `index.key`, with the parameters counted through all groups."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        slots.setdefault(int(index), {})[key] = placed_like(parameters[int(index)], value)
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _random_prefix(process: int) -> str:
+    return f"random{process or ''}."
+
+
 def _random_states() -> dict[str, Tensor]:
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
-        states |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        states["cuda"] = torch.cuda.get_rng_state()
     return states
 
 
 def _set_random_states(states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states.pop("cpu"))
-    if states and torch.cuda.device_count() == len(states):
-        torch.cuda.set_rng_state_all(list(states.values()))
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, TextIO
 
 
@@ -28,33 +29,52 @@ class Observer:
         """Something that the user should know; it is in the record too."""
 
 
-class Sender(Observer):
-    """Writes every event as a JSON line, for `replay` in another process."""
+class Relay(Observer):
+    """Every event goes the same way: `_pass_on`."""
+
+    def training_started(self, total_steps: int, done_steps: int) -> None:
+        self._pass_on("training_started", total_steps, done_steps)
+
+    def step_done(self, step: int) -> None:
+        self._pass_on("step_done", step)
+
+    def logged(self, entry: dict[str, Any]) -> None:
+        self._pass_on("logged", entry)
+
+    def evaluation_started(self, total_batches: int) -> None:
+        self._pass_on("evaluation_started", total_batches)
+
+    def evaluation_batch_done(self) -> None:
+        self._pass_on("evaluation_batch_done")
+
+    def note(self, message: str) -> None:
+        self._pass_on("note", message)
+
+    def _pass_on(self, event: str, *values: Any) -> None:
+        raise NotImplementedError
+
+
+class Several(Relay):
+    """Tells each of several observers."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def _pass_on(self, event: str, *values: Any) -> None:
+        for observer in self._observers:
+            getattr(observer, event)(*values)
+
+
+class Sender(Relay):
+    """Writes every event as a JSON line, for `replay` in another process. If that has ended, events are lost."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def training_started(self, total_steps: int, done_steps: int) -> None:
-        self._send("training_started", total_steps, done_steps)
-
-    def step_done(self, step: int) -> None:
-        self._send("step_done", step)
-
-    def logged(self, entry: dict[str, Any]) -> None:
-        self._send("logged", entry)
-
-    def evaluation_started(self, total_batches: int) -> None:
-        self._send("evaluation_started", total_batches)
-
-    def evaluation_batch_done(self) -> None:
-        self._send("evaluation_batch_done")
-
-    def note(self, message: str) -> None:
-        self._send("note", message)
-
-    def _send(self, event: str, *values: Any) -> None:
-        self._stream.write(json.dumps({EVENT: event, "values": values}) + "\n")
-        self._stream.flush()
+    def _pass_on(self, event: str, *values: Any) -> None:
+        with suppress(BrokenPipeError):
+            self._stream.write(json.dumps({EVENT: event, "values": values}) + "\n")
+            self._stream.flush()
 
 
 EVENT = "rocoft_event"

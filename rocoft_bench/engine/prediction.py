@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader
 from rocoft_bench.engine.batching import NO_LABEL, Batch, Collate, longest_first_batches, padding_collate
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
+from rocoft_bench.engine.processes import Processes
+from rocoft_bench.engine.sharding import is_sharded
 
 
 class NotFiniteError(Exception):
@@ -58,7 +60,8 @@ class EncoderText(Predictor):
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        generated = model.generate(**inputs, **DETERMINISTIC, **self.generation)  # (rows, longest answer)
+        # (rows, longest answer); with synced_gpus it goes on as long as another process' rows need it
+        generated = model.generate(**inputs, **DETERMINISTIC, **self.generation, synced_gpus=is_sharded(model))
         return [_until_end(row, model.generation_config.eos_token_id) for row in generated[:, self._skipped(batch) :]]
 
     def _skipped(self, batch: Batch) -> int:
@@ -100,7 +103,10 @@ DETERMINISTIC = {"do_sample": False, "temperature": None, "top_p": None, "top_k"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics, the main one first, and one prediction a row as it is written to the run's folder."""
+    """Metrics, the main one first, and one prediction a row as it is written to the run's folder.
+
+    Of several processes, only the main one has the predictions.
+    """
 
     metrics: dict[str, float]
     predictions: list[dict[str, Any]]
@@ -121,28 +127,48 @@ class Evaluator:
     batch_size: int
     accelerator: Accelerator
     observer: Observer
+    processes: Processes = field(default_factory=Processes)
 
     def run(self, model: Any, stop: GracefulStop) -> Evaluation:
-        """Evaluate in eval mode, longest rows first.
+        """Evaluate in eval mode, longest rows first. model: as it was before accelerate prepared it.
 
         Raises:
             NotFiniteError: If an output is NaN or infinite.
             Interrupted: Between two batches, on Ctrl-C or SIGTERM.
         """
-        batches = longest_first_batches([len(ids) for ids in self.rows["input_ids"]], self.batch_size)
+        batches = self._own_batches()
         self.observer.evaluation_started(len(batches))
         model.eval()
         outputs: dict[int, np.ndarray] = {}
         for numbers, batch in zip(
             batches, make_loader(self.rows, batches, self.predictor.collate, self.accelerator.device), strict=True
         ):
-            if stop.requested:
+            if self.processes.any(stop.requested):
                 raise Interrupted
             with torch.no_grad(), self.accelerator.autocast():
                 answers = self.predictor(model, send_to_device(batch, self.accelerator.device, non_blocking=True))
             outputs.update(zip(numbers, answers, strict=True))
             self.observer.evaluation_batch_done()
-        return self.judge([outputs[row] for row in range(len(outputs))])
+        return self._judged(outputs)
+
+    def _own_batches(self) -> list[list[int]]:
+        """Row numbers of this process' batches. All have equally many, so that they can agree on each: where the last
+        round is not full, its first batch is there twice.
+        """
+        batches = longest_first_batches([len(ids) for ids in self.rows["input_ids"]], self.batch_size)
+        rounds = [
+            batches[start : start + self.processes.count] for start in range(0, len(batches), self.processes.count)
+        ]
+        return [batches_now[self.processes.index % len(batches_now)] for batches_now in rounds]
+
+    def _judged(self, outputs: dict[int, np.ndarray]) -> Evaluation:
+        """All processes' outputs, judged by the main one."""
+        together = {row: output for part in self.processes.gather(outputs) for row, output in part.items()}
+        if self.processes.is_main:
+            evaluation = self.judge([together[row] for row in range(len(together))])
+            self.processes.from_main(evaluation.metrics)
+            return evaluation
+        return Evaluation(self.processes.from_main(None), [])
 
 
 def make_loader(rows: Any, batches: Sequence[list[int]], collate: Collate, device: torch.device) -> DataLoader[Any]:

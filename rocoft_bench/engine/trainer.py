@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,30 +13,42 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from rocoft_bench.config import TrainingConfig
-from rocoft_bench.engine.batching import Batch, Collate, length_grouped_batches, loss_terms
+from rocoft_bench.engine.batching import Batch, Collate, length_grouped_batches, loss_terms, shared
 from rocoft_bench.engine.checkpoint import (
     TrainState,
     load_checkpoint,
     load_trained_values,
     save_checkpoint,
-    trained_values,
+    save_trained_values,
 )
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import Evaluation, Evaluator, NotFiniteError, make_loader
+from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.schedule import rate_factor
-from rocoft_bench.runs import replace_atomically
+from rocoft_bench.engine.sharding import let_generate, make_trained_whole
 
 LOG_ENTRIES = 100
 """About so many loss values are logged over a run; each one costs a wait for the device."""
 
 CHECKPOINT_SHARE = 0.02
 """At most this share of the time goes into writing checkpoints."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A forward and backward pass of a step: a batch, and how many terms of the step's loss it has.
+
+    Without any, it is there because other processes have a pass that they need a counterpart for.
+    """
+
+    batch: Batch
+    terms: int
 
 
 @dataclass
@@ -48,10 +61,13 @@ class TrainResult:
     train_seconds: float
     eval_seconds: float
     history: list[dict[str, Any]]
+    notes: list[str]
 
 
 class Trainer:
     """Trains a model on encoded rows, evaluates it after each epoch, and can stop and go on at any step.
+
+    Several processes share the rows of each step, which are the same for any number of them, as is its loss.
 
     Args:
         model: Its trainable parameters are trained; its forward returns `loss`, a mean over rows or labelled tokens.
@@ -74,9 +90,10 @@ class Trainer:
         workdir: Path,
         observer: Observer,
         make_hooks: Callable[[int], Hooks] = lambda total_steps: Hooks(),
+        processes: Processes | None = None,
     ) -> None:
         self.settings, self.seed, self.evaluator, self.collate = settings, seed, evaluator, collate
-        self.accelerator, self.observer = accelerator, observer
+        self.accelerator, self.observer, self.processes = accelerator, observer, processes or Processes()
         self.train_rows = train_rows
         self.train_lengths = [len(ids) for ids in train_rows["input_ids"]]
         self.checkpoint_path = workdir / "checkpoint.safetensors"
@@ -89,6 +106,7 @@ class Trainer:
         self.bare_model = model
         self.hooks = make_hooks(self.total_steps)
         self.model, self.optimizer = accelerator.prepare(model, make_optimizer(model, settings, self.hooks))
+        let_generate(model)
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.state = TrainState()
         self._loss_sum = torch.zeros((), device=accelerator.device)
@@ -102,10 +120,7 @@ class Trainer:
             Interrupted: On Ctrl-C or SIGTERM, after a checkpoint.
         """
         if self.checkpoint_path.is_file():
-            self.state = load_checkpoint(self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks)
-            self._loss_sum.fill_(self.state.loss_sum)
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(self.state.loss_scaler)
+            self._resume()
         self.hooks.started(self.optimizer.optimizer)
         self.observer.training_started(self.total_steps, self.state.step)
         last = None
@@ -117,6 +132,20 @@ class Trainer:
                 last = self._end_epoch(epoch, stop)
             return self._finish(last, stop)
 
+    def _resume(self) -> None:
+        self.state = load_checkpoint(
+            self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks, self.processes
+        )
+        if self.processes.is_main:  # the others begin with no loss of their own: what is logged is the sum
+            self._loss_sum.fill_(self.state.loss_sum * self.processes.count)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(self.state.loss_scaler)
+        before, now = self.state.processes, self.processes.count
+        if before != now:
+            note = f"{now} instead of {before} processes from step {self.state.step + 1} on: dropout differs from there"
+            self.state.notes.append(note)
+            self.observer.note(note)
+
     def _train_epoch(self, epoch: int, stop: GracefulStop) -> None:
         self.model.train()
         started = time.perf_counter()
@@ -125,27 +154,31 @@ class Trainer:
             self.observer.step_done(self.state.step)
             if self.state.step % self.log_every == 0 or self.state.step == self.total_steps:
                 self._log_loss()
-            due = time.monotonic() >= self._next_checkpoint
-            if due or stop.requested:
+            stopping = self.processes.any(stop.requested)
+            if stopping or self.processes.any(time.monotonic() >= self._next_checkpoint):
                 self.state.train_seconds += time.perf_counter() - started
                 self._checkpoint()
                 started = time.perf_counter()
-            if stop.requested:
+            if stopping:
                 raise Interrupted
         self.state.train_seconds += time.perf_counter() - started
 
-    def _groups(self, epoch: int) -> Iterator[list[Batch]]:
-        """The batches of each optimizer step of this epoch that is still to do."""
+    def _groups(self, epoch: int) -> Iterator[list[Pass]]:
+        """This process' passes of each optimizer step of this epoch that is still to do."""
         accumulation = self.settings.gradient_accumulation
         plan = length_grouped_batches(self.train_lengths, self.settings.batch_size, self.seed, epoch)
         done = self.state.step - epoch * self.steps_per_epoch
-        plan = plan[done * accumulation :]
-        loader = iter(make_loader(self.train_rows, plan, self.collate, self.accelerator.device))
-        for start in range(0, len(plan), accumulation):
-            yield [next(loader) for _ in plan[start : start + accumulation]]
+        steps = [plan[start : start + accumulation] for start in range(done * accumulation, len(plan), accumulation)]
+        own = [shared(step, self.processes.count)[self.processes.index] for step in steps]
+        # a pass without rows takes any row along
+        numbers = [rows or step[0][:1] for step, share in zip(steps, own, strict=True) for rows in share]
+        loader = iter(make_loader(self.train_rows, numbers, self.collate, self.accelerator.device))
+        for share in own:
+            batches = [(next(loader), rows) for rows in share]
+            yield [Pass(batch, loss_terms(batch) if rows else 0) for batch, rows in batches]
 
-    def _step(self, group: list[Batch]) -> None:
-        """One optimizer step. The loss is the mean over all terms of the group, however they are split into batches."""
+    def _step(self, group: list[Pass]) -> None:
+        """One optimizer step. The loss is the mean over all terms of all processes' groups, however they are split."""
         number = self.state.step + 1
         factor = self._rate_factor(self.state.step)
         for parameters, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
@@ -161,15 +194,20 @@ class Trainer:
         self.state.step += 1
         self.state.loss_steps += 1
 
-    def _backward(self, group: list[Batch]) -> None:
-        """Gradients of the group's loss, and of the method's extra one, which is not logged."""
+    def _backward(self, group: list[Pass]) -> None:
+        """Gradients of the group's loss, and of the method's extra one, which is not logged.
+
+        They are averaged over the processes, so each takes its share of the loss times their number.
+        """
         extra = self.hooks.extra_loss()
-        terms = [loss_terms(batch) for batch in group]
-        for batch, count in zip(group, terms, strict=True):
-            batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
-            loss = self.model(**batch).loss * (count / sum(terms))
-            self._loss_sum += loss.detach()
-            self.accelerator.backward(loss if extra is None else loss + extra)
+        total = self.processes.sum(sum(part.terms for part in group))
+        for part in group:
+            last = part is group[-1]
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                batch = send_to_device(part.batch, self.accelerator.device, non_blocking=True)
+                loss = self.model(**batch).loss * (self.processes.count * part.terms / total)
+                self._loss_sum += loss.detach()
+                self.accelerator.backward(loss if extra is None else loss + extra)
             extra = None
 
     def _rate_factor(self, step: int) -> float:
@@ -179,13 +217,16 @@ class Trainer:
 
     def _log_loss(self) -> None:
         state = self.state
-        loss = self._loss_sum.item() / state.loss_steps
+        loss = self._mean_over_processes(self._loss_sum.item()) / state.loss_steps
         if not math.isfinite(loss):
             raise NotFiniteError(f"the loss is {loss} at step {state.step}")
         rate = self.settings.learning_rate * self._rate_factor(state.step - 1)
         self._log({"step": state.step, "loss": loss, "learning_rate": rate})
         self._loss_sum.zero_()
         state.loss_steps = 0
+
+    def _mean_over_processes(self, number: float) -> float:
+        return self.processes.sum(number) / self.processes.count
 
     def _log(self, entry: dict[str, Any]) -> None:
         self.state.history.append(entry)
@@ -198,8 +239,7 @@ class Trainer:
         self.state.epochs = epoch + 1
         if self.settings.keep == "best" and self._last_is_best():
             self.state.best_epoch = epoch + 1
-            values = {name: value.cpu().contiguous() for name, value in trained_values(self.bare_model).items()}
-            replace_atomically(self.best_path, lambda partial: save_file(values, partial))
+            save_trained_values(self.best_path, self.bare_model, self.processes)
         self._checkpoint()
         return evaluation
 
@@ -217,17 +257,18 @@ class Trainer:
 
     def _evaluate(self, stop: GracefulStop) -> Evaluation:
         try:
-            return self.evaluator.run(self.model, stop)
+            return self.evaluator.run(self.bare_model, stop)
         except Interrupted:
             self._checkpoint()
             raise
 
     def _checkpoint(self) -> None:
         started = time.monotonic()
-        self.state.loss_sum = self._loss_sum.item()
+        self.state.loss_sum = self._mean_over_processes(self._loss_sum.item())
         if self.accelerator.scaler is not None:
             self.state.loss_scaler = self.accelerator.scaler.state_dict()
-        save_checkpoint(self.checkpoint_path, self.state, self.bare_model, self.optimizer.optimizer, self.hooks)
+        optimizer = self.optimizer.optimizer
+        save_checkpoint(self.checkpoint_path, self.state, self.bare_model, optimizer, self.hooks, self.processes)
         cost = time.monotonic() - started
         self._next_checkpoint = time.monotonic() + max(self.settings.checkpoint_seconds, cost / CHECKPOINT_SHARE)
 
@@ -235,15 +276,19 @@ class Trainer:
         """`last` is the last epoch's evaluation, unless that was made before a crash."""
         kept_epoch = self.state.best_epoch or self.settings.epochs
         if kept_epoch != self.settings.epochs:
+            self.processes.wait()  # the main one may still be writing
             load_trained_values(self.bare_model, load_file(self.best_path))
             last = None
+        evaluation = last or self._evaluate(stop)
+        make_trained_whole(self.bare_model)
         return TrainResult(
-            evaluation=last or self._evaluate(stop),
+            evaluation=evaluation,
             kept_epoch=kept_epoch,
             steps=self.state.step,
             train_seconds=self.state.train_seconds,
             eval_seconds=self.state.eval_seconds,
             history=self.state.history,
+            notes=self.state.notes,
         )
 
 

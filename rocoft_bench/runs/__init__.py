@@ -1,16 +1,30 @@
 """A run on disk: its folder, record and provenance."""
 
-from rocoft_bench.runs.directory import RunDirectory, config_hash, config_values, find_run, settings_hash
+from rocoft_bench.runs.directory import (
+    RunBusyError,
+    RunDirectory,
+    config_hash,
+    config_values,
+    find_run,
+    settings_hash,
+)
 from rocoft_bench.runs.files import replace_atomically, write_json, write_json_lines, write_text
+from rocoft_bench.runs.lock import inherit as inherit_lock
 from rocoft_bench.runs.provenance import provenance
-from rocoft_bench.runs.record import RunRecord
+from rocoft_bench.runs.record import MAKE_ROOM, SMALLER, Failure, RunRecord, Status
 
 __all__ = [
+    "MAKE_ROOM",
+    "SMALLER",
+    "Failure",
+    "RunBusyError",
     "RunDirectory",
     "RunRecord",
+    "Status",
     "config_hash",
     "config_values",
     "find_run",
+    "inherit_lock",
     "provenance",
     "replace_atomically",
     "settings_hash",

@@ -41,6 +41,10 @@ def settings_hash(config: RunConfig) -> str:
     return config_hash(config.model_copy(update={"seed": 0}))
 
 
+class RunBusyError(UserError):
+    """Another process is at work on the run."""
+
+
 class RunDirectory:
     """Paths of the files of one run.
 
@@ -58,6 +62,7 @@ class RunDirectory:
         self.adapter = path / "adapter"
         self.log = path / "log.txt"
         self.work = path / "work"
+        self.tracking = path / "tracking"
         self.lock = path / ".lock"
 
     def read_record(self) -> RunRecord:
@@ -115,7 +120,8 @@ class RunDirectory:
         """Remove the files of a run, the record first, so that what is left never looks finished."""
         for file in (self.record, self.config, self.history, self.predictions, self.provenance):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.adapter, ignore_errors=True)
+        for folder in (self.adapter, self.tracking):
+            shutil.rmtree(folder, ignore_errors=True)
         self.remove_work()
 
     def remove_work(self) -> None:
@@ -129,7 +135,8 @@ class RunDirectory:
         Yields its file descriptor: a child process that inherits it holds the run too.
 
         Raises:
-            UserError: If another process is at work on this run.
+            RunBusyError: If another process is at work on this run.
+            UserError: If the folder cannot be written.
         """
         created = [folder for folder in (self.path, *self.path.absolute().parents) if not folder.exists()]
         try:
@@ -138,7 +145,7 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from None
         if descriptor is None:
-            raise UserError(f"{self.path}: another process is working on this run")
+            raise RunBusyError(f"{self.path}: another process is working on this run")
         try:
             yield descriptor
         finally:

@@ -1,4 +1,4 @@
-"""A lock file held by a process and those of its children that inherit it; it is free when the last of them has ended."""
+"""A lock file held by a process and the children that inherit it; it is free when the last of them has ended."""
 
 from __future__ import annotations
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
 """failed: an error that was caught; crashed: the process died; interrupted: stopped on request, to be gone on with."""
+
+
+class Failure(NamedTuple):
+    """Fields of the record of a run that ended badly: what happened, in one line, and what may help."""
+
+    status: Status
+    error: str
+    hint: str | None = None
+
+
+SMALLER = "try a smaller training.batch_size with more training.gradient_accumulation, or fewer runs at a time"
+MAKE_ROOM = "make room on the disk; what was trained up to the last checkpoint is not lost"
+"""Hints."""
 
 
 class RunRecord(BaseModel):

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rocoft_bench.config import TrainingConfig
+from rocoft_bench.engine.batching import loss_terms
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import Evaluation, Evaluator, Logits, NotFiniteError
-from rocoft_bench.engine.trainer import Trainer, TrainResult, make_optimizer
+from rocoft_bench.engine.trainer import Pass, Trainer, TrainResult, make_optimizer
 
 
 class Output:
@@ -135,14 +136,14 @@ def test_accumulation_does_not_change_the_loss_or_the_step(tmp_path: Path, size:
     """30 rows make two full steps of 12 rows and one of 6, whichever way they are split into batches."""
     common = {"epochs": 1, "length": 5, "max_grad_norm": None}
     reference = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=12, **common)
-    batches = [batch for group in reference._groups(0) for batch in group]
+    batches = [part.batch for group in reference._groups(0) for part in group]
     other = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=size, gradient_accumulation=accumulation, **common)
     other.bare_model.load_state_dict(reference.bare_model.state_dict())
     for batch in batches:
         count = len(batch["labels"])
         parts = [{key: value[i : i + size] for key, value in batch.items()} for i in range(0, count, size)]
-        reference._step([batch])
-        other._step(parts)
+        reference._step([Pass(batch, count)])
+        other._step([Pass(part, len(part["labels"])) for part in parts])
     assert other._loss_sum.item() == pytest.approx(reference._loss_sum.item(), rel=1e-6)
     for name, value in weights(reference).items():
         torch.testing.assert_close(weights(other)[name], value)
@@ -241,7 +242,8 @@ def test_the_loss_of_accumulated_tokens_is_a_mean_over_tokens(tmp_path: Path) ->
         torch.manual_seed(0)
         t = trainer(tmp_path, model=NextToken(), batch_size=size, gradient_accumulation=accumulation)
         t.train_rows, t.train_lengths, t.collate = data, [4, 2], padded
-        t._step([padded([data[i] for i in batch]) for batch in ([[0, 1]] if size == 2 else [[0], [1]])])
+        batches = [padded([data[i] for i in rows]) for rows in ([[0, 1]] if size == 2 else [[0], [1]])]
+        t._step([Pass(batch, loss_terms(batch)) for batch in batches])
         results.append((t._loss_sum.item(), weights(t)))
     (loss, one), (same_loss, other) = results
     assert loss == pytest.approx(same_loss, rel=1e-6)

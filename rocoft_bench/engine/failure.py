@@ -1,0 +1,20 @@
+"""How a run that ended badly is put on record."""
+
+from __future__ import annotations
+
+from rocoft_bench.engine.interrupt import Interrupted
+from rocoft_bench.engine.memory import is_out_of_memory
+from rocoft_bench.engine.prediction import NotFiniteError
+from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure
+
+
+def diagnose(error: BaseException) -> Failure:
+    """What an exception says of a run. A broken pipe is that of the process that started the run and is gone."""
+    if isinstance(error, Interrupted | KeyboardInterrupt | BrokenPipeError):
+        return Failure("interrupted", "stopped by the user", "the same command goes on from the last checkpoint")
+    if isinstance(error, NotFiniteError):
+        return Failure("nan", str(error), "try a lower training.learning_rate or precision fp32 or bf16")
+    if is_out_of_memory(error):
+        return Failure("oom", "out of memory", SMALLER)
+    message = " ".join(str(error).split())
+    return Failure("failed", f"{type(error).__name__}: {message}", MAKE_ROOM if "No space left" in message else None)

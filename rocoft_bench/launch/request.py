@@ -1,0 +1,84 @@
+"""Which processes a run is to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rocoft_bench.errors import UserError, suggest
+
+WAYS = ("FSDP", "MULTI_GPU")
+"""What a config_file may ask for. DeepSpeed steps within backward passes and keeps the optimizer's state to itself, so
+that neither methods nor checkpoints could see it; FSDP shares a model among GPUs as its ZeRO-3 does."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Which processes make a run.
+
+    num_processes: over all machines; without it one, or as many as the config_file says. machine_rank: this machine,
+    from 0. main_process_ip, main_process_port: where the first machine is met by the others. config_file: of
+    accelerate, for FSDP and other ways to share a model among GPUs.
+    """
+
+    num_processes: int | None = None
+    num_machines: int = 1
+    machine_rank: int = 0
+    main_process_ip: str | None = None
+    main_process_port: int | None = None
+    config_file: Path | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the run is made by the calling process itself."""
+        return self.num_processes in (None, 1) and self.num_machines == 1 and self.config_file is None
+
+    def check(self) -> None:
+        """Raises UserError where these processes cannot be had."""
+        total, machines = 1 if self.num_processes is None else self.num_processes, self.num_machines
+        if total < 1 or machines < 1 or (self.config_file is None and total % machines):
+            raise UserError(
+                f"--num-processes {total}: must be a multiple of --num-machines {machines}, and not below it"
+            )
+        if not 0 <= self.machine_rank < machines:
+            raise UserError(
+                f"--machine-rank {self.machine_rank}: must be from 0 to {machines - 1}, one less than machines"
+            )
+        if machines > 1 and (self.main_process_ip is None or self.main_process_port is None):
+            raise UserError("--num-machines: say where the first machine is: --main-process-ip and --main-process-port")
+        self._check_devices(total // machines)
+
+    def _check_devices(self, local: int) -> None:
+        import torch
+
+        gpus = torch.cuda.device_count()
+        if gpus and local > gpus:
+            raise UserError(
+                f"--num-processes: {local} on this machine, which has {gpus} GPUs; at most one for each GPU"
+            )
+        if self.way() != "MULTI_GPU" and not gpus:
+            raise UserError(
+                f"--config-file {self.config_file}: is for GPUs, and none is here; --num-processes alone shares the CPU"
+            )
+
+    def way(self) -> str:
+        """How the processes share the model, in accelerate's words: MULTI_GPU (each has it whole) or FSDP.
+
+        Raises:
+            UserError: If the config_file is not one of accelerate or asks for something else.
+        """
+        from accelerate.commands.config.config_args import load_config_from_file
+        from yaml import YAMLError
+
+        if self.config_file is None:
+            return "MULTI_GPU"
+        where = f"--config-file {self.config_file}"
+        try:
+            way = str(load_config_from_file(str(self.config_file)).distributed_type.value)
+        except OSError as error:
+            raise UserError(f"{where}: cannot be read ({error.strerror}); configs/accelerate/ has some") from None
+        except (YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{where}: not a file of `accelerate config` ({str(error).splitlines()[0]})") from None
+        if way not in WAYS:
+            raise UserError(f"{where}: distributed_type = {way!r} is not supported; {suggest(way, WAYS)}")
+        return way

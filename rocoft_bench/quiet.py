@@ -1,0 +1,13 @@
+"""Warnings of libraries that are meant for somebody else."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+
+def quiet_libraries() -> None:
+    """Silence, in this process, what libraries say to their own developers or of things that do not matter here."""
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.filterwarnings("ignore", "Position ids are not supported")  # prompt tuning puts back what peft ignores
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it warns of kernels that it can do without
