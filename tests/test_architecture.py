@@ -13,13 +13,15 @@ ROOT = Path(rocoft_bench.__file__).parent
 
 LAYERS = [
     {"cli"},
-    {"inference", "prefetch"},
+    {"sweep"},
+    {"inference", "launch", "prefetch"},
     {"experiment", "report"},
-    {"rows"},
+    {"memory", "preparing"},
+    {"rows", "resolving"},
     {"engine", "methods", "models", "tasks"},
     {"runs", "metrics", "demo", "hub"},
     {"tuner", "config", "paper"},
-    {"errors", "_import_hook"},
+    {"errors", "_import_hook", "catalog", "quiet"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 

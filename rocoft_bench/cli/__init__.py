@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 
 import typer
 
-from rocoft_bench.cli import demo, evaluate, export, ls, params, predict, prefetch, report, train, validate
+from rocoft_bench.cli import demo, evaluate, export, ls, params, predict, prefetch, report, sweep, train, validate
 from rocoft_bench.errors import UserError
+from rocoft_bench.quiet import quiet_libraries
 
 app = typer.Typer(
     name="rocoft",
@@ -19,15 +18,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, evaluate, demo, report, predict, export, ls, params, validate, prefetch):
+for module in (train, sweep, evaluate, demo, report, predict, export, ls, params, validate, prefetch):
     module.register(app)
 
 
 def main() -> None:
     """Entry point. Bad input ends with one line and exit code 2, an interrupted run with 130."""
-    warnings.simplefilter("ignore", FutureWarning)  # addressed to the developers of libraries
-    warnings.filterwarnings("ignore", "Position ids are not supported")  # prompt tuning puts back what peft ignores
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it warns of kernels that it can do without
+    quiet_libraries()
     try:
         app()
     except UserError as error:

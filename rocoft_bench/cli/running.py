@@ -8,28 +8,36 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from rocoft_bench.engine.tracking import TrackerName
     from rocoft_bench.experiment import Experiment
+    from rocoft_bench.launch import Launch
     from rocoft_bench.runs import RunRecord
 
 
-def run_with_display(experiment: Experiment, folder: Path, force: bool) -> RunRecord:
+def run_with_display(
+    experiment: Experiment, folder: Path, force: bool, how: Launch | None = None, track: TrackerName | None = None
+) -> RunRecord:
     """Run or resume, print the outcome, and end the program with an error code if there is no result."""
-    from rocoft_bench import experiment as spine
+    from rocoft_bench import launch
     from rocoft_bench.cli.progress import ProgressDisplay
     from rocoft_bench.engine.interrupt import Interrupted
+    from rocoft_bench.engine.tracking import check_installed, tracked
+    from rocoft_bench.runs import RunDirectory
 
+    check_installed(track)
     config = experiment.config
     title = (
         f"{experiment.method.label} on {config.task.family} {config.task.name}, {config.model.name}, seed {config.seed}"
     )
     try:
-        with ProgressDisplay(title) as display:
-            record, was_run = spine.run(experiment, folder, display, force)
+        with ProgressDisplay(title) as display, tracked(display, track, config, RunDirectory(folder)) as observer:
+            record, was_run = launch.run(experiment, folder, observer, force, how)
     except Interrupted:
         typer.echo(f"stopped; the same command goes on from the checkpoint in {folder}", err=True)
         raise typer.Exit(130) from None
     if record.status != "ok":
-        typer.echo(f"{record.status}: {record.error} (record: {folder / 'record.json'})", err=True)
+        hint = f"; {record.hint}" if record.hint else ""
+        typer.echo(f"{record.status}: {record.error}{hint} (record: {folder / 'record.json'})", err=True)
         raise typer.Exit(1)
     if not was_run:
         typer.echo(f"already finished: {folder} (--force runs it again)")
@@ -45,10 +53,15 @@ def summary(record: RunRecord, folder: Path) -> str:
         f"trained {p['trainable']:,} of {p['total']:,} parameters: adapter {p['adapter']:,} "
         f"({p['adapter_weights']:,} weights, {p['adapter_biases']:,} biases), head {p['head']:,}",
         f"training {record.train_seconds:.1f} s, evaluation {record.eval_seconds:.1f} s, "
-        f"peak {record.peak_memory_mib:.0f} MiB ({record.peak_memory_kind})",
+        f"peak {record.peak_memory_mib:.0f} MiB ({record.peak_memory_kind}{_estimated(record)})",
         f"record: {folder / 'record.json'}",
     ]
     return "\n".join(lines)
+
+
+def _estimated(record: RunRecord) -> str:
+    estimate = record.memory_estimate_mib
+    return f"; estimated {estimate['total']:.0f}" if estimate else ""
 
 
 def result_line(record: RunRecord) -> str:

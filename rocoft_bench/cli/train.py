@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rocoft_bench.engine.tracking import TrackerName
+
 if TYPE_CHECKING:
     from rocoft_bench.config import Settings
 
@@ -19,6 +21,8 @@ EPILOG = """Examples:
   rocoft train glue --task mrpc --model ./my-model --data-dir ./data --set training.keep=best
 
   rocoft train math --task gsm8k --model EleutherAI/gpt-j-6b --set training.precision=bf16
+
+  rocoft train glue --task mnli --num-processes 4
 """
 
 
@@ -53,6 +57,18 @@ def train(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of this run; default: results/… by its settings.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again, replacing a run in the same folder.")] = False,
+    track: Annotated[TrackerName | None, typer.Option(help="Show the curves in this tracker (an extra each).")] = None,
+    num_processes: Annotated[
+        int | None,
+        typer.Option(help="Processes that share the rows of each step, over all machines: one for each GPU."),
+    ] = None,
+    num_machines: Annotated[int, typer.Option(help="Machines; run the same command on each.")] = 1,
+    machine_rank: Annotated[int, typer.Option(help="Which of the machines this is, from 0.")] = 0,
+    main_process_ip: Annotated[str | None, typer.Option(help="Address of machine 0.")] = None,
+    main_process_port: Annotated[int | None, typer.Option(help="A free port of machine 0.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option(help="YAML file of accelerate, e.g. configs/accelerate/fsdp.yaml.")
+    ] = None,
 ) -> None:
     """Fine-tune a model on one task and record the result.
 
@@ -60,6 +76,7 @@ def train(
     """
     from rocoft_bench import experiment as spine
     from rocoft_bench.cli.running import run_with_display, summary
+    from rocoft_bench.launch import Launch
 
     flags = {
         "method.rank": rank,
@@ -76,7 +93,8 @@ def train(
     }
     experiment = spine.resolve(_settings(family, task, config, method, flags, assignments or []))
     folder = output or Path("results") / experiment.run_name
-    typer.echo(summary(run_with_display(experiment, folder, force), folder))
+    how = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, config_file)
+    typer.echo(summary(run_with_display(experiment, folder, force, how, track), folder))
 
 
 def _settings(

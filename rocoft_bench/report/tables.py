@@ -49,7 +49,16 @@ def build_tables(records: Iterable[RunRecord]) -> list[Table]:
 def _table_key(record: RunRecord) -> tuple[str, str, str, str, str]:
     model = record.model.get("paper_name") or record.model["name"].rstrip("/").rpartition("/")[2]
     leaking = "published" if record.task.get("settings", {}).get("protocol") == "published" else ""
-    return record.task["family"], model, record.data["evaluation"]["kind"], record.keep, leaking
+    return record.task["family"], model, _data_kind(record), record.keep, leaking
+
+
+def _data_kind(record: RunRecord) -> str:
+    """Where the rows are from; for a run that failed before it had any, where they would have been."""
+    if record.data:
+        return record.data["evaluation"]["kind"]
+    if record.task["family"] == "demo":
+        return "embedded"
+    return "data_dir" if record.task.get("settings", {}).get("data_dir") else "hub"
 
 
 def _table(key: tuple[str, str, str, str, str], records: list[RunRecord]) -> Table:
@@ -76,7 +85,11 @@ def _task_metrics(records: list[RunRecord]) -> list[tuple[str, str]]:
     from rocoft_bench import tasks
 
     order = {(task.family, task.name): index for index, task in enumerate(tasks.all_tasks())}
-    found = {(r.task["family"], r.task["name"]): r.task["metric_names"] for r in records}
+    found: dict[tuple[str, str], list[str]] = {}
+    for record in records:  # a record of wrong settings knows no metrics
+        found[record.task["family"], record.task["name"]] = max(
+            found.get((record.task["family"], record.task["name"]), []), record.task["metric_names"], key=len
+        )
     names = sorted(found, key=lambda name: order.get(name, len(order)))
     return [(name[1], metric) for name in names for metric in found[name]]
 
@@ -104,8 +117,8 @@ def _cells(title: str, runs: dict[str, list[RunRecord]], tasks: list[tuple[str, 
     memory = [record.peak_memory_mib for record in finished if record.peak_memory_mib is not None]
     return [
         title,
-        _distinct(f"{record.parameters['adapter']:,}" for record in flat),
-        _distinct(f"{record.parameters['head']:,}" for record in flat),
+        _distinct(f"{record.parameters['adapter']:,}" for record in flat if record.parameters),
+        _distinct(f"{record.parameters['head']:,}" for record in flat if record.parameters),
         *values,
         f"{statistics.mean(seconds):.0f}" if seconds else "",
         f"{max(memory):.0f}" if memory else "",
@@ -113,7 +126,7 @@ def _cells(title: str, runs: dict[str, list[RunRecord]], tasks: list[tuple[str, 
 
 
 def _distinct(values: Iterable[str]) -> str:
-    unique = sorted(set(values), key=lambda text: (len(text), text))
+    unique = sorted(set(values), key=lambda text: (len(text), text)) or [""]
     return unique[0] if len(unique) == 1 else f"{unique[0]} … {unique[-1]}"
 
 
@@ -158,13 +171,14 @@ def _paper_rows(
 
 def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, model: str) -> list[str]:
     sources = {"hub": "the hub", "data_dir": "local files", "embedded": "generated, embedded in the package"}
-    splits = _distinct(f"{record.task['name']} {record.task['eval_split']}" for record in records)
+    judged = [record for record in records if record.task["metric_names"]]
+    splits = _distinct(f"{record.task['name']} {record.task['eval_split']}" for record in judged)
     seeds = sorted({record.seed for record in records})
     notes = [
         f"data: {sources.get(data_kind, data_kind)}; evaluated on {splits}; {keep} epoch; seeds {seeds}; "
         "metrics in percent; adapter and head are trained parameters; train s excludes evaluation",
     ]
-    notes += [f"protocol: {protocol}" for protocol in sorted({record.protocol for record in records})]
+    notes += [f"protocol: {protocol}" for protocol in sorted({record.protocol for record in judged})]
     if family == "glue":
         notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
         if _paper_model(family, model) != model:

@@ -319,6 +319,25 @@ def test_a_lack_of_memory_is_recorded_with_a_hint(
     assert "smaller training.batch_size" in result.err
 
 
+def test_a_failure_before_training_is_recorded_too(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
+    from rocoft_bench import models
+
+    command = ["train", "glue", "--task", "rte", *options, "--output", tmp_path / "run"]
+
+    def exhaust(*_: Any) -> None:
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load", exhaust)
+        result = rocoft(*command)
+    assert result.code == 1
+    failed = record(tmp_path / "run")
+    assert (failed["status"], failed["error"], failed["data"]) == ("oom", "out of memory", {})
+    assert "smaller training.batch_size" in failed["hint"]
+    assert rocoft(*command).code == 0
+    assert record(tmp_path / "run")["status"] == "ok"
+
+
 def test_fewer_rows_are_said_and_recorded(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
     flags = ["--set", "task.max_train_rows=9", "--set", "task.max_eval_rows=5"]
     result = rocoft("train", "glue", "--task", "rte", *options, *flags, "--output", tmp_path / "run")

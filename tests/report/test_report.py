@@ -134,3 +134,22 @@ def test_unreadable_records_are_named_and_the_rest_is_reported(tmp_path: Path, r
 def test_a_folder_without_runs_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rocoft train"):
         read_records(tmp_path)
+
+
+def test_runs_that_failed_before_they_had_data_stand_in_the_same_table(
+    rocoft: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Also one whose settings were wrong, which knows nothing but names."""
+    task = {"family": "glue", "name": "rte", "metric_names": [], "eval_split": ""}
+    failures = [
+        record(status="crashed", data={}, parameters={}, metrics=None, seed=1),
+        record(status="failed", data={}, parameters={}, metrics=None, task=task, protocol="", settings_hash="w"),
+    ]
+    for index, run in enumerate([record(), *failures]):
+        (tmp_path / str(index)).mkdir()
+        (tmp_path / str(index) / "record.json").write_text(run.model_dump_json())
+    result = rocoft("report", tmp_path)
+    assert result.code == 0
+    assert result.out.count("glue, roberta-base") == 1
+    assert "78.00 [crashed]" in result.out
+    assert "[failed]" in result.out

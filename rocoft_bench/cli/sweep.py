@@ -1,0 +1,125 @@
+"""`rocoft sweep`: many runs."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rocoft_bench.engine.tracking import TrackerName
+
+if TYPE_CHECKING:
+    from rocoft_bench.sweep.executor import Executor
+    from rocoft_bench.sweep.job import Job, Outcome
+    from rocoft_bench.sweep.plan import Plan, PlannedRun
+
+EPILOG = """Examples:
+
+  rocoft sweep configs/llama2.yaml --dry-run
+
+  rocoft sweep table1_roberta_base.yaml --filter method=lora,task=rte
+
+  rocoft sweep table1_roberta_base.yaml --retry-failed --set training.batch_size=16
+"""
+
+
+class Place(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
+def register(app: typer.Typer) -> None:
+    app.command("sweep", epilog=EPILOG)(sweep)
+
+
+def sweep(
+    file: Annotated[str, typer.Argument(help="Sweep file, also by its path below the shipped configs/.")],
+    output: Annotated[Path, typer.Option(help="Folder of all runs, each in a folder by its settings.")] = Path(
+        "results"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="KEY=VALUE,…", help="Only such runs, e.g. method=lora,task=rte."),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for all runs.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; default: one per GPU, or as cores and memory allow.")
+    ] = None,
+    max_runs: Annotated[int | None, typer.Option(min=1, help="Start so many runs at most.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+    stop_on_error: Annotated[bool, typer.Option("--stop-on-error", help="Start no run after one failed.")] = False,
+    timeout_minutes: Annotated[float | None, typer.Option(min=0, help="End a run that takes longer.")] = None,
+    num_processes: Annotated[int, typer.Option(min=1, help="Processes, or GPUs, that share each run.")] = 1,
+    executor: Annotated[Place, typer.Option(help="This machine, or a Ray cluster (extra `ray`).")] = Place.local,
+    track: Annotated[
+        TrackerName | None, typer.Option(help="Show the runs' curves in this tracker (an extra each).")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, or auto.")] = None,
+) -> None:
+    """Carry out all runs of a sweep file, each in a process of its own.
+
+    What is finished is skipped, whatever fails leaves a record that says why, and the same command goes on after any
+    interruption. Two sweeps may share a folder: no run is done twice.
+    """
+    from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
+    from rocoft_bench.config import find_config, parse_filter, read_sweep
+    from rocoft_bench.engine.tracking import check_installed
+    from rocoft_bench.errors import UserError
+    from rocoft_bench.sweep.plan import make_plan
+    from rocoft_bench.sweep.records import record_wrong
+    from rocoft_bench.sweep.runner import Runner
+
+    check_installed(track)
+    content = read_sweep(find_config(file))
+    if content is None:
+        raise UserError(f"{file}: has no axes, so it is one run: rocoft train FAMILY --config {file}")
+    plan = make_plan(content, output, parse_filter(*(filters or [])), assignments or [])
+    to_do = plan.to_do(retry_failed)
+    typer.echo("\n".join(plan_lines(plan, to_do)))
+    if dry_run:
+        return
+    record_wrong(plan.wrong, output)
+    workers = _executor(executor, address, output, to_do, jobs, num_processes)
+    timeout_seconds = None if timeout_minutes is None else 60 * timeout_minutes
+
+    def make_job(run: PlannedRun) -> Job:
+        return run.job(sys.argv, num_processes, timeout_seconds, track)
+
+    with LiveView(plan, to_do, workers.slots, max_runs) as view:
+        runner = Runner(to_do, workers, view, make_job, max_runs, stop_on_error)
+        outcomes = runner.run()
+    typer.echo("\n".join(closing_lines(plan, to_do, outcomes)))
+    raise typer.Exit(_exit_code(plan, outcomes, runner.stopped))
+
+
+def _executor(
+    place: Place, address: str | None, output: Path, to_do: list[PlannedRun], jobs: int | None, per_run: int
+) -> Executor:
+    from rocoft_bench.errors import UserError
+    from rocoft_bench.sweep.executor import local_executor
+
+    largest = max((run.memory_mib for run in to_do if run.memory_mib is not None), default=None)
+    if place is Place.ray:
+        from rocoft_bench.sweep.ray_executor import ray_executor
+
+        return ray_executor(address, output, len(to_do), jobs, per_run, largest)
+    if address is not None:
+        raise UserError("--address: is for --executor ray")
+    return local_executor(len(to_do), jobs, per_run, largest)
+
+
+def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], stopped: bool) -> int:
+    """130 after Ctrl-C, 1 if the sweep has runs without a result that it will not start by itself again."""
+    from rocoft_bench.sweep.plan import State
+
+    if stopped:
+        return 130
+    tried = {run.name for run, _ in outcomes}
+    still_failed = [run for run in plan.in_state(State.FAILED) if run.name not in tried]
+    return int(bool(plan.wrong or still_failed or any(outcome.is_failure for _, outcome in outcomes)))

@@ -1,0 +1,202 @@
+"""What a sweep amounts to before anything runs: which runs are done, to do, failed, or wrong."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import compress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rocoft_bench.config import Condition, Sweep
+from rocoft_bench.errors import UserError
+from rocoft_bench.inference import evaluation_directory
+from rocoft_bench.memory import memory_mib
+from rocoft_bench.resolving import Experiment, resolve
+from rocoft_bench.runs import RunDirectory, RunRecord, config_values
+from rocoft_bench.sweep.job import Job, record_stamp
+
+EVERY_RUN = Condition({})
+
+
+class State(StrEnum):
+    """How far a run is."""
+
+    DONE = "done"
+    FAILED = "failed"
+    BEGUN = "begun"
+    TO_DO = "to do"
+    BUSY = "busy"
+
+
+class Right(NamedTuple):
+    """What settings that are right amount to.
+
+    evaluations: what the run's model is to be judged on besides. memory_mib: estimated need, where it is known.
+    """
+
+    experiment: Experiment
+    evaluations: list[Experiment]
+    memory_mib: float | None
+
+
+@dataclass
+class PlannedRun:
+    """A run of a sweep, as `Right`; its folder, and what is there already.
+
+    record: of a run that is done or has failed. seen: stamp of the record that was there.
+    """
+
+    experiment: Experiment
+    evaluations: list[Experiment]
+    memory_mib: float | None
+    folder: Path
+    state: State
+    record: RunRecord | None = None
+    seen: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Folder name of the task and of the run."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+    def job(
+        self, command: list[str], num_processes: int, timeout_seconds: float | None, track: str | None = None
+    ) -> Job:
+        """What the process of this run is told. command: what the user typed. track: name of a tracker."""
+        return Job(
+            folder=str(self.folder),
+            config=config_values(self.experiment.config),
+            notes=list(self.experiment.notes),
+            command=command,
+            evaluations=[evaluation.task.name for evaluation in self.evaluations],
+            seen=self.seen,
+            num_processes=num_processes,
+            timeout_seconds=timeout_seconds,
+            memory_mib=self.memory_mib,
+            track=track,
+        )
+
+
+@dataclass(frozen=True)
+class WrongRun:
+    """A combination of the axes that cannot be run, and why."""
+
+    place: str
+    values: dict[str, Any]
+    error: str
+
+
+@dataclass
+class Plan:
+    """The runs of a sweep in their order. repeated: combinations that come out as a run that is in the list already."""
+
+    runs: list[PlannedRun] = field(default_factory=list)
+    wrong: list[WrongRun] = field(default_factory=list)
+    repeated: int = 0
+
+    def in_state(self, *states: State) -> list[PlannedRun]:
+        return [run for run in self.runs if run.state in states]
+
+    def to_do(self, retry_failed: bool) -> list[PlannedRun]:
+        """What is to be run, in the order of the sweep; what another process is at comes last."""
+        open_states = (State.TO_DO, State.BEGUN, *([State.FAILED] if retry_failed else []))
+        return self.in_state(*open_states) + self.in_state(State.BUSY)
+
+
+def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assignments: Sequence[str] = ()) -> Plan:
+    """Every run of the sweep that meets the condition, with its state below the folder `output`.
+
+    assignments: `key=value` settings for all runs.
+
+    Raises:
+        UserError: If the sweep file is wrong, all of its runs are, or the condition is met by none of them.
+    """
+    right, wrong = _resolved(sweep, assignments)
+    values = [config_values(run.experiment.config) if condition.wanted else {} for run in right]
+    condition.check_met([*values, *(run.values for run in wrong)], "--filter")
+    plan = Plan(wrong=[run for run in wrong if condition.matches(run.values)])
+    folders: set[Path] = set()
+    for run in compress(right, map(condition.matches, values)):
+        folder = output / run.experiment.run_name
+        if folder in folders:
+            plan.repeated += 1
+        else:
+            folders.add(folder)
+            plan.runs.append(PlannedRun(*run, folder, *state_of(folder, run.evaluations), record_stamp(folder)))
+    if not plan.runs:
+        raise UserError("\n".join(dict.fromkeys(f"{run.place}: {run.error}" for run in plan.wrong)))
+    return plan
+
+
+def _resolved(sweep: Sweep, assignments: Sequence[str]) -> tuple[list[Right], list[WrongRun]]:
+    right, wrong = [], []
+    for point, settings in sweep.runs(assignments):
+        try:
+            experiment = resolve(settings)
+            evaluations = [resolve(changed) for changed in sweep.evaluation_settings(settings)]
+            right.append(Right(experiment, evaluations, memory_mib(experiment)))
+        except UserError as error:
+            wrong.append(WrongRun(place(point), settings.values, str(error)))
+    return right, wrong
+
+
+def place(point: Mapping[str, Any]) -> str:
+    """A run's place on the axes of its sweep, in words."""
+    return ", ".join(f"{axis} {_plain(value)}" for axis, value in point.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(str(part) for part in value.values())
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def state_of(folder: Path, evaluations: Iterable[Experiment] = ()) -> tuple[State, RunRecord | None]:
+    """How far the run in a folder is, its further evaluations included, and its record if that says how it ended."""
+    directory = RunDirectory(folder)
+    if not folder.is_dir():
+        return State.TO_DO, None
+    if directory.is_busy():
+        return State.BUSY, None
+    if not directory.record.is_file():
+        return State.BEGUN if directory.config.is_file() else State.TO_DO, None
+    try:
+        record = directory.read_record()
+    except UserError:
+        return State.FAILED, None
+    if record.status == "interrupted":
+        return State.BEGUN, None
+    if record.status != "ok":
+        return State.FAILED, record
+    if not directory.adapter.is_dir():
+        return State.TO_DO, None
+    missing = any(not evaluation_directory(directory, each).record.is_file() for each in evaluations)
+    return (State.BEGUN, None) if missing else (State.DONE, record)
+
+
+class KnownSeconds:
+    """How long runs took, by what was run, to say how long others will take."""
+
+    def __init__(self, runs: Iterable[PlannedRun] = ()) -> None:
+        self._seconds: dict[tuple[str, ...], list[float]] = {}
+        for run in runs:
+            if run.record is not None and run.record.status == "ok":
+                self.add(run, (run.record.train_seconds or 0) + (run.record.eval_seconds or 0))
+
+    def add(self, run: PlannedRun, seconds: float) -> None:
+        for key in self._keys(run):
+            self._seconds.setdefault(key, []).append(seconds)
+
+    def of(self, run: PlannedRun) -> float | None:
+        """Of the most similar runs that are known: same task, model and method, then task and model, then any."""
+        found = next((self._seconds[key] for key in self._keys(run) if key in self._seconds), None)
+        return None if found is None else statistics.mean(found)
+
+    @staticmethod
+    def _keys(run: PlannedRun) -> list[tuple[str, ...]]:
+        task, config = run.experiment.task, run.experiment.config
+        same_task = (task.family, task.name, config.model.name)
+        return [(*same_task, run.experiment.method.label), same_task, ()]

@@ -1,0 +1,74 @@
+"""Records of runs that could not write their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rocoft_bench.config import Settings
+from rocoft_bench.experiment import make_record
+from rocoft_bench.resolving import Experiment, resolve
+from rocoft_bench.runs import Failure, RunRecord, write_json
+from rocoft_bench.sweep.job import Job
+from rocoft_bench.sweep.plan import WrongRun
+
+
+def experiment_of(job: Job) -> Experiment:
+    """The experiment that a job is."""
+    return replace(resolve(Settings(job.config)), notes=tuple(job.notes))
+
+
+def failure_record(job: Job, failure: Failure) -> RunRecord:
+    """A record that says what was to be done and why it was not."""
+    return make_record(experiment_of(job), None, **failure._asdict())
+
+
+def record_wrong(runs: Iterable[WrongRun], output: Path) -> None:
+    """Leave a failed record for each run whose settings are wrong, in a folder by what the settings say."""
+    for run in runs:
+        folder = output / _folder_name(run.values)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "record.json", _wrong_record(run).model_dump())
+
+
+def _wrong_record(run: WrongRun) -> RunRecord:
+    task = {"family": _text(run.values, "task", "family"), "name": _text(run.values, "task", "name")}
+    seed = run.values.get("seed", 0)
+    return RunRecord(
+        status="failed",
+        error=run.error.splitlines()[0],
+        hint=f"wrong setting ({run.place}): correct the sweep file",
+        config_hash=_hash(run.values),
+        settings_hash=_hash({**run.values, "seed": 0}),
+        label=_text(run.values, "method", "name"),
+        task={**task, "metric_names": [], "eval_split": ""},
+        protocol="",
+        method={"name": _text(run.values, "method", "name")},
+        model={"name": _text(run.values, "model", "name")},
+        seed=seed if isinstance(seed, int) else 0,
+        keep="last",
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _folder_name(values: dict[str, Any]) -> str:
+    task = f"{_text(values, 'task', 'family')}-{_text(values, 'task', 'name')}"
+    model = _text(values, "model", "name").rpartition("/")[2]
+    run = f"{model}_{_text(values, 'method', 'name')}_seed{values.get('seed', 0)}_{_hash(values)}"
+    return "/".join(re.sub(r"[^\w.-]+", "-", part) for part in (task, run))
+
+
+def _text(values: dict[str, Any], section: str, key: str) -> str:
+    """A setting as written, which may be anything."""
+    content = values.get(section)
+    return str(content.get(key, "default")) if isinstance(content, dict) else str(content or "default")
+
+
+def _hash(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]

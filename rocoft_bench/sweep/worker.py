@@ -1,0 +1,67 @@
+"""The process of one run of a sweep: events and the log go to its standard output, the result to the run's folder."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rocoft_bench.engine.observer import Observer, Sender
+from rocoft_bench.engine.orphan import end_with_parent
+from rocoft_bench.errors import UserError
+from rocoft_bench.quiet import quiet_libraries
+from rocoft_bench.runs import RunDirectory, inherit_lock
+from rocoft_bench.sweep.failures import BAD_INPUT
+from rocoft_bench.sweep.job import Job
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Called by `Child` with the descriptor of the run's lock, the id of the calling process, and the job as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lock", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("job", type=Job.from_json)
+    arguments = parser.parse_args()
+    end_with_parent(arguments.parent)
+    job: Job = arguments.job
+    inherit_lock(RunDirectory(Path(job.folder)).lock, arguments.lock)
+    sys.argv = list(job.command)  # what provenance.json names
+    quiet_libraries()
+    sys.exit(_exit_code(job, Sender(sys.stdout)))
+
+
+def _exit_code(job: Job, observer: Observer) -> int:
+    from rocoft_bench.engine.interrupt import Interrupted
+
+    try:
+        return _run(job, observer)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except Interrupted:
+        return INTERRUPTED
+
+
+def _run(job: Job, observer: Observer) -> int:
+    from rocoft_bench import launch
+    from rocoft_bench.config import Settings, override
+    from rocoft_bench.engine.tracking import TrackerName, tracked
+    from rocoft_bench.inference import evaluate
+    from rocoft_bench.sweep.records import experiment_of
+
+    experiment, folder = experiment_of(job), Path(job.folder)
+    how = launch.Launch(num_processes=job.num_processes)
+    tracker = TrackerName(job.track) if job.track else None
+    with tracked(observer, tracker, experiment.config, RunDirectory(folder)) as listener:
+        record, _ = launch.run(experiment, folder, listener, launch=how)
+    if record.status != "ok":
+        return 1
+    for task in job.evaluations:
+        evaluate(RunDirectory(folder), Settings(override("task.name", task)), observer)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

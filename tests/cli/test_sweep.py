@@ -1,0 +1,87 @@
+"""`rocoft sweep` as a user sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SWEEP = """
+task: {{family: glue, name: rte, data_dir: {data}, max_length: 32}}
+model: {{name: {model}}}
+training: {{epochs: 1, batch_size: 8, checkpoint_seconds: 1000}}
+axes:
+  method: [head-only, {{name: rocoft, rank: 1}}]
+  seed: [0, 1]
+overrides:
+  - {{where: {{method: head-only, seed: 1}}, set: {{training.learning_rate: 1.0e+38, training.warmup_steps: 0}}}}
+  - {{where: {{method: rocoft, seed: 1}}, set: {{method.target_modules: [nothing_like_this]}}}}
+"""
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path, tiny_model: Path, glue_dir: Path) -> Path:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP.format(data=glue_dir, model=tiny_model))
+    return file
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(
+    rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path
+) -> None:
+    result = rocoft("sweep", sweep_file, "--dry-run", "--output", tmp_path / "out")
+    assert result.code == 0
+    assert "glue rte  " in result.out
+    assert result.out.count("to do     glue-rte/") == 4
+    assert "4 runs, 4 to do" in result.out
+    assert not (tmp_path / "out").exists()
+    filtered = rocoft("sweep", sweep_file, "--dry-run", "--output", tmp_path / "out", "--filter", "method=rocoft")
+    assert "2 runs, 2 to do" in filtered.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("glue/rte.yaml",), "has no axes, so it is one run: rocoft train FAMILY --config glue/rte.yaml"),
+        (("table1_roberta_bas.yaml",), 'did you mean "table1_roberta_base.yaml"?'),
+        (("demo.yaml", "--filter", "method=lorra"), 'no run has method = lorra; did you mean "lora"?'),
+        (("demo.yaml", "--set", "training.epoch=1"), 'training.epoch is not a setting; did you mean "epochs"?'),
+    ],
+)
+def test_bad_input(rocoft: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    result = rocoft("sweep", *arguments, "--output", tmp_path / "out")
+    assert result.code == 2
+    assert expected in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fails_is_on_record_and_a_second_start_runs_nothing_again(
+    rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first = rocoft("sweep", sweep_file, "--output", out, "--jobs", 2)
+    assert first.code == 1
+    assert first.out.splitlines()[-1] == "2 ok, 1 failed, 1 nan"
+    records = {file: json.loads(file.read_text()) for file in out.rglob("record.json")}
+    by_run = {(record["label"], record["seed"]): record for record in records.values()}
+    assert {key: record["status"] for key, record in by_run.items()} == {
+        ("Head only", 0): "ok", ("Head only", 1): "nan", ("RoCoFT-1-Row", 0): "ok", ("RoCoFT-1-Row", 1): "failed",
+    }  # fmt: skip
+    assert "nothing_like_this" in by_run["RoCoFT-1-Row", 1]["error"]
+    assert "learning_rate" in by_run["Head only", 1]["hint"]
+    done = next(file for file, record in records.items() if record["status"] == "ok")
+    provenance = json.loads(done.with_name("provenance.json").read_text())
+    assert provenance["command"][:2] == ["rocoft", "sweep"]
+
+    stamps = {file: file.stat().st_mtime_ns for file in records}
+    second = rocoft("sweep", sweep_file, "--output", out)
+    assert second.code == 1
+    assert "failed before, left alone (--retry-failed runs them again): 2" in second.out
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("record.json")} == stamps
+    report = rocoft("report", out)
+    assert report.code == 0
+    assert "[nan]" in report.out
+    assert "[failed]" in report.out

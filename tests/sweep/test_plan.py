@@ -1,0 +1,122 @@
+"""What is to be done, told from the files that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rocoft_bench.config import parse_filter, read_sweep
+from rocoft_bench.errors import UserError
+from rocoft_bench.runs import Failure, RunDirectory, write_json
+from rocoft_bench.sweep.plan import KnownSeconds, Plan, PlannedRun, State, make_plan
+from rocoft_bench.sweep.records import failure_record, record_wrong
+
+SWEEP = """
+task: {family: glue, name: rte}
+axes:
+  method: [lora, full]
+  seed: [0, 1, 2]
+"""
+
+
+def plan_of(folder: Path, text: str = SWEEP, **options: object) -> Plan:
+    file = folder / "sweep.yaml"
+    file.write_text(text)
+    sweep = read_sweep(file)
+    assert sweep is not None
+    return make_plan(sweep, folder / "results", **options)  # type: ignore[arg-type]
+
+
+def leave(run: PlannedRun, status: str, adapter: bool = True) -> None:
+    """The files that a run leaves."""
+    directory = RunDirectory(run.folder)
+    directory.start(run.experiment.config)
+    record = failure_record(run.job([], 1, None), Failure("failed", "there", None))
+    seconds = {"train_seconds": 10.0, "eval_seconds": 2.0} if status == "ok" else {}
+    write_json(directory.record, record.model_copy(update={"status": status, **seconds}).model_dump())
+    if adapter:
+        directory.adapter.mkdir(exist_ok=True)
+
+
+def states(plan: Plan) -> list[str]:
+    return [str(run.state) for run in plan.runs]
+
+
+def test_states_follow_from_what_is_in_the_folders(tmp_path: Path) -> None:
+    first = plan_of(tmp_path)
+    assert states(first) == ["to do"] * 6
+    leave(first.runs[0], "ok")
+    leave(first.runs[1], "ok", adapter=False)
+    leave(first.runs[2], "nan")
+    leave(first.runs[3], "interrupted")
+    RunDirectory(first.runs[4].folder).start(first.runs[4].experiment.config)
+    (first.runs[5].folder).mkdir()
+    (first.runs[5].folder / "record.json").write_text("{")
+    plan = plan_of(tmp_path)
+    assert states(plan) == ["done", "to do", "failed", "begun", "begun", "failed"]
+    numbers = {run.name: number for number, run in enumerate(plan.runs)}
+    assert [numbers[run.name] for run in plan.to_do(retry_failed=False)] == [1, 3, 4]
+    assert [numbers[run.name] for run in plan.to_do(retry_failed=True)] == [1, 2, 3, 4, 5]
+
+
+def test_what_another_process_is_at_comes_last(tmp_path: Path) -> None:
+    first = plan_of(tmp_path)
+    with RunDirectory(first.runs[0].folder).locked():
+        plan = plan_of(tmp_path)
+        assert plan.runs[0].state is State.BUSY
+        assert plan.to_do(False)[-1] is plan.runs[0]
+
+
+def test_a_changed_setting_is_another_run(tmp_path: Path) -> None:
+    for run in plan_of(tmp_path).runs:
+        leave(run, "ok")
+    assert states(plan_of(tmp_path)) == ["done"] * 6
+    assert states(plan_of(tmp_path, assignments=["training.epochs=4"])) == ["to do"] * 6
+    assert states(plan_of(tmp_path, assignments=["training.checkpoint_seconds=4"])) == ["done"] * 6
+    assert states(plan_of(tmp_path, SWEEP.replace("[0, 1, 2]", "[2, 3]"))) == ["done", "to do"] * 2
+
+
+def test_a_filter_looks_at_complete_settings(tmp_path: Path) -> None:
+    def filtered(*texts: str) -> int:
+        return len(plan_of(tmp_path, condition=parse_filter(*texts)).runs)
+
+    assert filtered("method=lora") == 3
+    assert filtered("method=lora,seed=1", "seed=2") == 2
+    assert filtered("method.rank=8") == 3  # LoRA's default, written nowhere
+    with pytest.raises(UserError, match=r'--filter: no run has task = rtee; did you mean "rte"\?'):
+        filtered("task=rtee")
+
+
+def test_the_same_run_twice_is_counted_once(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, SWEEP.replace("[lora, full]", "[lora, {name: lora, rank: 8}]"))
+    assert (len(plan.runs), plan.repeated) == (3, 3)
+
+
+def test_wrong_runs_do_not_stop_the_others_and_leave_a_record(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, SWEEP.replace("[lora, full]", "[{name: lora, rnk: 8}, full]"))
+    assert (len(plan.runs), len(plan.wrong)) == (3, 3)
+    record_wrong(plan.wrong, tmp_path / "results")
+    folders = sorted((tmp_path / "results" / "glue-rte").iterdir())
+    assert len(folders) == 3
+    record = RunDirectory(folders[1]).read_record()
+    assert (record.status, record.seed, record.label) == ("failed", 1, "lora")
+    assert 'method.rnk is not a setting; did you mean "rank"?' in str(record.error)
+    assert len(plan_of(tmp_path).to_do(False)) == 6  # the records stand in nobody's way
+
+
+def test_a_sweep_of_nothing_but_wrong_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown method 'lorra'"):
+        plan_of(tmp_path, SWEEP.replace("[lora, full]", "[lorra]"))
+
+
+def test_times_come_from_the_most_similar_runs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    assert KnownSeconds(plan.runs).of(plan.runs[0]) is None
+    leave(plan.runs[0], "ok")
+    plan = plan_of(tmp_path)
+    known = KnownSeconds(plan.runs)
+    lora, full = plan.runs[1], plan.runs[3]
+    assert known.of(lora) == known.of(full) == 12.0
+    known.add(full, 40.0)
+    assert (known.of(lora), known.of(full)) == (12.0, 40.0)
