@@ -7,15 +7,17 @@ seconds what it can do instead.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from rocoft_bench.errors import UserError
 
 PROBE_SECONDS = 5.0
-_WAYS_OUT = (
+WAYS_OUT = (
     "use local files (--data-dir DIR for rows, --model DIR for a model), set HF_HOME to a cache that holds it, "
     'or run "rocoft demo", which needs no network'
 )
@@ -49,12 +51,27 @@ def ensure_reachable(what: str, endpoint: str | None = None) -> None:
 
     Raises: UserError in offline mode (HF_HUB_OFFLINE) and where there is no answer; it says what `what` needs.
     """
+    if trouble := out_of_reach(endpoint):
+        raise UserError(f"cannot get {what}: it is not in the local cache and {trouble}; {WAYS_OUT}")
+
+
+def out_of_reach(endpoint: str | None = None) -> str:
+    """What keeps the hub (or another `endpoint`) from being used; empty if it answers within `PROBE_SECONDS`."""
     from huggingface_hub import constants
 
-    offline = constants.is_offline_mode()
-    trouble = "offline mode is on (HF_HUB_OFFLINE)" if offline else _probe(endpoint or constants.ENDPOINT)
-    if trouble:
-        raise UserError(f"cannot get {what}: it is not in the local cache and {trouble}; {_WAYS_OUT}")
+    if constants.is_offline_mode():
+        return "offline mode is on (HF_HUB_OFFLINE)"
+    return _probe(endpoint or constants.ENDPOINT)
+
+
+def has_cached(kind: str, name: str) -> bool:
+    """Whether the local cache holds anything of a repository of the hub. kind: model or dataset."""
+    from huggingface_hub import constants
+
+    processed = os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets")
+    places = [Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"]
+    places += [Path(processed) / name.replace("/", "___")] if kind == "dataset" else []
+    return any(place.is_dir() for place in places)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,17 +86,36 @@ def sweep(
     if dry_run:
         return
     record_wrong(plan.wrong, output)
-    workers = _executor(executor, address, output, to_do, jobs, num_processes)
+    available = _available(to_do)
+    workers = _executor(executor, address, output, available, jobs, num_processes)
     timeout_seconds = None if timeout_minutes is None else 60 * timeout_minutes
 
     def make_job(run: PlannedRun) -> Job:
         return run.job(sys.argv, num_processes, timeout_seconds, track)
 
-    with LiveView(plan, to_do, workers.slots, max_runs) as view:
-        runner = Runner(to_do, workers, view, make_job, max_runs, stop_on_error)
+    with LiveView(plan, available, workers.slots, max_runs) as view:
+        runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)
         outcomes = runner.run()
     typer.echo("\n".join(closing_lines(plan, to_do, outcomes)))
-    raise typer.Exit(_exit_code(plan, outcomes, runner.stopped))
+    raise typer.Exit(_exit_code(plan, outcomes, runner.stopped, lacking=len(to_do) - len(available)))
+
+
+def _available(to_do: list[PlannedRun]) -> list[PlannedRun]:
+    """The runs that lack nothing; the others are named by what they lack.
+
+    Raises:
+        UserError: If none is left.
+    """
+    from rocoft_bench.errors import UserError
+    from rocoft_bench.sweep.availability import unavailable
+
+    lacking = unavailable(to_do)
+    reasons = [f"{count} runs cannot start: {reason}" for reason, count in Counter(lacking.values()).items()]
+    if lacking and len(lacking) == len(to_do):
+        raise UserError("\n".join(reasons))
+    for reason in reasons:
+        typer.echo(reason, err=True)
+    return [run for run in to_do if run.name not in lacking]
 
 
 def _executor(
@@ -114,7 +134,7 @@ def _executor(
     return local_executor(len(to_do), jobs, per_run, largest)
 
 
-def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], stopped: bool) -> int:
+def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], stopped: bool, lacking: int) -> int:
     """130 after Ctrl-C, 1 if the sweep has runs without a result that it will not start by itself again."""
     from rocoft_bench.sweep.plan import State
 
@@ -122,4 +142,4 @@ def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], stopped: 
         return 130
     tried = {run.name for run, _ in outcomes}
     still_failed = [run for run in plan.in_state(State.FAILED) if run.name not in tried]
-    return int(bool(plan.wrong or still_failed or any(outcome.is_failure for _, outcome in outcomes)))
+    return int(bool(plan.wrong or still_failed or lacking or any(outcome.is_failure for _, outcome in outcomes)))

@@ -19,7 +19,7 @@ from rocoft_bench.cli.text import aligned
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.runs import Status
 from rocoft_bench.sweep.job import Outcome
-from rocoft_bench.sweep.plan import KnownSeconds, Plan, PlannedRun, State
+from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State
 from rocoft_bench.sweep.runner import SweepView
 
 NAMED_RUNS = 24
@@ -28,7 +28,7 @@ NAMED_RUNS = 24
 
 def plan_lines(plan: Plan, to_do: Sequence[PlannedRun]) -> list[str]:
     """The plan: a line for each task and model, what is wrong, and the runs by name where they are few."""
-    known = KnownSeconds(plan.runs)
+    known = Known(plan.runs)
     header = ["task", "model", "runs", "done", "failed", "to do", "memory each", "time each"]
     chosen = {run.name for run in to_do}
     rows = [_plan_row(list(group), chosen, known) for _, group in groupby(sorted(plan.runs, key=_group), key=_group)]
@@ -49,11 +49,11 @@ def _group(run: PlannedRun) -> tuple[str, str, str]:
     return run.experiment.config.model.name, run.experiment.task.family, run.experiment.task.name
 
 
-def _plan_row(runs: list[PlannedRun], chosen: set[str], known: KnownSeconds) -> list[str]:
+def _plan_row(runs: list[PlannedRun], chosen: set[str], known: Known) -> list[str]:
     experiment = runs[0].experiment
     to_do = [run for run in runs if run.name in chosen]
-    memory = [run.memory_mib for run in to_do if run.memory_mib is not None]
-    seconds = [value for run in to_do if (value := known.of(run)) is not None]
+    memory = [value for run in to_do if (value := known.memory_mib(run)) is not None]
+    seconds = [value for run in to_do if (value := known.seconds(run)) is not None]
     return [
         f"{experiment.task.family} {experiment.task.name}",
         experiment.config.model.name.rstrip("/").rpartition("/")[2],
@@ -126,7 +126,7 @@ class LiveView(SweepView):
 
     def __init__(self, plan: Plan, to_do: Sequence[PlannedRun], slots: int, max_runs: int | None = None) -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.known = KnownSeconds(plan.runs)
+        self.known = Known(plan.runs)
         self.waiting = {run.name: run for run in to_do[:max_runs]}
         self.total, self.slots = len(self.waiting), slots
         self.running: dict[str, RunProgress] = {}
@@ -183,8 +183,8 @@ class LiveView(SweepView):
 
     def _time_left(self) -> str:
         """From what runs took so far; a running one is as far as its steps."""
-        running = [max(0.0, (self.known.of(p.run) or 0.0) - p.seconds) for p in tuple(self.running.values())]
-        waiting = [self.known.of(run) for run in tuple(self.waiting.values())]
+        running = [max(0.0, (self.known.seconds(p.run) or 0.0) - p.seconds) for p in tuple(self.running.values())]
+        waiting = [self.known.seconds(run) for run in tuple(self.waiting.values())]
         if any(value is None for value in waiting) or not any([*running, *waiting]):
             return ""
         seconds = (sum(running) + sum(value or 0.0 for value in waiting)) / self.slots

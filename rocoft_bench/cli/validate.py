@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +12,8 @@ from rocoft_bench.cli.text import aligned
 
 if TYPE_CHECKING:
     from rocoft_bench.config import Settings, Sweep
-    from rocoft_bench.experiment import Experiment
+    from rocoft_bench.resolving import Experiment
+    from rocoft_bench.sweep.plan import Right
 
 EPILOG = """Examples:
 
@@ -48,9 +51,11 @@ def validate(
 
 def _settings(settings: Settings, assignments: list[str]) -> str:
     from rocoft_bench.config import leaves
+    from rocoft_bench.resolving import resolve
     from rocoft_bench.runs import config_values
 
-    experiment = _resolved(settings, assignments)
+    settings.assign(assignments)
+    experiment = resolve(settings)
     resolved = experiment.config
     rows = [["setting", "value", "from"]]
     rows += [[key, str(value), settings.sources.get(key, "default")] for key, value in leaves(config_values(resolved))]
@@ -71,63 +76,40 @@ def _memory(experiment: Experiment) -> str:
     return f"memory: about {_size(estimate.total)} (MiB: {parts}) at {size}; {'GPU' if estimate.on_gpu else 'CPU'}"
 
 
-def _memory_range(needs: dict[str, float | None]) -> str:
-    """The smallest and the largest estimate of a sweep's runs, by their places on the axes."""
-    known = {place: mib for place, mib in needs.items() if mib is not None}
-    if not known:
-        return MEMORY_UNKNOWN
-    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
-    unknown = f"; unknown for {len(needs) - len(known)} runs" if len(known) < len(needs) else ""
-    return f"memory: about {_size(known[least])} ({least}) to {_size(known[most])} ({most}){unknown}"
-
-
 def _size(mib: float) -> str:
     return f"{mib / 1024:,.1f} GiB" if mib >= 1024 else f"{mib:,.0f} MiB"
 
 
-def _resolved(settings: Settings, assignments: list[str]) -> Experiment:
-    from rocoft_bench import experiment as spine
-    from rocoft_bench.config import parse_assignment
-
-    for assignment in assignments:
-        settings.update(parse_assignment(assignment), f"--set {assignment}")
-    return spine.resolve(settings)
-
-
 def _runs(sweep: Sweep, assignments: list[str]) -> str:
-    """The methods of a sweep with their settings, and how many runs there are.
+    """The methods of a sweep with their settings, how many runs there are, and what memory they need.
 
     Raises:
         UserError: Every run that is wrong, by its place on the axes; the same problem once.
     """
     from rocoft_bench.errors import UserError
-    from rocoft_bench.memory import memory_mib
+    from rocoft_bench.sweep.plan import plain, resolve_all
 
-    methods: dict[tuple[str, str], int] = {}
-    problems: dict[str, str] = {}
-    needs: dict[str, float | None] = {}
-    for point, settings in sweep.runs():
-        try:
-            experiment = _resolved(settings, assignments)
-            needs[_place(point)] = memory_mib(experiment)
-        except UserError as error:
-            problems.setdefault(str(error), _place(point))
-            continue
-        method = experiment.method
-        words = ", ".join(f"{key} {_plain(value)}" for key, value in method.settings.model_dump().items()) or "-"
-        methods[method.label, words] = methods.get((method.label, words), 0) + 1
-    if problems:
-        raise UserError("\n".join(f"{sweep.path}: {place}: {error}" for error, place in problems.items()))
+    right, wrong = resolve_all(sweep, assignments)
+    if wrong:
+        places = {run.error: run.place for run in reversed(wrong)}  # of the same problem, its first place
+        raise UserError("\n".join(f"{sweep.path}: {place}: {error}" for error, place in reversed(places.items())))
+    methods: Counter[tuple[str, str]] = Counter()
+    for run in right:
+        method = run.experiment.method
+        words = ", ".join(f"{key} {plain(value)}" for key, value in method.settings.model_dump().items()) or "-"
+        methods[method.label, words] += 1
     rows = [["method", "runs", "settings"], *([label, str(n), words] for (label, words), n in methods.items())]
     sizes = " x ".join(f"{len(values)} {axis}" for axis, values in sweep.axes.items())
-    return f"{aligned(rows)}\n{sum(methods.values())} runs: {sizes}\n{_memory_range(needs)}"
+    excluded = math.prod(map(len, sweep.axes.values())) - len(right)
+    left_out = f", {excluded} excluded" if excluded else ""
+    return f"{aligned(rows)}\n{len(right)} runs: {sizes}{left_out}\n{_memory_range(right)}"
 
 
-def _place(point: dict[str, Any]) -> str:
-    return ", ".join(f"{axis} {_plain(value)}" for axis, value in point.items())
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(str(part) for part in value.values())
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+def _memory_range(runs: list[Right]) -> str:
+    """The smallest and the largest estimate of a sweep's runs, by their places on the axes."""
+    known = {run.place: run.memory_mib for run in runs if run.memory_mib is not None}
+    if not known:
+        return MEMORY_UNKNOWN
+    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    unknown = f"; unknown for {len(runs) - len(known)} runs" if len(known) < len(runs) else ""
+    return f"memory: about {_size(known[least])} ({least}) to {_size(known[most])} ({most}){unknown}"

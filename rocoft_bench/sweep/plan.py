@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import compress
@@ -32,11 +32,13 @@ class State(StrEnum):
 
 
 class Right(NamedTuple):
-    """What settings that are right amount to.
+    """What the settings of a combination of the axes amount to, where they are right.
 
-    evaluations: what the run's model is to be judged on besides. memory_mib: estimated need, where it is known.
+    place: on the axes. evaluations: what the run's model is to be judged on besides. memory_mib: estimated need, where
+    it is known.
     """
 
+    place: str
     experiment: Experiment
     evaluations: list[Experiment]
     memory_mib: float | None
@@ -49,6 +51,7 @@ class PlannedRun:
     record: of a run that is done or has failed. seen: stamp of the record that was there.
     """
 
+    place: str
     experiment: Experiment
     evaluations: list[Experiment]
     memory_mib: float | None
@@ -114,7 +117,7 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
     Raises:
         UserError: If the sweep file is wrong, all of its runs are, or the condition is met by none of them.
     """
-    right, wrong = _resolved(sweep, assignments)
+    right, wrong = resolve_all(sweep, assignments)
     values = [config_values(run.experiment.config) if condition.wanted else {} for run in right]
     condition.check_met([*values, *(run.values for run in wrong)], "--filter")
     plan = Plan(wrong=[run for run in wrong if condition.matches(run.values)])
@@ -131,24 +134,26 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
     return plan
 
 
-def _resolved(sweep: Sweep, assignments: Sequence[str]) -> tuple[list[Right], list[WrongRun]]:
+def resolve_all(sweep: Sweep, assignments: Sequence[str] = ()) -> tuple[list[Right], list[WrongRun]]:
+    """Every run of a sweep, by whether its settings are right. assignments: `key=value` settings for all runs.
+
+    Raises:
+        UserError: If the sweep file itself is wrong.
+    """
     right, wrong = [], []
     for point, settings in sweep.runs(assignments):
+        place = ", ".join(f"{axis} {plain(value)}" for axis, value in point.items())
         try:
             experiment = resolve(settings)
             evaluations = [resolve(changed) for changed in sweep.evaluation_settings(settings)]
-            right.append(Right(experiment, evaluations, memory_mib(experiment)))
+            right.append(Right(place, experiment, evaluations, memory_mib(experiment)))
         except UserError as error:
-            wrong.append(WrongRun(place(point), settings.values, str(error)))
+            wrong.append(WrongRun(place, settings.values, str(error)))
     return right, wrong
 
 
-def place(point: Mapping[str, Any]) -> str:
-    """A run's place on the axes of its sweep, in words."""
-    return ", ".join(f"{axis} {_plain(value)}" for axis, value in point.items())
-
-
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A setting in a few words."""
     if isinstance(value, dict):
         return " ".join(str(part) for part in value.values())
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -177,26 +182,34 @@ def state_of(folder: Path, evaluations: Iterable[Experiment] = ()) -> tuple[Stat
     return (State.BEGUN, None) if missing else (State.DONE, record)
 
 
-class KnownSeconds:
-    """How long runs took, by what was run, to say how long others will take."""
+class Known:
+    """How long runs took and what memory they needed, by what was run, to say what others will take."""
 
     def __init__(self, runs: Iterable[PlannedRun] = ()) -> None:
         self._seconds: dict[tuple[str, ...], list[float]] = {}
+        self._peaks: dict[tuple[str, ...], float] = {}
         for run in runs:
             if run.record is not None and run.record.status == "ok":
                 self.add(run, (run.record.train_seconds or 0) + (run.record.eval_seconds or 0))
+                peak = run.record.peak_memory_mib or 0
+                self._peaks[_alike(run)[0]] = max(peak, self._peaks.get(_alike(run)[0], 0))
 
     def add(self, run: PlannedRun, seconds: float) -> None:
-        for key in self._keys(run):
+        for key in _alike(run):
             self._seconds.setdefault(key, []).append(seconds)
 
-    def of(self, run: PlannedRun) -> float | None:
+    def seconds(self, run: PlannedRun) -> float | None:
         """Of the most similar runs that are known: same task, model and method, then task and model, then any."""
-        found = next((self._seconds[key] for key in self._keys(run) if key in self._seconds), None)
+        found = next((self._seconds[key] for key in _alike(run) if key in self._seconds), None)
         return None if found is None else statistics.mean(found)
 
-    @staticmethod
-    def _keys(run: PlannedRun) -> list[tuple[str, ...]]:
-        task, config = run.experiment.task, run.experiment.config
-        same_task = (task.family, task.name, config.model.name)
-        return [(*same_task, run.experiment.method.label), same_task, ()]
+    def memory_mib(self, run: PlannedRun) -> float | None:
+        """Measured on a run of the same task, model and method, or else estimated for rows of full length."""
+        return self._peaks.get(_alike(run)[0], run.memory_mib)
+
+
+def _alike(run: PlannedRun) -> list[tuple[str, ...]]:
+    """Keys that a run shares with others that take about as long, from the closest to all."""
+    task, config = run.experiment.task, run.experiment.config
+    same_task = (task.family, task.name, config.model.name)
+    return [(*same_task, run.experiment.method.label), same_task, ()]

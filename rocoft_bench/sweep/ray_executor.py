@@ -35,7 +35,6 @@ CONNECT_SECONDS = 5.0
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
 """What Ray reads when it is imported: no statistics, and no pages on the terminal about each node that is lost."""
@@ -93,6 +92,9 @@ class RayExecutor(Executor):
         needs: What a run takes by Ray's names: CPU, perhaps GPU. Without GPUs a job's own memory is added.
         slots: How many runs are given to Ray at a time; it queues those that have no room yet.
         output: Folder of all runs.
+
+    Raises:
+        UserError: If that cannot be written.
     """
 
     def __init__(self, needs: Mapping[str, float], slots: int, output: Path) -> None:
@@ -100,9 +102,12 @@ class RayExecutor(Executor):
         self._needs = needs
         self._pool = ThreadPoolExecutor(slots)
         self._wish: str | None = None
-        output.mkdir(parents=True, exist_ok=True)
         self._marker = output / f".ray-{secrets.token_hex(8)}"
-        self._marker.touch()
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            self._marker.touch()
+        except OSError as error:
+            raise UserError(f"--output {output}: cannot be written ({error.strerror})") from None
 
     def submit(self, job: Job, observer: Observer) -> Future[Outcome]:
         return self._pool.submit(self._carry_out, job, observer)
@@ -220,7 +225,9 @@ def _connect(address: str | None) -> None:
     wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
     try:
         found = canonicalize_bootstrap_address(wanted)
-        host, _, port = (found or "").rpartition(":")
+        if found is None:
+            raise ValueError("none is started here")
+        host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
         ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
@@ -233,8 +240,8 @@ def _lost(job: Job, error: Exception) -> Outcome:
     """The outcome, on record too, of a run whose actor died more often than it is retried or could not be made."""
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
     hint = "--retry-failed goes on from its last checkpoint, if it came so far"
-    diagnosis = Failure("crashed", f"lost on the Ray cluster for good: {said[-1] if said else error}", hint)
+    failure = Failure("crashed", f"lost on the Ray cluster for good: {said[-1] if said else error}", hint)
     directory = RunDirectory(Path(job.folder))
     with suppress(UserError, OSError), directory.locked():
-        write_json(directory.record, failure_record(job, diagnosis).model_dump())
-    return Outcome(*diagnosis)
+        write_json(directory.record, failure_record(job, failure).model_dump())
+    return Outcome(*failure)

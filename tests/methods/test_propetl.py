@@ -15,6 +15,7 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from rocoft_bench.engine.hooks import Hooks
+from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.methods.native import FILE_NAME
 from rocoft_bench.methods.parts.bottleneck import MaskedBottleneck
@@ -230,10 +231,10 @@ def test_propetl_stays_shared_through_a_checkpoint(
 
     model, optimizer, hooks = start()
     before = step(model, optimizer)
-    save_checkpoint(tmp_path / "checkpoint", TrainState(), model, optimizer, hooks)
+    save_checkpoint(tmp_path / "checkpoint", TrainState(), model, optimizer, hooks, Processes())
     torch.manual_seed(5)
     resumed, its_optimizer, its_hooks = start()
-    load_checkpoint(tmp_path / "checkpoint", resumed, its_optimizer, its_hooks)
+    load_checkpoint(tmp_path / "checkpoint", resumed, its_optimizer, its_hooks, Processes())
     assert torch.equal(resumed(**batch).logits, before)
     assert torch.equal(step(resumed, its_optimizer), step(model, optimizer))
 

@@ -141,6 +141,12 @@ def test_a_record_that_came_since_the_plan_is_left_alone(process: Process) -> No
     assert (first.directory.path / "started").exists()
 
 
+def test_what_another_process_left_unfinished_is_gone_on_with(process: Process) -> None:
+    process(RECORD + "record('interrupted'); sys.exit(130)").run(Observer())
+    again = process(RECORD + "record('ok', metrics={'accuracy': 1.0})", seen=None)
+    assert again.run(Observer()).status == "ok"
+
+
 def test_a_record_that_cannot_be_written_is_reported(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")

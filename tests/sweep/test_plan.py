@@ -9,7 +9,7 @@ import pytest
 from rocoft_bench.config import parse_filter, read_sweep
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import Failure, RunDirectory, write_json
-from rocoft_bench.sweep.plan import KnownSeconds, Plan, PlannedRun, State, make_plan
+from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State, make_plan
 from rocoft_bench.sweep.records import failure_record, record_wrong
 
 SWEEP = """
@@ -28,13 +28,13 @@ def plan_of(folder: Path, text: str = SWEEP, **options: object) -> Plan:
     return make_plan(sweep, folder / "results", **options)  # type: ignore[arg-type]
 
 
-def leave(run: PlannedRun, status: str, adapter: bool = True) -> None:
+def leave(run: PlannedRun, status: str, adapter: bool = True, **facts: object) -> None:
     """The files that a run leaves."""
     directory = RunDirectory(run.folder)
     directory.start(run.experiment.config)
     record = failure_record(run.job([], 1, None), Failure("failed", "there", None))
     seconds = {"train_seconds": 10.0, "eval_seconds": 2.0} if status == "ok" else {}
-    write_json(directory.record, record.model_copy(update={"status": status, **seconds}).model_dump())
+    write_json(directory.record, record.model_copy(update={"status": status, **seconds, **facts}).model_dump())
     if adapter:
         directory.adapter.mkdir(exist_ok=True)
 
@@ -112,11 +112,21 @@ def test_a_sweep_of_nothing_but_wrong_runs_is_refused(tmp_path: Path) -> None:
 
 def test_times_come_from_the_most_similar_runs(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
-    assert KnownSeconds(plan.runs).of(plan.runs[0]) is None
+    assert Known(plan.runs).seconds(plan.runs[0]) is None
     leave(plan.runs[0], "ok")
     plan = plan_of(tmp_path)
-    known = KnownSeconds(plan.runs)
+    known = Known(plan.runs)
     lora, full = plan.runs[1], plan.runs[3]
-    assert known.of(lora) == known.of(full) == 12.0
+    assert known.seconds(lora) == known.seconds(full) == 12.0
     known.add(full, 40.0)
-    assert (known.of(lora), known.of(full)) == (12.0, 40.0)
+    assert (known.seconds(lora), known.seconds(full)) == (12.0, 40.0)
+
+
+def test_memory_is_what_was_measured_or_else_the_estimate(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    leave(plan.runs[0], "ok", peak_memory_mib=700.0)
+    plan = plan_of(tmp_path)
+    lora, full = plan.runs[1], plan.runs[3]
+    assert Known(plan.runs).memory_mib(lora) == 700.0
+    assert Known(plan.runs).memory_mib(full) == full.memory_mib
+    assert (full.memory_mib or 0) > 2000  # 512 tokens in 32 rows of RoBERTa-base

@@ -57,7 +57,7 @@ class Scripted(Executor):
 
 def planned(folder: Path, count: int) -> list[PlannedRun]:
     experiment = resolve(Settings({"task": {"family": "glue", "name": "rte"}}))
-    return [PlannedRun(experiment, [], None, folder / f"task/run{i}", State.TO_DO) for i in range(count)]
+    return [PlannedRun("", experiment, [], None, folder / f"task/run{i}", State.TO_DO) for i in range(count)]
 
 
 def runner_for(runs: list[PlannedRun], executor: Executor, **options: object) -> Runner:

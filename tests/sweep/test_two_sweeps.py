@@ -38,7 +38,7 @@ def test_no_run_is_executed_twice(
     found: list[Counter[str]] = []
 
     def sweep() -> None:
-        runs = [PlannedRun(experiment, [], None, folder, State.TO_DO) for folder in folders]
+        runs = [PlannedRun("", experiment, [], None, folder, State.TO_DO) for folder in folders]
         executor = LocalExecutor([{"CODE": CODE}] * 2)
         runner = Runner(runs, executor, SweepView(), lambda run: make_job(run.folder))
         found.append(Counter(outcome.status for _, outcome in runner.run()))
