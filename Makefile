@@ -1,11 +1,11 @@
 # `make demo` and `make test` do all the set-up themselves: a virtual environment in .venv with exact versions.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test lint types check install clean
 
-demo: install
+demo: .venv/.demo
 	$(BIN)/rocoft demo
 
 test: install
@@ -20,14 +20,21 @@ types: install
 
 check: test lint types
 
-install: $(INSTALLED)
+install: .venv/.dev
 
 # torch first and by itself: its exact version decides which build is taken.
-$(INSTALLED): pyproject.toml constraints.txt
+.venv/.torch: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,quant]'
+	$(PIP) $$(grep '^torch==' constraints.txt)
+	@touch $@
+
+.venv/.demo: .venv/.torch pyproject.toml
+	$(PIP) -c constraints.txt -e '.[demo]'
+	@touch $@
+
+.venv/.dev: .venv/.torch pyproject.toml
+	$(PIP) -c constraints.txt -e '.[demo,dev,quant]'
 	@touch $@
 
 clean:

@@ -42,7 +42,9 @@ def plan_lines(plan: Plan, to_do: Sequence[PlannedRun]) -> list[str]:
         lines += [f"  {_status(run)}  {run.name}" for run in left_out]
     if len(to_do) <= NAMED_RUNS:
         lines += [f"{run.state:8}  {run.name}" for run in to_do]
-    return [*lines, f"{len(plan.runs) + len(plan.wrong)} runs, {len(to_do)} to do"]
+    seconds = [known.seconds(run) for run in to_do]
+    whole = f", about {duration(sum(filter(None, seconds)))} one after another" if seconds and all(seconds) else ""
+    return [*lines, f"{len(plan.runs) + len(plan.wrong)} runs, {len(to_do)} to do{whole}"]
 
 
 def _group(run: PlannedRun) -> tuple[str, str, str]:
@@ -52,7 +54,7 @@ def _group(run: PlannedRun) -> tuple[str, str, str]:
 def _plan_row(runs: list[PlannedRun], chosen: set[str], known: Known) -> list[str]:
     experiment = runs[0].experiment
     to_do = [run for run in runs if run.name in chosen]
-    memory = [value for run in to_do if (value := known.memory_mib(run)) is not None]
+    memory = [run.memory_mib for run in to_do if run.memory_mib is not None]
     seconds = [value for run in to_do if (value := known.seconds(run)) is not None]
     return [
         f"{experiment.task.family} {experiment.task.name}",

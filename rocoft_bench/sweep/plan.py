@@ -48,7 +48,7 @@ class Right(NamedTuple):
 class PlannedRun:
     """A run of a sweep, as `Right`; its folder, and what is there already.
 
-    record: of a run that is done or has failed. seen: stamp of the record that was there.
+    memory_mib: measured on a run of the same kind, or else estimated. record: of a run that is done or has failed. seen: stamp of the record that was there.
     """
 
     place: str
@@ -129,6 +129,9 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
         else:
             folders.add(folder)
             plan.runs.append(PlannedRun(*run, folder, *state_of(folder, run.evaluations), record_stamp(folder)))
+    known = Known(plan.runs)
+    for planned in plan.runs:
+        planned.memory_mib = known.memory_mib(planned)
     if not plan.runs:
         raise UserError("\n".join(dict.fromkeys(f"{run.place}: {run.error}" for run in plan.wrong)))
     return plan
