@@ -48,7 +48,8 @@ class Right(NamedTuple):
 class PlannedRun:
     """A run of a sweep, as `Right`; its folder, and what is there already.
 
-    memory_mib: measured on a run of the same kind, or else estimated. record: of a run that is done or has failed. seen: stamp of the record that was there.
+    memory_mib: measured on a run of the same kind, or else estimated. record: of a run that is done or has failed.
+    seen: stamp of the record that was there.
     """
 
     place: str
