@@ -57,6 +57,9 @@ def sweep(
     stop_on_error: Annotated[bool, typer.Option("--stop-on-error", help="Start no run after one failed.")] = False,
     timeout_minutes: Annotated[float | None, typer.Option(min=0, help="End a run that takes longer.")] = None,
     num_processes: Annotated[int, typer.Option(min=1, help="Processes, or GPUs, that share each run.")] = 1,
+    config_file: Annotated[
+        Path | None, typer.Option(help="YAML file of accelerate for each run, e.g. configs/accelerate/fsdp.yaml.")
+    ] = None,
     executor: Annotated[Place, typer.Option(help="This machine, or a Ray cluster (extra `ray`).")] = Place.local,
     track: Annotated[
         TrackerName | None, typer.Option(help="Show the runs' curves in this tracker (an extra each).")
@@ -88,10 +91,15 @@ def sweep(
     record_wrong(plan.wrong, output)
     available = _available(to_do)
     workers = _executor(executor, address, output, available, jobs, num_processes)
-    timeout_seconds = None if timeout_minutes is None else 60 * timeout_minutes
+    how = {
+        "timeout_seconds": None if timeout_minutes is None else 60 * timeout_minutes,
+        "num_processes": num_processes,
+        "config_file": None if config_file is None else str(config_file),
+        "track": track,
+    }
 
     def make_job(run: PlannedRun) -> Job:
-        return run.job(sys.argv, num_processes, timeout_seconds, track)
+        return run.job(sys.argv, **how)
 
     with LiveView(plan, available, workers.slots, max_runs) as view:
         runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)

@@ -16,7 +16,7 @@ class Job:
 
     config: complete settings. notes: what the record is to say of how they came about. command: what the user typed.
     seen: `record_stamp` of the record that the sweep knew of; another one means that somebody else made it since.
-    memory_mib: estimated need. track: name of a tracker.
+    memory_mib: estimated need. num_processes, config_file: as of `launch.Launch`. track: name of a tracker.
     """
 
     folder: str
@@ -25,9 +25,10 @@ class Job:
     command: list[str]
     evaluations: list[str]
     seen: int | None = None
-    num_processes: int = 1
-    timeout_seconds: float | None = None
     memory_mib: float | None = None
+    timeout_seconds: float | None = None
+    num_processes: int = 1
+    config_file: str | None = None
     track: str | None = None
 
     def as_json(self) -> str:

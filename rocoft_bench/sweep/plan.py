@@ -66,10 +66,8 @@ class PlannedRun:
         """Folder name of the task and of the run."""
         return f"{self.folder.parent.name}/{self.folder.name}"
 
-    def job(
-        self, command: list[str], num_processes: int, timeout_seconds: float | None, track: str | None = None
-    ) -> Job:
-        """What the process of this run is told. command: what the user typed. track: name of a tracker."""
+    def job(self, command: list[str], **how: Any) -> Job:
+        """What the process of this run is told. command: what the user typed. how: further fields of a `Job`."""
         return Job(
             folder=str(self.folder),
             config=config_values(self.experiment.config),
@@ -77,10 +75,8 @@ class PlannedRun:
             command=command,
             evaluations=[evaluation.task.name for evaluation in self.evaluations],
             seen=self.seen,
-            num_processes=num_processes,
-            timeout_seconds=timeout_seconds,
             memory_mib=self.memory_mib,
-            track=track,
+            **how,
         )
 
 

@@ -52,7 +52,7 @@ def _run(job: Job, observer: Observer) -> int:
     from rocoft_bench.sweep.records import experiment_of
 
     experiment, folder = experiment_of(job), Path(job.folder)
-    how = launch.Launch(num_processes=job.num_processes)
+    how = launch.Launch(job.num_processes, config_file=Path(job.config_file) if job.config_file else None)
     tracker = TrackerName(job.track) if job.track else None
     with tracked(observer, tracker, experiment.config, RunDirectory(folder)) as listener:
         record, _ = launch.run(experiment, folder, listener, launch=how)

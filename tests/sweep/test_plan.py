@@ -32,7 +32,7 @@ def leave(run: PlannedRun, status: str, adapter: bool = True, **facts: object) -
     """The files that a run leaves."""
     directory = RunDirectory(run.folder)
     directory.start(run.experiment.config)
-    record = failure_record(run.job([], 1, None), Failure("failed", "there", None))
+    record = failure_record(run.job([]), Failure("failed", "there", None))
     seconds = {"train_seconds": 10.0, "eval_seconds": 2.0} if status == "ok" else {}
     write_json(directory.record, record.model_copy(update={"status": status, **seconds, **facts}).model_dump())
     if adapter:

@@ -61,7 +61,7 @@ def planned(folder: Path, count: int) -> list[PlannedRun]:
 
 
 def runner_for(runs: list[PlannedRun], executor: Executor, **options: object) -> Runner:
-    return Runner(runs, executor, SweepView(), lambda run: run.job([], 1, None), **options)  # type: ignore[arg-type]
+    return Runner(runs, executor, SweepView(), lambda run: run.job([]), **options)  # type: ignore[arg-type]
 
 
 def statuses(runner: Runner) -> list[str]:
@@ -127,7 +127,7 @@ def test_a_run_stays_busy_as_long_as_its_lock_is_held(tmp_path: Path, monkeypatc
     lock.__enter__()
     tries = iter(["busy", "ok"])
     executor = Scripted(lambda job: Outcome(next(tries)))
-    runner = Runner(runs, executor, View(), lambda run: run.job([], 1, None))
+    runner = Runner(runs, executor, View(), lambda run: run.job([]))
     assert statuses(runner) == ["ok"]
     assert looks == [1, 1, 1]
 
