@@ -77,9 +77,9 @@ def closing_lines(plan: Plan, to_do: Sequence[PlannedRun], outcomes: Sequence[tu
     lines = []
     for run, outcome in outcomes:
         if outcome.is_failure:
-            lines.append(f"{outcome.status}  {run.name}\n    {outcome.error}")
+            lines += [f"{outcome.status}  {run.name}", f"    {outcome.error}"]
             lines += [f"    hint: {outcome.hint}"] if outcome.hint else []
-    lines += [f"wrong  {run.place}\n    {run.error}" for run in plan.wrong]
+    lines += [line for run in plan.wrong for line in (f"wrong  {run.place}", f"    {run.error}")]
     ended = Counter(outcome.status for _, outcome in outcomes)
     counts = {
         **{status: ended.pop(status, 0) for status in get_args(Status)},
@@ -96,7 +96,7 @@ class RunProgress(Observer):
     """How far a run is."""
 
     run: PlannedRun
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
     phase: str = "loading"
     done: int = 0
     total: int = 0
@@ -132,7 +132,7 @@ class LiveView(SweepView):
         self.waiting = {run.name: run for run in to_do[:max_runs]}
         self.total, self.slots = len(self.waiting), slots
         self.running: dict[str, RunProgress] = {}
-        self.ended = 0
+        self.ended = self.failed = 0
         self.message = f"{slots} at a time"
         self.live = Live(get_renderable=self._render, console=self.console, refresh_per_second=4, transient=True)
 
@@ -158,6 +158,7 @@ class LiveView(SweepView):
             return
         self.waiting.pop(run.name, None)
         self.ended += 1
+        self.failed += outcome.is_failure
         if outcome.status == "ok":
             self.known.add(run, outcome.seconds)
         said = "  ".join(f"{name} {100 * value:.2f}" for name, value in (outcome.metrics or {}).items())
@@ -180,7 +181,8 @@ class LiveView(SweepView):
         for progress in tuple(self.running.values()):
             bar = ProgressBar(total=1.0, completed=progress.share, width=24)
             table.add_row(progress.run.name, bar, progress.phase, duration(progress.seconds))
-        counts = f"{len(self.running)} running, {self.ended} of {self.total} ended, {len(self.waiting)} waiting"
+        ended = f"{self.ended} of {self.total} ended, {self.failed} of them failed"
+        counts = f"{len(self.running)} running, {ended}, {len(self.waiting)} waiting"
         return Group(table, f"{counts}; {self._time_left()}{self.message}")
 
     def _time_left(self) -> str:
