@@ -75,6 +75,7 @@ def sweep(
     from rocoft_bench.config import find_config, parse_filter, read_sweep
     from rocoft_bench.engine.tracking import check_installed
     from rocoft_bench.errors import UserError
+    from rocoft_bench.runs import RunDirectory
     from rocoft_bench.sweep.plan import make_plan
     from rocoft_bench.sweep.records import record_wrong
     from rocoft_bench.sweep.runner import Runner
@@ -88,6 +89,7 @@ def sweep(
     typer.echo("\n".join(plan_lines(plan, to_do)))
     if dry_run:
         return
+    RunDirectory(output).check_writable()
     record_wrong(plan.wrong, output)
     available = _available(to_do)
     workers = _executor(executor, address, output, available, jobs, num_processes)

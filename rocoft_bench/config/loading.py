@@ -5,6 +5,7 @@ Precedence: command line > file > included file > defaults.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -102,14 +103,20 @@ def read_settings(path: Path, _seen: tuple[Path, ...] = ()) -> Settings:
     if path.resolve() in _seen:
         raise UserError(f"{path}: include goes round in a circle")
     content = _parse(path)
-    included = content.pop("include", [])
     settings = Settings()
-    for name in [included] if isinstance(included, str) else included:
+    for name in _included(path, content.pop("include", [])):
         base = read_settings(path.parent / name, (*_seen, path.resolve()))
         merge(settings.values, base.values)
         settings.sources |= base.sources
     settings.update(content, str(path))
     return settings
+
+
+def _included(path: Path, names: Any) -> list[str]:
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: include = {names!r}: must be the name of a file or a list of names")
+    return names
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -125,6 +132,12 @@ def _parse(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {where}not valid YAML ({getattr(error, 'problem', error)})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold `key: value` settings, not {type(content).__name__}")
+    try:
+        json.dumps(content, default=str)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: {' '.join(str(error).split())}; settings are plain values, lists and groups"
+        ) from None
     return content
 
 

@@ -103,5 +103,5 @@ class RunConfig(Section):
     method: dict[str, Any] = {"name": "rocoft"}
     """`name` and the settings of that method; `rocoft ls methods` shows them."""
     training: TrainingConfig = TrainingConfig()
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of everything random: head, dropout, order of rows, selection."""

@@ -34,7 +34,8 @@ from rocoft_bench.errors import UserError, suggest
 AXES = "axes"
 CONFIG = "config"
 """The axis of the files that runs start from."""
-NAMED = ("method", "model", "task")
+METHOD = "method"
+NAMED = (METHOD, "model", "task")
 """Sections of which a name alone says enough."""
 PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also")
 """Keys of a sweep file that are no settings."""
@@ -101,19 +102,30 @@ class Sweep:
             yield changed
 
     def _product(self) -> Iterator[Run]:
-        bases = {name: self._base(name) for name in self.axes.get(CONFIG, [None])}
+        bases = {name: Settings() if name is None else read_settings(find_config(name)) for name in self._configs()}
         for values in product(*self.axes.values()):
             point = dict(zip(self.axes, values, strict=True))
             settings = bases[point.get(CONFIG)].copy()
-            for axis, value in point.items():
-                if axis != CONFIG:
-                    settings.update(_as_settings(axis, value), f"{self.path}: {AXES}.{axis}")
+            for layer, source in self._layers(point):
+                settings.update(layer, source)
             yield point, settings
 
-    def _base(self, config: str | None) -> Settings:
-        settings = Settings() if config is None else read_settings(find_config(config))
-        settings.update(self.common, str(self.path))
-        return settings
+    def _configs(self) -> list[str | None]:
+        return list(self.axes.get(CONFIG, [None]))
+
+    def _layers(self, point: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+        """What is laid over the file of the axis `config`, and where it stands. The method comes first: a learning rate
+        that goes with another method is that of the file, not what the sweep says for all of its runs.
+        """
+        shared = dict(self.common)
+        if METHOD in shared:
+            yield {METHOD: shared.pop(METHOD)}, str(self.path)
+        if METHOD in point:
+            yield _as_settings(METHOD, point[METHOD]), f"{self.path}: {AXES}.{METHOD}"
+        yield shared, str(self.path)
+        for axis, value in point.items():
+            if axis not in (CONFIG, METHOD):
+                yield _as_settings(axis, value), f"{self.path}: {AXES}.{axis}"
 
     def _check_conditions(self, written: list[dict[str, Any]]) -> None:
         for number, condition in enumerate(self.exclude, 1):

@@ -75,8 +75,12 @@ class RunDirectory:
             return RunRecord.model_validate_json(self.record.read_text(encoding="utf-8"))
         except OSError:
             raise UserError(f"{self.path}: no finished run here (no record.json)") from None
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.record}: not a valid record ({str(error).splitlines()[0]})") from None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"]))
+            raise UserError(f"{self.record}: not a valid record ({where}: {problem['msg'].lower()})") from None
+        except UnicodeDecodeError:
+            raise UserError(f"{self.record}: not a valid record (no UTF-8 text)") from None
 
     def check_is_ours(self, config: RunConfig, replace: bool = False) -> None:
         """Refuse a folder that holds files that no run made or, unless it may be replaced, another run.

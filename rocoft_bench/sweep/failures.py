@@ -52,7 +52,7 @@ def _signal_name(number: int) -> str:
 def _hint(number: int) -> str:
     if number == signal.SIGKILL:
         return "somebody, or a scheduler that counts memory, killed it; --retry-failed goes on from its last checkpoint"
-    return "a library failed; log.txt in the run's folder has what it said; --retry-failed tries again"
+    return "a library failed; log_tail in its record holds what it said last; --retry-failed tries again"
 
 
 def memory_kills() -> int:

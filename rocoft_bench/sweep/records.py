@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.config import Settings
+from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import make_record
 from rocoft_bench.resolving import Experiment, resolve
 from rocoft_bench.runs import Failure, RunRecord, write_json
@@ -30,11 +31,18 @@ def failure_record(job: Job, failure: Failure) -> RunRecord:
 
 
 def record_wrong(runs: Iterable[WrongRun], output: Path) -> None:
-    """Leave a failed record for each run whose settings are wrong, in a folder by what the settings say."""
+    """Leave a failed record for each run whose settings are wrong, in a folder by what the settings say.
+
+    Raises:
+        UserError: If one cannot be written.
+    """
     for run in runs:
         folder = output / _folder_name(run.values)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "record.json", _wrong_record(run).model_dump())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "record.json", _wrong_record(run).model_dump())
+        except OSError as error:
+            raise UserError(f"--output {folder}: cannot be written ({error.strerror})") from None
 
 
 def _wrong_record(run: WrongRun) -> RunRecord:

@@ -85,3 +85,14 @@ def test_what_fails_is_on_record_and_a_second_start_runs_nothing_again(
     assert report.code == 0
     assert "[nan]" in report.out
     assert "[failed]" in report.out
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path
+) -> None:
+    sweep_file.write_text(sweep_file.read_text().replace("rank: 1", "rnk: 1"))  # some runs are wrong
+    (tmp_path / "file").touch()
+    result = rocoft("sweep", sweep_file, "--output", tmp_path / "file")
+    assert result.code == 2
+    assert "cannot be written" in result.err
+    assert len(result.err.splitlines()) == 1

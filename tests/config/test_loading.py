@@ -168,3 +168,22 @@ def test_configs_ship_for_every_task_that_can_be_trained() -> None:
     for task in tasks.all_tasks():
         folder = config_root() / task.family
         assert (folder / f"{task.name}.yaml").is_file(), f"no config for {task.family} {task.name}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("include: 5", "include = 5: must be the name of a file or a list of names"),
+        ("include: [1, 2]", "include = [1, 2]: must be"),
+        ("include: null", "include = None: must be"),
+        ("task: &itself {name: *itself}", "settings are plain values, lists and groups"),
+        (
+            "seed: 4294967296\ntask: {family: glue, name: rte}",
+            "seed = 4294967296: input should be less than 4294967296",
+        ),
+    ],
+)
+def test_what_yaml_can_say_but_settings_cannot(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(read_settings(write(tmp_path / "run.yaml", text)))
+    assert expected in str(caught.value)

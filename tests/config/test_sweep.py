@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocoft_bench.config import Condition, Settings, Sweep, read_settings, read_sweep
+from rocoft_bench.config import Condition, RunConfig, Settings, Sweep, read_settings, read_sweep
 from rocoft_bench.config.sweep import Override
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import resolve
@@ -298,3 +298,22 @@ def test_validate_names_every_problem_once_and_where_it_is(rocoft: Callable[...,
     assert "config glue/rte.yaml, method ful, training.epochs 1, seed 5: unknown method 'ful'" in lines[0]
     assert 'did you mean "rank"?' in lines[1]
     assert "valid" not in result.out
+
+
+@pytest.mark.parametrize("axes", ["method: [lora, rocoft], training.learning_rate: [0.1, 0.2]",
+                                  "training.learning_rate: [0.1, 0.2], method: [lora, rocoft]"])  # fmt: skip
+def test_what_a_sweep_says_holds_for_every_method_in_any_order(tmp_path: Path, axes: str) -> None:
+    """A method leaves behind the learning rate of the file that a run starts from, and no other."""
+    text = f"axes: {{config: [glue/rte.yaml], {axes}}}"
+    rates = {(run.method["name"], run.training.learning_rate) for run in configs(tmp_path, text)}
+    assert rates == {(name, rate) for name in ("lora", "rocoft") for rate in (0.1, 0.2)}
+    shared = "training: {learning_rate: 0.3}\naxes: {config: [glue/rte.yaml], method: [lora, rocoft]}"
+    assert [run.training.learning_rate for run in configs(tmp_path, shared)] == [0.3, 0.3]
+    rank = "axes: {config: [glue/rte.yaml], method.rank: [5, 6], method: [lora, rocoft]}"
+    assert sorted(run.method["rank"] for run in configs(tmp_path, rank)) == [5, 5, 6, 6]
+
+
+def configs(folder: Path, text: str) -> list[RunConfig]:
+    sweep = read_sweep(sweep_file(folder, text))
+    assert sweep is not None
+    return [resolve(settings).config for _, settings in sweep.runs()]

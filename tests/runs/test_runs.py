@@ -131,3 +131,18 @@ def test_provenance_names_code_and_machine_and_hides_tokens(monkeypatch: pytest.
     assert facts["command"] == ["rocoft", "train", "--set", "x=[redacted]"]
     assert facts["packages"]["torch"]
     assert facts["hardware"]["cpu_count"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "invalid json"),
+        ('{"schema_version": 2}', "schema_version: input should be 1"),
+        ("[]", "should be an object"),
+    ],
+)
+def test_a_record_that_is_none_says_what_is_wrong(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(UserError, match="not a valid record") as caught:
+        RunDirectory(tmp_path).read_record()
+    assert expected in str(caught.value)
