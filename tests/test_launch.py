@@ -17,7 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.launch import Launch
+from rocoft_bench.launch import Launch, request
 
 Cli = Callable[..., Any]
 RANK = "rocoft_bench.launch.rank"
@@ -171,7 +171,7 @@ def test_bad_input_of_the_processes_is_one_line_and_leaves_nothing(
         (Launch(num_processes=0), "--num-processes 0"),
         (Launch(num_processes=2, machine_rank=1), "--machine-rank 1: must be from 0 to 0"),
         (Launch(num_processes=2, num_machines=2), "--main-process-ip"),
-        (Launch(config_file=Path("none.yaml")), "--config-file none.yaml: cannot be read"),
+        (Launch(config_file=Path("none.yaml")), r"--config-file none.yaml: cannot be read \(no such file\)"),
         (Launch(config_file=Path(__file__)), "not a file of `accelerate config`"),
         (Launch(config_file=ACCELERATE / "fsdp.yaml"), "is for GPUs, and none is here"),
     ],
@@ -194,16 +194,30 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         Launch(num_processes=2).check()
 
 
-@pytest.mark.parametrize(("file", "way"), [("ddp.yaml", "MULTI_GPU"), ("fsdp.yaml", "FSDP")])
-def test_the_shipped_files_are_accelerates(file: str, way: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "way"),
+    [
+        ("ddp.yaml", "MULTI_GPU"),
+        ("fsdp.yaml", "FSDP"),
+        ("deepspeed_zero2.yaml", "DEEPSPEED"),
+        ("deepspeed_zero3.yaml", "DEEPSPEED"),
+    ],
+)
+def test_the_shipped_files_are_accelerates(file: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "find_spec", lambda name: object())
     assert Launch(config_file=ACCELERATE / file).way() == way
-    assert {path.name for path in ACCELERATE.iterdir()} == {"ddp.yaml", "fsdp.yaml"}
 
 
-def test_deepspeed_is_refused_with_what_does_the_same(tmp_path: Path) -> None:
-    file = tmp_path / "zero.yaml"
-    file.write_text("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 3}\nnum_processes: 2\n")
-    with pytest.raises(UserError, match=r"'DEEPSPEED' is not supported; .*FSDP"):
+def test_deepspeed_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs the extra deepspeed: pip install 'rocoft-bench\[deepspeed\]'"):
+        Launch(config_file=ACCELERATE / "deepspeed_zero2.yaml").check()
+
+
+def test_what_accelerate_knows_but_a_run_does_not_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "tpu.yaml"
+    file.write_text("compute_environment: LOCAL_MACHINE\ndistributed_type: XLA\nnum_processes: 2\n")
+    with pytest.raises(UserError, match=r"'XLA' is not supported"):
         Launch(config_file=file).way()
 
 

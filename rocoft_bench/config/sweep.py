@@ -66,7 +66,7 @@ class Sweep:
     """By task family, the tasks on which its finished runs are evaluated."""
 
     def runs(self, assignments: Iterable[str] = ()) -> list[Run]:
-        """Every run, in the order of the axes. Axis `config` < common < other axes < overrides < assignments (--set).
+        """Every run, in the order of the axes. Axis `config` < method < common < other axes < overrides < --set.
 
         Raises:
             UserError: If a file of the axis `config` cannot be read, a condition is met by no run, or no run is left.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from accelerate.utils import parse_flag_from_env
 
 
 def make_accelerator(precision: str) -> Accelerator:
@@ -13,5 +14,9 @@ def make_accelerator(precision: str) -> Accelerator:
     say), and buffers are the same everywhere from the start.
     """
     AcceleratorState._reset_state()
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):  # set by accelerate's launcher
+        from rocoft_bench.engine.zero import ZeroAccelerator
+
+        return ZeroAccelerator(precision)
     distributed = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     return Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[distributed])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.processes import Processes
-from rocoft_bench.engine.sharding import placed_like, whole
+from rocoft_bench.engine.sharding import placed_like, put, whole
 from rocoft_bench.runs import replace_atomically
 
 
@@ -37,7 +37,7 @@ class TrainState:
 
 def trained_values(model: nn.Module) -> dict[str, Tensor]:
     """The model's trainable parameters by name."""
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def save_trained_values(path: Path, model: nn.Module, processes: Processes) -> None:
@@ -60,9 +60,8 @@ def load_trained_values(model: nn.Module, values: dict[str, Tensor]) -> None:
     own = trained_values(model)
     if own.keys() != values.keys():
         raise ValueError(f"the checkpoint holds other parameters: {sorted(own.keys() ^ values.keys())[:3]}")
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(placed_like(parameter, values[name]))
+    for name, parameter in own.items():
+        put(parameter, values[name])
 
 
 def save_checkpoint(

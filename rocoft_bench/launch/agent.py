@@ -43,7 +43,10 @@ def run(
     if launch.is_alone:
         return run_alone(experiment, folder, observer, force)
     launch.check()
-    experiment.method.check_processes(sharded=launch.way() == "FSDP")
+    way = launch.way()
+    experiment.method.check_processes(sharded=way != "MULTI_GPU")
+    if way == "DEEPSPEED" and experiment.config.training.precision == "fp16":
+        raise UserError('training.precision = "fp16": not with DeepSpeed; use "bf16" or "fp32"')
 
     def make(directory: RunDirectory) -> RunRecord:
         return _made_by_all(experiment, directory, observer, force, launch)
@@ -115,6 +118,7 @@ def _accelerate_options(launch: Launch) -> list[str]:
         "machine_rank": launch.machine_rank,
         "main_process_ip": launch.main_process_ip,
         "main_process_port": port,
+        "deepspeed_multinode_launcher": "standard",  # each machine is given its own command
     }
     return [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rocoft_bench.errors import UserError, suggest
 
-WAYS = ("FSDP", "MULTI_GPU")
-"""What a config_file may ask for. DeepSpeed steps within backward passes and keeps the optimizer's state to itself, so
-that neither methods nor checkpoints could see it; FSDP shares a model among GPUs as its ZeRO-3 does."""
+WAYS = ("FSDP", "DEEPSPEED", "MULTI_GPU")
+"""What a config_file may ask for."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Launch:
             )
 
     def way(self) -> str:
-        """How the processes share the model, in accelerate's words: MULTI_GPU (each has it whole) or FSDP.
+        """How the processes share the model, in accelerate's words: MULTI_GPU (each has it whole), FSDP or DEEPSPEED.
 
         Raises:
             UserError: If the config_file is not one of accelerate or asks for something else.
@@ -76,9 +76,13 @@ class Launch:
         try:
             way = str(load_config_from_file(str(self.config_file)).distributed_type.value)
         except OSError as error:
-            raise UserError(f"{where}: cannot be read ({error.strerror}); configs/accelerate/ has some") from None
+            raise UserError(
+                f"{where}: cannot be read ({error.strerror or 'no such file'}); configs/accelerate/ has some"
+            ) from None
         except (YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a file of `accelerate config` ({str(error).splitlines()[0]})") from None
         if way not in WAYS:
             raise UserError(f"{where}: distributed_type = {way!r} is not supported; {suggest(way, WAYS)}")
+        if way == "DEEPSPEED" and find_spec("deepspeed") is None:
+            raise UserError(f"{where}: needs the extra deepspeed: pip install 'rocoft-bench[deepspeed]'")
         return way

@@ -90,7 +90,7 @@ class CrashAt(Observer):
 def rocoft_model(mode: str) -> Any:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    base = LlamaForCausalLM(LlamaConfig(vocab_size=64, pad_token_id=0, eos_token_id=2, **sizes))
+    base = LlamaForCausalLM(LlamaConfig(vocab_size=65, pad_token_id=0, eos_token_id=2, **sizes))
     return get_peft_model(base, RoCoFTConfig(task_type="CAUSAL_LM", mode=mode, rank=3))
 
 
@@ -98,14 +98,13 @@ def trained(
     folder: Path,
     processes: Processes,
     accelerator: Accelerator,
-    mode: str,
+    model: Any,
     extra: bool,
     crash: int | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Losses, trained values and generated answers of a small training, with an extra loss or without."""
     folder.mkdir(exist_ok=True)
-    model = rocoft_model(mode)
     labels = [[token if j > i % 3 else NO_LABEL for j, token in enumerate(row)] for i, row in enumerate(ROWS)]
     rows = Dataset.from_dict({"input_ids": ROWS, "labels": labels})
     predictor = DecoderText(Padding(), {"max_new_tokens": 4})
@@ -113,6 +112,7 @@ def trained(
     def judge(answers: list[Any]) -> Evaluation:
         return Evaluation({"tokens": sum(map(len, answers)) / len(answers)}, [{"ids": row.tolist()} for row in answers])
 
+    size = sum(p.numel() for p in model.parameters())
     training = TrainingConfig(**{"epochs": 2, "learning_rate": 0.01, "batch_size": 4, **settings})
     trainer = Trainer(
         model=model,
@@ -136,7 +136,7 @@ def trained(
         "answers": result.evaluation.predictions,
         "values": {n: p.detach().tolist() for n, p in model.named_parameters() if p.requires_grad},
         "own_share": sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in parameters.values())
-        / sum(p.numel() for p in parameters.values()),
+        / size,
         "frozen_stay_shared": all(isinstance(p, DTensor) for p in frozen),
         "steps": result.steps,
     }
@@ -149,13 +149,15 @@ def main() -> None:
     for accumulation in (1, 2, 3):
         accelerator = make_accelerator("fp32")
         name = f"accumulation {accumulation}"
-        found[name] = trained(folder / name, processes, accelerator, "row", True, gradient_accumulation=accumulation)
+        model = rocoft_model("row")
+        found[name] = trained(folder / name, processes, accelerator, model, True, gradient_accumulation=accumulation)
     for mode in ("row", "column"):
         sharding = ShardingOnCPU(cpu=True) if processes.count > 1 else Accelerator(cpu=True)
         settings: dict[str, Any] = {"gradient_accumulation": 3, "keep": "best", "checkpoint_seconds": 1e-6}
         with suppress(RuntimeError):
-            trained(folder / mode, processes, sharding, mode, False, crash=3, **settings)
-        found[f"sharded {mode}"] = trained(folder / mode, processes, sharding, mode, False, **settings)
+            trained(folder / mode, processes, sharding, rocoft_model(mode), False, crash=3, **settings)
+        model = rocoft_model(mode)
+        found[f"sharded {mode}"] = trained(folder / mode, processes, sharding, model, False, **settings)
     if processes.is_main:
         (folder / "found.json").write_text(json.dumps(found))
 
