@@ -16,6 +16,7 @@ from rocoft_bench.experiment import Experiment, resolve, what_was_judged
 from rocoft_bench.preparing import load_base, longest_input
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
 from rocoft_bench.runs import (
+    Failure,
     RunDirectory,
     RunRecord,
     config_hash,
@@ -90,11 +91,10 @@ def evaluate(
     Raises:
         UserError: If the run is not finished, a setting would have changed the training, or the rows cannot be had.
     """
-    settings = _changed(directory, changes)
-    experiment = resolve(settings)
+    experiment = resolve(_changed(directory, changes))
     target = evaluation_directory(directory, experiment)
-    if target.record.is_file() and not force:
-        return target.read_record(), target
+    if target.record.is_file() and not force and (known := target.read_record()).status == "ok":
+        return known, target
     record, lines = _evaluated(experiment, directory, observer)
     target.path.mkdir(parents=True, exist_ok=True)
     write_text(target.config, yaml.safe_dump(config_values(experiment.config), sort_keys=False))
@@ -102,6 +102,16 @@ def evaluate(
     write_json(target.provenance, provenance())
     write_json(target.record, record.model_dump())
     return record, target
+
+
+def record_failed_evaluation(directory: RunDirectory, changes: Settings, failure: Failure) -> None:
+    """Leave a record that says why a finished run's model could not be evaluated with some changes."""
+    experiment = resolve(_changed(directory, changes))
+    target = evaluation_directory(directory, experiment)
+    unknown: dict[str, Any] = {"metrics": None, "initial_metrics": None, "epoch_metrics": [], "eval_seconds": None}
+    changed = {**what_was_judged(experiment), **failure._asdict(), **unknown}
+    target.path.mkdir(parents=True, exist_ok=True)
+    write_json(target.record, directory.read_record().model_copy(update=changed).model_dump())
 
 
 def evaluation_directory(directory: RunDirectory, experiment: Experiment) -> RunDirectory:

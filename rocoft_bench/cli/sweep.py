@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from enum import StrEnum
@@ -55,7 +56,7 @@ def sweep(
     max_runs: Annotated[int | None, typer.Option(min=1, help="Start so many runs at most.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
     stop_on_error: Annotated[bool, typer.Option("--stop-on-error", help="Start no run after one failed.")] = False,
-    timeout_minutes: Annotated[float | None, typer.Option(min=0, help="End a run that takes longer.")] = None,
+    timeout_minutes: Annotated[float | None, typer.Option(help="End a run that takes longer.")] = None,
     num_processes: Annotated[int, typer.Option(min=1, help="Processes, or GPUs, that share each run.")] = 1,
     config_file: Annotated[
         Path | None, typer.Option(help="YAML file of accelerate for each run, e.g. configs/accelerate/fsdp.yaml.")
@@ -81,6 +82,8 @@ def sweep(
     from rocoft_bench.sweep.runner import Runner
 
     check_installed(track)
+    if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
+        raise UserError(f"--timeout-minutes {timeout_minutes}: must be a number above 0")
     content = read_sweep(find_config(file))
     if content is None:
         raise UserError(f"{file}: has no axes, so it is one run: rocoft train FAMILY --config {file}")
@@ -90,7 +93,7 @@ def sweep(
     if dry_run:
         return
     RunDirectory(output).check_writable()
-    record_wrong(plan.wrong, output)
+    record_wrong(plan.wrong, output, content.path)
     available = _available(to_do)
     workers = _executor(executor, address, output, available, jobs, num_processes)
     how = {

@@ -100,9 +100,10 @@ def _runs(sweep: Sweep, assignments: list[str]) -> str:
         methods[method.label, words] += 1
     rows = [["method", "runs", "settings"], *([label, str(n), words] for (label, words), n in methods.items())]
     sizes = " x ".join(f"{len(values)} {axis}" for axis, values in sweep.axes.items())
-    excluded = math.prod(map(len, sweep.axes.values())) - len(right)
-    left_out = f", {excluded} excluded" if excluded else ""
-    return f"{aligned(rows)}\n{len(right)} runs: {sizes}{left_out}\n{_memory_range(right)}"
+    different = len({run.experiment.run_name for run in right})
+    less = {"excluded": math.prod(map(len, sweep.axes.values())) - len(right), "the same": len(right) - different}
+    left_out = "".join(f", {count} {why}" for why, count in less.items() if count)
+    return f"{aligned(rows)}\n{different} runs: {sizes}{left_out}\n{_memory_range(right)}"
 
 
 def _memory_range(runs: list[Right]) -> str:

@@ -167,10 +167,11 @@ def _failed(
 
 
 def _cause(exchange: Exchange, failures: Mapping[int, ProcessFailure]) -> tuple[int, dict[str, Any]]:
-    """The rank of the process that failed first, and why."""
+    """The rank of the process that failed first, and why. SIGTERM is how the launcher ends the others after that."""
     told = exchange.first_failure()
     for rank, failure in failures.items():
-        if failure.exitcode < 0 and (told is None or told[0] != rank):
+        of_its_own = told is None or (told[0] != rank and failure.exitcode != -signal.SIGTERM)
+        if failure.exitcode < 0 and of_its_own:
             name = signal.Signals(-failure.exitcode).name
             error = f"process {rank} of the run was ended by {name}"
             hint = "somebody, or a system short of memory, ended it; the same command goes on from the last checkpoint"

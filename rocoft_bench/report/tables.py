@@ -41,9 +41,22 @@ class Table:
 
 
 def build_tables(records: Iterable[RunRecord]) -> list[Table]:
-    """A table for each family, model and kind of data; runs that differ in any of these never meet."""
-    ordered = sorted(records, key=_table_key)
-    return [_table(key, list(group)) for key, group in groupby(ordered, key=_table_key)]
+    """A table for each family, model and kind of data; runs that differ in any of these never meet. Combinations of a
+    sweep that could not be run, because their settings are wrong, have a table of their own.
+    """
+    records = list(records)
+    wrong = [record for record in records if not record.task["metric_names"]]
+    ordered = sorted((record for record in records if record.task["metric_names"]), key=_table_key)
+    tables = [_table(key, list(group)) for key, group in groupby(ordered, key=_table_key)]
+    return [*tables, _wrong_settings(wrong)] if wrong else tables
+
+
+def _wrong_settings(records: list[RunRecord]) -> Table:
+    table = Table("not run: wrong settings", ["method", "task", "model", "seed", "why"])
+    for record in records:
+        task = f"{record.task['family']} {record.task['name']}"
+        table.rows.append(Row([record.label, task, record.model["name"], str(record.seed), record.error or ""]))
+    return table
 
 
 def _table_key(record: RunRecord) -> tuple[str, str, str, str, str]:
@@ -85,11 +98,7 @@ def _task_metrics(records: list[RunRecord]) -> list[tuple[str, str]]:
     from rocoft_bench import tasks
 
     order = {(task.family, task.name): index for index, task in enumerate(tasks.all_tasks())}
-    found: dict[tuple[str, str], list[str]] = {}
-    for record in records:  # a record of wrong settings knows no metrics
-        found[record.task["family"], record.task["name"]] = max(
-            found.get((record.task["family"], record.task["name"]), []), record.task["metric_names"], key=len
-        )
+    found = {(r.task["family"], r.task["name"]): r.task["metric_names"] for r in records}
     names = sorted(found, key=lambda name: order.get(name, len(order)))
     return [(name[1], metric) for name in names for metric in found[name]]
 
@@ -171,14 +180,13 @@ def _paper_rows(
 
 def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, model: str) -> list[str]:
     sources = {"hub": "the hub", "data_dir": "local files", "embedded": "generated, embedded in the package"}
-    judged = [record for record in records if record.task["metric_names"]]
-    splits = _distinct(f"{record.task['name']} {record.task['eval_split']}" for record in judged)
+    splits = _distinct(f"{record.task['name']} {record.task['eval_split']}" for record in records)
     seeds = sorted({record.seed for record in records})
     notes = [
         f"data: {sources.get(data_kind, data_kind)}; evaluated on {splits}; {keep} epoch; seeds {seeds}; "
         "metrics in percent; adapter and head are trained parameters; train s excludes evaluation",
     ]
-    notes += [f"protocol: {protocol}" for protocol in sorted({record.protocol for record in judged})]
+    notes += [f"protocol: {protocol}" for protocol in sorted({record.protocol for record in records})]
     if family == "glue":
         notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
         if _paper_model(family, model) != model:

@@ -15,7 +15,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.inference import evaluation_directory
 from rocoft_bench.memory import memory_mib
 from rocoft_bench.resolving import Experiment, resolve
-from rocoft_bench.runs import RunDirectory, RunRecord, config_values
+from rocoft_bench.runs import RunDirectory, RunRecord, config_values, settings_hash
 from rocoft_bench.sweep.job import Job, record_stamp
 
 EVERY_RUN = Condition({})
@@ -178,8 +178,16 @@ def state_of(folder: Path, evaluations: Iterable[Experiment] = ()) -> tuple[Stat
         return State.FAILED, record
     if not directory.adapter.is_dir():
         return State.TO_DO, None
-    missing = any(not evaluation_directory(directory, each).record.is_file() for each in evaluations)
-    return (State.BEGUN, None) if missing else (State.DONE, record)
+    return _with_evaluations(record, [evaluation_directory(directory, each) for each in evaluations])
+
+
+def _with_evaluations(record: RunRecord, evaluations: list[RunDirectory]) -> tuple[State, RunRecord]:
+    """The state of a finished run, by the records of its further evaluations."""
+    if not all(evaluation.record.is_file() for evaluation in evaluations):
+        return State.BEGUN, record
+    records = [evaluation.read_record() for evaluation in evaluations]
+    failed = next((each for each in records if each.status != "ok"), None)
+    return (State.DONE, record) if failed is None else (State.FAILED, failed)
 
 
 class Known:
@@ -187,12 +195,12 @@ class Known:
 
     def __init__(self, runs: Iterable[PlannedRun] = ()) -> None:
         self._seconds: dict[tuple[str, ...], list[float]] = {}
-        self._peaks: dict[tuple[str, ...], float] = {}
+        self._peaks: dict[str, float] = {}
         for run in runs:
             if run.record is not None and run.record.status == "ok":
                 self.add(run, (run.record.train_seconds or 0) + (run.record.eval_seconds or 0))
-                peak = run.record.peak_memory_mib or 0
-                self._peaks[_alike(run)[0]] = max(peak, self._peaks.get(_alike(run)[0], 0))
+                peak, key = run.record.peak_memory_mib or 0, run.record.settings_hash
+                self._peaks[key] = max(peak, self._peaks.get(key, 0))
 
     def add(self, run: PlannedRun, seconds: float) -> None:
         for key in _alike(run):
@@ -204,8 +212,8 @@ class Known:
         return None if found is None else statistics.mean(found)
 
     def memory_mib(self, run: PlannedRun) -> float | None:
-        """Measured on a run of the same task, model and method, or else estimated for rows of full length."""
-        return self._peaks.get(_alike(run)[0], run.memory_mib)
+        """Measured on a run with the same settings but its seed, or else estimated for rows of full length."""
+        return self._peaks.get(settings_hash(run.experiment.config), run.memory_mib) if self._peaks else run.memory_mib
 
 
 def _alike(run: PlannedRun) -> list[tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from rocoft_bench.config import Settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import make_record
 from rocoft_bench.resolving import Experiment, resolve
-from rocoft_bench.runs import Failure, RunRecord, write_json
+from rocoft_bench.runs import Failure, RunDirectory, RunRecord, write_json
 from rocoft_bench.sweep.job import Job
 from rocoft_bench.sweep.plan import WrongRun
 
@@ -30,22 +31,33 @@ def failure_record(job: Job, failure: Failure) -> RunRecord:
     return make_record(experiment_of(job), None, **failure._asdict())
 
 
-def record_wrong(runs: Iterable[WrongRun], output: Path) -> None:
-    """Leave a failed record for each run whose settings are wrong, in a folder by what the settings say.
+def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:
+    """Leave a failed record for each run whose settings are wrong, in a folder by what the settings say, and take away
+    those that the sweep left there before it was corrected.
 
     Raises:
         UserError: If one cannot be written.
     """
-    for run in runs:
-        folder = output / _folder_name(run.values)
-        try:
+    source = f"of {sweep.absolute()}"
+    records = {output / _folder_name(run.values): _wrong_record(run, source) for run in runs}
+    try:
+        for folder in _left_before(output, source) - records.keys():
+            shutil.rmtree(folder)
+        for folder, record in records.items():
             folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "record.json", _wrong_record(run).model_dump())
-        except OSError as error:
-            raise UserError(f"--output {folder}: cannot be written ({error.strerror})") from None
+            write_json(folder / "record.json", record.model_dump())
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from None
 
 
-def _wrong_record(run: WrongRun) -> RunRecord:
+def _left_before(output: Path, source: str) -> set[Path]:
+    """Folders of a sweep's wrong runs: those with a record and no config, which no run ever has."""
+    folders = (file.parent for file in output.glob("*/*/record.json"))
+    wrong = [folder for folder in folders if not (folder / "config.yaml").exists()]
+    return {folder for folder in wrong if source in RunDirectory(folder).read_record().notes}
+
+
+def _wrong_record(run: WrongRun, source: str) -> RunRecord:
     task = {"family": _text(run.values, "task", "family"), "name": _text(run.values, "task", "name")}
     seed = run.values.get("seed", 0)
     return RunRecord(
@@ -61,6 +73,7 @@ def _wrong_record(run: WrongRun) -> RunRecord:
         model={"name": _text(run.values, "model", "name")},
         seed=seed if isinstance(seed, int) else 0,
         keep="last",
+        notes=[source],
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -10,7 +10,7 @@ from rocoft_bench.engine.observer import Observer, Sender
 from rocoft_bench.engine.orphan import end_with_parent
 from rocoft_bench.errors import UserError
 from rocoft_bench.quiet import quiet_libraries
-from rocoft_bench.runs import RunDirectory, inherit_lock
+from rocoft_bench.runs import Failure, RunDirectory, inherit_lock
 from rocoft_bench.sweep.failures import BAD_INPUT
 from rocoft_bench.sweep.job import Job
 
@@ -46,9 +46,7 @@ def _exit_code(job: Job, observer: Observer) -> int:
 
 def _run(job: Job, observer: Observer) -> int:
     from rocoft_bench import launch
-    from rocoft_bench.config import Settings, override
     from rocoft_bench.engine.tracking import TrackerName, tracked
-    from rocoft_bench.inference import evaluate
     from rocoft_bench.sweep.records import experiment_of
 
     experiment, folder = experiment_of(job), Path(job.folder)
@@ -58,9 +56,27 @@ def _run(job: Job, observer: Observer) -> int:
         record, _ = launch.run(experiment, folder, listener, launch=how)
     if record.status != "ok":
         return 1
-    for task in job.evaluations:
-        evaluate(RunDirectory(folder), Settings(override("task.name", task)), observer)
-    return 0
+    judged = [_evaluated(folder, task, observer) for task in job.evaluations]
+    return 0 if all(judged) else BAD_INPUT
+
+
+def _evaluated(folder: Path, task: str, observer: Observer) -> bool:
+    """Judge the run's model on another task; a failure is put on record and printed."""
+    from rocoft_bench.config import Settings, override
+    from rocoft_bench.engine.failure import diagnose
+    from rocoft_bench.inference import evaluate, record_failed_evaluation
+
+    changes = Settings(override("task.name", task))
+    try:
+        evaluate(RunDirectory(folder), changes, observer)
+    except Exception as error:
+        failure = Failure("failed", str(error)) if isinstance(error, UserError) else diagnose(error)
+        if failure.status == "interrupted":
+            raise
+        record_failed_evaluation(RunDirectory(folder), changes, failure)
+        print(f"error: {task}: {failure.error}", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":

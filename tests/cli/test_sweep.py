@@ -48,6 +48,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
         (("glue/rte.yaml",), "has no axes, so it is one run: rocoft train FAMILY --config glue/rte.yaml"),
         (("table1_roberta_bas.yaml",), 'did you mean "table1_roberta_base.yaml"?'),
         (("demo.yaml", "--filter", "method=lorra"), 'no run has method = lorra; did you mean "lora"?'),
+        (("demo.yaml", "--timeout-minutes", "inf"), "--timeout-minutes inf: must be a number above 0"),
         (("demo.yaml", "--set", "training.epoch=1"), 'training.epoch is not a setting; did you mean "epochs"?'),
     ],
 )

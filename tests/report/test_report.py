@@ -143,7 +143,16 @@ def test_runs_that_failed_before_they_had_data_stand_in_the_same_table(
     task = {"family": "glue", "name": "rte", "metric_names": [], "eval_split": ""}
     failures = [
         record(status="crashed", data={}, parameters={}, metrics=None, seed=1),
-        record(status="failed", data={}, parameters={}, metrics=None, task=task, protocol="", settings_hash="w"),
+        record(
+            status="failed",
+            data={},
+            parameters={},
+            metrics=None,
+            task=task,
+            protocol="",
+            settings_hash="w",
+            error="rank is not a setting",
+        ),
     ]
     for index, run in enumerate([record(), *failures]):
         (tmp_path / str(index)).mkdir()
@@ -152,4 +161,5 @@ def test_runs_that_failed_before_they_had_data_stand_in_the_same_table(
     assert result.code == 0
     assert result.out.count("glue, roberta-base") == 1
     assert "78.00 [crashed]" in result.out
-    assert "[failed]" in result.out
+    assert "not run: wrong settings" in result.out
+    assert "rank is not a setting" in result.out

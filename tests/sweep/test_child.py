@@ -33,7 +33,7 @@ def record_of(child: Child) -> RunRecord:
     ("code", "status", "error", "hint"),
     [
         ("print('almost'); sys.stdout.flush(); os.kill(os.getpid(), 9)", "crashed", "ended by SIGKILL", "killed it"),
-        ("os.abort()", "crashed", "ended by SIGABRT", "log.txt"),
+        ("os.abort()", "crashed", "ended by SIGABRT", "log_tail"),
         ("raise MemoryError", "oom", "out of memory: MemoryError", "smaller training.batch_size"),
         ("os.write(2, b'std::bad_alloc\\n'); os.abort()", "oom", "std::bad_alloc", "smaller training.batch_size"),
         ("print('error: no such model'); sys.exit(2)", "failed", "no such model", "correct the setting"),

@@ -8,6 +8,7 @@ import pytest
 
 from rocoft_bench.config import parse_filter, read_sweep
 from rocoft_bench.errors import UserError
+from rocoft_bench.inference import evaluation_directory
 from rocoft_bench.runs import Failure, RunDirectory, write_json
 from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State, make_plan
 from rocoft_bench.sweep.records import failure_record, record_wrong
@@ -96,13 +97,35 @@ def test_the_same_run_twice_is_counted_once(tmp_path: Path) -> None:
 def test_wrong_runs_do_not_stop_the_others_and_leave_a_record(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, SWEEP.replace("[lora, full]", "[{name: lora, rnk: 8}, full]"))
     assert (len(plan.runs), len(plan.wrong)) == (3, 3)
-    record_wrong(plan.wrong, tmp_path / "results")
+    record_wrong(plan.wrong, tmp_path / "results", tmp_path / "sweep.yaml")
     folders = sorted((tmp_path / "results" / "glue-rte").iterdir())
     assert len(folders) == 3
     record = RunDirectory(folders[1]).read_record()
     assert (record.status, record.seed, record.label) == ("failed", 1, "lora")
     assert 'method.rnk is not a setting; did you mean "rank"?' in str(record.error)
-    assert len(plan_of(tmp_path).to_do(False)) == 6  # the records stand in nobody's way
+    corrected = plan_of(tmp_path)
+    assert len(corrected.to_do(False)) == 6  # the records stand in nobody's way
+    record_wrong(corrected.wrong, tmp_path / "results", tmp_path / "another.yaml")
+    assert len(list((tmp_path / "results" / "glue-rte").iterdir())) == 3
+    record_wrong(corrected.wrong, tmp_path / "results", tmp_path / "sweep.yaml")
+    assert not list((tmp_path / "results" / "glue-rte").iterdir())
+
+
+def test_a_run_is_done_when_its_further_evaluations_are(tmp_path: Path) -> None:
+    text = "axes: {config: [math/gsm8k.yaml], seed: [0]}\nevaluate_also: {math: [svamp, addsub]}"
+    (run,) = plan_of(tmp_path, text).runs
+    assert [each.task.name for each in run.evaluations] == ["svamp", "addsub"]
+    leave(run, "ok")
+    assert states(plan_of(tmp_path, text)) == ["begun"]
+    svamp, addsub = (evaluation_directory(RunDirectory(run.folder), each) for each in run.evaluations)
+    for target, status in ((svamp, "ok"), (addsub, "failed")):
+        target.path.mkdir(parents=True)
+        record = failure_record(run.job([]), Failure("failed", "no such rows", None))
+        write_json(target.record, record.model_copy(update={"status": status}).model_dump())
+    (failed,) = plan_of(tmp_path, text).runs
+    assert (failed.state, failed.record and failed.record.error) == (State.FAILED, "no such rows")
+    write_json(addsub.record, record.model_copy(update={"status": "ok"}).model_dump())
+    assert states(plan_of(tmp_path, text)) == ["done"]
 
 
 def test_a_sweep_of_nothing_but_wrong_runs_is_refused(tmp_path: Path) -> None:
