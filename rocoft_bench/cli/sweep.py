@@ -82,6 +82,8 @@ def sweep(
     from rocoft_bench.sweep.runner import Runner
 
     check_installed(track)
+    if address is not None and executor is Place.local:
+        raise UserError("--address: is for --executor ray")
     if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
         raise UserError(f"--timeout-minutes {timeout_minutes}: must be a number above 0")
     content = read_sweep(find_config(file))
@@ -91,10 +93,10 @@ def sweep(
     to_do = plan.to_do(retry_failed)
     typer.echo("\n".join(plan_lines(plan, to_do)))
     if dry_run:
-        return
+        raise typer.Exit(1 if plan.wrong else 0)
     RunDirectory(output).check_writable()
     record_wrong(plan.wrong, output, content.path)
-    available = _available(to_do)
+    available = _available(to_do, num_processes > 1, config_file is not None)
     workers = _executor(executor, address, output, available, jobs, num_processes)
     how = {
         "timeout_seconds": None if timeout_minutes is None else 60 * timeout_minutes,
@@ -113,8 +115,8 @@ def sweep(
     raise typer.Exit(_exit_code(plan, outcomes, runner.stopped, lacking=len(to_do) - len(available)))
 
 
-def _available(to_do: list[PlannedRun]) -> list[PlannedRun]:
-    """The runs that lack nothing; the others are named by what they lack.
+def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[PlannedRun]:
+    """The runs that can start; the others are counted by what keeps them from it.
 
     Raises:
         UserError: If none is left.
@@ -122,7 +124,7 @@ def _available(to_do: list[PlannedRun]) -> list[PlannedRun]:
     from rocoft_bench.errors import UserError
     from rocoft_bench.sweep.availability import unavailable
 
-    lacking = unavailable(to_do)
+    lacking = unavailable(to_do, shared, sharded)
     reasons = [f"{count} runs cannot start: {reason}" for reason, count in Counter(lacking.values()).items()]
     if lacking and len(lacking) == len(to_do):
         raise UserError("\n".join(reasons))
@@ -134,7 +136,6 @@ def _available(to_do: list[PlannedRun]) -> list[PlannedRun]:
 def _executor(
     place: Place, address: str | None, output: Path, to_do: list[PlannedRun], jobs: int | None, per_run: int
 ) -> Executor:
-    from rocoft_bench.errors import UserError
     from rocoft_bench.sweep.executor import local_executor
 
     largest = max((run.memory_mib for run in to_do if run.memory_mib is not None), default=None)
@@ -142,8 +143,6 @@ def _executor(
         from rocoft_bench.sweep.ray_executor import ray_executor
 
         return ray_executor(address, output, len(to_do), jobs, per_run, largest)
-    if address is not None:
-        raise UserError("--address: is for --executor ray")
     return local_executor(len(to_do), jobs, per_run, largest)
 
 
@@ -155,4 +154,5 @@ def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], stopped: 
         return 130
     tried = {run.name for run, _ in outcomes}
     still_failed = [run for run in plan.in_state(State.FAILED) if run.name not in tried]
-    return int(bool(plan.wrong or still_failed or lacking or any(outcome.is_failure for _, outcome in outcomes)))
+    unfinished = any(outcome.status not in ("ok", "elsewhere") for _, outcome in outcomes)
+    return int(bool(plan.wrong or still_failed or lacking or unfinished))

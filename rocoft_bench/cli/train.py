@@ -116,6 +116,8 @@ def _settings(
         names = tasks.families().get(family)
         raise UserError(f"--task is missing: {', '.join(names)}" if names else f"unknown task family {family!r}")
     settings = read_settings(find_config(config or f"{family}/{task}.yaml"))
+    if "axes" in settings.values:
+        raise UserError(f"{config}: is a sweep: rocoft sweep {config}")
     settings.update(override("task.family", family), "command line")
     if task is not None:
         settings.update(override("task.name", task), "--task")

@@ -121,7 +121,8 @@ def _included(path: Path, names: Any) -> list[str]:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -138,7 +139,19 @@ def _parse(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: {' '.join(str(error).split())}; settings are plain values, lists and groups"
         ) from None
+    _check_keys_once(path, yaml.compose(text, yaml.SafeLoader))
     return content
+
+
+def _check_keys_once(path: Path, node: yaml.Node) -> None:
+    """YAML itself lets the last of equal keys win."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise UserError(f"{path}: line {key.start_mark.line + 1}: {key.value} is there twice")
+            seen.add(str(key.value))
+            _check_keys_once(path, value)
 
 
 def override(dotted: str, value: Any) -> dict[str, Any]:
@@ -196,6 +209,8 @@ def _explain(section: type[Section], problem: dict[str, Any], sources: dict[str,
         return f"{where}{key} is not a setting; {suggest(path[-1], _fields(section, path[:-1]))}"
     if problem["type"] == "missing":
         return f"{where}{key} is missing"
+    if problem["type"] in ("dict_type", "model_type", "model_attributes_type") and isinstance(problem["input"], str):
+        return f"{where}{key} = {problem['input']!r}: is a group of settings; perhaps {key}.name = {problem['input']}"
     reason = problem["msg"].removeprefix("Value error, ")
     return f"{where}{key} = {problem['input']!r}: {reason[0].lower() + reason[1:]}"
 

@@ -20,6 +20,7 @@ axes give them, before overrides and before defaults.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -39,6 +40,8 @@ NAMED = (METHOD, "model", "task")
 """Sections of which a name alone says enough."""
 PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also")
 """Keys of a sweep file that are no settings."""
+
+MAX_RUNS = 100_000
 
 Run = tuple[dict[str, Any], Settings]
 """A run of a sweep: its value on each axis, and its settings."""
@@ -72,6 +75,9 @@ class Sweep:
             UserError: If a file of the axis `config` cannot be read, a condition is met by no run, or no run is left.
         """
         assignments = list(assignments)
+        count = math.prod(map(len, self.axes.values()))
+        if count > MAX_RUNS:
+            raise UserError(f"{self.path}: {AXES} make {count:,} runs; {MAX_RUNS:,} is the most for one sweep")
         runs = list(self._product())
         written = [settings.values | {key: point[key] for key in point if key == CONFIG} for point, settings in runs]
         self._check_conditions(written)

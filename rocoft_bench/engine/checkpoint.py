@@ -18,6 +18,10 @@ from rocoft_bench.engine.sharding import placed_like, put, whole
 from rocoft_bench.runs import replace_atomically
 
 
+class CheckpointError(Exception):
+    """A checkpoint is damaged or belongs to another model; nothing was taken from it."""
+
+
 @dataclass
 class TrainState:
     """Progress of a run. The data order follows from the seed and `step`, so it needs no state of its own."""
@@ -55,11 +59,11 @@ def load_trained_values(model: nn.Module, values: dict[str, Tensor]) -> None:
     """Put whole values back in place, so that optimizers keep pointing at them.
 
     Raises:
-        ValueError: If the names are not exactly those of the model's trainable parameters.
+        CheckpointError: If the names are not exactly those of the model's trainable parameters.
     """
     own = trained_values(model)
     if own.keys() != values.keys():
-        raise ValueError(f"the checkpoint holds other parameters: {sorted(own.keys() ^ values.keys())[:3]}")
+        raise CheckpointError(f"of other parameters: {sorted(own.keys() ^ values.keys())[:3]}")
     for name, parameter in own.items():
         put(parameter, values[name])
 
@@ -91,14 +95,14 @@ def load_checkpoint(
     A process that was not there when the checkpoint was written keeps its random generators.
 
     Raises:
-        ValueError: If the file is damaged or belongs to another model.
+        CheckpointError: If the file is damaged or belongs to another model.
     """
     try:
         with safe_open(path, framework="pt") as file:
             state = TrainState(**json.loads(file.metadata()["state"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"the checkpoint {path} is damaged ({error})") from error
+        raise CheckpointError(f"damaged: {' '.join(str(error).split())}") from error
     load_trained_values(model, _under("model.", tensors))
     _load_optimizer(optimizer, _under("optimizer.", tensors))
     hooks.restore(_under("method.", tensors))

@@ -11,7 +11,11 @@ from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure
 def diagnose(error: BaseException) -> Failure:
     """What an exception says of a run. A broken pipe is that of the process that started the run and is gone."""
     if isinstance(error, Interrupted | KeyboardInterrupt | BrokenPipeError):
-        return Failure("interrupted", "stopped by the user", "the same command goes on from the last checkpoint")
+        return Failure(
+            "interrupted",
+            "asked to stop, by the user or the system",
+            "the same command goes on from the last checkpoint",
+        )
     if isinstance(error, NotFiniteError):
         return Failure("nan", str(error), "try a lower training.learning_rate or precision fp32 or bf16")
     if is_out_of_memory(error):

@@ -19,6 +19,7 @@ from torch import nn
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.batching import Batch, Collate, length_grouped_batches, loss_terms, shared
 from rocoft_bench.engine.checkpoint import (
+    CheckpointError,
     TrainState,
     load_checkpoint,
     load_trained_values,
@@ -133,18 +134,25 @@ class Trainer:
             return self._finish(last, stop)
 
     def _resume(self) -> None:
-        self.state = load_checkpoint(
-            self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks, self.processes
-        )
+        """Go on from the checkpoint, or begin again, and say so, where it cannot be used."""
+        try:
+            self.state = load_checkpoint(
+                self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks, self.processes
+            )
+        except CheckpointError as error:
+            self._note(f"the run began again from its first step: its checkpoint was {error}")
+            return
         if self.processes.is_main:  # the others begin with no loss of their own: what is logged is the sum
             self._loss_sum.fill_(self.state.loss_sum * self.processes.count)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(self.state.loss_scaler)
         before, now = self.state.processes, self.processes.count
-        if before != now:
-            note = f"{now} instead of {before} processes from step {self.state.step + 1} on: dropout differs from there"
-            self.state.notes.append(note)
-            self.observer.note(note)
+        if before != now and self.state.step < self.total_steps:
+            self._note(f"{now} instead of {before} processes from step {self.state.step + 1} on: dropout differs there")
+
+    def _note(self, note: str) -> None:
+        self.state.notes.append(note)
+        self.observer.note(note)
 
     def _train_epoch(self, epoch: int, stop: GracefulStop) -> None:
         self.model.train()

@@ -174,7 +174,7 @@ def _cause(exchange: Exchange, failures: Mapping[int, ProcessFailure]) -> tuple[
         if failure.exitcode < 0 and of_its_own:
             name = signal.Signals(-failure.exitcode).name
             error = f"process {rank} of the run was ended by {name}"
-            hint = "somebody, or a system short of memory, ended it; the same command goes on from the last checkpoint"
+            hint = "somebody, or a system short of memory, ended it; what the last checkpoint holds is not lost"
             return rank, {"status": "crashed", "error": error, "hint": hint}
     if told is not None:
         return told

@@ -59,6 +59,8 @@ def _record_of(job: Job, exchange: Exchange) -> RunRecord:
     from rocoft_bench.engine.processes import Processes
 
     processes = Processes.joined()
+    if processes.is_main:
+        RunDirectory(Path(job.folder)).join()
     with exchange.events.open("a", encoding="utf-8") as stream:
         observer = Sender(stream) if processes.is_main else Observer()
         record = carry_out(job.experiment(), RunDirectory(Path(job.folder)), observer, job.force, processes)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from rocoft_bench.runs import lock
 from rocoft_bench.runs.files import write_text
 from rocoft_bench.runs.record import RunRecord
 
-LEFT_BY_A_KILLED_START = {".lock", "log.txt", "work", ".config.yaml.partial"}
+LEFT_BY_A_KILLED_START = {".lock", ".members", "log.txt", "work", ".config.yaml.partial"}
 """All that can be in a run's folder before its config.yaml is."""
 
 
@@ -64,6 +65,7 @@ class RunDirectory:
         self.work = path / "work"
         self.tracking = path / "tracking"
         self.lock = path / ".lock"
+        self.members = path / ".members"
 
     def read_record(self) -> RunRecord:
         """The record of a finished run.
@@ -98,12 +100,15 @@ class RunDirectory:
             return
         if replace:
             return
-        other = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        differing = _differences(config, other if isinstance(other, dict) else {})
+        try:
+            other = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError):
+            other = None
+        differing = _differences(config, other) if isinstance(other, dict) else "its config.yaml cannot be read"
         if differing:
             raise UserError(
                 f"--output {self.path}: holds a run with other settings ({differing}); "
-                "choose another folder, or --force to replace it"
+                "choose another folder, or delete this one (`rocoft train --force` replaces it)"
             )
 
     def check_writable(self) -> None:
@@ -150,12 +155,16 @@ class RunDirectory:
             raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from None
         if descriptor is None:
             raise RunBusyError(f"{self.path}: another process is working on this run")
+        if lock.is_held(self.members):
+            os.close(descriptor)
+            raise RunBusyError(f"{self.path}: processes of an earlier start are still ending")
         try:
             yield descriptor
         finally:
             nothing_started = not self.config.is_file() and not lock.is_inherited(self.lock)
             if nothing_started:  # leave nothing behind
-                self.lock.unlink(missing_ok=True)
+                for file in (self.members, self.lock):
+                    file.unlink(missing_ok=True)
                 for folder in created:
                     with suppress(OSError):
                         folder.rmdir()
@@ -163,7 +172,14 @@ class RunDirectory:
 
     def is_busy(self) -> bool:
         """Whether a process is at work on this run."""
-        return lock.is_held(self.lock)
+        return lock.is_held(self.lock) or lock.is_held(self.members)
+
+    def join(self) -> None:
+        """Keep others from the run for as long as this process lives, which was started to make it by one that has the
+        lock.
+        """
+        while lock.acquire(self.members) is None:  # somebody is looking whether it is held
+            time.sleep(0.05)
 
 
 def _differences(ours: RunConfig, theirs: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Which runs need something of the hub that cannot be had now: told before they are started, not by each of them."""
+"""Which runs cannot start as things are: told at once, not by each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from rocoft_bench import models
 from rocoft_bench.errors import UserError
@@ -11,16 +11,28 @@ from rocoft_bench.resolving import Experiment
 from rocoft_bench.sweep.plan import PlannedRun
 
 
-def unavailable(runs: Iterable[PlannedRun]) -> dict[str, str]:
-    """By name, the runs that lack a model or a dataset while the hub is out of reach, and what it is.
+def unavailable(runs: Sequence[PlannedRun], shared: bool = False, sharded: bool = False) -> dict[str, str]:
+    """By name, the runs that cannot start, and why: their method cannot be trained by several processes (shared) that
+    have a part of the model each (sharded), or they lack a model or a dataset while the hub is out of reach.
 
     The hub is asked only if something is not in the local cache.
     """
+    refused = {run.name: reason for run in runs if shared and (reason := _refusal(run, sharded))}
     lacking = {run.name: missing for run in runs if (missing := _missing(run))}
     trouble = out_of_reach() if lacking else ""
-    if not trouble:
-        return {}
-    return {name: f"{what} is not in the local cache and {trouble}; {WAYS_OUT}" for name, what in lacking.items()}
+    if trouble:
+        refused |= {
+            name: f"{what} is not in the local cache and {trouble}; {WAYS_OUT}" for name, what in lacking.items()
+        }
+    return refused
+
+
+def _refusal(run: PlannedRun, sharded: bool) -> str | None:
+    try:
+        run.experiment.method.check_processes(sharded)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _missing(run: PlannedRun) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from rocoft_bench.engine.observer import Observer, replay
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import Failure, RunBusyError, RunDirectory, RunRecord, write_json
+from rocoft_bench.runs.lock import is_held
 from rocoft_bench.sweep.failures import diagnose, memory_kills
 from rocoft_bench.sweep.job import Job, Outcome, record_stamp
 from rocoft_bench.sweep.records import failure_record
@@ -89,6 +90,7 @@ class Child:
         if self._process is None:
             return Outcome("interrupted")
         code = self._listen(self._process, observer, tail)
+        self._wait_for_members()
         record = self._own_record()
         if code == 0 and record is not None and record.status == "ok":
             return Outcome("ok", metrics=record.metrics)
@@ -145,6 +147,12 @@ class Child:
         except OSError:  # a full disk: the last lines still go into the outcome
             pass
 
+    def _wait_for_members(self) -> None:
+        """Processes that share the run end by themselves when the one that launched them is gone."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        while is_held(self.directory.members) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
     def _settle(self, failure: Failure, tail: list[str]) -> Outcome:
         """The outcome of a failure, and a record of it: the run's own with the last lines of the log, or one from here.
 
@@ -156,7 +164,9 @@ class Child:
         if self._stopped == "timeout":
             minutes = (self.job.timeout_seconds or 0) / 60
             error = f"not finished after {minutes:g} minutes"
-            failure = Failure("timeout", error, "--retry-failed goes on from its last checkpoint; give it longer")
+            failure = Failure(
+                "timeout", error, "give it longer; --retry-failed goes on from its last checkpoint, if it has one"
+            )
             record = record and record.model_copy(update=failure._asdict())
         if self._finished():
             return Outcome(*failure)

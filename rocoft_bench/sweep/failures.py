@@ -36,7 +36,7 @@ def diagnose(exit_code: int, log: Sequence[str], killed_for_memory: bool) -> Fai
         return Failure("crashed", f"the process was ended by {_signal_name(-exit_code)}", _hint(-exit_code))
     if exit_code == BAD_INPUT:
         said = next((line.removeprefix("error: ") for line in reversed(log) if line.startswith("error: ")), None)
-        return Failure("failed", said or "bad input", "correct the setting in the sweep file")
+        return Failure("failed", said or "bad input", "mend what it names, then --retry-failed")
     last = next((line.strip() for line in reversed(log) if line.strip()), "no output")
     hint = MAKE_ROOM if DISK_FULL in last else None
     return Failure("failed", f"the process ended with exit code {exit_code}: {last}", hint)

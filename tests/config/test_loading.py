@@ -176,6 +176,13 @@ def test_configs_ship_for_every_task_that_can_be_trained() -> None:
         ("include: 5", "include = 5: must be the name of a file or a list of names"),
         ("include: [1, 2]", "include = [1, 2]: must be"),
         ("include: null", "include = None: must be"),
+        ("seed: 1\nseed: 2", "line 2: seed is there twice"),
+        ("training: {epochs: 1, epochs: 2}", "line 1: epochs is there twice"),
+        ("task: {family: glue, name: rte}\nmethod: lora", "is a group of settings; perhaps method.name = lora"),
+        (
+            "task: {family: glue, name: rte}\ntraining: {learning_rate: .inf}",
+            "learning_rate = inf: input should be a finite",
+        ),
         ("task: &itself {name: *itself}", "settings are plain values, lists and groups"),
         (
             "seed: 4294967296\ntask: {family: glue, name: rte}",

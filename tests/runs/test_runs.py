@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from rocoft_bench.config import RunConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import (
+    RunBusyError,
     RunDirectory,
     config_hash,
     find_run,
@@ -146,3 +149,33 @@ def test_a_record_that_is_none_says_what_is_wrong(tmp_path: Path, text: str, exp
     with pytest.raises(UserError, match="not a valid record") as caught:
         RunDirectory(tmp_path).read_record()
     assert expected in str(caught.value)
+
+
+def test_a_run_is_held_as_long_as_a_process_that_joined_it_lives(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    code = f"""
+import sys
+from pathlib import Path
+from rocoft_bench.runs import RunDirectory
+RunDirectory(Path({str(directory.path)!r})).join()
+print("joined", flush=True)
+sys.stdin.read()
+"""
+    with directory.locked():
+        directory.start(config())
+        member = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert member.stdout is not None
+        assert member.stdout.readline() == b"joined\n"
+    assert directory.is_busy()
+    with pytest.raises(RunBusyError, match="still ending"), directory.locked():
+        pass
+    member.communicate()
+    assert not directory.is_busy()
+    with directory.locked():
+        pass
+
+
+def test_a_config_that_cannot_be_read_is_that_of_another_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{ broken")
+    with pytest.raises(UserError, match=r"its config.yaml cannot be read.*delete this one"):
+        RunDirectory(tmp_path).check_is_ours(config())

@@ -71,3 +71,18 @@ def test_a_sweep_of_which_nothing_can_start_ends_in_a_line_for_each_reason(
         "54 runs cannot start: model meta-llama/Llama-2-13b-hf",
     ]
     assert not (cache / "out").exists()
+
+
+def test_a_method_that_one_process_trains_is_told_too(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        "task: {family: demo, name: entailment}\nmodel: {name: demo-minilm}\naxes: {method: [sft, adalora, lora]}"
+    )
+    sweep = read_sweep(file)
+    assert sweep is not None
+    runs = make_plan(sweep, tmp_path / "results").runs
+    assert unavailable(runs) == {}
+    assert list(unavailable(runs, shared=True).values()) == [
+        "--num-processes: sft is trained by one process; leave it out"
+    ]
+    assert list(unavailable(runs, shared=True, sharded=True)) == [run.name for run in runs[:2]]

@@ -36,7 +36,7 @@ def record_of(child: Child) -> RunRecord:
         ("os.abort()", "crashed", "ended by SIGABRT", "log_tail"),
         ("raise MemoryError", "oom", "out of memory: MemoryError", "smaller training.batch_size"),
         ("os.write(2, b'std::bad_alloc\\n'); os.abort()", "oom", "std::bad_alloc", "smaller training.batch_size"),
-        ("print('error: no such model'); sys.exit(2)", "failed", "no such model", "correct the setting"),
+        ("print('error: no such model'); sys.exit(2)", "failed", "no such model", "mend what it names"),
         ("raise OSError(28, 'No space left on device')", "failed", "No space left on device", "make room"),
         ("1 / 0", "failed", "exit code 1: ZeroDivisionError: division by zero", None),
         (RECORD + "record('nan'); sys.exit(1)", "nan", "own words", "own hint"),
