@@ -139,7 +139,7 @@ def _executor(
     from rocoft_bench.sweep.executor import local_executor
 
     largest = max((run.memory_mib for run in to_do if run.memory_mib is not None), default=None)
-    if place is Place.ray:
+    if place is Place.ray and to_do:
         from rocoft_bench.sweep.ray_executor import ray_executor
 
         return ray_executor(address, output, len(to_do), jobs, per_run, largest)

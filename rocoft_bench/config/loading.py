@@ -143,7 +143,7 @@ def _parse(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_keys_once(path: Path, node: yaml.Node) -> None:
+def _check_keys_once(path: Path, node: yaml.Node | None) -> None:
     """YAML itself lets the last of equal keys win."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()

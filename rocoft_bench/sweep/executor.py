@@ -91,7 +91,7 @@ def local_executor(to_do: int, jobs: int | None, processes: int, largest_mib: fl
     Raises:
         UserError: If a run is to use more GPUs than there are.
     """
-    gpus = visible_gpus()
+    gpus = visible_gpus() if to_do else []
     if gpus and processes > len(gpus):
         raise UserError(f"--num-processes {processes}: there are {len(gpus)} GPUs")
     slots = max(1, min(to_do, jobs or runs_at_a_time(len(gpus), processes, largest_mib)))
