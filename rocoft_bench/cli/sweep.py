@@ -73,7 +73,7 @@ def sweep(
     interruption. Two sweeps may share a folder: no run is done twice.
     """
     from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
-    from rocoft_bench.config import find_config, parse_filter, read_sweep
+    from rocoft_bench.config import find_config, found_or_shipped, parse_filter, read_sweep
     from rocoft_bench.engine.tracking import check_installed
     from rocoft_bench.errors import UserError
     from rocoft_bench.runs import RunDirectory
@@ -101,7 +101,7 @@ def sweep(
     how = {
         "timeout_seconds": None if timeout_minutes is None else 60 * timeout_minutes,
         "num_processes": num_processes,
-        "config_file": None if config_file is None else str(config_file),
+        "config_file": config_file and str(found_or_shipped(config_file).absolute()),
         "track": track,
     }
 

@@ -76,6 +76,7 @@ def train(
     """
     from rocoft_bench import experiment as spine
     from rocoft_bench.cli.running import run_with_display, summary
+    from rocoft_bench.config import found_or_shipped
     from rocoft_bench.launch import Launch
 
     flags = {
@@ -93,7 +94,8 @@ def train(
     }
     experiment = spine.resolve(_settings(family, task, config, method, flags, assignments or []))
     folder = output or Path("results") / experiment.run_name
-    how = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, config_file)
+    file = config_file and found_or_shipped(config_file)
+    how = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, file)
     typer.echo(summary(run_with_display(experiment, folder, force, how, track), folder))
 
 

@@ -85,13 +85,17 @@ def find_config(name: str | Path) -> Path:
     Raises:
         UserError: If there is no such file.
     """
-    path = Path(name)
-    shipped = config_root() / str(path).removeprefix("configs/")
-    for candidate in (path, shipped):
-        if candidate.is_file():
-            return candidate
+    path = found_or_shipped(Path(name))
+    if path.is_file():
+        return path
     names = [str(file.relative_to(config_root())) for file in config_files()]
     raise UserError(f"no config file {name}; {suggest(str(path).removeprefix('configs/'), names)}")
+
+
+def found_or_shipped(path: Path) -> Path:
+    """A file that is there, or else the one of that path below the shipped `configs/`, or else the path itself."""
+    shipped = config_root() / str(path).removeprefix("configs/")
+    return shipped if shipped.is_file() and not path.is_file() else path
 
 
 def read_settings(path: Path, _seen: tuple[Path, ...] = ()) -> Settings:
