@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ def resolve(settings: Settings) -> Experiment:
         changes["training"] = config.training.model_copy(update={"learning_rate": method.learning_rate})
         settings.sources["training.learning_rate"] = f"default of {method.name}"
     return Experiment(config.model_copy(update=changes), task, method, _rate_note(method, config, settings))
+
+
+def restored(config: dict[str, Any], notes: Iterable[str]) -> Experiment:
+    """The experiment that complete settings and notes, as one process tells them to another, are of."""
+    return replace(resolve(Settings(config)), notes=tuple(notes))
 
 
 def _rate_note(method: Method, config: RunConfig, settings: Settings) -> tuple[str, ...]:

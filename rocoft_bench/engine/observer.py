@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -29,7 +30,7 @@ class Observer:
         """Something that the user should know; it is in the record too."""
 
 
-class Relay(Observer):
+class Relay(Observer, ABC):
     """Every event goes the same way: `_pass_on`."""
 
     def training_started(self, total_steps: int, done_steps: int) -> None:
@@ -50,8 +51,9 @@ class Relay(Observer):
     def note(self, message: str) -> None:
         self._pass_on("note", message)
 
+    @abstractmethod
     def _pass_on(self, event: str, *values: Any) -> None:
-        raise NotImplementedError
+        """event: name of a method of `Observer`; values: what that is called with."""
 
 
 class Several(Relay):

@@ -6,21 +6,17 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.config import Settings
 from rocoft_bench.engine.observer import Observer, replay
-from rocoft_bench.experiment import Experiment, resolve
-from rocoft_bench.runs import write_text
+from rocoft_bench.runs import LOG_TAIL, write_text
 
 SHUTDOWN_SECONDS = 120
 """Processes that are told to end have this long for a step, a checkpoint and the record."""
 
 POLL_SECONDS = 0.1
-LOG_TAIL = 20
-"""Lines of a failed process' log that go into the record."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +34,6 @@ class Job:
     config: dict[str, Any]
     notes: list[str]
     force: bool
-
-    def experiment(self) -> Experiment:
-        return replace(resolve(Settings(self.config)), notes=tuple(self.notes))
 
 
 @dataclass(frozen=True)

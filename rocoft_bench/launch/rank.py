@@ -14,6 +14,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import carry_out
 from rocoft_bench.launch.exchange import SHUTDOWN_SECONDS, Exchange, Job
 from rocoft_bench.quiet import quiet_libraries
+from rocoft_bench.resolving import restored
 from rocoft_bench.runs import RunDirectory, RunRecord
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -63,7 +64,9 @@ def _record_of(job: Job, exchange: Exchange) -> RunRecord:
         RunDirectory(Path(job.folder)).join()
     with exchange.events.open("a", encoding="utf-8") as stream:
         observer = Sender(stream) if processes.is_main else Observer()
-        record = carry_out(job.experiment(), RunDirectory(Path(job.folder)), observer, job.force, processes)
+        record = carry_out(
+            restored(job.config, job.notes), RunDirectory(Path(job.folder)), observer, job.force, processes
+        )
     PartialState().destroy_process_group()
     return record
 

@@ -11,9 +11,10 @@ from rocoft_bench.runs.directory import (
 from rocoft_bench.runs.files import replace_atomically, write_json, write_json_lines, write_text
 from rocoft_bench.runs.lock import inherit as inherit_lock
 from rocoft_bench.runs.provenance import provenance
-from rocoft_bench.runs.record import MAKE_ROOM, SMALLER, Failure, RunRecord, Status
+from rocoft_bench.runs.record import LOG_TAIL, MAKE_ROOM, SMALLER, Failure, RunRecord, Status
 
 __all__ = [
+    "LOG_TAIL",
     "MAKE_ROOM",
     "SMALLER",
     "Failure",

@@ -18,6 +18,9 @@ class Failure(NamedTuple):
     hint: str | None = None
 
 
+LOG_TAIL = 20
+"""Lines of the log that go into the record of a failed run."""
+
 SMALLER = "try a smaller training.batch_size with more training.gradient_accumulation, or fewer runs at a time"
 MAKE_ROOM = "make room on the disk; what was trained up to the last checkpoint is not lost"
 """Hints."""

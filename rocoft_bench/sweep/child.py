@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rocoft_bench.engine.observer import Observer, replay
 from rocoft_bench.errors import UserError
-from rocoft_bench.runs import Failure, RunBusyError, RunDirectory, RunRecord, write_json
+from rocoft_bench.runs import LOG_TAIL, Failure, RunBusyError, RunDirectory, RunRecord, write_json
 from rocoft_bench.runs.lock import is_held
 from rocoft_bench.sweep.failures import diagnose, memory_kills
 from rocoft_bench.sweep.job import Job, Outcome, record_stamp
@@ -22,9 +22,6 @@ from rocoft_bench.sweep.records import failure_record
 
 WORKER = ("-P", "-m", "rocoft_bench.sweep.worker")
 """What the process runs, as arguments of Python; -P keeps files of the working directory from posing as modules."""
-
-LOG_TAIL = 20
-"""Lines of the log that go into the record of a failed run."""
 
 GRACE_SECONDS = 60.0
 """A run that is told to end has this long for its step, a checkpoint and its record."""
@@ -154,7 +151,7 @@ class Child:
             time.sleep(0.1)
 
     def _settle(self, failure: Failure, tail: list[str]) -> Outcome:
-        """The outcome of a failure, and a record of it: the run's own with the last lines of the log, or one from here.
+        """The outcome of a failure, and a record of it, the run's own or one from here, with the log's last lines.
 
         The record of a run that is finished stays what it is, whatever happened to its further evaluations.
         """
@@ -170,7 +167,8 @@ class Child:
             record = record and record.model_copy(update=failure._asdict())
         if self._finished():
             return Outcome(*failure)
-        record = (record or failure_record(self.job, failure)).model_copy(update={"log_tail": tail})
+        record = record or failure_record(self.job, failure)
+        record = record.model_copy(update={"log_tail": record.log_tail or tail})
         try:
             write_json(self.directory.record, record.model_dump())
         except OSError as error:

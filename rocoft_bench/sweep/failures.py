@@ -50,8 +50,8 @@ def _signal_name(number: int) -> str:
 
 
 def _hint(number: int) -> str:
-    if number == signal.SIGKILL:
-        return "somebody, or a scheduler that counts memory, killed it; --retry-failed goes on from its last checkpoint"
+    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        return "somebody, or a scheduler that counts memory, ended it; --retry-failed goes on from its last checkpoint"
     return "a library failed; log_tail in its record holds what it said last; --retry-failed tries again"
 
 

@@ -169,9 +169,13 @@ def state_of(folder: Path, evaluations: Iterable[Experiment] = ()) -> tuple[Stat
     if not directory.record.is_file():
         return State.BEGUN if directory.config.is_file() else State.TO_DO, None
     try:
-        record = directory.read_record()
-    except UserError:
+        return _recorded(directory, evaluations)
+    except UserError:  # a record that cannot be read
         return State.FAILED, None
+
+
+def _recorded(directory: RunDirectory, evaluations: Iterable[Experiment]) -> tuple[State, RunRecord | None]:
+    record = directory.read_record()
     if record.status == "interrupted":
         return State.BEGUN, None
     if record.status != "ok":

@@ -5,30 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterable
-from dataclasses import replace
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.config import Settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import make_record
-from rocoft_bench.resolving import Experiment, resolve
+from rocoft_bench.resolving import restored
 from rocoft_bench.runs import Failure, RunDirectory, RunRecord, write_json
 from rocoft_bench.sweep.job import Job
 from rocoft_bench.sweep.plan import WrongRun
 
 
-def experiment_of(job: Job) -> Experiment:
-    """The experiment that a job is."""
-    return replace(resolve(Settings(job.config)), notes=tuple(job.notes))
-
-
 def failure_record(job: Job, failure: Failure) -> RunRecord:
     """A record that says what was to be done and why it was not."""
-    return make_record(experiment_of(job), None, **failure._asdict())
+    return make_record(restored(job.config, job.notes), None, **failure._asdict())
 
 
 def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:
@@ -42,7 +35,9 @@ def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:
     records = {output / _folder_name(run.values): _wrong_record(run, source) for run in runs}
     try:
         for folder in _left_before(output, source) - records.keys():
-            shutil.rmtree(folder)
+            (folder / "record.json").unlink()
+            with suppress(OSError):  # somebody's files are there too
+                folder.rmdir()
         for folder, record in records.items():
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "record.json", record.model_dump())
@@ -51,10 +46,16 @@ def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:
 
 
 def _left_before(output: Path, source: str) -> set[Path]:
-    """Folders of a sweep's wrong runs: those with a record and no config, which no run ever has."""
+    """Folders with a record that names the sweep as its source. What has a config is a run that began."""
     folders = (file.parent for file in output.glob("*/*/record.json"))
-    wrong = [folder for folder in folders if not (folder / "config.yaml").exists()]
-    return {folder for folder in wrong if source in RunDirectory(folder).read_record().notes}
+    return {folder for folder in folders if not (folder / "config.yaml").exists() and source in _notes(folder)}
+
+
+def _notes(folder: Path) -> list[str]:
+    try:
+        return RunDirectory(folder).read_record().notes
+    except UserError:  # `rocoft report` names it
+        return []
 
 
 def _wrong_record(run: WrongRun, source: str) -> RunRecord:

@@ -47,9 +47,9 @@ def _exit_code(job: Job, observer: Observer) -> int:
 def _run(job: Job, observer: Observer) -> int:
     from rocoft_bench import launch
     from rocoft_bench.engine.tracking import TrackerName, tracked
-    from rocoft_bench.sweep.records import experiment_of
+    from rocoft_bench.resolving import restored
 
-    experiment, folder = experiment_of(job), Path(job.folder)
+    experiment, folder = restored(job.config, job.notes), Path(job.folder)
     how = launch.Launch(job.num_processes, config_file=Path(job.config_file) if job.config_file else None)
     tracker = TrackerName(job.track) if job.track else None
     with tracked(observer, tracker, experiment.config, RunDirectory(folder)) as listener:

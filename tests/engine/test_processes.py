@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rocoft_bench.engine.batching import shared
 from rocoft_bench.engine.processes import Processes
+from tests.engine.comparison import assert_same
 
 PROGRAM = Path(__file__).with_name("shared_runs.py")
 
@@ -69,14 +70,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]
 @pytest.mark.parametrize("run", ["accumulation 1", "accumulation 2", "accumulation 3", "sharded row", "sharded column"])
 def test_two_processes_train_as_one(found: dict[int, dict[str, Any]], run: str) -> None:
     """13 rows in batches of 4: the last has one row, so that one process has none; tokens, not rows, have a loss."""
-    one, two = found[1][run], found[2][run]
-    assert two["steps"] == one["steps"]
-    assert two["losses"] == pytest.approx(one["losses"], abs=1e-5)
-    assert two["metrics"] == one["metrics"]
-    assert two["answers"] == one["answers"]
-    assert two["values"].keys() == one["values"].keys()
-    for name, value in one["values"].items():
-        assert flat(two["values"][name]) == pytest.approx(flat(value), abs=1e-5), name
+    assert_same(found[2][run], found[1][run])
 
 
 @pytest.mark.parametrize("run", ["sharded row", "sharded column"])
@@ -85,7 +79,3 @@ def test_a_sharded_base_stays_sharded(found: dict[int, dict[str, Any]], run: str
     assert found[2][run]["own_share"] < 0.6
     assert found[2][run]["frozen_stay_shared"]
     assert not found[1][run]["frozen_stay_shared"]
-
-
-def flat(value: Any) -> list[float]:
-    return [number for part in value for number in flat(part)] if isinstance(value, list) else [value]

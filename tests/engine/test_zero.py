@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.engine.comparison import assert_same
+
 pytest.importorskip("deepspeed", reason="needs the extra deepspeed: pip install 'rocoft-bench[deepspeed]'")
 PROGRAM = Path(__file__).with_name("zero_runs.py")
 
@@ -52,17 +54,3 @@ def test_a_run_goes_on_with_zero_and_more_processes(one: dict[str, Any], alone: 
     shutil.copytree(alone, tmp_path / "run")
     again = found(tmp_path / "run", 3)
     assert again["answers"] == one["answers"]
-
-
-def assert_same(two: dict[str, Any], one: dict[str, Any]) -> None:
-    assert two["steps"] == one["steps"]
-    assert two["losses"] == pytest.approx(one["losses"], abs=1e-5)
-    assert two["metrics"] == one["metrics"]
-    assert two["answers"] == one["answers"]
-    assert two["values"].keys() == one["values"].keys()
-    for name, value in one["values"].items():
-        assert flat(two["values"][name]) == pytest.approx(flat(value), abs=1e-5), name
-
-
-def flat(value: Any) -> list[float]:
-    return [number for part in value for number in flat(part)] if isinstance(value, list) else [value]

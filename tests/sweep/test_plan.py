@@ -107,8 +107,12 @@ def test_wrong_runs_do_not_stop_the_others_and_leave_a_record(tmp_path: Path) ->
     assert len(corrected.to_do(False)) == 6  # the records stand in nobody's way
     record_wrong(corrected.wrong, tmp_path / "results", tmp_path / "another.yaml")
     assert len(list((tmp_path / "results" / "glue-rte").iterdir())) == 3
+    (tmp_path / "results" / "glue-rte" / "garbage").mkdir()
+    (tmp_path / "results" / "glue-rte" / "garbage" / "record.json").write_text("{")
+    (folders[0] / "notes.txt").touch()
     record_wrong(corrected.wrong, tmp_path / "results", tmp_path / "sweep.yaml")
-    assert not list((tmp_path / "results" / "glue-rte").iterdir())
+    left = sorted(file.name for file in (tmp_path / "results" / "glue-rte").rglob("*.*"))
+    assert left == ["notes.txt", "record.json"]  # neither is the sweep's
 
 
 def test_a_run_is_done_when_its_further_evaluations_are(tmp_path: Path) -> None:
@@ -124,6 +128,8 @@ def test_a_run_is_done_when_its_further_evaluations_are(tmp_path: Path) -> None:
         write_json(target.record, record.model_copy(update={"status": status}).model_dump())
     (failed,) = plan_of(tmp_path, text).runs
     assert (failed.state, failed.record and failed.record.error) == (State.FAILED, "no such rows")
+    addsub.record.write_text("{")
+    assert states(plan_of(tmp_path, text)) == ["failed"]
     write_json(addsub.record, record.model_copy(update={"status": "ok"}).model_dump())
     assert states(plan_of(tmp_path, text)) == ["done"]
 
