@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import memory, models
+from rocoft_bench.card import CARD, Facts, form_of, model_card
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models.activations import Row
@@ -221,14 +222,17 @@ def _finish(
     write_json_lines(directory.history, result.history)
     lines = prediction_lines(experiment.task, prepared.evaluation, result.evaluation)
     write_json_lines(directory.predictions, lines)
-    write_json(directory.provenance, provenance())
+    source = provenance()
+    write_json(directory.provenance, source)
     peak, kind = peak_memory_mib(next(prepared.model.parameters()).device)
     record = make_record(
         experiment,
         prepared,
         status="ok",
         processes=processes.count,
-        adapter_bytes=sum(file.stat().st_size for file in directory.adapter.rglob("*") if file.is_file()),
+        adapter_bytes=sum(
+            file.stat().st_size for file in directory.adapter.rglob("*") if file.is_file() and file.name != CARD
+        ),
         metrics=result.evaluation.metrics,
         kept_epoch=result.kept_epoch,
         initial_metrics=next((entry["metrics"] for entry in result.history if entry.get("epoch") == 0), None),
@@ -239,6 +243,8 @@ def _finish(
         peak_memory_mib=round(peak, 1),
         peak_memory_kind=kind if processes.count == 1 else f"{kind}, the first of {processes.count} processes",
     )
+    facts = Facts(experiment, record, source, form_of(directory.adapter))
+    write_text(directory.adapter / CARD, model_card(facts))  # in place of the empty one that peft writes
     write_json(directory.record, record.model_dump())
     directory.remove_work()
     return record

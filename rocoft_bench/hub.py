@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rocoft_bench.errors import UserError
 
@@ -21,7 +21,23 @@ WAYS_OUT = (
     "use local files (--data-dir DIR for rows, --model DIR for a model), set HF_HOME to a cache that holds it, "
     'or run "rocoft demo", which needs no network'
 )
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN, to a token that may write"
 T = TypeVar("T")
+
+
+class Repository(NamedTuple):
+    """A model repository on the hub that is there. id: with its owner; files: names of those at its root."""
+
+    id: str
+    url: str
+    files: frozenset[str]
+
+
+class Upload(NamedTuple):
+    """What was uploaded where. commit: its full hash."""
+
+    url: str
+    commit: str
 
 
 def from_cache_or_hub(what: str, load: Callable[[], T]) -> T:
@@ -62,6 +78,74 @@ def out_of_reach(endpoint: str | None = None) -> str:
     if constants.is_offline_mode():
         return "offline mode is on (HF_HUB_OFFLINE)"
     return _probe(endpoint or constants.ENDPOINT)
+
+
+def check_upload(name: str) -> None:
+    """See, before any work is done, that a model repository could be written to.
+
+    Raises: UserError where the name is not one, the hub cannot be reached, or there is no token.
+    """
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported at run time only
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"--push-to-hub {name}: {_one_line(error)}") from None
+    if trouble := out_of_reach():
+        raise UserError(f"--push-to-hub {name}: {trouble}; uploading needs the hub")
+    if get_token() is None:
+        raise UserError(f"--push-to-hub {name}: nobody is logged in to the hub; {LOG_IN}")
+
+
+def open_repository(name: str, private: bool) -> Repository:
+    """A model repository of the hub, made if it is not there yet.
+
+    private: it must be seen by its owner alone.
+
+    Raises: UserError where that may not be done, or a repository that was to be private is public.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with _uploading(name):
+        url = api.create_repo(name, private=private or None, exist_ok=True)
+        info = api.model_info(url.repo_id)
+    if private and not info.private:
+        raise UserError(f"--private: {url} is there already and public; choose another name or change it on its page")
+    return Repository(url.repo_id, str(url), frozenset(file.rfilename for file in info.siblings or ()))
+
+
+def upload(repository: Repository, files: Mapping[str, Path | bytes], message: str) -> Upload:
+    """Put files into a repository, all in one commit or none of them.
+
+    files: by their names there, a path or the content.
+
+    Raises: UserError where the hub does not take them.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    with _uploading(repository.id):
+        additions = [CommitOperationAdd(name, content) for name, content in files.items()]
+        commit = HfApi().create_commit(repository.id, additions, commit_message=message)
+    return Upload(repository.url, commit.oid)
+
+
+@contextmanager
+def _uploading(name: str) -> Iterator[None]:
+    """Turns what the hub's library raises into a UserError that says what to do; the token is never in it."""
+    from huggingface_hub import get_token
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
+
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
+        cause = error.__cause__ if isinstance(error, RuntimeError) else None  # which only names the file
+        status = getattr(getattr(cause or error, "response", None), "status_code", None)
+        said = _one_line(cause or error).replace(get_token() or "\0", "[token]").rstrip(".")
+        ways_out = {401: LOG_IN, 403: f"the token may not write there; choose a name of your own, or {LOG_IN}"}
+        raise UserError(f"--push-to-hub {name}: {'; '.join(filter(None, [said, ways_out.get(status or 0)]))}") from None
 
 
 def has_cached(kind: str, name: str) -> bool:
@@ -126,6 +210,6 @@ def _explained(error: Exception) -> str:
     return said
 
 
-def _one_line(error: Exception, limit: int = 300) -> str:
+def _one_line(error: BaseException, limit: int = 300) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rocoft_bench import models
+from rocoft_bench.card import PEFT_CONFIG
 from rocoft_bench.config import Settings, leaves
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import Experiment, resolve, what_was_judged
+from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
 from rocoft_bench.preparing import load_base, longest_input
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
 from rocoft_bench.runs import (
@@ -62,22 +64,45 @@ def load_run(directory: RunDirectory) -> TrainedModel:
     Raises:
         UserError: If the run is not finished or its base model cannot be had.
     """
-    return _load(resolve(_settings_of(directory)), directory)
+    return _load(experiment_of(directory), directory)
+
+
+def experiment_of(directory: RunDirectory) -> Experiment:
+    """What a finished run did. Loads nothing.
+
+    Raises:
+        UserError: If the run is not finished.
+    """
+    return resolve(_settings_of(directory))
 
 
 def _settings_of(directory: RunDirectory) -> Settings:
     record = directory.read_record()
     if record.status != "ok":
         raise UserError(f"{directory.path}: the run has no result (status {record.status}: {record.error})")
-    return Settings(yaml.safe_load(directory.config.read_text(encoding="utf-8")))
+    try:
+        return Settings(yaml.safe_load(directory.config.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{directory.config}: cannot be read ({' '.join(str(error).split())})") from None
 
 
 def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:
-    if not directory.adapter.is_dir():
-        raise UserError(f"{directory.path}: only the record is here, not the trained values; run its command again")
+    folder = trained_values(directory)
     model, tokenizer = load_base(experiment, models.locate(experiment.config.model))
-    model = experiment.method.load(model, directory.adapter, experiment.task.kind)
+    model = experiment.method.load(model, folder, experiment.task.kind)
     return TrainedModel(experiment, model.eval(), tokenizer)
+
+
+def trained_values(directory: RunDirectory) -> Path:
+    """The folder of a run's trained values: adapter/ or, of one that was downloaded from the hub, the run's own.
+
+    Raises:
+        UserError: If they are not there.
+    """
+    for folder in (directory.adapter, directory.path):
+        if any((folder / name).is_file() for name in (PEFT_CONFIG, OWN_FILE)):
+            return folder
+    raise UserError(f"{directory.path}: only the record is here, not the trained values; run its command again")
 
 
 def evaluate(
@@ -208,7 +233,7 @@ def export(directory: RunDirectory, folder: Path) -> None:
     Raises:
         UserError: If the run is not finished or cannot be merged, or the folder is in use or cannot be written.
     """
-    experiment = resolve(_settings_of(directory))
+    experiment = experiment_of(directory)
     experiment.method.check_mergeable()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists already and is not an empty folder; choose another")

@@ -30,6 +30,14 @@ class Commit:
 
 
 @dataclass(frozen=True)
+class Request:
+    command: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
 class Pull:
     """A pull request to a model, by default one of the hub's conversion bot. commit: of its files."""
 
@@ -64,9 +72,10 @@ class Hub:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 hub.log.append(f"{self.command} {self.path}")
-                status, headers, content = hub.answer(urllib.parse.unquote(self.path.split("?")[0]), body)
+                path = urllib.parse.unquote(self.path.split("?")[0])
+                status, headers, content = hub.respond(Request(self.command, path, dict(self.headers), body))
                 self.send_response(status)
                 for key, value in {**headers, "Content-Length": str(len(content))}.items():
                     self.send_header(key, value)
@@ -74,7 +83,7 @@ class Hub:
                 if self.command != "HEAD":
                     self.wfile.write(content)
 
-            do_HEAD = do_POST = do_GET  # noqa: N815 (http.server looks for these names)
+            do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 (http.server looks for these names)
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -85,6 +94,10 @@ class Hub:
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+    def respond(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and content. A subclass answers to more than reading."""
+        return self.answer(request.path, request.body.decode())
 
     def answer(self, path: str, body: str) -> tuple[int, dict[str, str], bytes]:
         if path == "/":

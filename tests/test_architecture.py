@@ -13,10 +13,10 @@ ROOT = Path(rocoft_bench.__file__).parent
 
 LAYERS = [
     {"cli"},
-    {"sweep"},
+    {"sweep", "publishing"},
     {"inference", "launch", "prefetch"},
     {"experiment", "report"},
-    {"memory", "preparing"},
+    {"memory", "preparing", "card"},
     {"rows", "resolving"},
     {"engine", "methods", "models", "tasks"},
     {"runs", "metrics", "demo", "hub"},

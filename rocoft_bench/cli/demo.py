@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rocoft_bench.runs import RunRecord
+    from rocoft_bench.report import Run
 
 COMPARED = {
     "rocoft-row": "entailment.yaml",
@@ -60,8 +60,8 @@ def demo(
     from rocoft_bench.report import before_and_after, build_tables
 
     runs = list(COMPARED.items()) if family is Family.glue else _runs_of(family)
-    records = [_run(output, name, file, seed, force) for name, file in runs]
-    print_tables(build_tables(records) if family is Family.glue else [before_and_after(records)])
+    done = [_run(output, name, file, seed, force) for name, file in runs]
+    print_tables(build_tables(done) if family is Family.glue else [before_and_after(run.record for run in done)])
     typer.echo(
         "\nThese are generated data and small models: they show that the methods work here, and are not comparable\n"
         "with the paper's tables. For those: rocoft train glue --task rte --rank 3 --mode row"
@@ -73,12 +73,14 @@ def _runs_of(family: Family) -> list[tuple[str, str]]:
     return list(ONE_RUN.values()) if family is Family.all else [ONE_RUN[family]]
 
 
-def _run(output: Path, name: str, file: str, seed: int, force: bool) -> RunRecord:
+def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
     from rocoft_bench import experiment as spine
     from rocoft_bench.cli.running import run_with_display
     from rocoft_bench.config import config_root, override, read_settings
+    from rocoft_bench.report import Run
+    from rocoft_bench.runs import RunDirectory
 
     settings = read_settings(config_root() / "demo" / file)
     settings.update(override("seed", seed), "--seed")
     folder = output / (name if seed == 0 else f"{name}-seed{seed}")
-    return run_with_display(spine.resolve(settings), folder, force)
+    return Run(folder.name, run_with_display(spine.resolve(settings), folder, force), RunDirectory(folder))

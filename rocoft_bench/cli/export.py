@@ -1,22 +1,63 @@
-"""`rocoft export`: a run becomes a plain checkpoint."""
+"""`rocoft export`: a run becomes a plain checkpoint, or goes to the Hugging Face hub."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rocoft_bench.errors import UserError
+
+EPILOG = """Examples:
+
+rocoft export results/demo/rocoft-row --output my-model
+
+rocoft export results/demo/rocoft-row --push-to-hub me/my-adapter --private
+"""
+
 
 def register(app: typer.Typer) -> None:
-    app.command("export", epilog="Example: rocoft export results/demo/rocoft-row --output my-model")(export)
+    app.command("export", epilog=EPILOG)(export)
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    output: Annotated[Path | None, typer.Option(help="New folder; default: merged/ inside the run.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="New folder for the merged model; default: merged/ inside the run.")
+    ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Upload to this model repository of the Hugging Face hub (owner/name, or a name of your own), made if "
+            "need be; nothing is written here. Log in first: hf auth login.",
+        ),
+    ] = None,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="With --push-to-hub: upload the merged model, not the trained values.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="With --push-to-hub: only its owner sees the new repository.")
+    ] = False,
 ) -> None:
-    """Merge the trained values into the base model and save it; `AutoModel…from_pretrained` loads the folder."""
+    """Merge the trained values into the base model and save it; `AutoModel…from_pretrained` loads the folder.
+
+    With --push-to-hub, upload the run to the Hugging Face hub in one commit instead: its trained values as they are (a
+    PEFT adapter, for most methods) or, with --merged, the merged model. With them go a model card, record.json and
+    config.yaml, without paths of this machine; the rows, predictions and provenance.json stay here. Of files that the
+    repository holds already, those of the same names are replaced and others are kept.
+    """
+    if push_to_hub is None:
+        _save(run, output, merged or private)
+    else:
+        _push(run, output, push_to_hub, merged, private)
+
+
+def _save(run: Path, output: Path | None, options_of_upload: bool) -> None:
+    if options_of_upload:
+        raise UserError("--merged and --private say what to upload: name a repository, --push-to-hub OWNER/NAME")
     from rocoft_bench import inference
     from rocoft_bench.runs import find_run
 
@@ -24,3 +65,17 @@ def export(
     folder = output or directory.path / "merged"
     inference.export(directory, folder)
     typer.echo(f"merged model: {folder}")
+
+
+def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool) -> None:
+    if output is not None:
+        raise UserError("--output saves a model here and --push-to-hub uploads one: give one of them")
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # at run time only
+
+    from rocoft_bench import publishing
+    from rocoft_bench.runs import find_run
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    uploaded = publishing.push(find_run(run), name, private, merged)
+    typer.echo(f"{'merged model' if merged else 'trained values'}: {uploaded.url} at commit {uploaded.commit}")

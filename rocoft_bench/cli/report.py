@@ -3,30 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from rocoft_bench.report import Problem, Results, Table
+
 
 def register(app: typer.Typer) -> None:
-    app.command("report", epilog="Example: rocoft report results/")(report)
+    app.command("report", epilog="Examples: rocoft report results/, rocoft report --audit")(report)
 
 
 def report(
     results: Annotated[Path, typer.Argument(help="Folder with runs, at any depth.")] = Path("results"),
-    markdown: Annotated[Path | None, typer.Option(help="Also write the tables to this Markdown file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the page, tables and figures; default: report/ in the results.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Another folder with runs, to stand beside instead of the paper.")
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Only show what in the paper's own tables does not add up.")
+    ] = False,
 ) -> None:
-    """Show all runs of a folder in tables, the paper's row beside each. Exit code 1 if some records are unreadable."""
-    from rocoft_bench.cli.tables import as_markdown, print_tables
-    from rocoft_bench.report import build_tables, read_records
-    from rocoft_bench.runs import write_text
+    """Show all runs of a folder in the paper's tables, with the paper's numbers beside them.
 
-    records, problems = read_records(results)
-    tables = build_tables(records)
-    print_tables(tables)
-    if markdown is not None:
-        write_text(markdown, as_markdown(tables))
+    Also writes them as a page for the browser (index.html), as Markdown, LaTeX and CSV, with figures.
+    Exit code 1 if some records cannot be read; they are named, and the rest is reported.
+    """
+    from rocoft_bench.cli.tables import print_tables
+    from rocoft_bench.report import all_tables, only_run, paper_audit, read_results, side_by_side
+
+    if audit:
+        print_tables(paper_audit())
+        return
+    found = [read_results(folder) for folder in (results, compare) if folder is not None]
+    tables = all_tables(found[0])
+    if compare is not None:
+        tables = side_by_side(tables, all_tables(found[1]), str(compare))
+    print_tables([only_run(table) for table in tables])
+    title = str(results) + (f" beside {compare}" if compare else "")
+    page = _write(found[0], tables, output or results / "report", title)
+    typer.echo(f"\npage: {page}")
+    _end([problem for each in found for problem in each.problems])
+
+
+def _write(results: Results, tables: list[Table], folder: Path, title: str) -> Path:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from rocoft_bench.report import write_report
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("reading", total=None)
+
+        def show(what: str, done: int, total: int) -> None:
+            bars.update(bar, description=what, completed=done, total=total)
+
+        return write_report(results, tables, folder, title, show)
+
+
+def _end(problems: list[Problem]) -> None:
     for problem in problems:
-        typer.echo(f"skipped: {problem}", err=True)
+        typer.echo(f"skipped: {problem.path}: {problem.reason}", err=True)
     if problems:
+        typer.echo(f"{len(problems)} {'files' if len(problems) > 1 else 'file'} skipped", err=True)
         raise typer.Exit(1)

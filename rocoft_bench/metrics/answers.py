@@ -10,10 +10,8 @@ from typing import Any, ClassVar
 
 from datasets import Features, Value
 
+from rocoft_bench.metrics import row_scores
 from rocoft_bench.metrics.base import LocalMetric
-
-TOLERANCE = 1e-3
-"""How far a number may be from the right one."""
 
 
 class _AnswerMetric(LocalMetric):
@@ -25,11 +23,10 @@ class _AnswerMetric(LocalMetric):
     unread: ClassVar[Any]
 
     def _scores(self, predictions: list[Any], references: list[Any]) -> dict[str, float]:
-        pairs = list(zip(predictions, references, strict=True))
-        right = sum(given != self.unread and self._right(given, wanted) for given, wanted in pairs)
-        return {"accuracy": right / len(pairs), "unparsed": predictions.count(self.unread) / len(pairs)}
+        right = sum(map(self._is_right, predictions, references))
+        return {"accuracy": right / len(predictions), "unparsed": predictions.count(self.unread) / len(predictions)}
 
-    def _right(self, given: Any, wanted: Any) -> bool:
+    def _is_right(self, given: Any, wanted: Any) -> bool:
         raise NotImplementedError
 
 
@@ -39,18 +36,18 @@ class ChoiceAnswers(_AnswerMetric):
     unread: ClassVar[Any] = ""
     columns = Features({"predictions": Value("string"), "references": Value("string")})
 
-    def _right(self, given: str, wanted: str) -> bool:
-        return given == wanted
+    def _is_right(self, given: str, wanted: str) -> bool:
+        return row_scores.is_right_choice(given, wanted)
 
 
 class NumberAnswers(_AnswerMetric):
-    """Numbers that differ by at most `TOLERANCE` are right answers."""
+    """Numbers that differ by at most `row_scores.TOLERANCE` are right answers."""
 
     unread: ClassVar[Any] = None
     columns = Features({"predictions": Value("float64"), "references": Value("float64")})
 
-    def _right(self, given: float, wanted: float) -> bool:
-        return abs(given - wanted) <= TOLERANCE
+    def _is_right(self, given: float | None, wanted: float) -> bool:
+        return row_scores.is_right_number(given, wanted)
 
 
 METRICS: dict[str, type[LocalMetric]] = {"choice_answers": ChoiceAnswers, "number_answers": NumberAnswers}

@@ -12,19 +12,11 @@ gold answers is one whose right answer is empty.
 
 from __future__ import annotations
 
-import re
-import string
-from collections import Counter
-
 from datasets import Features, List, Value
 
+from rocoft_bench.metrics import row_scores
 from rocoft_bench.metrics.base import LocalMetric
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-Score = tuple[float, float]
-"""Exact match and F1 of one row."""
+from rocoft_bench.metrics.row_scores import Score
 
 
 class Squad(LocalMetric):
@@ -36,9 +28,7 @@ class Squad(LocalMetric):
         return _means([self._row_score(*row) for row in zip(predictions, references, strict=True)])
 
     def _row_score(self, prediction: str, golds: list[str]) -> Score:
-        given = normalized(prediction).split()
-        wanted = [normalized(gold).split() for gold in golds]
-        return max(float(given == gold) for gold in wanted), max(token_f1(given, gold) for gold in wanted)
+        return row_scores.squad(prediction, golds)
 
 
 class SquadV2(Squad):
@@ -61,25 +51,7 @@ class SquadV2(Squad):
         return scores
 
     def _row_score(self, prediction: str, golds: list[str]) -> Score:
-        wanted = [gold for gold in golds if normalized(gold)] or [""]
-        if not normalized(prediction):
-            return (1.0, 1.0) if wanted == [""] else (0.0, 0.0)
-        return super()._row_score(prediction, wanted)
-
-
-def normalized(answer: str) -> str:
-    """The answer in lower case, without ASCII punctuation and articles, words parted by single blanks.
-
-    >>> normalized("The  Duke's horse!")
-    'dukes horse'
-    """
-    return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_NO_PUNCTUATION)).split())
-
-
-def token_f1(prediction: list[str], gold: list[str]) -> float:
-    """Harmonic mean of the shares of words that two answers have in common, each counted as often as it occurs."""
-    common = (Counter(prediction) & Counter(gold)).total()
-    return 2 * common / (len(prediction) + len(gold)) if common else 0.0
+        return row_scores.squad_v2(prediction, golds)
 
 
 def _means(rows: list[Score]) -> dict[str, float]:

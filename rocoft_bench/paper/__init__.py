@@ -44,11 +44,113 @@ def hyperparameters() -> dict[str, dict[str, str]]:
     return {row["task"]: row for row in _read("hyperparameters")}
 
 
+@dataclass(frozen=True)
+class KernelResult:
+    """One cell of Table 4 (percent), 5 or 13 (a ratio): mean and standard deviation over five seeds, as printed.
+
+    kernel: as in a kernel analysis' record. p: of the norm in Tables 5 and 13; None in Table 4.
+    """
+
+    table: int
+    shots: int
+    task: str
+    kernel: str
+    p: int | None
+    mean: float
+    deviation: float
+
+
 @cache
-def rank_figures() -> tuple[tuple[int, str, str], ...]:
-    """(rank, method, trainable parameters in millions as printed) of Table 8, RoBERTa-base."""
-    rows = [(int(row["rank"]), row["method"], row["trainable_millions"]) for row in _read("rank_efficiency")]
-    return tuple(dict.fromkeys(rows))
+def kernel_results() -> tuple[KernelResult, ...]:
+    """All cells of Tables 4, 5 and 13, RoBERTa-base; tasks in the paper's order, single sentences before pairs."""
+    return tuple(
+        KernelResult(
+            table=int(row["table"]),
+            shots=int(row["shots"]),
+            task=row["task"],
+            kernel=row["kernel"],
+            p=int(row["p_norm"]) if row["p_norm"] else None,
+            mean=float(row["mean"]),
+            deviation=float(row["std"]),
+        )
+        for row in _read("ntk")
+    )
+
+
+@dataclass(frozen=True)
+class RankResult:
+    """One row of Table 8: RoBERTa-base on SST-2, query, key and value only.
+
+    train_seconds: the caption says "training time (minutes)" and the cells are printed as minutes:seconds, e.g. 3:12;
+    this is the same in seconds, 192. Whether it is of one epoch or of a whole training, the paper does not say.
+    accuracy: a fraction. trainable_millions: with the decimals printed.
+    """
+
+    rank: int
+    method: str
+    train_seconds: int
+    accuracy: float
+    trainable_millions: str
+    memory_mb: int
+
+
+@cache
+def rank_efficiency() -> tuple[RankResult, ...]:
+    """All rows of Table 8."""
+    return tuple(
+        RankResult(
+            rank=int(row["rank"]),
+            method=row["method"],
+            train_seconds=int(row["train_seconds"]),
+            accuracy=float(row["accuracy"]),
+            trainable_millions=row["trainable_millions"],
+            memory_mb=int(row["memory_mb"]),
+        )
+        for row in _read("rank_efficiency")
+    )
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """One row of Table 3, for a square layer of width d; formulas and titles in LaTeX, as printed.
+
+    trainable: parameters that are trained (TTPs). additional: parameters that the plain layer does not have (APs).
+    """
+
+    method: str
+    space: str
+    time: str
+    trainable: str
+    additional: str
+
+
+@cache
+def complexity() -> tuple[Complexity, ...]:
+    """All rows of Table 3."""
+    return tuple(Complexity(**row) for row in _read("complexity"))
+
+
+@dataclass(frozen=True)
+class DatasetSize:
+    """One number of Table 14 or 15: the rows of a split, as printed, e.g. "8.8K". dataset: as printed."""
+
+    table: int
+    dataset: str
+    split: str
+    rows: str
+
+
+@cache
+def dataset_sizes() -> tuple[DatasetSize, ...]:
+    """All numbers of Tables 14 and 15; where the paper prints a dash there is none."""
+    tables = ((14, "datasets_llm", ("train", "test")), (15, "datasets_nlu_qa_sum", ("train", "validation", "test")))
+    return tuple(
+        DatasetSize(number, row["dataset"], split, row[split])
+        for number, name, splits in tables
+        for row in _read(name)
+        for split in splits
+        if row[split] not in ("-", "–")
+    )
 
 
 def _read(name: str) -> list[dict[str, str]]:

@@ -83,9 +83,9 @@ def figures() -> list[Figure]:
     """All trainable-parameter figures of Tables 1, 2, 6, 7 and 8, each once."""
     printed = [(r.table, r.model, r.method, r.trainable_millions) for r in paper.results() if r.table <= 7]
     found = [Figure(*row, section_of(row[2])) for row in dict.fromkeys(printed)]
-    for rank, method, millions in paper.rank_figures():
-        section = {**section_of(method), "rank": rank, "target_modules": ["query", "key", "value"]}
-        found.append(Figure(8, "roberta-base", f"{method}, rank {rank}", millions, section))
+    for row in paper.rank_efficiency():
+        section = {**section_of(row.method), "rank": row.rank, "target_modules": ["query", "key", "value"]}
+        found.append(Figure(8, "roberta-base", f"{row.method}, rank {row.rank}", row.trainable_millions, section))
     return found
 
 

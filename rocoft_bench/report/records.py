@@ -1,28 +1,148 @@
-"""Finding and reading run records."""
+"""Finding and reading what runs, kernel analyses and efficiency benches have left in a folder."""
 
 from __future__ import annotations
 
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.runs import RunDirectory, RunRecord
+from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_record
+
+HISTORY_POINTS = 200
 
 
-def read_records(folder: Path) -> tuple[list[RunRecord], list[str]]:
-    """All run records below a folder, in order of path, and a line for each file that is not a valid one.
+class Problem(NamedTuple):
+    """A file that is not a record that can be read, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's record, and its other files, read when they are asked for. id: its folder below the results."""
+
+    id: str
+    record: RunRecord
+    directory: RunDirectory
+
+    @cached_property
+    def config_text(self) -> str | None:
+        return _text(self.directory.config)
+
+    @cached_property
+    def provenance(self) -> dict[str, Any] | None:
+        """As `rocoft_bench.runs.provenance` made it; None if it is missing or damaged."""
+        return _provenance(self.directory.provenance)
+
+    def losses(self, points: int = HISTORY_POINTS) -> list[tuple[int, float]]:
+        """(step, loss) at about so many steps, evenly spread over the file; empty if there is no history."""
+        lines = self.directory.history.read_bytes().splitlines() if self.directory.history.is_file() else []
+        chosen = lines[:: max(1, len(lines) // points)]
+        entries = [entry for line in chosen if isinstance(entry := _parsed(line), dict)]
+        return [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry and "step" in entry]
+
+    def predictions(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The first lines of predictions.jsonl; none if it is missing or damaged."""
+        try:
+            with self.directory.predictions.open(encoding="utf-8") as stream:
+                return [json.loads(line) for index, line in enumerate(stream) if limit is None or index < limit]
+        except (OSError, ValueError):
+            return []
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Stored(Generic[R]):
+    """A record of an analysis, and the folder that holds it. id: the folder below the results."""
+
+    id: str
+    record: R
+    folder: Path
+
+    @cached_property
+    def provenance(self) -> dict[str, Any] | None:
+        """As a run's."""
+        return _provenance(self.folder / "provenance.json")
+
+
+@dataclass
+class Results:
+    """Everything below a folder that can be read, in order of path, and what cannot."""
+
+    root: Path
+    runs: list[Run] = field(default_factory=list)
+    kernels: list[Stored[KernelRecord]] = field(default_factory=list)
+    efficiency: list[Stored[EfficiencyRecord]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.runs or self.kernels or self.efficiency)
+
+
+def read_results(folder: Path) -> Results:
+    """Everything below a folder: `record.json` of runs, `kernels.json` and `efficiency.json` of analyses.
 
     Raises:
-        UserError: If the folder does not exist or holds no record at all.
+        UserError: If the folder does not exist or holds nothing of the kind.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    records: list[RunRecord] = []
-    problems: list[str] = []
-    for file in sorted(folder.rglob("record.json")):
+    results = Results(folder)
+    for file in _record_files(folder):
         try:
-            records.append(RunDirectory(file.parent).read_record())
+            _add(results, file)
         except UserError as error:
-            problems.append(str(error))
-    if not records and not problems:
+            results.problems.append(Problem(file, str(error).removeprefix(f"{file}: ")))
+    if results.is_empty and not results.problems:
         raise UserError(f"{folder}: holds no runs (no record.json); make one with `rocoft train` or `rocoft demo`")
-    return records, problems
+    return results
+
+
+def _record_files(folder: Path) -> list[Path]:
+    names = {"record.json", "kernels.json", "efficiency.json"}
+    found = ((Path(place), names.intersection(files)) for place, _, files in os.walk(folder))
+    return sorted(place / name for place, here in found for name in here)
+
+
+def _add(results: Results, file: Path) -> None:
+    place = file.parent
+    id = place.relative_to(results.root).as_posix()
+    if file.name == "record.json":
+        results.runs.append(Run(id, read_record(file, RunRecord), RunDirectory(place)))
+    elif file.name == "kernels.json":
+        results.kernels.append(Stored(id, read_record(file, KernelRecord), place))
+    else:
+        results.efficiency.append(Stored(id, read_record(file, EfficiencyRecord), place))
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _provenance(file: Path) -> dict[str, Any] | None:
+    text = _text(file)
+    try:
+        value = json.loads(text) if text else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

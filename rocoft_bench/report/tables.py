@@ -1,14 +1,21 @@
-"""Result tables: one per task family and model, a row per method, and the paper's row beside it."""
+"""Tables of training runs, laid out as the paper's where they belong there: a row per method, a column per task."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from itertools import groupby
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rocoft_bench import paper
+from rocoft_bench import tasks
+from rocoft_bench.report.cells import costs, count, task_cell
+from rocoft_bench.report.conditions import UNPARSED, conditions, data_kind, run_notes, unparsed_notes
+from rocoft_bench.report.efficiency import is_table_8
+from rocoft_bench.report.layouts import STAND_INS, Layout, layout_of, references
+from rocoft_bench.report.model import Cell, Column, Part, Row, Table, with_standings
+from rocoft_bench.report.records import Run
+from rocoft_bench.report.statistics import mean_ranks
+from rocoft_bench.report.variants import latest_by_seed, variants
 from rocoft_bench.runs import RunRecord
 
 METRIC_NAMES = {
@@ -25,186 +32,289 @@ METRIC_NAMES = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """`cells` as text, one per column of the table."""
+class Group:
+    """Runs that may stand in one table agree in all of this. model: None where the layout has a place for each."""
 
-    cells: list[str]
-    from_paper: bool = False
+    layout: Layout | None
+    family: str
+    model: str | None
+    data_kind: str
+    keep: str
+    protocol: str
+    loss: str
+    has_all_rows: bool
+
+    @property
+    def key(self) -> str:
+        base = self.layout.key if self.layout else f"{self.family}-{self.model}"
+        return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(filter(None, [base, *self._differences])))
+
+    @property
+    def title(self) -> str:
+        base = self.layout.title if self.layout else f"{self.family}, {self.model}"
+        return ", ".join([base, *self._differences])
+
+    @property
+    def _differences(self) -> list[str]:
+        """In what it is not as the paper's tables are taken to be."""
+        usual = {"hub", "last", "strict", "sequence", "embedded"}
+        names = {"data_dir": "local data", "best": "best epoch", "published": "published protocol"}
+        names |= {"likelihood": "likelihood of choices", "response": "loss on the response"}
+        found = (self.data_kind, self.keep, self.protocol, self.loss)
+        named = [names.get(value, value) for value in found if value and value not in usual]
+        return named if self.has_all_rows else [*named, "first rows only"]
 
 
-@dataclass
-class Table:
-    title: str
-    columns: list[str]
-    rows: list[Row] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def build_tables(records: Iterable[RunRecord]) -> list[Table]:
-    """A table for each family, model and kind of data; runs that differ in any of these never meet. Combinations of a
-    sweep that could not be run, because their settings are wrong, have a table of their own.
+def build_tables(runs: Iterable[Run]) -> list[Table]:
+    """A table for each layout of the paper, or else family and model; runs that differ in data, protocol, loss or
+    checkpoint rule never meet. Combinations of a sweep that could not be run, because their settings are wrong, have a
+    table of their own. Those of Table 8, which trains attention alone, are left to `efficiency_tables`.
     """
-    records = list(records)
-    wrong = [record for record in records if not record.task["metric_names"]]
-    ordered = sorted((record for record in records if record.task["metric_names"]), key=_table_key)
-    tables = [_table(key, list(group)) for key, group in groupby(ordered, key=_table_key)]
+    groups: dict[Group, list[Run]] = {}
+    wrong = []
+    for run in runs:
+        if not run.record.task["metric_names"]:
+            wrong.append(run)
+        elif not is_table_8(run.record):
+            groups.setdefault(_group_of(run.record), []).append(run)
+    tables = [_table(group, groups[group]) for group in sorted(groups, key=_order)]
     return [*tables, _wrong_settings(wrong)] if wrong else tables
 
 
-def _wrong_settings(records: list[RunRecord]) -> Table:
-    table = Table("not run: wrong settings", ["method", "task", "model", "seed", "why"])
-    for record in records:
-        task = f"{record.task['family']} {record.task['name']}"
-        table.rows.append(Row([record.label, task, record.model["name"], str(record.seed), record.error or ""]))
+def selection_tables(runs: Iterable[Run]) -> list[Table]:
+    """Figure 4: RoCoFT of rank 4 by the way its rows or columns were chosen, wherever more than one way was tried."""
+    groups: dict[Group, list[Run]] = {}
+    for run in runs:
+        if _is_of_figure_4(run.record):
+            group = _group_of(run.record)
+            groups.setdefault(replace(group, layout=None, model=_model_of(run)), []).append(run)
+    tables = [_table(group, own) for group, own in sorted(groups.items(), key=lambda item: item[0].title)]
+    for table in tables:
+        table.key, table.number = f"figure4-{table.key}", "Figure 4"
+        table.title = f"selection of rows and columns, {table.title}"
+    return [table for table in tables if len({row.variant for row in table.rows}) > 1]
+
+
+def _is_of_figure_4(record: RunRecord) -> bool:
+    method = record.method
+    by_rank = method.get("name") == "rocoft" and method.get("mode") in ("row", "column") and method.get("rank") == 4
+    return by_rank and method.get("target_modules") is None and record.task["family"] == "glue"
+
+
+def _group_of(record: RunRecord) -> Group:
+    layout, settings = layout_of(record), record.task.get("settings", {})
+    protocol = settings.get("protocol", "")
+    return Group(
+        layout=layout,
+        family=layout.families[0] if layout else record.task["family"],
+        model=None if layout else record.model["name"].rstrip("/").rpartition("/")[2],
+        data_kind=data_kind(record),
+        keep=record.keep,
+        protocol="likelihood" if settings.get("scoring") == "likelihood" else protocol,
+        loss=settings.get("loss_on", ""),
+        has_all_rows=not (settings.get("max_train_rows") or settings.get("max_eval_rows")),
+    )
+
+
+def _order(group: Group) -> tuple[int, str]:
+    return (int(group.layout.number) if group.layout else 99, group.title)
+
+
+def _table(group: Group, runs: Sequence[Run]) -> Table:
+    columns = _task_columns(group, runs)
+    table = Table(group.key, group.title, columns, number=group.layout.number if group.layout else None)
+    models = dict.fromkeys((*(group.layout.models if group.layout else ()), *(_model_of(run) for run in runs)))
+    of_model: dict[str, list[Run]] = {model: [] for model in models}
+    for run in runs:
+        of_model[_model_of(run)].append(run)
+    repeats = 0
+    for model, own in of_model.items():
+        rows, left_out = _rows(group, model, own, columns)
+        table.rows += with_standings(_with_summaries(rows, columns), columns)
+        repeats += left_out
+    table.columns = [_ADAPTER, _HEAD, *columns, *_summaries(table.rows, columns), _SECONDS, _MEMORY]
+    table.conditions = conditions(runs)
+    if said := _of_the_paper(group, table.rows):
+        table.conditions["Paper"] = "; ".join(said)
+    table.notes = [*_repeat_notes(repeats), *unparsed_notes(runs), *run_notes(runs)]
     return table
 
 
-def _table_key(record: RunRecord) -> tuple[str, str, str, str, str]:
-    model = record.model.get("paper_name") or record.model["name"].rstrip("/").rpartition("/")[2]
-    leaking = "published" if record.task.get("settings", {}).get("protocol") == "published" else ""
-    return record.task["family"], model, _data_kind(record), record.keep, leaking
+def _model_of(run: Run) -> str:
+    return run.record.model.get("paper_name") or run.record.model["name"].rstrip("/").rpartition("/")[2]
 
 
-def _data_kind(record: RunRecord) -> str:
-    """Where the rows are from; for a run that failed before it had any, where they would have been."""
-    if record.data:
-        return record.data["evaluation"]["kind"]
-    if record.task["family"] == "demo":
-        return "embedded"
-    return "data_dir" if record.task.get("settings", {}).get("data_dir") else "hub"
+_ADAPTER = Column("adapter", "adapter", ("",), decimals=0)
+_HEAD = Column("head", "head", ("",), decimals=0)
+_AVERAGE = Column("average", "avg.", ("first", "second"), better="higher")
+_MEAN_RANK = Column("mean_rank", "mean rank", ("",), better="lower")
+_SECONDS = Column("train_seconds", "train s", ("",), decimals=0)
+_MEMORY = Column("peak_memory_mib", "MiB", ("",), decimals=0)
 
 
-def _table(key: tuple[str, str, str, str, str], records: list[RunRecord]) -> Table:
-    family, model, data_kind, keep, leaking = key
-    tasks = _task_metrics(records)
-    columns = [
-        "method",
-        "adapter",
-        "head",
-        *(f"{task} {METRIC_NAMES.get(m, m)}" for task, m in tasks),
-        "train s",
-        "MiB",
-    ]
-    table = Table(f"{family}, {model}" + (f", {leaking} protocol" if leaking else ""), columns)
-    for label, group in groupby(sorted(records, key=lambda r: r.label), key=lambda r: r.label):
-        table.rows += [Row(cells) for cells in _method_rows(label, list(group), tasks)]
-        table.rows += _paper_rows(_paper_model(family, model), model, label, _paper_names(records), tasks)
-    table.notes = _notes(records, data_kind, keep, family, model)
-    return table
-
-
-def _task_metrics(records: list[RunRecord]) -> list[tuple[str, str]]:
-    """(task, metric) of each column, tasks in the order of the registry."""
-    from rocoft_bench import tasks
-
-    order = {(task.family, task.name): index for index, task in enumerate(tasks.all_tasks())}
-    found = {(r.task["family"], r.task["name"]): r.task["metric_names"] for r in records}
-    names = sorted(found, key=lambda name: order.get(name, len(order)))
-    return [(name[1], metric) for name in names for metric in found[name]]
-
-
-def _method_rows(label: str, records: list[RunRecord], tasks: list[tuple[str, str]]) -> list[list[str]]:
-    """One row for the method; further rows where a task was run with several settings, which never share a cell."""
-    by_task: dict[str, list[list[RunRecord]]] = {}
-    for record in records:
-        variants = by_task.setdefault(record.task["name"], [])
-        same = next((runs for runs in variants if runs[0].settings_hash == record.settings_hash), None)
-        variants.append([record]) if same is None else same.append(record)
-    rows = []
-    for index in range(max(len(variants) for variants in by_task.values())):
-        runs = {name: variants[index] for name, variants in by_task.items() if index < len(variants)}
-        title = label if index == 0 else f"{label} ({index + 1}, other settings)"
-        rows.append(_cells(title, runs, tasks))
-    return rows
-
-
-def _cells(title: str, runs: dict[str, list[RunRecord]], tasks: list[tuple[str, str]]) -> list[str]:
-    flat = [record for group in runs.values() for record in group]
-    values = [_value_cell(runs.get(task, []), metric) for task, metric in tasks]
-    finished = [record for record in flat if record.status == "ok"]
-    seconds = [record.train_seconds for record in finished if record.train_seconds is not None]
-    memory = [record.peak_memory_mib for record in finished if record.peak_memory_mib is not None]
+def _task_columns(group: Group, runs: Sequence[Run]) -> list[Column]:
+    """A column for each task that the paper's table has or that was run, in the order of the registry."""
+    metrics = {run.record.task["name"]: _metrics(run.record.task) for run in runs}
+    if group.layout:
+        for task in tasks.all_tasks():
+            if task.family in group.layout.families and task.paper_task in group.layout.tasks:
+                metrics.setdefault(task.name, _metrics({"metric_names": task.metric_names}))
+    order = {task.name: index for index, task in enumerate(tasks.all_tasks())}
     return [
-        title,
-        _distinct(f"{record.parameters['adapter']:,}" for record in flat if record.parameters),
-        _distinct(f"{record.parameters['head']:,}" for record in flat if record.parameters),
-        *values,
-        f"{statistics.mean(seconds):.0f}" if seconds else "",
-        f"{max(memory):.0f}" if memory else "",
+        Column(name, name, tuple(METRIC_NAMES.get(m, m) for m in metrics[name]), task=name, better="higher")
+        for name in sorted(metrics, key=lambda name: order.get(name, len(order)))
     ]
 
 
-def _distinct(values: Iterable[str]) -> str:
-    unique = sorted(set(values), key=lambda text: (len(text), text)) or [""]
-    return unique[0] if len(unique) == 1 else f"{unique[0]} … {unique[-1]}"
+def _metrics(task: Mapping[str, Any]) -> list[str]:
+    """What a task's results are compared by."""
+    return [name for name in task["metric_names"] if name != UNPARSED]
 
 
-def _value_cell(records: list[RunRecord], metric: str) -> str:
-    """Mean ± standard deviation over seeds in percent; runs without a result show as what they are."""
-    values = [100 * record.metrics[metric] for record in records if record.metrics]
-    failed = [record.status for record in records if record.status != "ok"]
-    text = f"{statistics.mean(values):.2f}" if values else ""
-    if len(values) > 1:
-        text += f" ± {statistics.stdev(values):.2f} (n={len(values)})"
-    return " ".join([text, *(f"[{status}]" for status in failed)]).strip()
+def _rows(group: Group, model: str, runs: Sequence[Run], columns: Sequence[Column]) -> tuple[list[Row], int]:
+    """A row for each method of the paper and of the runs, and how many runs repeat others and are left out."""
+    printed = group.layout.methods(model) if group.layout else []
+    own: dict[str, dict[str, list[Run]]] = {title: {} for title in printed}
+    for run in sorted(runs, key=lambda run: run.record.label):
+        own.setdefault(run.record.label, {}).setdefault(run.record.task["name"], []).append(run)
+    rows = []
+    counted = 0
+    for title, by_task in own.items():
+        cells: dict[str, dict[str, list[Run]]] = {} if by_task else {"": {}}
+        for task, here in by_task.items():
+            for variant, same in variants(here).items():
+                latest = latest_by_seed(same)
+                cells.setdefault(variant, {})[task] = latest
+                counted += len(latest)
+        rows += [_row(group, model, title, variant, cells[variant], columns) for variant in sorted(cells)]
+    return rows, len(runs) - counted
 
 
-def _paper_model(family: str, model: str) -> str:
-    """The model of the paper whose rows stand beside a model's results: the same, or RoBERTa-base for GLUE."""
-    known = {result.model for result in paper.results()}
-    return "roberta-base" if family == "glue" and model not in known else model
+def _row(
+    group: Group, model: str, title: str, variant: str, runs: Mapping[str, list[Run]], columns: Sequence[Column]
+) -> Row:
+    known = group.layout is not None and model in group.layout.models
+    paper_model = model if known else STAND_INS.get(group.family, "")
+    printed = references(paper_model, title)
+    comparable = known and group.protocol != "strict"
+    names = {task.name: task for task in tasks.all_tasks()}
+    cells = {}
+    for column in columns:
+        task = names.get(column.key)
+        own = runs.get(column.key, ())
+        metrics = _metrics(own[0].record.task) if own else _metrics({"metric_names": task.metric_names if task else ()})
+        cells[column.key] = task_cell(metrics, task.paper_task if task else None, own, printed, comparable)
+    flat = [run for same in runs.values() for run in same]
+    millions = next((f"{result.trainable_millions}M" for result in printed.values()), "")
+    cells["adapter"] = replace(count(flat, "adapter"), reference_text=millions)
+    cells["head"] = count(flat, "head")
+    cells |= costs(flat)
+    reference_title = ("paper" if known else f"paper ({paper_model})") if printed else ""
+    return Row(model, title, cells, variant, reference_title)
 
 
-def _paper_names(records: list[RunRecord]) -> dict[str, str]:
-    """The paper's name of each task."""
-    return {record.task["name"]: record.task.get("paper_task") or record.task["name"] for record in records}
+def _with_summaries(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+    """The rows with their averages and mean ranks over tasks."""
+    ranks = _mean_ranks(rows, columns)
+    return [
+        replace(
+            row, cells={**row.cells, "average": _average(row, columns), "mean_rank": _rank_cell(ranks.get(row.title))}
+        )
+        for row in rows
+    ]
 
 
-def _paper_rows(
-    paper_model: str, model: str, label: str, paper_names: dict[str, str], tasks: list[tuple[str, str]]
-) -> list[Row]:
-    """The paper's row for a method, marked where it is of another model."""
-    cells = {
-        (result.task, result.metric): result
-        for result in paper.results()
-        if (result.model, result.method) == (paper_model, label)
-    }
-    found = [cells.get((paper_names[task], metric)) for task, metric in tasks]
-    some: Any = next((cell for cell in found if cell is not None), None)
-    if some is None:
+def _average(row: Row, columns: Sequence[Column]) -> Cell:
+    """Means over all tasks of the first metrics, and of the second ones, as in Table 1; none if a task is missing.
+
+    The reference is the average that the paper prints, which is not always the mean of its cells (`paper_audit`).
+    """
+    printed = references(row.model, row.method)
+    parts = []
+    for index, name in enumerate(("mean_first_metric", "mean_second_metric")):
+        values = [row.cell(c).parts[index].value for c in columns if len(row.cell(c).parts) > index]
+        known = [value for value in values if value is not None]
+        mean = sum(known) / len(known) if len(known) == len(values) > 1 else None
+        result = printed.get(("average", name))
+        reference = result.value if result else None
+        difference = mean - reference if mean is not None and reference is not None else None
+        if len(values) > 1:
+            parts.append(Part(mean, reference=reference, difference=difference))
+    return Cell(tuple(parts))
+
+
+def _mean_ranks(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
+    """Of the rows of a model that have every task that any row has, by the tasks' first metrics; none for a single task or row."""
+
+    def value(row: Row, column: Column) -> float | None:
+        parts = row.cell(column).parts
+        return parts[0].value if parts else None
+
+    used = [column for column in columns if any(value(row, column) is not None for row in rows)]
+    values = {row.title: [value(row, column) for column in used] for row in rows}
+    complete = {title: own for title, own in values.items() if None not in own}
+    return mean_ranks(complete) if len(used) > 1 and len(complete) > 1 else {}
+
+
+def _rank_cell(rank: float | None) -> Cell:
+    return Cell((Part(rank),))
+
+
+def _summaries(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
+    """The columns of averages and mean ranks, where any row has one."""
+
+    def is_used(column: Column) -> bool:
+        parts = [part for row in rows for part in row.cell(column).parts]
+        return any(part.value is not None or part.reference is not None for part in parts)
+
+    count = max(min(len(column.parts), 2) for column in columns)
+    average = replace(_AVERAGE, parts=_AVERAGE.parts if count > 1 else ("",))
+    return [column for column in (average, _MEAN_RANK) if is_used(column)]
+
+
+def _of_the_paper(group: Group, rows: Sequence[Row]) -> list[str]:
+    """How the paper's numbers in a table relate to ours."""
+    if not any(row.reference_title for row in rows):
         return []
-    title = f"  paper, Table {some.table}" + ("" if paper_model == model else f" ({paper_model})")
-    values = ["" if cell is None else f"{cell.value:.2f}" for cell in found]
-    return [Row([title, f"{some.trainable_millions}M", "", *values, "", ""], from_paper=True)]
-
-
-def _notes(records: list[RunRecord], data_kind: str, keep: str, family: str, model: str) -> list[str]:
-    sources = {"hub": "the hub", "data_dir": "local files", "embedded": "generated, embedded in the package"}
-    splits = _distinct(f"{record.task['name']} {record.task['eval_split']}" for record in records)
-    seeds = sorted({record.seed for record in records})
-    notes = [
-        f"data: {sources.get(data_kind, data_kind)}; evaluated on {splits}; {keep} epoch; seeds {seeds}; "
-        "metrics in percent; adapter and head are trained parameters; train s excludes evaluation",
-    ]
-    notes += [f"protocol: {protocol}" for protocol in sorted({record.protocol for record in records})]
-    if family == "glue":
+    notes = []
+    model = group.model and STAND_INS.get(group.family)
+    if model:
+        notes.append(
+            f"{group.model} is not a model of the paper; {model}'s numbers stand beside it, without differences"
+        )
+    if group.protocol == "published":
+        notes.append(
+            "in this protocol prompts hold (part of) the right answer; results say little of what a model can do"
+        )
+    if group.protocol == "strict":
+        notes.append(
+            "the paper's numbers are of a protocol whose prompts hold (part of) the right answer, so they stand here "
+            "without differences; see `rocoft evaluate RUN --protocol published`"
+        )
+    if group.data_kind != "hub" or not group.has_all_rows:
+        notes.append("the paper's numbers are of the whole benchmarks, ours of the rows named above")
+    if group.family == "glue":
         notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
-        if _paper_model(family, model) != model:
-            notes.append(f"{model} is not a model of the paper; its rows are RoBERTa-base's")
-    return notes + _run_notes(records)
+    if group.layout and group.layout.number == "7":
+        notes.append("Table 7 does not print RoCoFT's rank; its rows stand beside rank 3, which the text on it names")
+    return notes
 
 
-def _run_notes(records: list[RunRecord]) -> list[str]:
-    """What the runs say of themselves; what all of several methods say of a task stands there once, without names."""
-    labels: dict[str, set[str]] = {}
-    said: dict[tuple[str, str], set[str]] = {}
-    for record in records:
-        task = record.task["name"]
-        labels.setdefault(task, set()).add(record.label)
-        for note in record.notes:
-            said.setdefault((task, note), set()).add(record.label)
+def _repeat_notes(count: int) -> list[str]:
+    runs = f"{count} runs repeat" if count > 1 else "1 run repeats"
+    return [f"{runs} another with the same settings and seed; the latest one counts"] if count else []
 
-    def of_whom(task: str, by: set[str]) -> str:
-        return task if len(by) > 1 and by == labels[task] else f"{', '.join(sorted(by))}, {task}"
 
-    return sorted(f"{of_whom(task, by)}: {note}" for (task, note), by in said.items())
+def _wrong_settings(runs: Sequence[Run]) -> Table:
+    columns = [Column("task", "task"), Column("seed", "seed"), Column("why", "why")]
+    table = Table("wrong-settings", "not run: wrong settings", columns)
+    for run in runs:
+        record = run.record
+        texts = {
+            "task": f"{record.task['family']} {record.task['name']}",
+            "seed": str(record.seed),
+            "why": record.error,
+        }
+        cells = {key: Cell(text=text or "", runs=(run.id,)) for key, text in texts.items()}
+        table.rows.append(Row(_model_of(run), record.label, cells))
+    return table

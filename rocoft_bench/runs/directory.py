@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from rocoft_bench.config import RunConfig, leaves
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.files import write_text
-from rocoft_bench.runs.record import RunRecord
+from rocoft_bench.runs.record import RunRecord, read_record
 
 LEFT_BY_A_KILLED_START = {".lock", ".members", "log.txt", "work", ".config.yaml.partial"}
 """All that can be in a run's folder before its config.yaml is."""
@@ -73,16 +72,9 @@ class RunDirectory:
         Raises:
             UserError: If there is none or it is not a valid record.
         """
-        try:
-            return RunRecord.model_validate_json(self.record.read_text(encoding="utf-8"))
-        except OSError:
-            raise UserError(f"{self.path}: no finished run here (no record.json)") from None
-        except ValidationError as error:
-            problem = error.errors()[0]
-            where = ".".join(map(str, problem["loc"]))
-            raise UserError(f"{self.record}: not a valid record ({where}: {problem['msg'].lower()})") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{self.record}: not a valid record (no UTF-8 text)") from None
+        if not self.record.is_file():
+            raise UserError(f"{self.path}: no finished run here (no record.json)")
+        return read_record(self.record, RunRecord)
 
     def check_is_ours(self, config: RunConfig, replace: bool = False) -> None:
         """Refuse a folder that holds files that no run made or, unless it may be replaced, another run.

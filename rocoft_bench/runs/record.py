@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rocoft_bench.errors import UserError
 
 Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
 """failed: an error that was caught; crashed: the process died; interrupted: stopped on request, to be gone on with."""
@@ -79,3 +82,25 @@ class RunRecord(BaseModel):
     notes: list[str] = []
     """Everything in which the run differs from what its name says: fewer rows, cut inputs, stand-in data."""
     finished_at: str
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read_record(file: Path, kind: type[R]) -> R:
+    """The record of some kind in a file.
+
+    Raises:
+        UserError: If it cannot be read or is not such a record; in one line, with the first thing that is wrong.
+    """
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        problems = {".".join(map(str, problem["loc"])): problem for problem in error.errors()}
+    if "schema_version" in problems:
+        version = problems["schema_version"]["input"]
+        raise UserError(f"{file}: of schema version {version}, which this version of rocoft-bench does not read")
+    where, problem = next(iter(problems.items()))
+    raise UserError(f"{file}: not a valid record ({where + ': ' if where else ''}{problem['msg'].lower()})")

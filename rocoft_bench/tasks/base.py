@@ -105,6 +105,11 @@ class Task(ABC):
         return (*self.text_columns, *self.target_columns)
 
     @property
+    def judged_by(self) -> str:
+        """The metric of `rocoft_bench.metrics` that gives the first of `metric_names`, and maybe the others."""
+        return self.metric_names[0]
+
+    @property
     def source(self) -> str:
         """Where its rows come from without `data_dir`, in short."""
         return f"{self.hub.id} {self.hub.config or ''} @ {self.hub.revision[:10]}" if self.hub else "embedded"

@@ -116,6 +116,10 @@ class InstructionTask(Task):
         return ("instruction", "input", "output", "answer")
 
     @property
+    def judged_by(self) -> str:
+        return self.answer_metric
+
+    @property
     def source(self) -> str:
         return f"{LLM_ADAPTERS.repo} @ {LLM_ADAPTERS.commit[:10]}" if self.path else super().source
 
@@ -255,7 +259,7 @@ class InstructionTask(Task):
         """See `Task.score`. Predictions of the protocol "published" bring their own references."""
         judged = [answer for answer in predictions if isinstance(answer, dict)]
         if not judged:
-            return compute((self.answer_metric,), predictions, references)
+            return compute((self.judged_by,), predictions, references)
         read, gold = [answer["read"] for answer in judged], [answer["gold"] for answer in judged]
         return {**compute(("choice_answers",), read, gold), "unparsed": 1 - len(judged) / len(predictions)}
 

@@ -141,8 +141,12 @@ class SpanExtraction(Task):
         text = "" if odds is None or odds > threshold else text
         return {"prediction": text, "score": score, "null_score": null, "null_odds": odds}
 
+    @property
+    def judged_by(self) -> str:
+        return "squad_v2" if self.has_unanswerable else "squad"
+
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        return compute(("squad_v2" if self.has_unanswerable else "squad",), predictions, references)
+        return compute((self.judged_by,), predictions, references)
 
     def in_words(self, prediction: Prediction) -> str:
         return prediction["prediction"] or "(no answer)"

@@ -181,9 +181,13 @@ class Summarization(Task):
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return [{"prediction": str(tokenizer.decode(ids, **options)).strip()} for ids in outputs]
 
+    @property
+    def judged_by(self) -> str:
+        return "rouge"
+
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """ROUGE-1, -2, -L and -Lsum as fractions."""
-        return compute(("rouge",), predictions, references)
+        return compute((self.judged_by,), predictions, references)
 
     def references(self, rows: Dataset) -> list[Any]:
         return rows[self.target_columns[0]][:]

@@ -106,7 +106,7 @@ def test_the_published_protocol_is_said_and_kept_apart(rocoft: Cli, run: Path) -
     assert "published: given the right response" in result.out
     report = rocoft("report", run)
     assert "published protocol" in report.out
-    assert "protocol: strict" in report.out
+    assert "Protocol: strict" in report.out
 
 
 def test_a_run_of_the_published_protocol_answers_a_question_without_its_answer(

@@ -119,7 +119,7 @@ def test_table_8_has_the_papers_ranks_within_the_attention() -> None:
         found.add((values["rank"], label))
         assert values["target_modules"] == ["query", "key", "value"]
         assert values.get("alpha", 2 * values["rank"]) == 2 * values["rank"]
-    assert found == {(rank, method) for rank, method, _ in paper.rank_figures()}
+    assert found == {(row.rank, row.method) for row in paper.rank_efficiency()}
 
 
 def test_figure_4_has_four_selections_of_rows_and_columns_on_five_tasks() -> None:

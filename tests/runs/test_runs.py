@@ -140,7 +140,7 @@ def test_provenance_names_code_and_machine_and_hides_tokens(monkeypatch: pytest.
     ("text", "expected"),
     [
         ("", "invalid json"),
-        ('{"schema_version": 2}', "schema_version: input should be 1"),
+        ('{"schema_version": 1}', "status: field required"),
         ("[]", "should be an object"),
     ],
 )
@@ -149,6 +149,12 @@ def test_a_record_that_is_none_says_what_is_wrong(tmp_path: Path, text: str, exp
     with pytest.raises(UserError, match="not a valid record") as caught:
         RunDirectory(tmp_path).read_record()
     assert expected in str(caught.value)
+
+
+def test_a_record_of_a_future_version_is_named(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text('{"schema_version": 2, "state": "ok"}')
+    with pytest.raises(UserError, match="of schema version 2, which this version of rocoft-bench does not read"):
+        RunDirectory(tmp_path).read_record()
 
 
 def test_a_run_is_held_as_long_as_a_process_that_joined_it_lives(tmp_path: Path) -> None:

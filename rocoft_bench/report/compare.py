@@ -1,0 +1,72 @@
+"""Two folders of results side by side: the tables of one, with those of the other as what they stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rocoft_bench.report.model import Cell, Part, Row, Table
+
+
+def side_by_side(ours: Sequence[Table], others: Sequence[Table], name: str) -> list[Table]:
+    """Every table that either folder has; `name` is what the other one is called.
+
+    Cells are matched by table, model, method, settings and task. Where the conditions of a table differ, both are
+    stated.
+    """
+    theirs = {table.key: table for table in others}
+    mine = {table.key: table for table in ours}
+    keys = dict.fromkeys((*mine, *theirs))
+    return [_merged(mine.get(key), theirs.get(key), name) for key in keys]
+
+
+def _merged(ours: Table | None, other: Table | None, name: str) -> Table:
+    table = ours or other
+    assert table is not None
+    rows = {row.key: row for row in (ours.rows if ours else ())}
+    beside = {row.key: row for row in (other.rows if other else ())}
+    columns = {column.key: column for part in (ours, other) if part for column in part.columns}
+    return replace(
+        table,
+        columns=list(columns.values()),
+        rows=[_row(rows.get(key), beside.get(key), name) for key in dict.fromkeys((*rows, *beside))],
+        conditions=_conditions(ours, other, name),
+        notes=[*(ours.notes if ours else ()), *(f"{name}: {note}" for note in (other.notes if other else ()))],
+    )
+
+
+def _row(ours: Row | None, other: Row | None, name: str) -> Row:
+    row = ours or other
+    assert row is not None
+    own, beside = ours.cells if ours else {}, other.cells if other else {}
+    cells = {key: _cell(own.get(key, Cell()), beside.get(key, Cell())) for key in dict.fromkeys((*own, *beside))}
+    return replace(row, cells=cells, reference_title=name)
+
+
+def _cell(ours: Cell, other: Cell) -> Cell:
+    count = max(len(ours.parts), len(other.parts))
+    parts = tuple(_part(_nth(ours, index), _nth(other, index)) for index in range(count))
+    return replace(ours, parts=parts, reference_text=other.text or _failures(other))
+
+
+def _nth(cell: Cell, index: int) -> Part:
+    return cell.parts[index] if index < len(cell.parts) else Part()
+
+
+def _part(ours: Part, other: Part) -> Part:
+    both = ours.value is not None and other.value is not None
+    difference = ours.value - other.value if both else None  # type: ignore[operator]
+    return replace(ours, reference=other.value, reference_deviation=other.deviation, difference=difference)
+
+
+def _failures(cell: Cell) -> str:
+    return " ".join(f"[{status}]" for status in cell.failures)
+
+
+def _conditions(ours: Table | None, other: Table | None, name: str) -> dict[str, str]:
+    mine, theirs = ours.conditions if ours else {}, other.conditions if other else {}
+    stated = {}
+    for key in (key for key in dict.fromkeys((*mine, *theirs)) if key != "Paper"):
+        here, there = mine.get(key, "not run here"), theirs.get(key, "not run")
+        stated[key] = here if here == there else f"{here}; {name}: {there}"
+    return stated

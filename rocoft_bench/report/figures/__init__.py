@@ -1,0 +1,67 @@
+"""The figures of a report, as PNG and SVG. Importing this loads matplotlib."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+
+from rocoft_bench.report.figures.figure import Drawing, Figure, write
+from rocoft_bench.report.figures.kernels import heatmaps, spectra
+from rocoft_bench.report.figures.losses import losses
+from rocoft_bench.report.figures.memory_time import memory_time
+from rocoft_bench.report.figures.pareto import pareto
+from rocoft_bench.report.figures.selection import selection
+from rocoft_bench.report.figures.style import SETTINGS
+from rocoft_bench.report.figures.svg import themed_svg
+from rocoft_bench.report.model import Table
+from rocoft_bench.report.records import Results
+
+__all__ = ["Drawing", "Drawn", "Figure", "draw_figures", "drawings", "themed_svg"]
+
+KINDS: tuple[Callable[[Results, Sequence[Table]], Iterator[Drawing | str]], ...] = (
+    pareto,
+    memory_time,
+    heatmaps,
+    selection,
+    spectra,
+    losses,
+)
+
+
+class Drawn(NamedTuple):
+    """notes: why a figure, or a part of one, that a reader may look for is not there; a sentence each."""
+
+    figures: list[Figure]
+    notes: list[str]
+
+
+def draw_figures(results: Results, tables: Sequence[Table], folder: Path) -> Drawn:
+    """Every figure that there are results for, written into a folder, which is made if need be.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = Drawn([], [])
+    keys: Counter[str] = Counter()
+    with matplotlib.rc_context(SETTINGS):
+        for drawing in drawings(results, tables):
+            if isinstance(drawing, str):
+                drawn.notes.append(drawing)
+                continue
+            keys[drawing.key] += 1
+            if (count := keys[drawing.key]) > 1:
+                drawing = replace(drawing, key=f"{drawing.key}-{count}")
+            drawn.figures.append(write(drawing, folder))
+    return drawn
+
+
+def drawings(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+    """The figures before they are written, in the style that is set, and the notes."""
+    for kind in KINDS:
+        yield from kind(results, tables)

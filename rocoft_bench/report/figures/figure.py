@@ -1,0 +1,67 @@
+"""A figure of the report: as it is drawn, and as it lies on the disk."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure as Canvas
+
+from rocoft_bench.report.figures.style import short
+
+DOTS_PER_INCH = 150
+IMAGE_DOTS_PER_INCH = 100
+"""Of images in an SVG, which a page holds many of."""
+KEY_LETTERS = 80
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it is written. caption: what is shown, of which runs, under which conditions."""
+
+    key: str
+    title: str
+    caption: str
+    canvas: Canvas
+    number: str | None = None
+    table: str | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """key: unique within a report, stem of its files. number: the paper's, e.g. "Figure 2"; None if it has none.
+
+    table: key of the table that it is drawn from, None if it is drawn from records.
+    """
+
+    key: str
+    title: str
+    caption: str
+    number: str | None
+    table: str | None
+    png: Path
+    svg: Path
+
+
+def key_of(*parts: str | int) -> str:
+    """Parts joined to a key, in letters that every file system and every link takes."""
+    words = (re.sub(r"[^a-z0-9.]+", "-", str(part).lower()).strip("-.") for part in parts)
+    return "-".join(filter(None, words))[:KEY_LETTERS].strip("-.")
+
+
+def write(drawing: Drawing, folder: Path) -> Figure:
+    """PNG on white, SVG on nothing; the same bytes for the same drawing.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    png, svg = folder / f"{drawing.key}.png", folder / f"{drawing.key}.svg"
+    metadata = {"Date": None, "Creator": "rocoft-bench", "Title": short(drawing.title, 200)}
+    with matplotlib.rc_context({"svg.hashsalt": drawing.key}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        drawing.canvas.savefig(png, dpi=DOTS_PER_INCH, metadata={"Software": None})
+        drawing.canvas.savefig(svg, dpi=IMAGE_DOTS_PER_INCH, transparent=True, metadata=metadata)
+    return Figure(drawing.key, drawing.title, drawing.caption, drawing.number, drawing.table, png, svg)

@@ -1,0 +1,156 @@
+"""The kernels of Section 5: heat maps (the paper's Figures 3 and 6) and spectra (Figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from rocoft_bench.report.analyses import alike, model_facts, model_name
+from rocoft_bench.report.figures import style
+from rocoft_bench.report.figures.figure import Drawing, key_of
+from rocoft_bench.report.model import Table
+from rocoft_bench.report.records import Results, Stored
+from rocoft_bench.runs import KernelName, KernelRecord
+
+TITLES = {"K_full": "all parameters", "K_row": "one row", "K_column": "one column", "K_lora": "LoRA"}
+SPECTRA: tuple[KernelName, ...] = ("K_full", "K_row", "K_column")
+COLUMNS = 3
+"""Spectra beside each other."""
+ZERO = 1e-12
+"""Of the largest eigenvalue: one below it is zero but for rounding, and a log axis has no place for it."""
+PAPER_SHOTS = 16
+
+
+def heatmaps(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+    """A figure for each analysis, its lowest seed; a sentence where the kernels cannot be read."""
+    for stored in _lowest_seeds(results.kernels):
+        try:
+            kernels = _read(stored.folder / "kernels.safetensors")
+        except (OSError, ValueError) as error:
+            yield f"{stored.id}: no heat maps, kernels.safetensors cannot be read ({error})"
+            continue
+        if kernels:
+            yield _heatmap(stored.record, kernels)
+        else:
+            yield f"{stored.id}: no heat maps, kernels.safetensors holds none of {', '.join(TITLES)}"
+
+
+def _lowest_seeds(kernels: Sequence[Stored[KernelRecord]]) -> list[Stored[KernelRecord]]:
+    """One analysis for each setting, without the failed ones."""
+    ordered = sorted((stored for stored in kernels if stored.record.status == "ok"), key=lambda s: -s.record.seed)
+    return sorted({s.record.settings_hash: s for s in ordered}.values(), key=lambda s: (s.record.shots, s.record.task))
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    """The kernels in a file by name, in the order in which they are shown.
+
+    Raises:
+        OSError, ValueError: If there is no such file, or something else is in it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors: dict[str, np.ndarray] = load_file(file)
+    except FileNotFoundError:
+        raise FileNotFoundError("there is none") from None
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(str(error)) from None
+    kernels = {name: tensors[name] for name in TITLES if name in tensors}
+    for name, kernel in kernels.items():
+        if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not kernel.size or not np.isfinite(kernel).all():
+            raise ValueError(f"{name} is not a square matrix of finite numbers")
+    return kernels
+
+
+def _heatmap(record: KernelRecord, kernels: dict[str, np.ndarray]) -> Drawing:
+    canvas = style.canvas(2.05)
+    panels = canvas.subplots(1, len(TITLES), squeeze=False)[0]
+    style.place(canvas, left=0.1, right=0.1, bottom=0.3, top=0.3, wspace=0.12)
+    for axes in panels[len(kernels) :]:
+        axes.remove()
+    borders = class_borders(record, len(next(iter(kernels.values()))))
+    for axes, (name, kernel) in zip(panels, kernels.items(), strict=False):
+        _show(axes, kernel, borders)
+        axes.set_title(TITLES[name], fontsize=9)
+    model = model_name(record.model)
+    caption = (
+        f"Kernels of {model} on {record.task}, {record.shots} examples per class, seed {record.seed}: each between its "
+        f"own smallest (dark) and largest entry (bright), which stand below it. Logits: {record.protocol}."
+    )
+    caption += " Lines part the classes." if borders else ""
+    key = key_of("kernels", record.task, f"{record.shots}-shot", model)
+    number = ("Figure 3" if record.task == "sst-2" else "Figure 6") if record.shots == PAPER_SHOTS else None
+    return Drawing(key, f"Kernels: {record.task}, {record.shots}-shot", caption, canvas, number)
+
+
+def class_borders(record: KernelRecord, size: int) -> list[float]:
+    """Where one class ends and the next begins, in a kernel of that size; none if the record does not say."""
+    examples = record.data.get("train_rows")
+    if not isinstance(examples, int) or min(examples, record.shots) < 1 or size % examples or examples % record.shots:
+        return []
+    step = record.shots * size // examples
+    return [border - 0.5 for border in range(step, size, step)]
+
+
+def _show(axes: Axes, kernel: np.ndarray, borders: Sequence[float]) -> None:
+    axes.imshow(kernel, cmap="viridis", aspect="equal")
+    for border in borders:
+        axes.axhline(border, color="white", linewidth=0.6, alpha=0.8)
+        axes.axvline(border, color="white", linewidth=0.6, alpha=0.8)
+    axes.set(xticks=[], yticks=[], xlabel=f"{kernel.min():.4g} … {kernel.max():.4g}")
+    axes.spines[:].set_visible(False)
+
+
+def spectra(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+    """A figure for each model and number of shots, with a small one for each task."""
+    records = [stored.record for stored in _lowest_seeds(results.kernels)]
+    known = [record for record in records if any(_eigenvalues(record, name) for name in SPECTRA)]
+    for group in alike(known, lambda record: (*model_facts(record.model), record.shots)):
+        yield _spectra(model_name(group[0].model), group[0].shots, group)
+
+
+def _spectra(model: str, shots: int, records: Sequence[KernelRecord]) -> Drawing:
+    columns = min(COLUMNS, len(records))
+    rows = -(-len(records) // columns)
+    canvas = style.canvas(0.9 + 1.55 * rows)
+    panels = list(canvas.subplots(rows, columns, squeeze=False, sharey=True).flat)
+    style.place(canvas, left=0.75, right=0.15, bottom=0.5, top=0.6, wspace=0.12, hspace=0.5)
+    for axes, record in zip(panels, records, strict=False):
+        _lines(axes, record)
+        axes.set_title(style.short(record.task))
+    for axes in panels[len(records) :]:
+        axes.remove()
+    canvas.supxlabel("index", fontsize=9, y=0.02)
+    canvas.supylabel("eigenvalue / largest", fontsize=9, x=0.01)
+    handles, labels = canvas.axes[0].get_legend_handles_labels()
+    style.legend(canvas, handles, labels)
+    seeds = ", ".join(map(str, sorted({record.seed for record in records})))
+    caption = (
+        f"Eigenvalues of the kernels of {model}, {shots} examples per class, seed {seeds}, the largest first; each "
+        "kernel's are divided by its largest (the paper scales each task by a factor that it does not state). "
+        "Eigenvalues that are zero but for rounding are not shown."
+    )
+    return Drawing(
+        key_of("spectra", f"{shots}-shot", model), f"Spectra, {shots}-shot, {model}", caption, canvas, "Figure 5"
+    )
+
+
+def _eigenvalues(record: KernelRecord, name: KernelName) -> list[float]:
+    return record.kernels[name].eigenvalues if name in record.kernels else []
+
+
+def _lines(axes: Axes, record: KernelRecord) -> None:
+    for look, name in zip(style.SERIES, SPECTRA, strict=False):
+        values = np.array(_eigenvalues(record, name), dtype=float)
+        relative = values / values[0] if values.size and values[0] > 0 else np.array([])
+        shown = relative > ZERO
+        places = np.arange(1, len(relative) + 1)[shown]
+        axes.plot(places, relative[shown], label=TITLES[name], **look.line_settings(len(places)))
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    style.grid(axes, "y")

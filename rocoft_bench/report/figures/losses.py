@@ -1,0 +1,123 @@
+"""Training loss against steps: a small multiple for each task of a table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
+
+from rocoft_bench.report.figures import style
+from rocoft_bench.report.figures.figure import Drawing, key_of
+from rocoft_bench.report.figures.values import is_of_runs, main_metric, rows_with_results, stated, task_columns, titled
+from rocoft_bench.report.model import Column, Row, Table
+from rocoft_bench.report.records import Results, Run
+
+METHODS = len(style.SERIES)
+"""Lines in a panel at the most."""
+SEEDS = 3
+"""Runs in a line at the most."""
+POINTS = 100
+"""Steps at which a run's loss is read."""
+WINDOW = 7
+"""Points that a running mean is over."""
+SMOOTHED = 5 * WINDOW
+"""Points that a curve has at least to be smoothed."""
+COLUMNS = 2
+PANEL = 1.6
+"""Inches that a task takes, down."""
+
+Curve = tuple[np.ndarray, np.ndarray]
+Looks = Mapping[str, style.Series]
+
+
+def losses(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+    """A figure for each model of each table of runs, where they have a history."""
+    runs = {run.id: run for run in results.runs if run.record.status == "ok"}
+    for table in filter(is_of_runs, tables):
+        for model in table.models:
+            yield from _of_model(table, model, runs)
+
+
+def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Drawing]:
+    tasks = task_columns(table)
+    results = rows_with_results(table, model)
+    rows = sorted(results, key=lambda row: _importance(row, tasks))[:METHODS]
+    curves = {task.key: {row.title: curve for row in rows if (curve := _curve(row, task, runs))} for task in tasks}
+    tasks = [task for task in tasks if curves[task.key]]
+    if not tasks:
+        return
+    looks = {row.title: look for row, look in zip(rows, style.SERIES, strict=False)}
+    looks = {name: look for name, look in looks.items() if any(name in curves[task.key] for task in tasks)}
+    canvas = _canvas(tasks, curves, looks)
+    left_out = [row.title for row in results if row.title not in looks]
+    key, title = titled(table, model)
+    caption = _caption(model, left_out) + stated(table)
+    yield Drawing(key_of("losses", key), f"Training loss: {title}", caption, canvas, table=table.key)
+
+
+def _importance(row: Row, tasks: Sequence[Column]) -> tuple[bool, int, float]:
+    """RoCoFT first, then what has the most tasks, then what did best in them."""
+    values = [value for task in tasks if (value := main_metric(row, task)) is not None]
+    return not style.is_ours(row.method), -len(values), -statistics.mean(values) if values else 0.0
+
+
+def _curve(row: Row, task: Column, runs: Mapping[str, Run]) -> Curve | None:
+    """Steps, and the mean over the first seeds of the loss at them, a running mean; None without a history."""
+    found = [runs[id] for id in row.cell(task).runs if id in runs]
+    known = [curve for run in found[:SEEDS] if (curve := _history(run)) is not None]
+    if not known:
+        return None
+    points = min(POINTS, *(len(steps) for steps, _ in known))
+    grid = np.linspace(max(steps[0] for steps, _ in known), min(steps[-1] for steps, _ in known), points)
+    loss = np.mean([np.interp(grid, *curve) for curve in known], axis=0)
+    return grid, running_mean(loss, WINDOW) if points >= SMOOTHED else loss
+
+
+def _history(run: Run) -> Curve | None:
+    """Steps and finite losses of a run; None if there are not two of them."""
+    try:
+        points = np.array(sorted(run.losses(POINTS)), dtype=float)
+    except (OSError, TypeError, ValueError):
+        return None
+    points = points[np.isfinite(points).all(axis=1)] if points.size else points
+    return (points[:, 0], points[:, 1]) if len(points) > 1 else None
+
+
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Each value with its neighbours, as many on the left as on the right, fewer at the ends."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    reach = np.minimum(np.minimum(places, len(values) - 1 - places), window // 2)
+    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+
+
+def _canvas(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], looks: Looks) -> Canvas:
+    columns = min(COLUMNS, len(tasks))
+    rows = -(-len(tasks) // columns)
+    names = [style.short(name) for name in looks]
+    top = 0.3 + style.legend_height(names)
+    canvas = style.canvas(0.55 + top + PANEL * rows)
+    panels = list(canvas.subplots(rows, columns, squeeze=False).flat)
+    style.place(canvas, left=0.65, right=0.2, bottom=0.5, top=top, wspace=0.22, hspace=0.45)
+    for axes in panels[len(tasks) :]:
+        axes.remove()
+    for axes, task in zip(panels, tasks, strict=False):
+        for name, curve in curves[task.key].items():
+            axes.plot(*curve, label=name, **looks[name].line_settings(len(curve[0])))
+        axes.set_title(style.short(task.title))
+        style.grid(axes, "y")
+    style.legend(canvas, [Line2D([], [], **look.line_settings()) for look in looks.values()], names)
+    canvas.supxlabel("step", fontsize=9, y=0.02)
+    canvas.supylabel("training loss", fontsize=9, x=0.01)
+    return canvas
+
+
+def _caption(model: str, left_out: Sequence[str]) -> str:
+    text = (
+        f"{model}: training loss of each method, mean over its first {SEEDS} seeds, read at {POINTS} steps at "
+        f"the most and, where these are at least {SMOOTHED}, smoothed by a running mean over {WINDOW} of them."
+    )
+    return text + (f" Left out, for want of room or of a history: {style.listed(left_out)}." if left_out else "")

@@ -1,0 +1,156 @@
+"""Memory and time of each method (the paper's Figure 2), from tables of benches; without any, from runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from rocoft_bench.report.analyses import Facts, alike, model_facts, model_name
+from rocoft_bench.report.cells import part
+from rocoft_bench.report.conditions import hardware
+from rocoft_bench.report.figures import style
+from rocoft_bench.report.figures.figure import Drawing, key_of
+from rocoft_bench.report.figures.values import number_in
+from rocoft_bench.report.model import Part, Row, Table
+from rocoft_bench.report.records import Results, Run
+from rocoft_bench.runs import RunRecord
+
+BAR = 0.27
+"""Inches for each method."""
+MODEL, TRAINING = "#0072b2", "#009e73"
+NUMBER = "Figure 2"
+UNKNOWN = hardware(None)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one method. memory: MiB, of the model before training and what training adds, or the peak alone."""
+
+    name: str
+    memory: tuple[float, ...]
+    seconds_per_step: Part
+    minutes_per_epoch: Part | None
+
+    def time(self, by_epoch: bool) -> Part:
+        return (self.minutes_per_epoch if by_epoch else None) or self.seconds_per_step
+
+
+def memory_time(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+    """A figure for each table of benches; without any, for the runs on each model and machine."""
+    benches = [table for table in tables if table.number == NUMBER]
+    yield from (_of_table(table) for table in benches) if benches else _of_runs(results.runs)
+
+
+def _of_table(table: Table) -> Drawing | str:
+    if (machine := table.conditions.get("Hardware", UNKNOWN)) == UNKNOWN:
+        return f"{table.title}: no figure, the benches do not say what hardware they were made on"
+    costs = [cost for row in table.rows if (cost := _row_cost(row)) is not None]
+    if not costs:
+        return f"{table.title}: no figure, no bench has both memory and time"
+    model = ", ".join(table.models)
+    caption = f"{model} on {machine}, batches of {table.conditions.get('Batch', 'unknown size')}. Left: memory of the "
+    caption += "model before training and what training adds at its peak."
+    return _drawing(key_of("memory-time", table.key), table.title, caption, costs, table.key)
+
+
+def _row_cost(row: Row) -> Cost | None:
+    keys = "model_memory_mib", "optimization_memory_mib", "seconds_per_step", "epoch_minutes"
+    model, training, step, epoch = (number_in(row.cells.get(key)) for key in keys)
+    if model is None or training is None or step is None:
+        return None
+    return Cost(row.title, (_value(model), _value(training)), step, epoch)
+
+
+def _value(part: Part) -> float:
+    return math.nan if part.value is None else part.value
+
+
+def _of_runs(runs: Sequence[Run]) -> Iterator[Drawing | str]:
+    """For each model and machine the task that the most methods were trained on."""
+    measured = [run for run in runs if _is_complete(run.record)]
+    known = [run for run in measured if hardware(run.provenance) != UNKNOWN]
+    if len(known) < len(measured):
+        yield f"memory and time: {len(measured) - len(known)} runs left out, which do not name their hardware"
+    for group in alike(known, lambda run: (*model_facts(run.record.model), hardware(run.provenance))):
+        records = max(alike([run.record for run in group], _work), key=lambda own: len({r.label for r in own}))
+        first, model, machine = records[0], model_name(group[0].record.model), hardware(group[0].provenance)
+        caption = (
+            f"Training runs, not benches: {model}, {first.task['name']} ({first.data.get('train_rows')} rows), on "
+            f"{machine}, each method with its own batch size. Left: peak memory, {first.peak_memory_kind}."
+        )
+        title = f"{model}, {first.task['name']}, {machine}"
+        yield _drawing(key_of("memory-time", model, machine), title, caption, _costs(records))
+
+
+def _is_complete(record: RunRecord) -> bool:
+    return record.status == "ok" and None not in (record.peak_memory_mib, record.train_seconds) and bool(record.steps)
+
+
+def _work(record: RunRecord) -> Facts:
+    """What has to be the same for times and memory to be compared."""
+    rows = record.data.get("train", {}).get("sha256"), record.data.get("train_rows")
+    return record.task["name"], *rows, record.processes, record.peak_memory_kind
+
+
+def _costs(records: Sequence[RunRecord]) -> list[Cost]:
+    """The mean over seeds of each method, and of each of its settings if there are several."""
+    costs: list[Cost] = []
+    for own in alike(records, lambda record: (record.label, record.settings_hash)):
+        label = own[0].label
+        others = sum(cost.name.split(", settings ")[0] == label for cost in costs)
+        name = f"{label}, settings {others + 1}" if others else label
+        memory = max(record.peak_memory_mib or 0.0 for record in own)
+        seconds = [(record.train_seconds or 0.0) / (record.steps or 1) for record in own]
+        epochs = [(record.train_seconds or 0.0) / 60 / count for record in own if (count := _epochs(record))]
+        epoch = part(epochs, None, False) if len(epochs) == len(own) else None
+        costs.append(Cost(name, (memory,), part(seconds, None, False), epoch))
+    return costs
+
+
+def _epochs(record: RunRecord) -> int | None:
+    return len(record.epoch_metrics) or (record.kept_epoch if record.keep == "last" else None)
+
+
+def _drawing(key: str, title: str, caption: str, costs: list[Cost], table: str | None = None) -> Drawing:
+    by_epoch = all(cost.minutes_per_epoch for cost in costs)
+    unit = "minutes per epoch" if by_epoch else "seconds per step"
+    costs = sorted(costs, key=lambda cost: _value(cost.time(by_epoch)))
+    times = [cost.time(by_epoch) for cost in costs]
+    canvas = style.canvas(0.95 + BAR * len(costs))
+    left, right = canvas.subplots(1, 2, sharey=True)
+    names = [style.short(cost.name) for cost in costs]
+    margin = 0.15 + style.LETTER * max(map(len, names))
+    style.place(canvas, left=margin, right=0.2, bottom=0.5, top=0.4, wspace=0.12)
+    _memory_bars(left, costs)
+    _time_bars(right, costs, times)
+    left.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="memory (MiB)")
+    right.set_xlabel(unit)
+    for axes in (left, right):
+        style.grid(axes, "x")
+        axes.tick_params(axis="y", length=0)
+        axes.locator_params(axis="x", nbins=4)
+    style.legend(canvas, *left.get_legend_handles_labels())
+    caption += f" Right: {unit} of training."
+    caption += " Error bars: standard deviation over seeds." if any(time.deviation for time in times) else ""
+    number = NUMBER if table is not None else None
+    return Drawing(key, f"Memory and time: {title}", caption, canvas, number, table)
+
+
+def _memory_bars(axes: Axes, costs: Sequence[Cost]) -> None:
+    """Stacked, or one bar where only the peak is known."""
+    names = ("model", "training") if len(costs[0].memory) > 1 else ("peak",)
+    starts = [0.0] * len(costs)
+    for index, (name, colour, hatch) in enumerate(zip(names, (MODEL, TRAINING), ("", "///"), strict=False)):
+        values = [cost.memory[index] for cost in costs]
+        axes.barh(range(len(costs)), values, 0.7, starts, facecolor=colour, hatch=hatch, linewidth=0, label=name)
+        starts = values
+
+
+def _time_bars(axes: Axes, costs: Sequence[Cost], times: Sequence[Part]) -> None:
+    error = {"elinewidth": 1, "capsize": 2}
+    for place, (cost, time) in enumerate(zip(costs, times, strict=True)):
+        colour = style.OURS if style.is_ours(cost.name) else style.OTHERS
+        axes.barh(place, _value(time), 0.7, xerr=time.deviation, facecolor=colour, ecolor=style.INK, error_kw=error)

@@ -1,0 +1,210 @@
+"""Quality against trained parameters: what a method gets for what it trains."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator
+
+from rocoft_bench.report.figures import style
+from rocoft_bench.report.figures.figure import Drawing, key_of
+from rocoft_bench.report.figures.labels import Label, place_labels
+from rocoft_bench.report.figures.values import (
+    is_of_runs,
+    main_metric,
+    number_in,
+    rows_with_results,
+    stated,
+    task_columns,
+    titled,
+)
+from rocoft_bench.report.model import Cell, Column, Row, Table
+from rocoft_bench.report.records import Results, Run
+
+HEIGHT = 4.6
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method. parameters: trained outside the head. value: mean over tasks, in percent; deviation: over seeds.
+
+    reference: the same mean of what stands beside the values; None unless it may be compared with each of them.
+    """
+
+    name: str
+    is_ours: bool
+    parameters: float
+    value: float
+    deviation: float | None
+    reference: float | None
+
+
+def pareto(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+    """A figure for each model of each table of runs."""
+    runs = {run.id: run for run in results.runs}
+    for table in filter(is_of_runs, tables):
+        for model in table.models:
+            yield from _of_model(table, model, runs)
+
+
+def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Drawing]:
+    results = rows_with_results(table, model)
+    rows = [row for row in results if number_in(row.cells.get("adapter")) is not None]
+    tasks, shown = common_tasks(rows, task_columns(table))
+    if not shown:
+        return
+    points = [_point(row, tasks, runs) for row in shown]
+    canvas = style.canvas(HEIGHT)
+    axes = canvas.add_subplot()
+    style.place(canvas, left=0.65, right=0.15, bottom=0.55, top=0.15)
+    _draw(axes, points)
+    metrics = ", ".join(dict.fromkeys(column.parts[0] for column in tasks))
+    axes.set_ylabel(style.short(f"{'mean over tasks' if len(tasks) > 1 else tasks[0].title} ({metrics}; %)", 60))
+    axes.set_xlabel("trained parameters outside the head")
+    references = dict.fromkeys(row.reference_title for row in shown)
+    caption = _caption(model, tasks, points, len(results) - len(shown), ", ".join(filter(None, references)))
+    key, title = titled(table, model)
+    title = f"Quality against trained parameters: {title}"
+    yield Drawing(key_of("pareto", key), title, caption + stated(table), canvas, table=table.key)
+
+
+def common_tasks(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[Column], list[Row]]:
+    """The tasks to take the mean over, and the methods that have all of them: of the sets of tasks that some method
+    has, the one that keeps the most results; of several such, the one with the most tasks.
+    """
+    had = [[column for column in columns if main_metric(row, column) is not None] for row in rows]
+
+    def with_all(tasks: list[Column]) -> list[Row]:
+        keys = {column.key for column in tasks}
+        return [row for row, own in zip(rows, had, strict=True) if keys <= {column.key for column in own}]
+
+    tasks: list[Column] = max(had, key=lambda tasks: (len(tasks) * len(with_all(tasks)), len(tasks)), default=[])
+    return tasks, with_all(tasks) if tasks else []
+
+
+def _point(row: Row, tasks: Sequence[Column], runs: Mapping[str, Run]) -> Point:
+    cells = [row.cells[task.key] for task in tasks]
+    differences = [cell.parts[0].difference for cell in cells]
+    known = [difference for difference in differences if difference is not None]
+    parameters = number_in(row.cells["adapter"])
+    value = statistics.mean(cell.parts[0].value or 0.0 for cell in cells)
+    return Point(
+        name=style.short(row.title, 34),
+        is_ours=style.is_ours(row.method),
+        parameters=(parameters.value if parameters else None) or 0.0,
+        value=value,
+        deviation=_deviation(cells, runs),
+        reference=value - statistics.mean(known) if len(known) == len(differences) else None,
+    )
+
+
+def _deviation(cells: Sequence[Cell], runs: Mapping[str, Run]) -> float | None:
+    """Of the mean over tasks, over the seeds that have all of them; None for fewer than two."""
+    by_seed: dict[int, list[float]] = {}
+    for record in (runs[id].record for cell in cells for id in cell.runs if id in runs):
+        value = (record.metrics or {}).get(record.task["metric_names"][0])
+        if value is not None:
+            by_seed.setdefault(record.seed, []).append(100 * value)
+    means = [statistics.mean(values) for values in by_seed.values() if len(values) == len(cells)]
+    return statistics.stdev(means) if len(means) > 1 else None
+
+
+def _draw(axes: Axes, points: Sequence[Point]) -> None:
+    trained = [point for point in points if point.parameters > 0]
+    _limits(axes, points, [point.parameters for point in trained] or [1e5])
+    style.grid(axes, "both")
+    untrained = sorted((point for point in points if point.parameters == 0), key=lambda point: -point.value)
+    lines = [_line(axes, point, is_highest=index == 0) for index, point in enumerate(untrained)]
+    for point in trained:
+        _mark(axes, point)
+    front = pareto_front(trained)
+    if len(front) > 1:
+        steps = [point.parameters for point in front], [point.value for point in front]
+        axes.plot(*steps, drawstyle="steps-post", color=style.INK, alpha=0.5, linewidth=1, zorder=1, gid="front")
+    order = sorted(trained, key=lambda point: (not point.is_ours, -point.value))
+    ends = [(point.parameters, y) for point in trained for y in _ends(point)]
+    place_labels(axes, [_label(point) for point in order], ends, lines)
+
+
+def _ends(point: Point) -> list[float]:
+    """Of the bar over its seeds and of the line to the paper's value."""
+    bar = [point.value + sign * point.deviation for sign in (-1, 1)] if point.deviation is not None else []
+    return bar if point.reference is None else [*bar, point.reference]
+
+
+def _limits(axes: Axes, points: Sequence[Point], parameters: Sequence[float]) -> None:
+    """Room for the names around the points; at least one power of ten across."""
+    values = [value for point in points for value in (point.value, *_ends(point))]
+    margin = max(0.12 * (max(values) - min(values)), 0.5)
+    axes.set_ylim(min(values) - margin, max(values) + margin)
+    axes.set_xscale("log")
+    lowest, highest = min(parameters) / 3.5, max(parameters) * 5
+    axes.set_xlim(lowest, highest)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if highest < 100 * lowest else (1,)))
+    axes.xaxis.set_major_formatter(style.count)
+    axes.xaxis.set_minor_formatter("")
+
+
+def _mark(axes: Axes, point: Point) -> None:
+    colour, marker, size = (style.OURS, "D", 7) if point.is_ours else (style.OTHERS, "o", 6)
+    axes.errorbar(
+        point.parameters,
+        point.value,
+        yerr=point.deviation,
+        color=colour,
+        marker=marker,
+        markersize=size,
+        capsize=2.5,
+        elinewidth=1,
+        zorder=4 if point.is_ours else 3,
+        label=point.name,
+    )
+    if point.reference is not None:
+        ends = [point.parameters] * 2, [point.value, point.reference]
+        axes.plot(*ends, color=colour, linewidth=0.8, linestyle=":", zorder=2)
+        hollow = axes.plot(*(end[1:] for end in ends), marker, color=colour, gid=f"paper: {point.name}")
+        hollow[0].set(markersize=size, markerfacecolor="none")
+
+
+def _line(axes: Axes, point: Point, is_highest: bool) -> Text:
+    """A method that trains nothing but the head, for which a log axis has no place."""
+    axes.axhline(point.value, color=style.OTHERS, linestyle=":", linewidth=1, gid=f"none: {point.name}")
+    text = axes.text(0.99, point.value, f"{point.name} (0)", transform=axes.get_yaxis_transform(), ha="right")
+    text.set_verticalalignment("bottom" if is_highest else "top")
+    return text
+
+
+def _label(point: Point) -> Label:
+    colour, weight = (style.OURS, "bold") if point.is_ours else (style.INK, "normal")
+    return Label(point.name, point.parameters, point.value, colour, weight)
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other point beats with as few parameters, by parameters."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.parameters, -point.value)):
+        if not front or point.value > front[-1].value:
+            front.append(point)
+    return front
+
+
+def _caption(model: str, tasks: Sequence[Column], points: Sequence[Point], left_out: int, beside: str) -> str:
+    names = ", ".join(f"{column.title} ({column.parts[0]})" for column in tasks)
+    text = f"{model}: mean over {names}" if len(tasks) > 1 else f"{model}: {names}"
+    text += ", mean over the seeds of each method."
+    if len(pareto_front([point for point in points if point.parameters > 0])) > 1:
+        text += " The line is the Pareto front."
+    if any(point.deviation is not None for point in points):
+        text += " Error bars: standard deviation over seeds, where there are at least two."
+    if any(point.reference is not None for point in points):
+        text += f" Hollow: {beside}, the same tasks, at our number of parameters."
+    if any(point.parameters == 0 for point in points):
+        text += " Dotted: trains nothing but the head."
+    if left_out:
+        of_all = f"{left_out} of {left_out + len(points)} methods"
+        text += f" Left out for lack of a result in one of them or of a number of parameters: {of_all}."
+    return text

@@ -1,0 +1,80 @@
+"""Strategies of selecting rows and columns (the paper's Figure 4), from the table of that number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from rocoft_bench.report.figures import style
+from rocoft_bench.report.figures.figure import Drawing, key_of
+from rocoft_bench.report.figures.values import main_metric, number_in, rows_with_results, stated, task_columns, titled
+from rocoft_bench.report.model import Column, Part, Row, Table
+from rocoft_bench.report.records import Results
+
+NUMBER = "Figure 4"
+PANEL = 2.1
+"""Inches."""
+
+
+def selection(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+    """A figure for each model of each table that is the paper's Figure 4."""
+    for table in (table for table in tables if table.number == NUMBER):
+        for model in table.models:
+            yield from _of_model(table, model)
+
+
+def _of_model(table: Table, model: str) -> Iterator[Drawing]:
+    rows = rows_with_results(table, model)
+    tasks = [task for task in task_columns(table) if any(main_metric(row, task) is not None for row in rows)]
+    if not tasks:
+        return
+    methods = list(dict.fromkeys(row.method for row in rows))
+    looks = dict(zip(dict.fromkeys(row.variant for row in rows), cycle(style.SERIES), strict=False))
+    names = [style.short(variant or "only") for variant in looks]
+    parts = [part for row in rows for task in tasks if (part := number_in(row.cells.get(task.key)))]
+    start, end = _limits(parts)
+    canvas = style.canvas(0.75 + style.legend_height(names) + PANEL * len(methods))
+    panels = canvas.subplots(len(methods), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    style.place(canvas, left=0.65, right=0.1, bottom=0.45, top=0.25 + style.legend_height(names), hspace=0.2)
+    for axes, method in zip(panels, methods, strict=True):
+        _bars(axes, [row for row in rows if row.method == method], tasks, looks)
+        axes.set_title(style.short(method, 60))
+        axes.set_ylim(start, end)
+    style.legend(canvas, [Patch(**look.bar_settings()) for look in looks.values()], names)
+    caption = (
+        f"{model}: {', '.join(methods)} with each strategy of selection, mean over seeds, in percent. The axis starts "
+        f"at {start:g}."
+    )
+    if any(part.deviation is not None for part in parts):
+        caption += " Error bars: standard deviation over seeds, where there are at least two."
+    key, title = titled(table, model)
+    yield Drawing(key_of(key), title, caption + stated(table), canvas, NUMBER, table.key)
+
+
+def _limits(parts: Sequence[Part]) -> tuple[float, float]:
+    """A round number below all bars, so that differences of a few percent can be seen, and a place above them."""
+    lowest = min((part.value or 0.0) - (part.deviation or 0.0) for part in parts)
+    highest = max((part.value or 0.0) + (part.deviation or 0.0) for part in parts)
+    start = 10.0 * math.floor((lowest - 2) / 10)
+    return start, highest + 0.05 * (highest - start)
+
+
+def _bars(axes: Axes, rows: Sequence[Row], tasks: Sequence[Column], looks: dict[str, style.Series]) -> None:
+    width = 0.8 / len(rows)
+    for index, row in enumerate(rows):
+        look = looks[row.variant]
+        for place, task in enumerate(tasks):
+            if part := number_in(row.cells.get(task.key)):
+                where = place - 0.4 + (index + 0.5) * width
+                error = {"elinewidth": 1, "capsize": 2, "ecolor": style.INK}
+                bar = axes.bar(where, part.value or 0.0, width * 0.9, yerr=part.deviation, error_kw=error)
+                bar.patches[0].set(label=row.title, **look.bar_settings())
+    axes.set_xticks(
+        range(len(tasks)), [f"{style.short(task.title, 12)}\n({style.short(task.parts[0], 12)})" for task in tasks]
+    )
+    axes.set_ylabel("%")
+    style.grid(axes, "y")

@@ -1,0 +1,47 @@
+"""What figures read from tables: the main metric of each task, and which tasks there are."""
+
+from __future__ import annotations
+
+import math
+
+from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+
+
+def number_in(cell: Cell | None) -> Part | None:
+    """The first number of a cell, which is a task's main metric; None if there is no value, or none that is finite."""
+    part = cell.parts[0] if cell and cell.parts else None
+    return part if part is not None and part.value is not None and math.isfinite(part.value) else None
+
+
+def main_metric(row: Row, task: Column) -> float | None:
+    part = number_in(row.cells.get(task.key))
+    return part.value if part else None
+
+
+def task_columns(table: Table) -> list[Column]:
+    return [column for column in table.columns if column.task is not None and column.parts]
+
+
+def rows_with_results(table: Table, model: str) -> list[Row]:
+    """The methods that have a result in any task, without those that only the paper has."""
+    tasks = task_columns(table)
+    return [row for row in table.of_model(model) if any(main_metric(row, task) is not None for task in tasks)]
+
+
+def is_of_runs(table: Table) -> bool:
+    """Whether it compares methods by their training runs, and is not of one of the paper's figures."""
+    is_figure = (table.number or "").startswith("Figure")
+    return not is_figure and any(column.key == "adapter" for column in table.columns)
+
+
+def titled(table: Table, model: str) -> tuple[str, str]:
+    """Key and title of a model's part of a table."""
+    if len(table.models) < 2:
+        return table.key, table.title
+    return f"{table.key}-{model}", f"{table.title}, {model}"
+
+
+def stated(table: Table) -> str:
+    """The conditions of a table that a caption repeats."""
+    known = [f"{key}: {table.conditions[key]}." for key in ("Seeds", "Checkpoint") if table.conditions.get(key)]
+    return " ".join(["", *known, "Other conditions: as of the table." if known else ""]).rstrip()

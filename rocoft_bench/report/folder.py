@@ -1,0 +1,71 @@
+"""A report as files: a page for the browser, the tables in three formats, and the figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rocoft_bench.errors import UserError
+from rocoft_bench.report.efficiency import efficiency_tables
+from rocoft_bench.report.kernels import kernel_tables
+from rocoft_bench.report.model import Table
+from rocoft_bench.report.records import Results
+from rocoft_bench.report.tables import build_tables, selection_tables
+from rocoft_bench.runs import write_text
+
+Progress = Callable[[str, int, int], None]
+"""Is told what is being done, and how much of how much of it."""
+
+PAGE = "index.html"
+
+
+def all_tables(results: Results) -> list[Table]:
+    """Every table that there are results for, in the order of the paper, then the others."""
+    of_runs = [*build_tables(results.runs), *selection_tables(results.runs)]
+    return sorted([*of_runs, *kernel_tables(results), *efficiency_tables(results)], key=_place)
+
+
+def _place(table: Table) -> tuple[bool, bool, int]:
+    """Tables of the paper by number, then its figures, then tables that it does not have."""
+    number = re.search(r"\d+", table.number or "")
+    is_figure = (table.number or "").startswith("Figure")
+    return (number is None, is_figure, int(number.group()) if number else 0)
+
+
+def write_report(
+    results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress | None = None
+) -> Path:
+    """Write the report into a folder, which is made if need be; files of an earlier one are replaced.
+
+    progress: told about what takes its time. Returns the page.
+
+    Raises:
+        UserError: If the folder cannot be written.
+    """
+    try:
+        return _write(results, tables, folder, title, progress or (lambda what, done, total: None))
+    except OSError as error:
+        raise UserError(f"--output {folder}: cannot be written ({error.strerror or error})") from None
+
+
+def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress) -> Path:
+    from rocoft_bench.report.figures import draw_figures
+    from rocoft_bench.report.page import write_page
+    from rocoft_bench.report.significance import comparisons_csv, contests
+    from rocoft_bench.report.writing import as_csv, as_latex, as_markdown
+
+    folder.mkdir(parents=True, exist_ok=True)
+    compared = list(contests(results, tables, lambda done, total: progress("comparing methods", done, total)))
+    comparisons = [contest.as_table() for contest in compared]
+    pairs = [pair for contest in compared for pair in contest.comparisons.values()]
+    progress("drawing figures", 0, 1)
+    drawn = draw_figures(results, tables, folder / "figures")
+    progress("writing the page", 0, 1)
+    shown = [*tables, *comparisons]
+    write_text(folder / "tables.md", as_markdown(shown, title))
+    write_text(folder / "tables.tex", as_latex(shown))
+    write_text(folder / "cells.csv", as_csv(tables))
+    write_text(folder / "comparisons.csv", comparisons_csv(pairs))
+    write_page(folder / PAGE, title, results, tables, drawn.figures, comparisons, drawn.notes)
+    return folder / PAGE

@@ -1,0 +1,130 @@
+"""Predictions as the page shows them: short, judged, and told apart by the rows that they answer."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rocoft_bench import tasks
+from rocoft_bench.errors import UserError
+from rocoft_bench.metrics import row_scores
+from rocoft_bench.report.records import Run
+
+MAX_ROWS = 1000
+MAX_CHARACTERS = 500
+"""Of a text; the rest of it is cut off."""
+
+
+class Rule(NamedTuple):
+    """When an answer is right, as the task's metric counts. text: the same as a sentence for readers."""
+
+    is_right: Callable[[Any, Any], bool]
+    text: str
+
+
+SAME = Rule(operator.eq, "Right: the prediction equals the reference.")
+EXACT_MATCH = "Right: the prediction is one of the reference answers, but for case, punctuation and articles."
+
+RULES = {
+    "accuracy": SAME,
+    "matthews_correlation": SAME,
+    "f1": SAME,
+    "choice_answers": Rule(row_scores.is_right_choice, "Right: the answer that could be read equals the reference."),
+    "number_answers": Rule(
+        row_scores.is_right_number, f"Right: a number at most {row_scores.TOLERANCE} from the reference."
+    ),
+    "squad": Rule(lambda given, wanted: row_scores.squad(given, wanted)[0] == 1, EXACT_MATCH),
+    "squad_v2": Rule(lambda given, wanted: row_scores.squad_v2(given, wanted)[0] == 1, EXACT_MATCH),
+}
+"""By what judges a task; the answers of other tasks are scored by degree."""
+
+PUBLISHED = Rule(
+    lambda given, _: given is not None and row_scores.is_right_choice(given["read"], given["gold"]),
+    "Right: the answer that could be read equals what the published protocol reads from the right response.",
+)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of one run. `rows` is what it has in common with others that answered the same rows; both are plain values.
+
+    rows: task, data (a hash of all its rows), rule (None where answers are scored by degree), and the index and the
+        reference of each row.
+    answers: values (the predictions), texts (what the model said, where that was kept), right ("1" or "0" for each
+        row; None without a rule), left_out (rows of the run that are not here; None if there are an unknown number).
+    """
+
+    rows: dict[str, Any]
+    answers: dict[str, Any]
+
+
+def predictions_of(run: Run) -> Predictions | None:
+    """The run's first `MAX_ROWS` predictions; None if it has none that can be read."""
+    lines = run.predictions(MAX_ROWS + 1)
+    shown, record = lines[:MAX_ROWS], run.record
+    try:
+        predictions = [line["prediction"] for line in shown]
+        references = [line["reference"] for line in shown]
+        indices = [line.get("index", place) for place, line in enumerate(shown)]
+        texts = [line.get("text") for line in shown]
+    except (TypeError, KeyError, AttributeError):
+        return None
+    rule, right = _judged(record.task, predictions, references)
+    rows = {
+        "task": f"{record.task['family']} {record.task['name']}",
+        "data": (record.data.get("evaluation") or {}).get("sha256"),
+        "rule": rule,
+        "index": indices,
+        "reference": _short(references),
+    }
+    answers = {
+        "values": _short(predictions),
+        "texts": _short(texts) if any(texts) else None,
+        "right": right,
+        "left_out": _left_out(run, len(lines)),
+    }
+    return Predictions(rows, answers) if lines else None
+
+
+def _judged(task: dict[str, Any], predictions: list[Any], references: list[Any]) -> tuple[str | None, str | None]:
+    """The rule in words and what it says of each row; None and None where there is no rule, or it does not fit."""
+    rule = _rule(task, predictions)
+    if rule is None:
+        return None, None
+    try:
+        return rule.text, "".join("01"[rule.is_right(*row)] for row in zip(predictions, references, strict=True))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return None, None
+
+
+def _rule(task: dict[str, Any], predictions: list[Any]) -> Rule | None:
+    try:
+        rule = RULES.get(tasks.get(task["family"], task["name"]).judged_by)
+    except UserError:
+        return None
+    return PUBLISHED if rule and any(isinstance(prediction, dict) for prediction in predictions) else rule
+
+
+def _left_out(run: Run, read: int) -> int | None:
+    if read <= MAX_ROWS:
+        return 0
+    total = run.record.data.get("eval_rows")
+    return total - MAX_ROWS if isinstance(total, int) and total > MAX_ROWS else None
+
+
+def _short(values: list[Any]) -> list[Any]:
+    """The values, fit to be shown: those that are neither numbers nor texts become texts, and long texts are cut."""
+    return [value if value is None or isinstance(value, (int, float)) else _cut(_text(value)) for value in values]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value["read"]) if "read" in value else json.dumps(value)
+    return " | ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + "…"

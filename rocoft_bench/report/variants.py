@@ -1,0 +1,132 @@
+"""Which runs may share a cell: those that differ in nothing but their seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from rocoft_bench.config import RunConfig, leaves
+from rocoft_bench.report.records import Run
+from rocoft_bench.runs import config_values
+
+NOT_COMPARED = {
+    "seed",
+    "task.data_dir",
+    "training.checkpoint_seconds",
+    "training.evaluate",
+    "training.evaluate_before",
+}
+"""Settings that may differ within a cell: they change nothing in training. Rows are compared by their content, not by
+where they lie."""
+
+SECTIONS = {"method": 0, "training": 1, "task": 2}
+"""The order in which settings are named."""
+
+NAMED_SETTINGS = 3
+
+
+def variants(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of one method on one task, grouped into cells. The name of each says in which settings it differs from
+    the others; the only one is called "".
+    """
+    groups: list[list[Run]] = []
+    for group in _grouped(runs, lambda run: (run.record.settings_hash, *_judged(run))):
+        same = next((known for known in groups if _compatible(known[0], group[0])), None)
+        groups.append(group) if same is None else same.extend(group)
+    if len(groups) == 1:
+        return {"": groups[0]}
+    return dict(sorted(zip(_names([group[0] for group in groups]), groups, strict=True)))
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """A name for each, by their settings, else by their rows, else by what identifies their settings."""
+    for facts in (_settings, _rows):
+        known = [facts(run) for run in runs]
+        names = [_name(own, known) for own in known]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{run.record.settings_hash} {index}" for index, run in enumerate(runs, 1)]
+
+
+def latest_by_seed(runs: Iterable[Run]) -> list[Run]:
+    """One run for each seed: the latest of those that have a result, else the latest."""
+    ordered = sorted(runs, key=lambda run: (run.record.metrics is not None, run.record.finished_at))
+    chosen = {run.record.seed: run for run in ordered}
+    return [chosen[seed] for seed in sorted(chosen)]
+
+
+def _grouped(runs: Sequence[Run], key: Any) -> list[list[Run]]:
+    groups: dict[Any, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def _judged(run: Run) -> tuple[Any, ...]:
+    """Task version and contents of the rows; what a run that failed early did not know is None."""
+    data = run.record.data
+    hashes = (data.get(part, {}).get("sha256") for part in ("train", "evaluation"))
+    return (run.record.task.get("version"), *hashes)
+
+
+def _compatible(one: Run, other: Run) -> bool:
+    facts = zip(_judged(one), _judged(other), strict=True)
+    if any(a is not None and b is not None and a != b for a, b in facts):
+        return False
+    if one.record.settings_hash == other.record.settings_hash:
+        return True
+    settings = _config(one)
+    return settings is not None and settings == _config(other)
+
+
+def _config(run: Run) -> dict[str, Any] | None:
+    """The run's settings by dotted key, defaults filled in; None without a config.yaml that can be read."""
+    if run.config_text is None:
+        return None
+    try:
+        values = yaml.load(run.config_text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        settings = leaves(config_values(RunConfig.model_validate(values)))
+    except (yaml.YAMLError, ValidationError):
+        return None
+    return {key: _plain(value) for key, value in settings if key not in NOT_COMPARED}
+
+
+def _plain(value: Any) -> Any:
+    """16.0 and 16 are the same setting."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """By dotted key, those of the method first; without a config.yaml the ones that are in the record."""
+    record = run.record
+    settings = _config(run) or dict(leaves({"method": record.method, "task": record.task.get("settings", {})}))
+    kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
+    return dict(sorted(kept.items(), key=lambda item: SECTIONS.get(item[0].partition(".")[0], len(SECTIONS))))
+
+
+def _rows(run: Run) -> dict[str, Any]:
+    """What is known of the rows, where settings alone do not tell cells apart."""
+    record = run.record
+    return {
+        "task version": record.task.get("version"),
+        "training rows": record.data.get("train_rows"),
+        "evaluated rows": record.data.get("eval_rows"),
+        "training data": str(record.data.get("train", {}).get("sha256"))[:8],
+        "evaluation data": str(record.data.get("evaluation", {}).get("sha256"))[:8],
+    }
+
+
+def _name(own: dict[str, Any], all_settings: list[dict[str, Any]]) -> str:
+    """The settings that are not the same in all, e.g. "learning_rate=0.001, epochs=3"."""
+    differing = [key for key in own if len({json.dumps(other.get(key)) for other in all_settings}) > 1]
+    named = [f"{key.rpartition('.')[2]}={_shown(own[key])}" for key in differing[:NAMED_SETTINGS]]
+    more = len(differing) - NAMED_SETTINGS
+    return ", ".join([*named, f"{more} more"] if more > 0 else named)
+
+
+def _shown(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

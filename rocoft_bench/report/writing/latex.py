@@ -1,0 +1,136 @@
+"""Tables as a LaTeX document with booktabs, for pdflatex; each can be taken into another document as it stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+from rocoft_bench.report.model import Column, Row, Standing, Table
+from rocoft_bench.report.writing.cleaning import cleaned
+from rocoft_bench.report.writing.latex_text import breakable, escaped
+from rocoft_bench.report.writing.texts import Line, Piece, heading, lines, place
+
+PREAMBLE = r"""\documentclass{article}
+\usepackage[a4paper,landscape,margin=15mm]{geometry}
+\usepackage{booktabs,graphicx}
+\begin{document}
+"""
+
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Opens a box that is scaled down to the width of the text if it is wider."""
+
+LINES_PER_PAGE = 36
+CHARACTERS_PER_LINE = 150
+"""What a page holds of a table at full size; wider tables are scaled down, and so more of their lines fit."""
+
+LONGEST_WORDS = 40
+"""Characters of a text that is set on one line; longer ones are paragraphs."""
+
+LONGEST_NOTES = 2000
+"""Characters of conditions and notes that are set with the table; more follow it, where they may fill pages."""
+
+BEGIN_FLOAT = (r"\begin{table}[!htbp]", r"\centering\small\setlength{\tabcolsep}{4pt}")
+
+MARKS: dict[Standing | None, str] = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
+
+
+def as_latex(tables: Sequence[Table]) -> str:
+    """A whole document. Each table stands between comment lines with its key and is labelled `tab:KEY`; one too long
+    for a page goes on in a further `table` of the same number. Best values are bold, second best underlined.
+    """
+    return "\n".join([PREAMBLE, *(line for table in tables for line in _table(cleaned(table))), r"\end{document}", ""])
+
+
+def _table(table: Table) -> list[str]:
+    key = re.sub(r"[^A-Za-z0-9_.-]", "-", table.key)
+    floats = [[*_head(table, key, index), *_tabular(table, rows)] for index, rows in enumerate(_pages(table))]
+    below, after = _below(table), []
+    if sum(map(len, below)) <= LONGEST_NOTES:
+        floats[-1] += [r"\begin{minipage}{\linewidth}\footnotesize\raggedright", *below, r"\end{minipage}"]
+    else:
+        after = [r"{\footnotesize\raggedright", *below, r"\par}"]
+    shown = [line for lines_ in floats for line in (*BEGIN_FLOAT, *lines_, r"\end{table}")]
+    return [f"% begin table {key}", *shown, *after, f"% end table {key}", r"\clearpage", ""]
+
+
+def _head(table: Table, key: str, index: int) -> list[str]:
+    """The caption of a page of the table. The number is LaTeX's; that of the paper stands behind the title."""
+    title = escaped(table.title) + (f" ({escaped(place(table))} of the paper)" if table.number else "")
+    if index == 0:
+        return [rf"\caption{{{title}}}\label{{tab:{key}}}"]
+    return [r"\addtocounter{table}{-1}", rf"\caption{{{title} (continued)}}"]
+
+
+def _below(table: Table) -> list[str]:
+    """The conditions and the notes, a paragraph each."""
+    holds = [rf"\textit{{{breakable(name)}:}} {breakable(value)}" for name, value in table.conditions.items()]
+    notes = [rf"$\bullet$ {breakable(note)}" for note in table.notes]
+    return [rf"\par {text}" for text in (*([r" $\cdot$ ".join(holds)] if holds else []), *notes)]
+
+
+def _pages(table: Table) -> list[list[Row]]:
+    """The rows by pages; a row stays with its reference."""
+    pages: list[list[Row]] = [[]]
+    room = capacity = _capacity(table)
+    for row in table.rows:
+        height = len(lines(row, table.columns))
+        if height > room and pages[-1]:
+            pages.append([])
+            room = capacity
+        pages[-1].append(row)
+        room -= height
+    return pages
+
+
+def _capacity(table: Table) -> int:
+    """How many lines of the table a page holds."""
+    shown = [line for row in table.rows for line in lines(row, table.columns)]
+    widths = [
+        max([len(heading(column)), *(_length(line.cells[i]) for line in shown)])
+        for i, column in enumerate(table.columns)
+    ]
+    return int(LINES_PER_PAGE * max(1.0, sum(widths) / CHARACTERS_PER_LINE))
+
+
+def _length(pieces: Sequence[Piece]) -> int:
+    return sum(len(piece.text) for piece in pieces)
+
+
+def _tabular(table: Table, rows: Sequence[Row]) -> list[str]:
+    """The model is a column of its own where there are several, with a rule between them."""
+    several = len(table.models) > 1
+    names = [*([table.models] if several else []), [row.title for row in table.rows]]
+    layout = "".join([*map(_words, names), *(_alignment(table, column) for column in table.columns)])
+    titles = [*(["model"] if several else []), "method", *(escaped(heading(column)) for column in table.columns)]
+    body: list[str] = []
+    for model, group in groupby(rows, key=lambda row: row.model):
+        shown = [line for row in group for line in lines(row, table.columns)]
+        firsts = [[escaped(model) if index == 0 else ""] if several else [] for index in range(len(shown))]
+        body += [r"\midrule", *(_line([*first, *_cells(line)]) for first, line in zip(firsts, shown, strict=True))]
+    return [
+        FIT,
+        rf"\begin{{tabular}}{{{layout}}}",
+        r"\toprule",
+        _line(titles),
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}}",
+    ]
+
+
+def _alignment(table: Table, column: Column) -> str:
+    return "r" if column.parts else _words([row.cell(column).text for row in table.rows])
+
+
+def _words(texts: Sequence[str]) -> str:
+    return r"p{60mm}" if any(len(text) > LONGEST_WORDS for text in texts) else "l"
+
+
+def _cells(line: Line) -> list[str]:
+    title = escaped(line.title) if line.is_result else rf"\quad {escaped(line.title)}"
+    return [title, *("".join(MARKS[piece.standing] % escaped(piece.text) for piece in cell) for cell in line.cells)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"

@@ -1,0 +1,109 @@
+"""Tables as data: one line per number, at full precision."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+from rocoft_bench.report.writing.cleaning import cleaned
+from rocoft_bench.report.writing.texts import cell_text
+
+FIELDS = (
+    "table",
+    "number",
+    "model",
+    "method",
+    "variant",
+    "column",
+    "task",
+    "part",
+    "unit",
+    "value",
+    "deviation",
+    "n",
+    "reference_title",
+    "reference",
+    "reference_deviation",
+    "reference_text",
+    "difference",
+    "standing",
+    "text",
+    "failures",
+    "runs",
+)
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """A line for each number that was measured or that the paper has, and for each cell that is a text or a failure.
+
+    `failures` and `runs` are joined by semicolons. The conditions of a line's table follow as `condition_…`; a
+    condition that a table does not state is empty.
+    """
+    tables = [cleaned(table) for table in tables]
+    names = {name: _condition(name) for table in tables for name in table.conditions}
+    file = io.StringIO()
+    writer = csv.DictWriter(file, [*FIELDS, *dict.fromkeys(names.values())], restval="", lineterminator="\n")
+    writer.writeheader()
+    for table in tables:
+        conditions = {names[name]: value for name, value in table.conditions.items()}
+        writer.writerows({**line, **conditions} for line in _lines(table))
+    return file.getvalue()
+
+
+def _condition(name: str) -> str:
+    return f"condition_{name.lower().replace(' ', '_')}"
+
+
+def _lines(table: Table) -> Iterator[dict[str, object]]:
+    place = {"table": table.key, "number": table.number or ""}
+    for row in table.rows:
+        for column in table.columns:
+            cell = row.cell(column)
+            for part_name, part in _parts(cell, column):
+                yield {**place, **_names(row, column), **_cell(cell, column), "part": part_name, **_numbers(part)}
+
+
+def _parts(cell: Cell, column: Column) -> list[tuple[str, Part]]:
+    """The numbers to tell of by their names; a nameless nothing for a cell that has something to say without any."""
+    names = [*column.parts, *[""] * len(cell.parts)]
+    known = [(name, part) for name, part in zip(names, cell.parts, strict=False) if _is_known(part)]
+    return known or ([] if cell.is_empty and not cell.reference_text else [("", Part())])
+
+
+def _is_known(part: Part) -> bool:
+    return part.value is not None or part.reference is not None
+
+
+def _names(row: Row, column: Column) -> dict[str, object]:
+    return {
+        "model": row.model,
+        "method": row.method,
+        "variant": row.variant,
+        "column": column.key,
+        "task": column.task or "",
+        "unit": column.unit,
+        "reference_title": row.reference_title,
+    }
+
+
+def _cell(cell: Cell, column: Column) -> dict[str, object]:
+    return {
+        "text": cell_text(cell, column),
+        "reference_text": cell.reference_text,
+        "failures": ";".join(cell.failures),
+        "runs": ";".join(cell.runs),
+    }
+
+
+def _numbers(part: Part) -> dict[str, object]:
+    return {
+        "value": part.value,
+        "deviation": part.deviation,
+        "n": part.n,
+        "reference": part.reference,
+        "reference_deviation": part.reference_deviation,
+        "difference": part.difference,
+        "standing": part.standing,
+    }

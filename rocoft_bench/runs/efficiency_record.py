@@ -1,0 +1,66 @@
+"""The record of one efficiency bench: training steps of one method on one model, at one shape of batch.
+
+It lies in a folder of its own: `efficiency.json`, this record, and `provenance.json`, as of a run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rocoft_bench.runs.record import Status
+
+
+class EfficiencyRecord(BaseModel):
+    """`efficiency.json`. Fields that a bench did not reach are None or empty."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    status: Status
+    error: str | None = None
+    hint: str | None = None
+    config_hash: str
+    settings_hash: str
+    """Equal for benches that differ in their seed only; only those may share a cell of a table."""
+    label: str
+    """The method's row title, e.g. RoCoFT-3-Row."""
+    method: dict[str, Any]
+    """As in a run's record."""
+    model: dict[str, Any]
+    """As in a run's record; for Table 3 a single layer: kind "layer", and its d_in and d_out."""
+    seed: int
+    task: str | None = None
+    """The task whose training is measured, e.g. sst2; None for made-up rows."""
+    batch_size: int
+    sequence_length: int
+    """Tokens of each row."""
+    precision: str
+    measured_steps: int
+    """Steps that the medians below are of."""
+    steps_per_epoch: int | None = None
+    """Of the task's training rows; None without a task."""
+    settings: dict[str, Any] = {}
+    """Whatever else was chosen, apart from the seed: optimizer, gradient checkpointing, threads."""
+    parameters: dict[str, int] = {}
+    """adapter, head and total as in a run's record; additional: parameters that the plain model does not have."""
+    seconds_per_step: float | None = None
+    """Median of forward, backward and update, without loading and evaluation."""
+    flops_per_step: float | None = None
+    saved_bytes_per_step: float | None = None
+    """Of the tensors that the forward pass keeps for the backward one."""
+    model_memory_mib: float | None = None
+    """Weights before training: the blue part of Fig. 2."""
+    optimization_memory_mib: float | None = None
+    """What training adds at its peak: the green part of Fig. 2."""
+    peak_memory_mib: float | None = None
+    peak_memory_kind: str | None = None
+    notes: list[str] = []
+    finished_at: str
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        if self.seconds_per_step is None or self.steps_per_epoch is None:
+            return None
+        return self.seconds_per_step * self.steps_per_epoch

@@ -1,0 +1,73 @@
+"""The record of one kernel analysis (the paper's Section 5): one model, one task, one draw of k examples per class.
+
+It lies in a folder of its own: `kernels.json`, this record (Tables 4, 5 and 13, Fig. 5); `kernels.safetensors`, the
+training kernels (Figs. 3 and 6): a float tensor (n * c, n * c) for each name in `kernels` that has one, for n training
+examples in order of their class and c logits, those of an example together; `provenance.json`, as of a run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rocoft_bench.runs.record import Status
+
+KernelName = Literal["full_ft", "K_full", "K_row", "K_column", "K_lora"]
+"""Of all parameters, of one row or one column of each matrix, of LoRA's at its start; `full_ft`: no kernel but full
+fine-tuning with the same prompts, for comparison."""
+
+
+class Kernel(BaseModel):
+    """What came out for one kernel."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    accuracy: float | None = None
+    """Of kernel logistic regression (for full_ft: of fine-tuning) on the test rows, as a fraction."""
+    f1: float | None = None
+    """Of the same predictions, as a fraction, for mrpc and qqp: the paper does not name the metric of Table 4, and the
+    code that it follows (Malladi et al., 2023) scores these two by either."""
+    regularization: float | None = None
+    """The penalty λ that cross-validation on the training rows chose."""
+    parameters: int | None = None
+    """Length of the gradients."""
+    relative_difference: dict[Literal["1", "2"], float] = {}
+    """||K / ||K||_p - K_full / ||K_full||_p||_p of the flattened training kernels, for p = 1 and 2."""
+    eigenvalues: list[float] = []
+    """Of the training kernel, the largest first."""
+
+
+class KernelRecord(BaseModel):
+    """`kernels.json`. Fields that an analysis did not reach are None or empty."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    status: Status
+    error: str | None = None
+    hint: str | None = None
+    config_hash: str
+    settings_hash: str
+    """Equal for analyses that differ in their seed only; only those may share a cell of a table."""
+    task: str
+    """As in the paper's Tables 4, 5 and 13, e.g. sst-2."""
+    shots: int
+    """Training examples per class."""
+    labels: list[str] = []
+    """The label words, in the order of the classes in which the training examples lie; two make one logit, c make c."""
+    seed: int
+    model: dict[str, Any]
+    """As in a run's record."""
+    data: dict[str, Any] = {}
+    """As in a run's record: train, evaluation, train_rows, eval_rows."""
+    protocol: str
+    """Template, label words, length, cap of test rows: how the logits were made."""
+    settings: dict[str, Any] = {}
+    """Whatever else was chosen, apart from task, shots and seed: selection of the row or column, LoRA's rank and alpha,
+    penalties tried, folds, steps and learning rate of full_ft."""
+    kernels: dict[KernelName, Kernel] = {}
+    seconds: float | None = None
+    peak_memory_mib: float | None = None
+    notes: list[str] = []
+    finished_at: str

@@ -1,0 +1,79 @@
+"""What is found in a folder of results, and what happens to files that are no records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rocoft_bench.errors import UserError
+from rocoft_bench.report import read_results
+from tests.made_up import efficiency_record, kernel_record, run_record, write_record, write_run
+
+
+def test_all_kinds_of_records_are_found_at_any_depth(tmp_path: Path) -> None:
+    write_record(tmp_path / "a/b/run", run_record())
+    write_record(tmp_path / "kernels/sst-2", kernel_record())
+    write_record(tmp_path / "bench", efficiency_record())
+    results = read_results(tmp_path)
+    assert [run.id for run in results.runs] == ["a/b/run"]
+    assert results.kernels[0].record.task == "sst-2"
+    assert results.efficiency[0].id == "bench"
+    assert results.problems == []
+
+
+@pytest.mark.parametrize("name", ["record.json", "kernels.json", "efficiency.json"])
+def test_files_that_are_no_records_are_named_and_the_rest_is_read(tmp_path: Path, name: str) -> None:
+    whole = {"record.json": run_record(), "kernels.json": kernel_record(), "efficiency.json": efficiency_record()}[name]
+    write_record(tmp_path / "good", run_record())
+    contents = {
+        "partial": whole.model_dump_json()[:50],
+        "future": json.dumps({**whole.model_dump(), "schema_version": 99, "new field": 1}),
+        "foreign": "[]",
+        "binary": "\x00\x01",
+        "empty": "",
+    }
+    for folder, content in contents.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(content)
+    (tmp_path / "latin").mkdir()
+    (tmp_path / "latin" / name).write_bytes(b'{"status": "\xe9"}')
+    results = read_results(tmp_path)
+    assert len(results.runs) == 1
+    assert {problem.path.parent.name for problem in results.problems} == {*contents, "latin"}
+    reasons = {problem.path.parent.name: problem.reason for problem in results.problems}
+    assert "schema version 99" in reasons["future"]
+    assert all("\n" not in reason and reason for reason in reasons.values())
+
+
+def test_a_folder_without_records_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="rocoft train"):
+        read_results(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        read_results(tmp_path / "nowhere")
+
+
+def test_the_other_files_of_a_run_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", run_record(), [1, 0, 1], [1, 1, 1], losses=[3.0, 2.0, 1.0], config="a: 1\n")
+    (run,) = read_results(tmp_path).runs
+    assert run.losses() == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert [row["prediction"] for row in run.predictions()] == [1, 0, 1]
+    assert len(run.predictions(limit=2)) == 2
+    assert run.config_text == "a: 1\n"
+    assert run.provenance is None
+    with (tmp_path / "run" / "history.jsonl").open("a") as stream:
+        stream.write('{"step": 4, "lo')
+    (tmp_path / "run" / "predictions.jsonl").write_text('{"index": 0}\n{"ind')
+    assert len(run.losses()) == 3
+    assert run.predictions() == []
+
+
+def test_long_histories_are_thinned_out(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", run_record(), losses=[float(step) for step in range(1, 1001)])
+    (run,) = read_results(tmp_path).runs
+    losses = run.losses(points=100)
+    assert 90 <= len(losses) <= 110
+    assert all(loss == step for step, loss in losses)
+    assert losses[0][0] == 1
+    assert losses[-1][0] > 980

@@ -1,0 +1,340 @@
+"""Tables of training runs: which runs share a cell, what stands beside them, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rocoft_bench import paper
+from rocoft_bench.report import Cell, Run, Table, build_tables, read_results
+from rocoft_bench.report.layouts import LAYOUTS
+from rocoft_bench.report.tables import selection_tables
+from rocoft_bench.runs import RunDirectory, RunRecord
+from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, run_record, write_run
+
+OTHER_MODEL = {"name": "some/minilm", "paper_name": None}
+LARGE = {"name": "FacebookAI/roberta-large", "paper_name": "roberta-large"}
+
+
+def tables_of(*records: RunRecord) -> list[Table]:
+    return build_tables([a_run(record, str(index)) for index, record in enumerate(records)])
+
+
+def the_table(*records: RunRecord) -> Table:
+    (table,) = tables_of(*records)
+    return table
+
+
+def cell(table: Table, method: str, column: str, model: str = "roberta-base") -> Cell:
+    (found,) = [row.cell(table.column(column)) for row in table.of_model(model) if row.title == method]
+    return found
+
+
+def paper_value(task: str, metric: str, method: str, model: str = "roberta-base", table: int = 1) -> float:
+    key = (table, model, method, task, metric)
+    return next(r.value for r in paper.results() if (r.table, r.model, r.method, r.task, r.metric) == key)
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
+    root = tmp_path_factory.mktemp("complete")
+    complete_results(root, seeds=2)
+    return build_tables(read_results(root).runs)
+
+
+def test_every_cell_of_the_papers_tables_is_met(complete: list[Table]) -> None:
+    """Ours, the paper's, and the difference, on runs that are better than the paper by a known amount."""
+    mean = ABOVE_PAPER + SEED_STEP / 2
+    met = set()
+    for table, row, column, found in ((t, *entry) for t in complete for entry in t.cells()):
+        if column.task is None:
+            continue
+        for part in found.parts:
+            assert part.reference is not None
+            assert part.value == pytest.approx(part.reference + mean)
+            assert part.difference == pytest.approx(mean)
+            assert part.deviation == pytest.approx(SEED_STEP / 2**0.5)
+            assert part.n == len(found.runs) == 2
+        met |= {(table.number, row.model, row.method, column.key, index) for index in range(len(found.parts))}
+    assert len(met) == sum(len(layout.results) for layout in LAYOUTS)
+    assert len(met) == len([r for r in paper.results() if r.task != "average"])
+
+
+def test_the_tables_have_the_papers_rows_and_order(complete: list[Table]) -> None:
+    assert [table.number for table in complete] == ["1", "2", "6", "7", "7", "11", "12"]
+    first, second = complete[0], complete[1]
+    printed = [r for r in paper.results() if r.table == 1]
+    assert [row.method for row in first.rows] == list(dict.fromkeys(r.method for r in printed))
+    tasks = [column.key for column in first.columns if column.task]
+    assert tasks == ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]
+    assert first.column("mrpc").parts == ("acc", "F1")
+    assert second.models == ["bloomz-7b", "gpt-j-6b", "llama-2-7b", "llama-2-13b"]
+
+
+def test_table_7s_rocoft_rows_stand_beside_rank_3(complete: list[Table]) -> None:
+    squad = next(table for table in complete if table.key == "table7-squad")
+    em = cell(squad, "RoCoFT-3-Row", "v1.1", "deberta-v3-base").parts[0]
+    assert em.reference == paper_value("squad_v1", "exact_match", "RoCoFT-Row", "deberta-v3-base", 7)
+    assert "does not print RoCoFT's rank" in squad.conditions["Paper"]
+
+
+def test_the_average_is_of_all_tasks_and_stands_beside_the_printed_one(complete: list[Table]) -> None:
+    first, second = cell(complete[0], "LoRA", "average").parts
+    mean = ABOVE_PAPER + SEED_STEP / 2
+    ours = [r for r in paper.results() if (r.table, r.method) == (1, "LoRA") and r.task != "average"]
+    firsts = {r.task: r.value for r in reversed(ours)}  # the first metric of each task comes last here and stays
+    assert first.value == pytest.approx(sum(firsts.values()) / 8 + mean)
+    assert (first.reference, second.reference) == (84.32, 87.28)
+    seconds = [r.value for r in ours if (r.task, r.metric) in {("mrpc", "f1"), ("stsb", "spearman"), ("qqp", "f1")}]
+    assert second.value == pytest.approx(sum(seconds) / 3 + mean)
+
+
+def test_best_and_second_are_marked_within_a_model(complete: list[Table]) -> None:
+    for model in complete[1].models:
+        rows = complete[1].of_model(model)
+        column = complete[1].column("boolq")
+        ordered = sorted((row.cell(column).parts[0] for row in rows), key=lambda part: -(part.value or 0))
+        assert ordered[0].standing == "best"
+        values = sorted({round(part.value or 0, 2) for part in ordered}, reverse=True)
+        for part in ordered:
+            expected = {values[0]: "best", values[1]: "second"}.get(round(part.value or 0, 2))
+            assert part.standing == expected
+
+
+def test_mean_rank_over_tasks() -> None:
+    scores = {"LoRA": (0.9, 0.5), "FT": (0.8, 0.6), "RoCoFT-3-Row": (0.7, 0.7), "BitFit": (0.6, None)}
+    records = []
+    for label, (cola, rte) in scores.items():
+        records.append(run_record(task="cola", label=label, metrics={"matthews_correlation": cola}))
+        if rte is not None:
+            records.append(run_record(task="rte", label=label, metrics={"accuracy": rte}))
+    table = the_table(*records)
+    ranks = {row.title: row.cell(table.column("mean_rank")).parts[0].value for row in table.rows if row.title in scores}
+    assert ranks == {"LoRA": 2.0, "FT": 2.0, "RoCoFT-3-Row": 2.0, "BitFit": None}
+
+
+def test_a_cell_is_mean_and_deviation_over_seeds() -> None:
+    table = the_table(*(run_record(seed=seed, metrics={"accuracy": v}) for seed, v in enumerate((0.7, 0.8, 0.75))))
+    (part,) = cell(table, "RoCoFT-3-Row", "rte").parts
+    assert (part.value, part.deviation, part.n) == (pytest.approx(75), pytest.approx(5), 3)
+    assert cell(table, "RoCoFT-3-Row", "rte").runs == ("0", "1", "2")
+    assert table.conditions["Seeds"] == "0, 1, 2"
+
+
+def test_what_was_not_run_is_empty_and_keeps_the_papers_value() -> None:
+    table = the_table(run_record())
+    (part,) = cell(table, "LoRA", "rte").parts
+    assert (part.value, part.n, part.difference) == (None, 0, None)
+    assert part.reference == paper_value("rte", "accuracy", "LoRA")
+    assert cell(table, "RoCoFT-3-Row", "cola").is_empty
+    assert cell(table, "RoCoFT-3-Row", "average").parts[0].value is None
+
+
+def test_failed_runs_are_visible() -> None:
+    ok, oom = run_record(), run_record(seed=1, status="oom", metrics=None, train_seconds=None)
+    found = cell(the_table(ok, oom), "RoCoFT-3-Row", "rte")
+    assert (found.failures, found.parts[0].n, found.runs) == (("oom",), 1, ("0", "1"))
+
+
+def test_a_repeated_run_counts_once() -> None:
+    """Two runs of one seed are no two seeds. The later one counts, and one with a result before one without."""
+    early = run_record(metrics={"accuracy": 0.5})
+    late = run_record(metrics={"accuracy": 0.7}, finished_at="2026-02-01T00:00:00+00:00")
+    crashed = run_record(status="crashed", metrics=None, finished_at="2026-03-01T00:00:00+00:00")
+    table = the_table(early, late, crashed)
+    (part,) = cell(table, "RoCoFT-3-Row", "rte").parts
+    assert (part.value, part.n) == (pytest.approx(70), 1)
+    assert "2 runs repeat another with the same settings and seed; the latest one counts" in table.notes
+
+
+def test_another_model_has_the_papers_numbers_without_differences() -> None:
+    table = the_table(run_record(model=OTHER_MODEL))
+    (row,) = table.rows
+    (part,) = row.cell(table.column("rte")).parts
+    assert (row.model, row.reference_title, table.number) == ("minilm", "paper (roberta-base)", None)
+    assert part.reference == paper_value("rte", "accuracy", "RoCoFT-3-Row")
+    assert part.difference is None
+    assert "is not a model of the paper" in table.conditions["Paper"]
+    assert [column.key for column in table.columns if column.task] == ["rte"]
+
+
+def test_roberta_large_is_table_6() -> None:
+    table = the_table(run_record(model=LARGE))
+    (part,) = cell(table, "RoCoFT-3-Row", "rte", "roberta-large").parts
+    assert table.number == "6"
+    assert part.reference == paper_value("rte", "accuracy", "RoCoFT-3-Row", "roberta-large", 6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": OTHER_MODEL},
+        {"model": LARGE},
+        {"data": {"evaluation": {"kind": "data_dir", "sha256": "rte-rows"}, "train_rows": 5, "eval_rows": 277}},
+        {"keep": "best"},
+        {"method": {"name": "rocoft", "mode": "random", "probability": 0.1}, "label": "RoCoFT-random-p0.1"},
+    ],
+    ids=["model", "paper's model", "data", "checkpoint", "random entries"],
+)
+def test_runs_that_do_not_compare_have_their_own_table(change: dict[str, Any]) -> None:
+    tables = tables_of(run_record(), run_record(**change))
+    assert len({table.key for table in tables}) == 2
+    assert len({table.title for table in tables}) == 2
+
+
+@pytest.mark.parametrize("setting", [{"protocol": "published"}, {"loss_on": "response"}, {"max_eval_rows": 10}])
+def test_protocol_loss_and_limited_rows_have_their_own_table(setting: dict[str, Any]) -> None:
+    usual, other = run_record("math", "gsm8k"), run_record("math", "gsm8k")
+    usual.task["settings"] = {"protocol": "strict", "loss_on": "sequence", "max_eval_rows": None}
+    other.task["settings"] = usual.task["settings"] | setting
+    assert len({table.key for table in tables_of(usual, other)}) == 2
+
+
+def test_strict_results_have_no_difference_to_leaking_ones() -> None:
+    record = run_record("math", "gsm8k", model={"name": "llama", "paper_name": "llama-2-7b"})
+    record.task["settings"] = {"protocol": "strict"}
+    table = the_table(record)
+    (part,) = cell(table, "RoCoFT-3-Row", "gsm8k", "llama-2-7b").parts
+    assert part.reference == paper_value("gsm8k", "accuracy", "RoCoFT-3-Row", "llama-2-7b", 2)
+    assert part.difference is None
+    assert "hold (part of) the right answer" in table.conditions["Paper"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings_hash": "other", "method": {"name": "rocoft", "rank": 3, "selection": "max"}},
+        {"data": {"evaluation": {"kind": "hub", "sha256": "other rows"}, "train_rows": 2490, "eval_rows": 277}},
+        {"data": {"train": {"sha256": "x"}, "evaluation": {"kind": "hub"}, "train_rows": 9, "eval_rows": 277}},
+    ],
+    ids=["settings", "evaluation rows", "training rows"],
+)
+def test_runs_with_other_settings_or_rows_do_not_share_a_cell(change: dict[str, Any]) -> None:
+    table = the_table(run_record(), run_record(**{"seed": 1, "metrics": {"accuracy": 0.2}, **change}))
+    rows = [row for row in table.rows if row.method == "RoCoFT-3-Row"]
+    assert sorted(row.cell(table.column("rte")).parts[0].value for row in rows) == pytest.approx([20, 75])
+    assert len({row.title for row in rows}) == 2
+    assert all(row.variant for row in rows)
+
+
+def test_task_versions_do_not_share_a_cell() -> None:
+    old, new = run_record(), run_record(seed=1)
+    new.task["version"] = old.task["version"] + 1
+    rows = [row for row in the_table(old, new).rows if row.method == "RoCoFT-3-Row"]
+    assert {row.variant for row in rows} == {f"task version={v}" for v in (old.task["version"], new.task["version"])}
+
+
+def config_text(**training: Any) -> str:
+    values = "".join(f"  {key}: {value}\n" for key, value in training.items())
+    return f"task: {{family: glue, name: rte}}\nmethod: {{name: rocoft, rank: 3}}\ntraining:\n{values}"
+
+
+def test_rows_are_named_by_the_settings_in_which_they_differ(tmp_path: Path) -> None:
+    for index, rate in enumerate((0.001, 0.002)):
+        record = run_record(settings_hash=f"hash {index}")
+        write_run(tmp_path / str(index), record, config=config_text(learning_rate=rate))
+    table = the_table_of(tmp_path)
+    rows = [row.title for row in table.rows if row.method == "RoCoFT-3-Row"]
+    assert rows == ["RoCoFT-3-Row, learning_rate=0.001", "RoCoFT-3-Row, learning_rate=0.002"]
+
+
+def test_settings_that_change_nothing_do_not_tell_cells_apart(tmp_path: Path) -> None:
+    """Where the rows lie, how often checkpoints are made, whether it was evaluated before, 16 or 16.0."""
+    texts = [config_text(learning_rate=1), config_text(learning_rate=1.0, evaluate_before="true", checkpoint_seconds=5)]
+    texts[1] = texts[1].replace("name: rte", "name: rte, data_dir: elsewhere")
+    for index, text in enumerate(texts):
+        write_run(tmp_path / str(index), run_record(settings_hash=f"hash {index}", seed=index), config=text)
+    (part,) = cell(the_table_of(tmp_path), "RoCoFT-3-Row", "rte").parts
+    assert part.n == 2
+
+
+def the_table_of(folder: Path) -> Table:
+    (table,) = build_tables(read_results(folder).runs)
+    return table
+
+
+def test_parameters_are_adapter_and_head_beside_the_printed_count() -> None:
+    table = the_table(run_record(), run_record(task="cola", parameters={"adapter": 269568, "head": 592130}))
+    adapter = cell(table, "RoCoFT-3-Row", "adapter")
+    assert (adapter.text, adapter.reference_text, adapter.parts[0].value) == ("248,832 … 269,568", "0.249M", 269568)
+    assert cell(table, "RoCoFT-3-Row", "head").parts[0].value == 592130
+    assert "column of its own" in table.conditions["Head"]
+
+
+def test_conditions_say_what_was_run_where(tmp_path: Path) -> None:
+    hardware = {"cpu": "x", "cpu_count": 4, "torch_threads": 2, "gpus": ["H200", "H200"]}
+    write_run(tmp_path / "run", run_record(), provenance={"hardware": hardware})
+    stated = the_table_of(tmp_path).conditions
+    assert stated["Hardware"] == "2 × H200"
+    assert stated["Model"] == "roberta-base"
+    assert "2,490 rows to train on, 277 of validation" in stated["Data"]
+    assert stated["Protocol"] == "argmax over the classes"
+    assert stated["Checkpoint"] == "last epoch"
+    assert "accuracy" in stated["Metric"]
+    assert set(stated) >= {"Loss", "Head", "Seeds"}
+
+
+def test_a_damaged_provenance_costs_the_hardware_only(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", run_record())
+    (tmp_path / "run" / "provenance.json").write_text("{half")
+    assert the_table_of(tmp_path).conditions["Hardware"] == "not recorded"
+
+
+def test_notes_of_the_runs_are_shown_once() -> None:
+    fewer, cut = "only the first 9 of 40 training rows are used", "2 rows were cut"
+    table = the_table(run_record(label="LoRA", notes=[fewer, cut]), run_record(label="FT", notes=[fewer]))
+    assert [note for note in table.notes if "rte: " in note] == [f"LoRA, rte: {cut}", f"rte: {fewer}"]
+
+
+def test_unreadable_answers_are_told_and_compared_by_nobody() -> None:
+    record = run_record("math", "gsm8k", metrics={"accuracy": 0.5, "unparsed": 0.25})
+    table = the_table(record)
+    assert table.column("gsm8k").parts == ("acc",)
+    assert "RoCoFT-3-Row, gsm8k: up to 25.0 % of answers unreadable" in table.notes
+
+
+def test_runs_that_failed_before_they_had_data_stand_in_the_same_cell() -> None:
+    crashed = run_record(status="crashed", data={}, parameters={}, metrics=None, seed=1)
+    found = cell(the_table(run_record(), crashed), "RoCoFT-3-Row", "rte")
+    assert (found.parts[0].n, found.failures) == (1, ("crashed",))
+
+
+def test_settings_that_were_wrong_have_a_table_of_their_own() -> None:
+    facts = {"family": "glue", "name": "rte", "metric_names": [], "eval_split": ""}
+    failed = run_record(status="failed", metrics=None, protocol="", error="rank is not a setting")
+    wrong = failed.model_copy(update={"task": facts})
+    tables = tables_of(run_record(), wrong)
+    assert tables[1].title == "not run: wrong settings"
+    assert tables[1].rows[0].cells["why"].text == "rank is not a setting"
+
+
+def selection_record(selection: str, mode: str = "row", **changes: Any) -> RunRecord:
+    method = {"name": "rocoft", "mode": mode, "rank": 4, "selection": selection, "target_modules": None}
+    label = f"RoCoFT-4-{mode.capitalize()}"
+    return run_record(label=label, method=method, settings_hash=f"{mode}-{selection}", **changes)
+
+
+def test_figure_4_is_a_table_of_selections() -> None:
+    records = [selection_record(s, m, metrics={"accuracy": 0.5}) for s in ("max", "min") for m in ("row", "column")]
+    runs = [a_run(record, str(index)) for index, record in enumerate([*records, run_record()])]
+    (table,) = selection_tables(runs)
+    assert table.number == "Figure 4"
+    assert sorted(row.title for row in table.rows) == [
+        f"RoCoFT-4-{mode}, selection={selection}" for mode in ("Column", "Row") for selection in ("max", "min")
+    ]
+    assert selection_tables(runs[-2:]) == []
+
+
+def test_runs_of_table_8_are_left_to_it() -> None:
+    method = {"name": "lora", "rank": 8, "target_modules": ["query", "key", "value"]}
+    attention = run_record(task="sst2", label="LoRA", method=method, settings_hash="attention")
+    tables = tables_of(attention)
+    assert tables == []
+    assert len(tables_of(attention, run_record())) == 1
+
+
+def test_a_model_of_the_paper_from_a_local_folder_is_that_model() -> None:
+    run = Run("x", run_record(model={**ROBERTA, "name": "roberta-base"}), RunDirectory(Path("nowhere")))
+    assert build_tables([run])[0].models == ["roberta-base"]
