@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ WAYS_OUT = (
     "use local files (--data-dir DIR for rows, --model DIR for a model), set HF_HOME to a cache that holds it, "
     'or run "rocoft demo", which needs no network'
 )
+TOKEN = re.compile(r"Bearer [^'\"]*|hf_[^\s'\"]+")
+"""How a token would stand in a message: an HTTP client quotes a header that it cannot send."""
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN, to a token that may write"
 T = TypeVar("T")
 
@@ -135,7 +138,6 @@ def upload(repository: Repository, files: Mapping[str, Path | bytes], message: s
 @contextmanager
 def _uploading(name: str) -> Iterator[None]:
     """Turns what the hub's library raises into a UserError that says what to do; the token is never in it."""
-    from huggingface_hub import get_token
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
 
     try:
@@ -143,7 +145,7 @@ def _uploading(name: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) else None  # which only names the file
         status = getattr(getattr(cause or error, "response", None), "status_code", None)
-        said = _one_line(cause or error).replace(get_token() or "\0", "[token]").rstrip(".")
+        said = TOKEN.sub("[token]", _one_line(cause or error)).rstrip(".")
         ways_out = {401: LOG_IN, 403: f"the token may not write there; choose a name of your own, or {LOG_IN}"}
         raise UserError(f"--push-to-hub {name}: {'; '.join(filter(None, [said, ways_out.get(status or 0)]))}") from None
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import tasks
@@ -77,7 +78,7 @@ def _numeric_columns(text: bytes) -> tuple[list[int], np.ndarray, np.ndarray] | 
         return None
     indices, predictions, references = zip(*found, strict=True)
     try:
-        return list(map(int, indices)), _numbers(predictions), _numbers(references)
+        return _integers(indices), _numbers(predictions), _shared_numbers(references)
     except ValueError:
         return None
 
@@ -98,6 +99,15 @@ def _numbers(texts: Sequence[bytes]) -> np.ndarray:
 
     values = {text: float(text) for text in set(texts)}
     return np.array([values[text] for text in texts])
+
+
+_shared_numbers = lru_cache(maxsize=32)(_numbers)
+"""Most runs on a task have the same references."""
+
+
+@lru_cache(maxsize=32)
+def _integers(texts: tuple[bytes, ...]) -> list[int]:
+    return list(map(int, texts))
 
 
 def _digest(references: Any) -> bytes:

@@ -302,7 +302,7 @@ def _text(one: Comparison, decimals: int) -> str:
         text += f" [{one.low:+.{decimals}f}, {one.high:+.{decimals}f}]"
     marks = (("*", one.p_examples_corrected), ("†", one.p_seeds_corrected))
     found = "".join(mark for mark, p in marks if p is not None and p < LEVEL)
-    return f"{text} {found}".rstrip()
+    return f"{text} {found}".rstrip().replace("-", "−")
 
 
 def _explanations(contest: Contest) -> list[str]:
@@ -315,4 +315,6 @@ def _explanations(contest: Contest) -> list[str]:
         f"* marks p < {LEVEL} over examples (normal test with the bootstrap's standard error; {over_examples} tests), "
         f"† p < {LEVEL} over seeds (Welch's t test; {over_seeds} tests, which need two runs on either side), each "
         "after Holm's correction for the number of its tests in this table.",
+        "Intervals and * say what other evaluation rows might have changed, for the runs as they are; only † says what "
+        "other seeds might have changed.",
     ]

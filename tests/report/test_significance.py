@@ -132,6 +132,19 @@ def test_without_predictions_the_difference_and_the_test_over_seeds_remain(tmp_p
     assert table.notes[-1] == "not compared over examples (no predictions.jsonl): LoRA, rte"
 
 
+def test_rows_are_not_paired_with_rows_of_other_references(tmp_path: Path) -> None:
+    write(tmp_path, "RoCoFT-3-Row", "rte", 0, 0.9)
+    write(tmp_path, "LoRA", "rte", 0, 0.6)
+    file = tmp_path / "LoRA-rte-0" / "predictions.jsonl"
+    swapped = file.read_text().translate(str.maketrans("01", "10"))
+    lines = [line.split(", ", 1)[1] for line in swapped.splitlines()]
+    file.write_text("".join(f'{{"index": {index}, {line}\n' for index, line in enumerate(lines)))
+    results = read_results(tmp_path)
+    (contest,) = contests(results, [table_of(results)])
+    (found,) = contest.comparisons.values()
+    assert (found.p_examples, found.note) == (None, "predictions.jsonl has other references")
+
+
 @pytest.mark.parametrize(
     "change",
     [

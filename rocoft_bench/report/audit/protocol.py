@@ -104,7 +104,7 @@ def _counting() -> Iterator[Note]:
 def _training() -> Iterator[Note]:
     yield Note(
         "seeds",
-        "Tables 1, 2, 6, 7, 11 and 12: no seeds, no number of runs, no deviations (only the kernel results say 5 seeds)",
+        "Tables 1, 2, 6, 7, 11 and 12: no seeds, no number of runs, no deviations (kernel results alone: 5 seeds)",
         "A difference in these tables cannot be told from chance. Here every cell says how many seeds it has.",
     )
     yield Note(

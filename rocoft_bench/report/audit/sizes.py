@@ -7,7 +7,6 @@ from rocoft_bench.report.model import Cell, Column, Row, Table
 
 _COLUMNS = [
     Column("table", "table"),
-    Column("split", "split"),
     Column("printed", "printed"),
     Column("counted", "rows of the data"),
     Column("remark", "remark"),
@@ -87,12 +86,11 @@ def _row(size: paper.DatasetSize, others: list[paper.DatasetSize]) -> Row:
     remark = f"it is the size of {', '.join(alike)}" if alike else ""
     texts = {
         "table": f"Table {size.table}",
-        "split": size.split,
         "printed": size.rows,
         "counted": f"{_counted(size):,}",
         "remark": remark,
     }
-    return Row("", size.dataset, {name: Cell(text=text) for name, text in texts.items()})
+    return Row("", size.dataset, {name: Cell(text=text) for name, text in texts.items()}, size.split)
 
 
 def _without_results() -> list[str]:

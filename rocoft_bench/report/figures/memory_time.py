@@ -82,7 +82,8 @@ def _of_runs(runs: Sequence[Run]) -> Iterator[Drawing | str]:
             f"{machine}, each method with its own batch size. Left: peak memory, {first.peak_memory_kind}."
         )
         title = f"{model}, {first.task['name']}, {machine}"
-        yield _drawing(key_of("memory-time", model, machine), title, caption, _costs(records))
+        if len(costs := _costs(records)) > 1:
+            yield _drawing(key_of("memory-time", model, machine), title, caption, costs)
 
 
 def _is_complete(record: RunRecord) -> bool:

@@ -44,7 +44,7 @@ class Point:
 
 
 def pareto(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
-    """A figure for each model of each table of runs."""
+    """A figure for each model of each table of runs, if there is more than one method."""
     runs = {run.id: run for run in results.runs}
     for table in filter(is_of_runs, tables):
         for model in table.models:
@@ -55,8 +55,8 @@ def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Dra
     results = rows_with_results(table, model)
     rows = [row for row in results if number_in(row.cells.get("adapter")) is not None]
     tasks, shown = common_tasks(rows, task_columns(table))
-    if not shown:
-        return
+    if len(shown) < 2:
+        return  # one point is not against anything
     points = [_point(row, tasks, runs) for row in shown]
     canvas = style.canvas(HEIGHT)
     axes = canvas.add_subplot()

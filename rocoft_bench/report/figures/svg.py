@@ -55,5 +55,4 @@ def _themed(name: str, value: str, prefix: str) -> str:
         return f"{prefix}-{value}"
     if _is_link(name):
         return f"#{prefix}-{value[1:]}" if value.startswith("#") else value
-    value = REFERENCE.sub(rf"url(#{prefix}-\1)", value)
-    return re.sub(re.escape(INK), "currentColor", value, flags=re.IGNORECASE)
+    return REFERENCE.sub(rf"url(#{prefix}-\1)", value).replace(INK, "currentColor")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from rocoft_bench import __version__
+import rocoft_bench
 from rocoft_bench.report.model import Cell, Table
 from rocoft_bench.report.page.packing import pack
 from rocoft_bench.report.page.texts import FILTERS
@@ -117,7 +117,7 @@ def _versions(results: Results) -> list[str]:
         for packages in found
         if isinstance(packages, dict) and packages.get(name)
     }
-    return [f"rocoft-bench {__version__}", *used]
+    return [f"rocoft-bench {rocoft_bench.__version__}", *used]
 
 
 def _script() -> str:

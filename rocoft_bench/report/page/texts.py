@@ -31,7 +31,7 @@ def failures(cell: Cell) -> list[tuple[str, str]]:
 def sort_value(cell: Cell) -> str:
     """What a table is sorted by: the first number, else the text; empty cells have none."""
     values = [part.value for part in cell.parts if part.value is not None]
-    return repr(values[0]) if values else cell.text
+    return repr(float(values[0])) if values else cell.text
 
 
 def measured(column: Column) -> str:

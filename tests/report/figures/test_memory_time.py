@@ -100,19 +100,24 @@ def test_machines_and_models_never_share_a_figure(draw: Draw, tmp_path: Path) ->
     runs = [
         trained(tmp_path, "LoRA"),
         trained(tmp_path, "FT"),
-        trained(tmp_path, "LoRA", OTHER_GPU),
-        trained(tmp_path, "LoRA", model={"name": "other/model", "kind": "hub"}),
+        *(trained(tmp_path, label, OTHER_GPU) for label in ("LoRA", "VeRA")),
+        *(trained(tmp_path, label, model={"name": "other/model", "kind": "hub"}) for label in ("LoRA", "BitFit")),
+        trained(tmp_path, "LoRA", model={"name": "a/third", "kind": "hub"}),
     ]
     drawn = [drawing for drawing in draw(runs=runs) if isinstance(drawing, Drawing)]
-    assert sorted(names(drawing.canvas.axes[0]) for drawing in drawn) == [["LoRA"], ["LoRA"], ["LoRA", "FT"]]
+    assert sorted(sorted(names(drawing.canvas.axes[0])) for drawing in drawn) == [
+        ["BitFit", "LoRA"],
+        ["FT", "LoRA"],
+        ["LoRA", "VeRA"],
+    ]
     assert len({drawing.key for drawing in drawn}) == 3
 
 
 def test_runs_of_unknown_hardware_are_left_out_with_a_note(draw: Draw, tmp_path: Path) -> None:
-    runs = [trained(tmp_path, "LoRA"), trained(tmp_path, "FT", None)]
+    runs = [trained(tmp_path, "LoRA"), trained(tmp_path, "VeRA"), trained(tmp_path, "FT", None)]
     drawn = draw(runs=runs)
     _, memory, _ = only(drawn)
-    assert names(memory) == ["LoRA"]
+    assert set(names(memory)) == {"LoRA", "VeRA"}
     assert any("1 runs left out" in note for note in drawn if isinstance(note, str))
 
 

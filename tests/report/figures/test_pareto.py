@@ -80,7 +80,7 @@ def with_reference(difference: float | None) -> Row:
 def test_the_papers_value_is_hollow_where_it_may_be_compared(
     draw: Draw, difference: float | None, expected: list[tuple[float, float]]
 ) -> None:
-    drawing, axes = only(draw([table(with_reference(difference), tasks=("rte",))]))
+    drawing, axes = only(draw([table(with_reference(difference), row("FT", 9000, {"rte": 82}), tasks=("rte",))]))
     assert line(axes, "paper: LoRA") == expected
     assert ("Hollow: paper" in drawing.caption) == bool(expected)
 
@@ -96,19 +96,20 @@ def test_error_bars_are_of_the_means_over_tasks_of_the_seeds_with_all_tasks(draw
         for task in ("rte", "cola")
     }
     method = Row("roberta-base", "RoCoFT-3-Row", {**cells, "adapter": Cell((Part(1000),))})
-    pareto = next(d for d in draw([table(method)], runs) if isinstance(d, Drawing) and d.key.startswith("pareto"))
+    pareto = next(d for d in draw([table(method, FT)], runs) if isinstance(d, Drawing) and d.key.startswith("pareto"))
     (low, high) = pareto.canvas.axes[0].containers[0].lines[2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(50**0.5)  # of 60 and 70
     assert "standard deviation over seeds" in pareto.caption
 
 
-def test_a_figure_for_each_model_of_a_table(draw: Draw) -> None:
-    other = Row("roberta-large", "FT", FT.cells)
-    first, second = draw([table(ROCOFT, LORA, other)])
+def test_a_figure_for_each_model_of_a_table_that_has_several_methods(draw: Draw) -> None:
+    others = [Row("roberta-large", same.method, same.cells) for same in (FT, LORA)]
+    alone = Row("bert", "FT", FT.cells)
+    first, second = draw([table(ROCOFT, LORA, *others, alone)])
     assert isinstance(first, Drawing)
     assert isinstance(second, Drawing)
     assert [first.key, second.key] == ["pareto-table1-roberta-base", "pareto-table1-roberta-large"]
-    assert set(points(second.canvas.axes[0])) == {"FT"}
+    assert set(points(second.canvas.axes[0])) == {"FT", "LoRA"}
 
 
 def test_nothing_is_drawn_of_a_table_without_results(draw: Draw) -> None:
@@ -116,8 +117,8 @@ def test_nothing_is_drawn_of_a_table_without_results(draw: Draw) -> None:
 
 
 def test_values_that_are_no_numbers_are_left_out(draw: Draw) -> None:
-    _, axes = only(draw([table(ROCOFT, row("LoRA", 1000, {"rte": float("nan"), "cola": 70}))]))
-    assert set(points(axes)) == {"RoCoFT-3-Row"}
+    _, axes = only(draw([table(ROCOFT, FT, row("LoRA", 1000, {"rte": float("nan"), "cola": 70}))]))
+    assert set(points(axes)) == {"RoCoFT-3-Row", "FT"}
 
 
 def test_names_of_many_methods_do_not_overlap() -> None:

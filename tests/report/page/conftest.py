@@ -61,8 +61,8 @@ def a_table(key: str = "glue") -> Table:
             },
             reference_title="paper",
         ),
-        Row("roberta-base", "LoRA", {"rte": Cell((Part(50.0, n=1, standing="second"),), runs=("lora-0",))}, "r = 8"),
         Row("roberta-base", HOSTILE, {"rte": Cell(failures=("oom", "oom"), runs=("failed-0",))}),
+        Row("roberta-base", "LoRA", {"rte": Cell((Part(50.0, n=1, standing="second"),), runs=("lora-0",))}, "r = 8"),
         Row(
             "bert-base", "LoRA", {"rte": Cell((Part(reference=60.0),)), "mrpc": Cell((Part(9.0, n=1), Part(8.0, n=1)))}
         ),
@@ -74,6 +74,7 @@ def a_table(key: str = "glue") -> Table:
 @pytest.fixture(scope="session")
 def page(results_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    kernels = Table("kernels", "Kernels", [Column("k", "k", ("acc",))], [Row("m", "K", {"k": Cell((Part(1.0, n=1),))})])
+    columns = [Column(f"k{i}", f"kernel {i}", ("acc",), better="higher") for i in range(12)]
+    kernels = Table("kernels", "Kernels", columns, [Row("m", "K", {"k1": Cell((Part(1.0, n=1),))})])
     write_page(file, f"Report {HOSTILE}", read_results(results_folder), [a_table(), kernels])
     return Page(file, file.read_text(encoding="utf-8"))

@@ -121,6 +121,7 @@ def test_a_failed_run_says_why_and_stays_text(tab: Tab, page: Page) -> None:
     failure = tab.locator("dialog .failure")
     assert HOSTILE in failure.inner_text()
     assert "Hint: less" in failure.inner_text()
+    assert tab.get_by_text("Missing or damaged: config.yaml, provenance.json, history.jsonl").is_visible()
     assert tab.locator("img").count() == 0
     assert tab.title() == f"Report {HOSTILE}"
 

@@ -105,11 +105,15 @@ function chartsView({ epoch_metrics: epochs = [], task }, losses) {
   return charts.length ? element("div", { class: "charts" }, ...charts) : null;
 }
 
-function filesView({ record, config, provenance }) {
+function filesView({ record, config, provenance, losses }) {
   const text = (value) => element("pre", { tabindex: "0" }, typeof value === "string" ? value : JSON.stringify(value, null, 2));
   const files = { "Configuration (config.yaml)": config, "Provenance (provenance.json)": provenance, "Record (record.json)": record };
+  const absent = [["config.yaml", config], ["provenance.json", provenance], ["history.jsonl", losses?.length === 0 ? null : losses]]
+    .flatMap(([name, value]) => (value === null ? [name] : []));
+  const missing = absent.length ? element("p", { class: "quiet" }, `Missing or damaged: ${absent.join(", ")}`) : "";
   return [
     element("h3", {}, "Files"),
+    missing,
     ...Object.entries(files).filter(([, value]) => value).map(([name, value]) => foldable(name, text(value))),
   ];
 }
