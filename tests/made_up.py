@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench import tasks
-from rocoft_bench.report.layouts import LAYOUTS, Layout, references
 from rocoft_bench.report.records import Run, Stored
+from rocoft_bench.report.tables.layouts import LAYOUTS, Layout, references
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord
 
 FINISHED_AT = "2026-01-01T00:00:00+00:00"
@@ -18,7 +18,7 @@ ROBERTA = {"name": "FacebookAI/roberta-base", "paper_name": "roberta-base", "kin
 
 
 def run_record(family: str = "glue", task: str = "rte", **changes: Any) -> RunRecord:
-    """A finished run, of RoCoFT with three rows by default; `settings_hash` is the same for all of one method on one task."""
+    """A finished run, by default of RoCoFT with three rows; those of one method on one task have the same settings."""
     known = tasks.get(family, task)
     label = changes.get("label", "RoCoFT-3-Row")
     seed = changes.get("seed", 0)

@@ -34,9 +34,9 @@ def params(
     Adapter: trained outside the task head (Diff Pruning: kept at the end). Paper and ours in millions; ours is the
     adapter with or without the head, whichever is nearer.
     """
-    from rocoft_bench.report import audit
+    from rocoft_bench.report import parameter_audit
 
-    rows = audit(model, method)
+    rows = parameter_audit(model, method)
     header = ["table", "model", "method", "adapter", "head", "total", "share %", "paper M", "ours M", "diff %", "why"]
     typer.echo(aligned([header, *map(_cells, rows)]))
     compared = [row for row in rows if row.figure is not None]

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.report.efficiency import efficiency_tables
-from rocoft_bench.report.kernels import kernel_tables
 from rocoft_bench.report.model import Table
 from rocoft_bench.report.records import Results
-from rocoft_bench.report.tables import build_tables, selection_tables
 from rocoft_bench.runs import write_text
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, and how much of how much of it."""
 
 PAGE = "index.html"
-
-
-def all_tables(results: Results) -> list[Table]:
-    """Every table that there are results for, in the order of the paper, then the others."""
-    of_runs = [*build_tables(results.runs), *selection_tables(results.runs)]
-    return sorted([*of_runs, *kernel_tables(results), *efficiency_tables(results)], key=_place)
-
-
-def _place(table: Table) -> tuple[bool, bool, int]:
-    """Tables of the paper by number, then its figures, then tables that it does not have."""
-    number = re.search(r"\d+", table.number or "")
-    is_figure = (table.number or "").startswith("Figure")
-    return (number is None, is_figure, int(number.group()) if number else 0)
 
 
 def write_report(
@@ -52,7 +35,7 @@ def write_report(
 def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress) -> Path:
     from rocoft_bench.report.figures import draw_figures
     from rocoft_bench.report.page import write_page
-    from rocoft_bench.report.significance import comparisons_csv, contests
+    from rocoft_bench.report.significance.contests import comparisons_csv, contests
     from rocoft_bench.report.writing import as_csv, as_latex, as_markdown
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_record
@@ -43,17 +44,19 @@ class Run:
 
     def losses(self, points: int = HISTORY_POINTS) -> list[tuple[int, float]]:
         """(step, loss) at about so many steps, evenly spread over the file; empty if there is no history."""
-        lines = self.directory.history.read_bytes().splitlines() if self.directory.history.is_file() else []
+        lines = _lines(self.directory.history)
         chosen = lines[:: max(1, len(lines) // points)]
-        entries = [entry for line in chosen if isinstance(entry := _parsed(line), dict)]
-        return [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry and "step" in entry]
+        try:
+            entries = _values(chosen)
+        except ValueError:  # the run was killed while it wrote
+            entries = [value for line in chosen for value in _whole(line)]
+        return [(entry["step"], entry["loss"]) for entry in entries if isinstance(entry, dict) and "loss" in entry]
 
     def predictions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """The first lines of predictions.jsonl; none if it is missing or damaged."""
         try:
-            with self.directory.predictions.open(encoding="utf-8") as stream:
-                return [json.loads(line) for index, line in enumerate(stream) if limit is None or index < limit]
-        except (OSError, ValueError):
+            return _values(_lines(self.directory.predictions)[:limit])
+        except ValueError:
             return []
 
 
@@ -141,8 +144,22 @@ def _provenance(file: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _parsed(line: bytes) -> Any:
+def _lines(file: Path) -> list[bytes]:
     try:
-        return json.loads(line)
+        return file.read_bytes().splitlines()
+    except OSError:
+        return []
+
+
+def _values(lines: list[bytes]) -> list[Any]:
+    """The values of JSON lines. Raises: ValueError."""
+    values: list[Any] = from_json(b"[%b]" % b",".join(lines))
+    return values
+
+
+def _whole(line: bytes) -> list[Any]:
+    """The value of a line, if there is one."""
+    try:
+        return _values([line])
     except ValueError:
-        return None
+        return []

@@ -5,17 +5,17 @@ It lies in a folder of its own: `efficiency.json`, this record, and `provenance.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rocoft_bench.runs.record import Status
+from rocoft_bench.runs.record import Status, has
 
 
 class EfficiencyRecord(BaseModel):
     """`efficiency.json`. Fields that a bench did not reach are None or empty."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     status: Status
@@ -28,7 +28,7 @@ class EfficiencyRecord(BaseModel):
     """The method's row title, e.g. RoCoFT-3-Row."""
     method: dict[str, Any]
     """As in a run's record."""
-    model: dict[str, Any]
+    model: Annotated[dict[str, Any], has("name")]
     """As in a run's record; for Table 3 a single layer: kind "layer", and its d_in and d_out."""
     seed: int
     task: str | None = None

@@ -7,11 +7,11 @@ examples in order of their class and c logits, those of an example together; `pr
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rocoft_bench.runs.record import Status
+from rocoft_bench.runs.record import Status, has
 
 KernelName = Literal["full_ft", "K_full", "K_row", "K_column", "K_lora"]
 """Of all parameters, of one row or one column of each matrix, of LoRA's at its start; `full_ft`: no kernel but full
@@ -21,7 +21,7 @@ fine-tuning with the same prompts, for comparison."""
 class Kernel(BaseModel):
     """What came out for one kernel."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     accuracy: float | None = None
     """Of kernel logistic regression (for full_ft: of fine-tuning) on the test rows, as a fraction."""
@@ -41,7 +41,7 @@ class Kernel(BaseModel):
 class KernelRecord(BaseModel):
     """`kernels.json`. Fields that an analysis did not reach are None or empty."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     status: Status
@@ -57,7 +57,7 @@ class KernelRecord(BaseModel):
     labels: list[str] = []
     """The label words, in the order of the classes in which the training examples lie; two make one logit, c make c."""
     seed: int
-    model: dict[str, Any]
+    model: Annotated[dict[str, Any], has("name")]
     """As in a run's record."""
     data: dict[str, Any] = {}
     """As in a run's record: train, evaluation, train_rows, eval_rows."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from rocoft_bench.errors import UserError
 
@@ -29,10 +29,25 @@ MAKE_ROOM = "make room on the disk; what was trained up to the last checkpoint i
 """Hints."""
 
 
+def has(*keys: str, or_empty: bool = False) -> AfterValidator:
+    """Requires keys of a dictionary, dotted where they are of one inside it."""
+
+    def check(values: dict[str, Any]) -> dict[str, Any]:
+        for key in keys if values or not or_empty else ():
+            inner: Any = values
+            for name in key.split("."):
+                inner = inner.get(name) if isinstance(inner, dict) else None
+            if inner is None:
+                raise ValueError(f"{key} is missing")
+        return values
+
+    return AfterValidator(check)
+
+
 class RunRecord(BaseModel):
     """`record.json`. Metrics are fractions, not percent. Fields that a run did not reach are None."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     status: Status
@@ -47,23 +62,23 @@ class RunRecord(BaseModel):
     """Equal for runs that differ in their seed only; only those may share a cell of a table."""
     label: str
     """The method's row title, e.g. RoCoFT-3-Row."""
-    task: dict[str, Any]
+    task: Annotated[dict[str, Any], has("family", "name", "metric_names", "eval_split")]
     """family, name, version, metric_names (first: the main one), eval_split, random_baseline."""
     protocol: str
     """How predictions were made and scored."""
     method: dict[str, Any]
-    model: dict[str, Any]
+    model: Annotated[dict[str, Any], has("name")]
     """name as given, paper_name where the paper has it, and its origin."""
-    data: dict[str, Any] = {}
+    data: Annotated[dict[str, Any], has("evaluation.kind", "train_rows", "eval_rows", or_empty=True)] = {}
     """Origin, rows and fingerprint of the training and evaluation data; empty if a run failed before it had them."""
     seed: int
     processes: int = 1
     """How many processes shared the rows of each step."""
-    parameters: dict[str, int] = {}
+    parameters: Annotated[dict[str, int], has("adapter", "head", or_empty=True)] = {}
     """Trained adapter weights and biases, the head apart, and the whole model; `stored`: the values outside the head
     that are left to save after training (some methods train more than they keep)."""
     adapter_bytes: int | None = None
-    """Size of the saved adapter's files, the head's values included."""
+    """Size of the saved adapter's files, the head's values included, the model card not."""
     metrics: dict[str, float] | None = None
     kept_epoch: int | None = None
     keep: str
@@ -103,4 +118,5 @@ def read_record(file: Path, kind: type[R]) -> R:
         version = problems["schema_version"]["input"]
         raise UserError(f"{file}: of schema version {version}, which this version of rocoft-bench does not read")
     where, problem = next(iter(problems.items()))
-    raise UserError(f"{file}: not a valid record ({where + ': ' if where else ''}{problem['msg'].lower()})")
+    what = problem["msg"].removeprefix("Value error, ").lower()
+    raise UserError(f"{file}: not a valid record ({where + ': ' if where else ''}{what})")

@@ -113,7 +113,7 @@ def test_no_path_of_this_machine_is_left() -> None:
     origin = {**HUB, "kind": "data_dir", "id": None, "path": "/home/me/my data/glue/rte/validation.jsonl"}
     record = on_hub(
         model={"name": "/home/me/models/tiny", "kind": "folder", "path": "/home/me/models/tiny"},
-        data={"evaluation": origin, "eval_rows": 277},
+        data={"evaluation": origin, "train_rows": 2490, "eval_rows": 277},
         notes=["rows of /home/me/rows.jsonl: 3 dropped", "</s> ends a row and/or https://a.b/c"],
     )
     text = model_card(facts(record, settings={"task": {"data_dir": "/home/me/my data"}}))

@@ -77,3 +77,19 @@ def test_long_histories_are_thinned_out(tmp_path: Path) -> None:
     assert all(loss == step for step, loss in losses)
     assert losses[0][0] == 1
     assert losses[-1][0] > 980
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": {"name": "rte"}}, "family is missing"),
+        ({"model": {}}, "name is missing"),
+        ({"data": {"evaluation": {}}}, "evaluation.kind is missing"),
+        ({"parameters": {"adapter": 1}}, "head is missing"),
+        ({"metrics": {"accuracy": float("nan")}}, "finite"),
+    ],
+)
+def test_records_that_lack_what_a_table_needs_are_named(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    (tmp_path / "record.json").write_text(json.dumps({**run_record().model_dump(), **changes}))
+    (problem,) = read_results(tmp_path).problems
+    assert said in problem.reason

@@ -6,8 +6,8 @@ from collections import Counter
 from itertools import pairwise
 
 from rocoft_bench import models, paper
+from rocoft_bench.report.audit.parameters import TABLE_7_RANK, TASK_KINDS, AuditRow, explanation, parameter_audit
 from rocoft_bench.report.model import Cell, Column, Part, Row, Table
-from rocoft_bench.report.parameters import TABLE_7_RANK, TASK_KINDS, AuditRow, audit, explanation
 
 _COLUMNS = (
     Column("table", "table"),
@@ -25,7 +25,7 @@ def parameter_counts() -> Table:
         "audit-parameters", "trainable parameters: figures that the counts here do not give, and RoCoFT's", []
     )
     table.columns = list(_COLUMNS)
-    rows = [row for row in audit() if row.figure is not None and row.figure.table != 8]
+    rows = [row for row in parameter_audit() if row.figure is not None and row.figure.table != 8]
     shown = [row for row in rows if not row.agrees or row.method.name == "rocoft"]
     table.rows = [_row(row) for row in shown]
     agreeing = [row for row in rows if row.agrees]
@@ -45,7 +45,7 @@ def parameter_counts() -> Table:
 
 def rank_counts() -> Table:
     """Table 8's figures: r times a number that does not depend on r."""
-    rows = [row for row in audit("roberta-base") if row.figure is not None and row.figure.table == 8]
+    rows = [row for row in parameter_audit("roberta-base") if row.figure is not None and row.figure.table == 8]
     table = Table("audit-ranks", "Table 8: trainable parameters by rank, on query, key and value alone", [])
     table.columns = [column for column in _COLUMNS if column.key not in ("table", "head")]
     table.rows = [_row(row) for row in rows]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rocoft_bench import methods, models, paper
+from rocoft_bench.report.audit.parameters import TASK_KINDS, parameter_audit
 from rocoft_bench.report.model import Cell, Column, Row, Table
-from rocoft_bench.report.parameters import TASK_KINDS, audit
 
 _COLUMNS = [Column("printed", "printed or published"), Column("meaning", "what it should be, or means here")]
 
@@ -88,7 +88,7 @@ def _hyperparameters() -> Iterator[Note]:
 
 
 def _counting() -> Iterator[Note]:
-    agreeing = [row for row in audit("roberta-base") if row.agrees and row.figure and row.figure.table == 1]
+    agreeing = [row for row in parameter_audit("roberta-base") if row.agrees and row.figure and row.figure.table == 1]
     counted = [row for row in agreeing if row.counted > row.adapter]
     lora = next(row for row in counted if row.method.name == "lora")
     yield Note(

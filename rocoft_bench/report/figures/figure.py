@@ -62,6 +62,6 @@ def write(drawing: Drawing, folder: Path) -> Figure:
     metadata = {"Date": None, "Creator": "rocoft-bench", "Title": short(drawing.title, 200)}
     with matplotlib.rc_context({"svg.hashsalt": drawing.key}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        drawing.canvas.savefig(png, dpi=DOTS_PER_INCH, metadata={"Software": None})
+        drawing.canvas.savefig(png, dpi=DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
         drawing.canvas.savefig(svg, dpi=IMAGE_DOTS_PER_INCH, transparent=True, metadata=metadata)
     return Figure(drawing.key, drawing.title, drawing.caption, drawing.number, drawing.table, png, svg)

@@ -108,6 +108,7 @@ def _canvas(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], 
         for name, curve in curves[task.key].items():
             axes.plot(*curve, label=name, **looks[name].line_settings(len(curve[0])))
         axes.set_title(style.short(task.title))
+        axes.locator_params(nbins=4)
         style.grid(axes, "y")
     style.legend(canvas, [Line2D([], [], **look.line_settings()) for look in looks.values()], names)
     canvas.supxlabel("step", fontsize=9, y=0.02)

@@ -8,21 +8,19 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from rocoft_bench.report.analyses import Facts, alike, model_facts, model_name
-from rocoft_bench.report.cells import part
-from rocoft_bench.report.conditions import hardware
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import number_in
 from rocoft_bench.report.model import Part, Row, Table
 from rocoft_bench.report.records import Results, Run
+from rocoft_bench.report.tables.cells import part
+from rocoft_bench.report.tables.groups import UNKNOWN, Facts, alike, hardware, model_facts, model_name
 from rocoft_bench.runs import RunRecord
 
 BAR = 0.27
 """Inches for each method."""
 MODEL, TRAINING = "#0072b2", "#009e73"
 NUMBER = "Figure 2"
-UNKNOWN = hardware(None)
 
 
 @dataclass(frozen=True)

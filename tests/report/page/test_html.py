@@ -126,7 +126,7 @@ def test_predictions_that_have_no_room_are_named(results_folder: Path) -> None:
 
 
 def test_long_predictions_are_cut_and_counted(tmp_path: Path) -> None:
-    record = run_record(data={"eval_rows": MAX_ROWS + 5})
+    record = run_record(data={"evaluation": {"kind": "hub"}, "train_rows": 9, "eval_rows": MAX_ROWS + 5})
     write_run(tmp_path / "run", record, ["x" * 600] * (MAX_ROWS + 5), ["y"] * (MAX_ROWS + 5))
     answers = unpacked(pack(read_results(tmp_path)).pieces["answers-0"])
     assert len(answers["values"]) == MAX_ROWS

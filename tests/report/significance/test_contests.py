@@ -15,8 +15,8 @@ from rocoft_bench import tasks
 from rocoft_bench.metrics import compute
 from rocoft_bench.report.model import Cell, Column, Row, Table
 from rocoft_bench.report.records import Results, read_results
-from rocoft_bench.report.significance import comparison_tables, comparisons_csv, contests
-from rocoft_bench.report.statistics import RESAMPLES, SEED
+from rocoft_bench.report.significance.contests import comparison_tables, comparisons_csv, contests
+from rocoft_bench.report.significance.statistics import RESAMPLES, SEED
 from tests.made_up import run_record, write_run
 
 ROWS = 60
@@ -148,8 +148,8 @@ def test_rows_are_not_paired_with_rows_of_other_references(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "change",
     [
-        {"data": {"evaluation": {"sha256": "other"}}},
-        {"data": {"evaluation": {"kind": "hub"}}},
+        {"data": {"evaluation": {"kind": "hub", "sha256": "other"}, "train_rows": 9, "eval_rows": 277}},
+        {"data": {"evaluation": {"kind": "hub"}, "train_rows": 9, "eval_rows": 277}},
         {"protocol": "another"},
     ],
 )

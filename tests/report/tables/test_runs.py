@@ -9,8 +9,8 @@ import pytest
 
 from rocoft_bench import paper
 from rocoft_bench.report import Cell, Run, Table, build_tables, read_results
-from rocoft_bench.report.layouts import LAYOUTS
-from rocoft_bench.report.tables import selection_tables
+from rocoft_bench.report.tables.layouts import LAYOUTS
+from rocoft_bench.report.tables.runs import selection_tables
 from rocoft_bench.runs import RunDirectory, RunRecord
 from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, run_record, write_run
 
@@ -146,7 +146,7 @@ def test_a_repeated_run_counts_once() -> None:
     table = the_table(early, late, crashed)
     (part,) = cell(table, "RoCoFT-3-Row", "rte").parts
     assert (part.value, part.n) == (pytest.approx(70), 1)
-    assert "2 runs repeat another with the same settings and seed; the latest one counts" in table.notes
+    assert "runs left out because a later one has the same settings and seed: 2" in table.notes
 
 
 def test_another_model_has_the_papers_numbers_without_differences() -> None:

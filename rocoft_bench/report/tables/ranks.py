@@ -8,7 +8,19 @@ from functools import cache
 from typing import Any
 
 from rocoft_bench import paper
-from rocoft_bench.report.analyses import (
+from rocoft_bench.report.model import Cell, Column, Row, Table
+from rocoft_bench.report.records import Run
+from rocoft_bench.report.tables.benches import (
+    Bench,
+    bench_cell,
+    circumstances,
+    circumstances_text,
+    parameters,
+    variants_of,
+)
+from rocoft_bench.report.tables.cells import costs, count, part
+from rocoft_bench.report.tables.conditions import conditions, data_kind, run_notes
+from rocoft_bench.report.tables.groups import (
     PAPER_MODEL,
     agree,
     alike,
@@ -25,19 +37,7 @@ from rocoft_bench.report.analyses import (
     stand_in_notes,
     table_key,
 )
-from rocoft_bench.report.benches import (
-    Bench,
-    bench_cell,
-    circumstances,
-    circumstances_text,
-    parameters,
-    variants_of,
-)
-from rocoft_bench.report.cells import costs, count, part
-from rocoft_bench.report.conditions import conditions, data_kind, run_notes
-from rocoft_bench.report.model import Cell, Column, Row, Table
-from rocoft_bench.report.records import Run
-from rocoft_bench.report.variants import latest_by_seed, variants
+from rocoft_bench.report.tables.variants import variants
 from rocoft_bench.runs import RunRecord
 
 TASK = "sst2"
@@ -145,7 +145,7 @@ def _rows(model: str, place: Place, runs: Sequence[Run], benches: Sequence[Bench
     """A row for each of the settings of the runs, with the benches of the method; benches of several settings have
     rows of their own.
     """
-    of_runs = {name: latest_by_seed(own) for name, own in variants(runs).items()} if runs else {}
+    of_runs = {name: latest(own) for name, own in variants(runs).items()} if runs else {}
     of_benches = {name: latest(own) for name, own in variants_of(benches)} if benches else {}
     if len(of_benches) == 1 and of_runs:
         measured = next(iter(of_benches.values()))

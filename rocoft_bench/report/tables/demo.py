@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rocoft_bench.report.model import Cell, Column, Part, Row, Table
-from rocoft_bench.report.tables import METRIC_NAMES
+from rocoft_bench.report.tables.runs import METRIC_NAMES
 from rocoft_bench.runs import RunRecord
 
 

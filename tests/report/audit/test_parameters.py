@@ -10,13 +10,15 @@ import pytest
 
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
-from rocoft_bench.report import AuditRow, audit, explanation
-from rocoft_bench.report.parameters import _shapes, figures, is_printed_as
+from rocoft_bench.report import AuditRow, explanation, parameter_audit
+from rocoft_bench.report.audit.parameters import _shapes, figures, is_printed_as
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[tuple[int, str, str], AuditRow]:
-    return {(row.figure.table, row.model, row.figure.method): row for row in audit() if row.figure is not None}
+    return {
+        (row.figure.table, row.model, row.figure.method): row for row in parameter_audit() if row.figure is not None
+    }
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_settings_that_are_said_to_give_a_figure_give_it(rows: dict[tuple[int, s
 
 
 def test_one_model_with_every_method_that_serves_it() -> None:
-    names = {row.method.name for row in audit(model="llama-2-7b")}
+    names = {row.method.name for row in parameter_audit(model="llama-2-7b")}
     serving = {name for name in methods.REGISTRY if _serves(name, "causal_lm", "llama")}
     assert names == serving
     assert not {"head-only", "bitfit"} & names
@@ -143,7 +145,7 @@ def _serves(name: str, kind: str, model_type: str) -> bool:
 
 
 def test_one_method_on_every_model() -> None:
-    rows = audit(method="dora")
+    rows = parameter_audit(method="dora")
     assert [row.model for row in rows] == [
         *("roberta-base", "roberta-large", "deberta-v3-base", "bart-large"),
         *("bloomz-7b", "gpt-j-6b", "llama-2-7b", "llama-2-13b"),

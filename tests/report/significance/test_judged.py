@@ -10,8 +10,8 @@ import pytest
 
 from rocoft_bench import tasks
 from rocoft_bench.errors import UserError
-from rocoft_bench.report.judged import judged
 from rocoft_bench.report.records import Run, read_results
+from rocoft_bench.report.significance.judged import judged
 from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
 

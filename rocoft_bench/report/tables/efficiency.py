@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rocoft_bench.report.analyses import (
+from rocoft_bench.report.model import Column, Row, Table
+from rocoft_bench.report.records import Results
+from rocoft_bench.report.tables.benches import Bench, Value, bench_cell, circumstances, variants_of
+from rocoft_bench.report.tables.complexity import complexity_tables, is_of_a_layer
+from rocoft_bench.report.tables.groups import (
     PAPER_MODEL,
     alike,
     latest,
@@ -19,11 +23,7 @@ from rocoft_bench.report.analyses import (
     table_key,
     with_unique_keys,
 )
-from rocoft_bench.report.benches import Bench, Value, bench_cell, circumstances, variants_of
-from rocoft_bench.report.complexity import complexity_tables, is_of_a_layer
-from rocoft_bench.report.model import Column, Row, Table
-from rocoft_bench.report.ranks import is_table_8, rank_tables
-from rocoft_bench.report.records import Results
+from rocoft_bench.report.tables.ranks import is_table_8, rank_tables
 from rocoft_bench.runs import EfficiencyRecord
 
 __all__ = ["efficiency_tables", "is_table_8"]

@@ -101,7 +101,7 @@ def section_of(label: str) -> dict[str, Any]:
     return {"name": {method.label: name for name, method in methods.REGISTRY.items() if name != "rocoft"}[label]}
 
 
-def audit(model: str | None = None, method: str | None = None) -> list[AuditRow]:
+def parameter_audit(model: str | None = None, method: str | None = None) -> list[AuditRow]:
     """Rows for every figure of the paper; for one model every method there is, for one method every model.
 
     Raises:

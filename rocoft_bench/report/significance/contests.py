@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.report.judged import Judged, judged
 from rocoft_bench.report.model import Cell, Column, Part, Row, Table
 from rocoft_bench.report.records import Results, Run
-from rocoft_bench.report.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
+from rocoft_bench.report.significance.judged import Judged, judged
+from rocoft_bench.report.significance.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
 
 if TYPE_CHECKING:
     import numpy as np

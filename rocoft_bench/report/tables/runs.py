@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rocoft_bench import tasks
-from rocoft_bench.report.cells import costs, count, task_cell
-from rocoft_bench.report.conditions import UNPARSED, conditions, data_kind, run_notes, unparsed_notes
-from rocoft_bench.report.efficiency import is_table_8
-from rocoft_bench.report.layouts import STAND_INS, Layout, layout_of, references
 from rocoft_bench.report.model import Cell, Column, Part, Row, Table, with_standings
 from rocoft_bench.report.records import Run
-from rocoft_bench.report.statistics import mean_ranks
-from rocoft_bench.report.variants import latest_by_seed, variants
+from rocoft_bench.report.significance.statistics import mean_ranks
+from rocoft_bench.report.tables.cells import costs, count, task_cell
+from rocoft_bench.report.tables.conditions import UNPARSED, conditions, data_kind, run_notes, unparsed_notes
+from rocoft_bench.report.tables.efficiency import is_table_8
+from rocoft_bench.report.tables.groups import latest, model_name, repeats, with_unique_keys
+from rocoft_bench.report.tables.layouts import STAND_INS, Layout, layout_of, references
+from rocoft_bench.report.tables.variants import variants
 from rocoft_bench.runs import RunRecord
 
 METRIC_NAMES = {
@@ -77,7 +78,7 @@ def build_tables(runs: Iterable[Run]) -> list[Table]:
             wrong.append(run)
         elif not is_table_8(run.record):
             groups.setdefault(_group_of(run.record), []).append(run)
-    tables = [_table(group, groups[group]) for group in sorted(groups, key=_order)]
+    tables = with_unique_keys(_table(group, groups[group]) for group in sorted(groups, key=_order))
     return [*tables, _wrong_settings(wrong)] if wrong else tables
 
 
@@ -87,7 +88,7 @@ def selection_tables(runs: Iterable[Run]) -> list[Table]:
     for run in runs:
         if _is_of_figure_4(run.record):
             group = _group_of(run.record)
-            groups.setdefault(replace(group, layout=None, model=_model_of(run)), []).append(run)
+            groups.setdefault(replace(group, layout=None, model=model_name(run.record.model)), []).append(run)
     tables = [_table(group, own) for group, own in sorted(groups.items(), key=lambda item: item[0].title)]
     for table in tables:
         table.key, table.number = f"figure4-{table.key}", "Figure 4"
@@ -107,7 +108,7 @@ def _group_of(record: RunRecord) -> Group:
     return Group(
         layout=layout,
         family=layout.families[0] if layout else record.task["family"],
-        model=None if layout else record.model["name"].rstrip("/").rpartition("/")[2],
+        model=None if layout else model_name(record.model),
         data_kind=data_kind(record),
         keep=record.keep,
         protocol="likelihood" if settings.get("scoring") == "likelihood" else protocol,
@@ -123,25 +124,23 @@ def _order(group: Group) -> tuple[int, str]:
 def _table(group: Group, runs: Sequence[Run]) -> Table:
     columns = _task_columns(group, runs)
     table = Table(group.key, group.title, columns, number=group.layout.number if group.layout else None)
-    models = dict.fromkeys((*(group.layout.models if group.layout else ()), *(_model_of(run) for run in runs)))
+    models = dict.fromkeys(
+        (*(group.layout.models if group.layout else ()), *(model_name(run.record.model) for run in runs))
+    )
     of_model: dict[str, list[Run]] = {model: [] for model in models}
     for run in runs:
-        of_model[_model_of(run)].append(run)
-    repeats = 0
+        of_model[model_name(run.record.model)].append(run)
+    left_out = 0
     for model, own in of_model.items():
-        rows, left_out = _rows(group, model, own, columns)
+        rows, repeated = _rows(group, model, own, columns)
         table.rows += with_standings(_with_summaries(rows, columns), columns)
-        repeats += left_out
+        left_out += repeated
     table.columns = [_ADAPTER, _HEAD, *columns, *_summaries(table.rows, columns), _SECONDS, _MEMORY]
     table.conditions = conditions(runs)
     if said := _of_the_paper(group, table.rows):
         table.conditions["Paper"] = "; ".join(said)
-    table.notes = [*_repeat_notes(repeats), *unparsed_notes(runs), *run_notes(runs)]
+    table.notes = [*repeats(left_out, "runs"), *unparsed_notes(runs), *run_notes(runs)]
     return table
-
-
-def _model_of(run: Run) -> str:
-    return run.record.model.get("paper_name") or run.record.model["name"].rstrip("/").rpartition("/")[2]
 
 
 _ADAPTER = Column("adapter", "adapter", ("",), decimals=0)
@@ -183,9 +182,8 @@ def _rows(group: Group, model: str, runs: Sequence[Run], columns: Sequence[Colum
         cells: dict[str, dict[str, list[Run]]] = {} if by_task else {"": {}}
         for task, here in by_task.items():
             for variant, same in variants(here).items():
-                latest = latest_by_seed(same)
-                cells.setdefault(variant, {})[task] = latest
-                counted += len(latest)
+                cells.setdefault(variant, {})[task] = latest(same)
+                counted += len(cells[variant][task])
         rows += [_row(group, model, title, variant, cells[variant], columns) for variant in sorted(cells)]
     return rows, len(runs) - counted
 
@@ -244,7 +242,7 @@ def _average(row: Row, columns: Sequence[Column]) -> Cell:
 
 
 def _mean_ranks(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, float]:
-    """Of the rows of a model that have every task that any row has, by the tasks' first metrics; none for a single task or row."""
+    """Of a model's rows that have every task that any row has, by the first metrics; none for a single task or row."""
 
     def value(row: Row, column: Column) -> float | None:
         parts = row.cell(column).parts
@@ -300,11 +298,6 @@ def _of_the_paper(group: Group, rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _repeat_notes(count: int) -> list[str]:
-    runs = f"{count} runs repeat" if count > 1 else "1 run repeats"
-    return [f"{runs} another with the same settings and seed; the latest one counts"] if count else []
-
-
 def _wrong_settings(runs: Sequence[Run]) -> Table:
     columns = [Column("task", "task"), Column("seed", "seed"), Column("why", "why")]
     table = Table("wrong-settings", "not run: wrong settings", columns)
@@ -316,5 +309,5 @@ def _wrong_settings(runs: Sequence[Run]) -> Table:
             "why": record.error,
         }
         cells = {key: Cell(text=text or "", runs=(run.id,)) for key, text in texts.items()}
-        table.rows.append(Row(_model_of(run), record.label, cells))
+        table.rows.append(Row(model_name(run.record.model), record.label, cells))
     return table

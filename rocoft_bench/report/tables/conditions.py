@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from rocoft_bench.report.records import Run
+from rocoft_bench.report.tables.groups import machines, model_text, said, seeds
 from rocoft_bench.runs import RunRecord
 
 SOURCES = {"hub": "the hub", "data_dir": "local files", "embedded": "generated, embedded in the package"}
@@ -33,49 +33,26 @@ def conditions(runs: Sequence[Run]) -> dict[str, str]:
     first = records[0]
     loss = first.task.get("settings", {}).get("loss_on")
     return {
-        "Model": _listed(_model(record) for record in records),
+        "Model": model_text(record.model for record in records),
         "Data": f"{SOURCES.get(data_kind(first), data_kind(first))}: {_by_task(records, _rows)}",
         "Metric": f"{_by_task(records, _metrics)}; in percent",
         "Protocol": _by_task(records, lambda record: record.protocol),
         "Loss": LOSSES.get(loss, "on the labels") if loss else "on the labels",
         "Checkpoint": CHECKPOINTS.get(first.keep, first.keep),
         "Head": _head(records),
-        "Seeds": ", ".join(map(str, sorted({record.seed for record in records}))),
-        "Hardware": "; ".join(dict.fromkeys(hardware(run.provenance) for run in runs)),
+        "Seeds": seeds(runs),
+        "Hardware": machines(runs),
     }
-
-
-def hardware(provenance: dict[str, Any] | None) -> str:
-    """The machine that a run was made on, in short."""
-    facts = (provenance or {}).get("hardware")
-    if not isinstance(facts, dict):
-        return "not recorded"
-    gpus = [str(name) for name in facts.get("gpus") or ()]
-    if gpus:
-        return _listed(f"{gpus.count(name)} × {name}" for name in gpus)
-    return f"{facts.get('cpu_count')} CPU cores ({facts.get('cpu')}), threads a run: {facts.get('torch_threads')}"
-
-
-def _model(record: RunRecord) -> str:
-    name, id = record.model["name"], record.model.get("id")
-    revision = str(record.model.get("revision") or "")[:10]
-    named = f"{record.model.get('paper_name') or name}" + (f" ({id})" if id and id != name else "")
-    return f"{named} @ {revision}" if revision else named
 
 
 def _rows(record: RunRecord) -> str:
     source = record.data.get("evaluation", {})
     if not record.data:
         return ""
-    where = (
-        f"{source['id']} @ {str(source.get('revision'))[:10]}, "
-        if source.get("id") and data_kind(record) == "hub"
-        else ""
-    )
-    rows = (
-        f"{record.data['train_rows']:,} rows to train on, {record.data['eval_rows']:,} of {record.task['eval_split']}"
-    )
-    return where + rows
+    from_hub = source.get("id") and data_kind(record) == "hub"
+    where = f"{source['id']} @ {str(source.get('revision'))[:10]}, " if from_hub else ""
+    trained, judged = record.data["train_rows"], record.data["eval_rows"]
+    return f"{where}{trained:,} rows to train on, {judged:,} of {record.task['eval_split']}"
 
 
 def _metrics(record: RunRecord) -> str:
@@ -90,14 +67,10 @@ def _head(records: Iterable[RunRecord]) -> str:
 
 
 def _by_task(records: Iterable[RunRecord], fact: Callable[[RunRecord], str]) -> str:
-    """What is said of each task; tasks of which the same is said stand together."""
-    tasks: dict[str, dict[str, None]] = {}
-    for record in records:
-        if said := fact(record):
-            tasks.setdefault(said, {})[record.task["name"]] = None
-    if len(tasks) == 1:
-        return next(iter(tasks))
-    return "; ".join(f"{', '.join(names)}: {said}" for said, names in tasks.items())
+    """What is said of each task; only once, and without names, if the same is said of all."""
+    pairs = dict.fromkeys((record.task["name"], text) for record in records if (text := fact(record)))
+    texts = {text for _, text in pairs}
+    return texts.pop() if len(texts) == 1 else "; ".join(said(pairs))
 
 
 def unparsed_notes(runs: Iterable[Run]) -> list[str]:
@@ -109,21 +82,17 @@ def unparsed_notes(runs: Iterable[Run]) -> list[str]:
     return [f"{label}, {task}: up to {max(own):.1f} % of answers unreadable" for (label, task), own in shares.items()]
 
 
-def _listed(values: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
-
-
 def run_notes(runs: Iterable[Run]) -> list[str]:
     """What the runs say of themselves; what all of several methods say of a task stands there once, without names."""
     labels: dict[str, set[str]] = {}
-    said: dict[tuple[str, str], set[str]] = {}
+    notes: dict[tuple[str, str], set[str]] = {}
     for record in (run.record for run in runs):
         task = record.task["name"]
         labels.setdefault(task, set()).add(record.label)
         for note in record.notes:
-            said.setdefault((task, note), set()).add(record.label)
+            notes.setdefault((task, note), set()).add(record.label)
 
     def of_whom(task: str, by: set[str]) -> str:
         return task if len(by) > 1 and by == labels[task] else f"{', '.join(sorted(by))}, {task}"
 
-    return sorted(f"{of_whom(task, by)}: {note}" for (task, note), by in said.items())
+    return sorted(f"{of_whom(task, by)}: {note}" for (task, note), by in notes.items())

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from rocoft_bench.config import RunConfig, leaves
 from rocoft_bench.report.records import Run
+from rocoft_bench.report.tables.groups import Facts, alike, model_facts
 from rocoft_bench.runs import config_values
 
 NOT_COMPARED = {
@@ -33,13 +34,20 @@ def variants(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """The runs of one method on one task, grouped into cells. The name of each says in which settings it differs from
     the others; the only one is called "".
     """
-    groups: list[list[Run]] = []
-    for group in _grouped(runs, lambda run: (run.record.settings_hash, *_judged(run))):
-        same = next((known for known in groups if _compatible(known[0], group[0])), None)
-        groups.append(group) if same is None else same.extend(group)
+    settings = _settings_facts(runs)
+    groups = alike(runs, lambda run: (settings[run.record.settings_hash], *_judged(run)))
     if len(groups) == 1:
         return {"": groups[0]}
     return dict(sorted(zip(_names([group[0] for group in groups]), groups, strict=True)))
+
+
+def _settings_facts(runs: Iterable[Run]) -> dict[str, str]:
+    """By settings_hash what tells settings apart: where there are several, those of the config.yaml that count."""
+    first = {run.record.settings_hash: run for run in runs}
+    if len(first) == 1:
+        return dict.fromkeys(first, "")
+    known = {name: _config(run) for name, run in first.items()}
+    return {name: json.dumps(config, sort_keys=True) if config else name for name, config in known.items()}
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -52,35 +60,11 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return [f"{run.record.settings_hash} {index}" for index, run in enumerate(runs, 1)]
 
 
-def latest_by_seed(runs: Iterable[Run]) -> list[Run]:
-    """One run for each seed: the latest of those that have a result, else the latest."""
-    ordered = sorted(runs, key=lambda run: (run.record.metrics is not None, run.record.finished_at))
-    chosen = {run.record.seed: run for run in ordered}
-    return [chosen[seed] for seed in sorted(chosen)]
-
-
-def _grouped(runs: Sequence[Run], key: Any) -> list[list[Run]]:
-    groups: dict[Any, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(key(run), []).append(run)
-    return list(groups.values())
-
-
-def _judged(run: Run) -> tuple[Any, ...]:
-    """Task version and contents of the rows; what a run that failed early did not know is None."""
+def _judged(run: Run) -> Facts:
+    """Weights, task version and contents of the rows; what a run that failed early did not know is None."""
     data = run.record.data
     hashes = (data.get(part, {}).get("sha256") for part in ("train", "evaluation"))
-    return (run.record.task.get("version"), *hashes)
-
-
-def _compatible(one: Run, other: Run) -> bool:
-    facts = zip(_judged(one), _judged(other), strict=True)
-    if any(a is not None and b is not None and a != b for a, b in facts):
-        return False
-    if one.record.settings_hash == other.record.settings_hash:
-        return True
-    settings = _config(one)
-    return settings is not None and settings == _config(other)
+    return (*model_facts(run.record.model), run.record.task.get("version"), *hashes)
 
 
 def _config(run: Run) -> dict[str, Any] | None:
@@ -117,6 +101,7 @@ def _rows(run: Run) -> dict[str, Any]:
         "evaluated rows": record.data.get("eval_rows"),
         "training data": str(record.data.get("train", {}).get("sha256"))[:8],
         "evaluation data": str(record.data.get("evaluation", {}).get("sha256"))[:8],
+        "weights": str(model_facts(record.model)[1])[:8],
     }
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from rocoft_bench import paper
-from rocoft_bench.report.complexity import formula_value, plain
-from rocoft_bench.report.efficiency import efficiency_tables, is_table_8
 from rocoft_bench.report.model import Row, Table
 from rocoft_bench.report.records import Results
+from rocoft_bench.report.tables.complexity import formula_value, plain
+from rocoft_bench.report.tables.efficiency import efficiency_tables, is_table_8
 from rocoft_bench.runs import EfficiencyRecord, RunRecord
 from tests.made_up import a_run, efficiency_record, run_record, stored
 

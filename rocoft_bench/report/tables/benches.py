@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rocoft_bench.report.analyses import Facts, alike, differing
-from rocoft_bench.report.cells import part
-from rocoft_bench.report.conditions import hardware
 from rocoft_bench.report.model import Cell
 from rocoft_bench.report.records import Stored
+from rocoft_bench.report.tables.cells import part
+from rocoft_bench.report.tables.groups import Facts, alike, differing, hardware
 from rocoft_bench.runs import EfficiencyRecord
 
 Bench = Stored[EfficiencyRecord]

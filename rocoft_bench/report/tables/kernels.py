@@ -8,7 +8,11 @@ from functools import cache
 from typing import NamedTuple, get_args
 
 from rocoft_bench import paper
-from rocoft_bench.report.analyses import (
+from rocoft_bench.report.model import Cell, Column, Row, Table
+from rocoft_bench.report.records import Results, Stored
+from rocoft_bench.report.tables.cells import part
+from rocoft_bench.report.tables.conditions import SOURCES
+from rocoft_bench.report.tables.groups import (
     PAPER_MODEL,
     alike,
     differing,
@@ -26,10 +30,6 @@ from rocoft_bench.report.analyses import (
     table_key,
     with_unique_keys,
 )
-from rocoft_bench.report.cells import part
-from rocoft_bench.report.conditions import SOURCES
-from rocoft_bench.report.model import Cell, Column, Row, Table
-from rocoft_bench.report.records import Results, Stored
 from rocoft_bench.runs import Kernel, KernelName, KernelRecord
 
 Analysis = Stored[KernelRecord]

@@ -10,8 +10,15 @@ import pytest
 from scipy.stats import norm, pearsonr, rankdata, ttest_1samp, ttest_ind
 
 from rocoft_bench.metrics import compute
-from rocoft_bench.report import statistics
-from rocoft_bench.report.statistics import RowScores, holm, mean_ranks, paired_difference, resampled, welch_p
+from rocoft_bench.report.significance import statistics
+from rocoft_bench.report.significance.statistics import (
+    RowScores,
+    holm,
+    mean_ranks,
+    paired_difference,
+    resampled,
+    welch_p,
+)
 
 GENERATOR = np.random.default_rng(0)
 LABELS = GENERATOR.integers(0, 2, 60)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from rocoft_bench.report import Table, build_tables
-from rocoft_bench.report.compare import side_by_side
+from rocoft_bench.report.tables.compare import side_by_side
 from rocoft_bench.runs import RunRecord
 from tests.made_up import a_run, run_record
 

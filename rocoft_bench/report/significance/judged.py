@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench import tasks
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import row_scores
-from rocoft_bench.report import statistics
 from rocoft_bench.report.records import Run
-from rocoft_bench.report.statistics import RowScores
+from rocoft_bench.report.significance import statistics
+from rocoft_bench.report.significance.statistics import RowScores
 
 if TYPE_CHECKING:
     import numpy as np

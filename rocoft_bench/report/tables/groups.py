@@ -1,4 +1,4 @@
-"""What tables of kernel analyses and of efficiency benches share: which records may meet, and how they are named."""
+"""Which records may meet in a table or a cell, and how groups of them are named and spoken of."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from rocoft_bench.report.conditions import hardware
 from rocoft_bench.report.model import Table
-from rocoft_bench.report.records import Stored
+from rocoft_bench.report.records import Run, Stored
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Stored[KernelRecord] | Stored[EfficiencyRecord])
+S = TypeVar("S", bound=Run | Stored[KernelRecord] | Stored[EfficiencyRecord])
 
 Facts = tuple[Hashable, ...]
+
+UNKNOWN = "not recorded"
 
 PAPER_MODEL = "roberta-base"
 """The model of the paper's kernels and of its Table 8."""
@@ -60,8 +61,9 @@ def model_text(models: Iterable[Mapping[str, Any]]) -> str:
     """The models' names and origins."""
 
     def text(model: Mapping[str, Any]) -> str:
+        name = model_name(model)
         origin = " @ ".join(filter(None, [model.get("id"), str(model.get("revision") or "")[:10]]))
-        return f"{model_name(model)} ({origin})" if origin else model_name(model)
+        return f"{name} ({origin})" if origin not in ("", name) else name
 
     return listed(map(text, models))
 
@@ -92,6 +94,17 @@ def listed(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
+def hardware(provenance: Mapping[str, Any] | None) -> str:
+    """The machine that a record was made on, in short."""
+    facts = (provenance or {}).get("hardware")
+    if not isinstance(facts, dict):
+        return UNKNOWN
+    gpus = [str(name) for name in facts.get("gpus") or ()]
+    if gpus:
+        return listed(f"{gpus.count(name)} × {name}" for name in gpus)
+    return f"{facts.get('cpu_count')} CPU cores ({facts.get('cpu')}), threads a run: {facts.get('torch_threads')}"
+
+
 def machines(items: Iterable[S]) -> str:
     """The hardware that records were made on, from the provenance beside them."""
     return "; ".join(dict.fromkeys(hardware(item.provenance) for item in items))
@@ -110,8 +123,8 @@ def said(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def repeats(count: int, kind: str) -> list[str]:
-    """A note on records that are left out because another one with the same settings and seed counts."""
-    return [f"{count} {kind} with the settings and seed of a later one left out"] if count else []
+    """A note on records that are left out because they repeat others; `kind` in the plural."""
+    return [f"{kind} left out because a later one has the same settings and seed: {count}"] if count else []
 
 
 def with_unique_keys(tables: Iterable[Table]) -> list[Table]:
