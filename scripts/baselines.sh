@@ -21,4 +21,4 @@ for method in $methods; do
   for seed in 0 1 2; do echo "$method sst2 $seed 600 3"; done
   for task in rte mrpc cola; do echo "$method $task 0 300 1"; done
 done | xargs -P "${JOBS:-2}" -L 1 bash -c 'run "$@" || echo "failed: $*" >&2' run
-rocoft report results/baselines --markdown results/baselines.md
+rocoft report results/baselines

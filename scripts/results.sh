@@ -9,4 +9,4 @@ for task in rte cola; do
   rocoft train glue --task "$task" --rank 3 --mode row --model demo-minilm --data-dir data --epochs 3 \
     --output "results/glue-$task"
 done
-rocoft report results/ --markdown results/report.md
+rocoft report results/
