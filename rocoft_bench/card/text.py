@@ -28,7 +28,7 @@ def body(facts: Facts) -> str:
     record = facts.records[0]
     sections = {
         "Results": _results(facts),
-        "What differs from what the name says": _notes(facts),
+        "Notes": _notes(facts),
         "How to use it": how_to_use(facts),
         "Training": _settings(facts),
         "Parameters and cost": _cost(record),
@@ -158,7 +158,7 @@ def _software(provenance: dict[str, Any] | None) -> str:
         return "Not on record."
     hardware, git = provenance.get("hardware") or {}, provenance.get("git") or {}
     gpus = ", ".join(hardware.get("gpus") or []) or "none"
-    lines = [f"GPUs: {plain(gpus)}; CPU: {plain(hardware.get('cpu'))}, {hardware.get('torch_threads')} threads"]
+    lines = [f"GPUs: {plain(gpus)}; CPU: {plain(hardware.get('cpu'))}, threads: {hardware.get('torch_threads')}"]
     if git:
         changed = " with changes" if git.get("dirty") else ""
         lines.append(f"rocoft-bench from its repository at {code(git.get('commit'))}{changed}")

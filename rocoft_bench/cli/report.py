@@ -66,8 +66,10 @@ def _write(results: Results, tables: list[Table], folder: Path, title: str) -> P
 
 
 def _end(problems: list[Problem]) -> None:
+    from rocoft_bench.report.writing.cleaning import one_line
+
     for problem in problems:
-        typer.echo(f"skipped: {problem.path}: {problem.reason}", err=True)
+        typer.echo(one_line(f"skipped: {problem.path}: {problem.reason}"), err=True)
     if problems:
         typer.echo(f"{len(problems)} {'files' if len(problems) > 1 else 'file'} skipped", err=True)
         raise typer.Exit(1)

@@ -155,7 +155,7 @@ def _marked(rows: list[Row], column: Column) -> list[Row]:
 
 def _standings(rows: list[Row], column: Column, index: int) -> dict[float, Standing]:
     """The best and the second best number at a place of a column's cells."""
-    parts = [row.cell(column).parts[index] for row in rows if row.cell(column).parts]
+    parts = [row.cell(column).parts[index] for row in rows if len(row.cell(column).parts) > index]
     values = [round(part.value, column.decimals) for part in parts if part.value is not None]
     distinct = sorted(set(values), reverse=column.better == "higher")
     marks: dict[float, Standing] = dict(zip(distinct, ("best", "second"), strict=False))

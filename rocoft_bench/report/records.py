@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_record
+from rocoft_bench.runs.numbers import LARGEST
 
 HISTORY_POINTS = 200
 
@@ -43,21 +44,27 @@ class Run:
         return _provenance(self.directory.provenance)
 
     def losses(self, points: int = HISTORY_POINTS) -> list[tuple[int, float]]:
-        """(step, loss) at about so many steps, evenly spread over the file; empty if there is no history."""
+        """(step, loss) at about so many steps, evenly spread over the file, where both are numbers, infinity not
+        among them; empty if there is no history.
+        """
         lines = _lines(self.directory.history)
         chosen = lines[:: max(1, len(lines) // points)]
         try:
             entries = _values(chosen)
         except ValueError:  # the run was killed while it wrote
             entries = [value for line in chosen for value in _whole(line)]
-        return [(entry["step"], entry["loss"]) for entry in entries if isinstance(entry, dict) and "loss" in entry]
+        pairs: list[tuple[Any, Any]] = [
+            (entry.get("step"), entry.get("loss")) for entry in entries if isinstance(entry, dict)
+        ]
+        return [(step, loss) for step, loss in pairs if _is_number(step) and _is_number(loss)]
 
     def predictions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """The first lines of predictions.jsonl; none if it is missing or damaged."""
         try:
-            return _values(_lines(self.directory.predictions)[:limit])
+            rows = _values(_lines(self.directory.predictions)[:limit])
         except ValueError:
             return []
+        return rows if all(isinstance(row, dict) for row in rows) else []
 
 
 R = TypeVar("R", bound=BaseModel)
@@ -101,7 +108,7 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     results = Results(folder)
-    for file in _record_files(folder):
+    for file in _record_files(results):
         try:
             _add(results, file)
         except UserError as error:
@@ -111,13 +118,21 @@ def read_results(folder: Path) -> Results:
     return results
 
 
-def _record_files(folder: Path) -> list[Path]:
+def _record_files(results: Results) -> list[Path]:
+    """Whatever has the name of a record, in order; folders that cannot be listed become problems."""
+
+    def name_problem(error: OSError) -> None:
+        results.problems.append(Problem(Path(error.filename), f"cannot be read ({error.strerror})"))
+
     names = {"record.json", "kernels.json", "efficiency.json"}
-    found = ((Path(place), names.intersection(files)) for place, _, files in os.walk(folder))
+    walk = os.walk(results.root, onerror=name_problem)
+    found = ((Path(place), names.intersection((*folders, *files))) for place, folders, files in walk)
     return sorted(place / name for place, here in found for name in here)
 
 
 def _add(results: Results, file: Path) -> None:
+    if not file.is_file():
+        raise UserError(f"{file}: is not a file")
     place = file.parent
     id = place.relative_to(results.root).as_posix()
     if file.name == "record.json":
@@ -155,6 +170,10 @@ def _values(lines: list[bytes]) -> list[Any]:
     """The values of JSON lines. Raises: ValueError."""
     values: list[Any] = from_json(b"[%b]" % b",".join(lines))
     return values
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= LARGEST
 
 
 def _whole(line: bytes) -> list[Any]:

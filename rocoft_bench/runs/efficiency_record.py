@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rocoft_bench.runs.record import Status, has
+from rocoft_bench.runs.facts import LayerFacts, MethodFacts, holds
+from rocoft_bench.runs.numbers import Count, Number
+from rocoft_bench.runs.record import Status
 
 
 class EfficiencyRecord(BaseModel):
@@ -26,35 +28,35 @@ class EfficiencyRecord(BaseModel):
     """Equal for benches that differ in their seed only; only those may share a cell of a table."""
     label: str
     """The method's row title, e.g. RoCoFT-3-Row."""
-    method: dict[str, Any]
+    method: Annotated[dict[str, Any], holds(MethodFacts)]
     """As in a run's record."""
-    model: Annotated[dict[str, Any], has("name")]
+    model: Annotated[dict[str, Any], holds(LayerFacts)]
     """As in a run's record; for Table 3 a single layer: kind "layer", and its d_in and d_out."""
     seed: int
     task: str | None = None
     """The task whose training is measured, e.g. sst2; None for made-up rows."""
-    batch_size: int
-    sequence_length: int
+    batch_size: Count
+    sequence_length: Count
     """Tokens of each row."""
     precision: str
-    measured_steps: int
+    measured_steps: Count
     """Steps that the medians below are of."""
-    steps_per_epoch: int | None = None
+    steps_per_epoch: Count | None = None
     """Of the task's training rows; None without a task."""
     settings: dict[str, Any] = {}
     """Whatever else was chosen, apart from the seed: optimizer, gradient checkpointing, threads."""
-    parameters: dict[str, int] = {}
+    parameters: dict[str, Count] = {}
     """adapter, head and total as in a run's record; additional: parameters that the plain model does not have."""
-    seconds_per_step: float | None = None
+    seconds_per_step: Number | None = None
     """Median of forward, backward and update, without loading and evaluation."""
-    flops_per_step: float | None = None
-    saved_bytes_per_step: float | None = None
+    flops_per_step: Number | None = None
+    saved_bytes_per_step: Number | None = None
     """Of the tensors that the forward pass keeps for the backward one."""
-    model_memory_mib: float | None = None
+    model_memory_mib: Number | None = None
     """Weights before training: the blue part of Fig. 2."""
-    optimization_memory_mib: float | None = None
+    optimization_memory_mib: Number | None = None
     """What training adds at its peak: the green part of Fig. 2."""
-    peak_memory_mib: float | None = None
+    peak_memory_mib: Number | None = None
     peak_memory_kind: str | None = None
     notes: list[str] = []
     finished_at: str

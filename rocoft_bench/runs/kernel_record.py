@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rocoft_bench.runs.record import Status, has
+from rocoft_bench.runs.facts import KernelDataFacts, ModelFacts, holds
+from rocoft_bench.runs.numbers import Count, Fraction, Number
+from rocoft_bench.runs.record import Status
 
 KernelName = Literal["full_ft", "K_full", "K_row", "K_column", "K_lora"]
 """Of all parameters, of one row or one column of each matrix, of LoRA's at its start; `full_ft`: no kernel but full
@@ -23,18 +25,18 @@ class Kernel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    accuracy: float | None = None
+    accuracy: Fraction | None = None
     """Of kernel logistic regression (for full_ft: of fine-tuning) on the test rows, as a fraction."""
-    f1: float | None = None
+    f1: Fraction | None = None
     """Of the same predictions, as a fraction, for mrpc and qqp: the paper does not name the metric of Table 4, and the
     code that it follows (Malladi et al., 2023) scores these two by either."""
-    regularization: float | None = None
+    regularization: Number | None = None
     """The penalty λ that cross-validation on the training rows chose."""
-    parameters: int | None = None
+    parameters: Count | None = None
     """Length of the gradients."""
-    relative_difference: dict[Literal["1", "2"], float] = {}
+    relative_difference: dict[Literal["1", "2"], Number] = {}
     """||K / ||K||_p - K_full / ||K_full||_p||_p of the flattened training kernels, for p = 1 and 2."""
-    eigenvalues: list[float] = []
+    eigenvalues: list[Number] = []
     """Of the training kernel, the largest first."""
 
 
@@ -52,14 +54,14 @@ class KernelRecord(BaseModel):
     """Equal for analyses that differ in their seed only; only those may share a cell of a table."""
     task: str
     """As in the paper's Tables 4, 5 and 13, e.g. sst-2."""
-    shots: int
+    shots: Count
     """Training examples per class."""
     labels: list[str] = []
     """The label words, in the order of the classes in which the training examples lie; two make one logit, c make c."""
     seed: int
-    model: Annotated[dict[str, Any], has("name")]
+    model: Annotated[dict[str, Any], holds(ModelFacts)]
     """As in a run's record."""
-    data: dict[str, Any] = {}
+    data: Annotated[dict[str, Any], holds(KernelDataFacts)] = {}
     """As in a run's record: train, evaluation, train_rows, eval_rows."""
     protocol: str
     """Template, label words, length, cap of test rows: how the logits were made."""
@@ -67,7 +69,7 @@ class KernelRecord(BaseModel):
     """Whatever else was chosen, apart from task, shots and seed: selection of the row or column, LoRA's rank and alpha,
     penalties tried, folds, steps and learning rate of full_ft."""
     kernels: dict[KernelName, Kernel] = {}
-    seconds: float | None = None
-    peak_memory_mib: float | None = None
+    seconds: Number | None = None
+    peak_memory_mib: Number | None = None
     notes: list[str] = []
     finished_at: str

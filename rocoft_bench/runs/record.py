@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rocoft_bench.errors import UserError
+from rocoft_bench.runs.facts import DataFacts, MethodFacts, ModelFacts, ParameterFacts, TaskFacts, holds
+from rocoft_bench.runs.numbers import Count, Fraction, Number
 
 Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
 """failed: an error that was caught; crashed: the process died; interrupted: stopped on request, to be gone on with."""
@@ -29,21 +31,6 @@ MAKE_ROOM = "make room on the disk; what was trained up to the last checkpoint i
 """Hints."""
 
 
-def has(*keys: str, or_empty: bool = False) -> AfterValidator:
-    """Requires keys of a dictionary, dotted where they are of one inside it."""
-
-    def check(values: dict[str, Any]) -> dict[str, Any]:
-        for key in keys if values or not or_empty else ():
-            inner: Any = values
-            for name in key.split("."):
-                inner = inner.get(name) if isinstance(inner, dict) else None
-            if inner is None:
-                raise ValueError(f"{key} is missing")
-        return values
-
-    return AfterValidator(check)
-
-
 class RunRecord(BaseModel):
     """`record.json`. Metrics are fractions, not percent. Fields that a run did not reach are None."""
 
@@ -62,35 +49,35 @@ class RunRecord(BaseModel):
     """Equal for runs that differ in their seed only; only those may share a cell of a table."""
     label: str
     """The method's row title, e.g. RoCoFT-3-Row."""
-    task: Annotated[dict[str, Any], has("family", "name", "metric_names", "eval_split")]
+    task: Annotated[dict[str, Any], holds(TaskFacts)]
     """family, name, version, metric_names (first: the main one), eval_split, random_baseline."""
     protocol: str
     """How predictions were made and scored."""
-    method: dict[str, Any]
-    model: Annotated[dict[str, Any], has("name")]
+    method: Annotated[dict[str, Any], holds(MethodFacts)]
+    model: Annotated[dict[str, Any], holds(ModelFacts)]
     """name as given, paper_name where the paper has it, and its origin."""
-    data: Annotated[dict[str, Any], has("evaluation.kind", "train_rows", "eval_rows", or_empty=True)] = {}
+    data: Annotated[dict[str, Any], holds(DataFacts, or_nothing=True)] = {}
     """Origin, rows and fingerprint of the training and evaluation data; empty if a run failed before it had them."""
     seed: int
     processes: int = 1
     """How many processes shared the rows of each step."""
-    parameters: Annotated[dict[str, int], has("adapter", "head", or_empty=True)] = {}
+    parameters: Annotated[dict[str, Count], holds(ParameterFacts, or_nothing=True)] = {}
     """Trained adapter weights and biases, the head apart, and the whole model; `stored`: the values outside the head
     that are left to save after training (some methods train more than they keep)."""
-    adapter_bytes: int | None = None
+    adapter_bytes: Count | None = None
     """Size of the saved adapter's files, the head's values included, the model card not."""
-    metrics: dict[str, float] | None = None
+    metrics: dict[str, Fraction] | None = None
     kept_epoch: int | None = None
     keep: str
     """The rule that chose the kept epoch: last or best."""
-    initial_metrics: dict[str, float] | None = None
+    initial_metrics: dict[str, Fraction] | None = None
     """Before the first step, where that was asked for."""
     epoch_metrics: list[dict[str, float]] = []
-    steps: int | None = None
-    train_seconds: float | None = None
+    steps: Count | None = None
+    train_seconds: Number | None = None
     """Time in training steps: no loading, evaluation or checkpoints."""
-    eval_seconds: float | None = None
-    peak_memory_mib: float | None = None
+    eval_seconds: Number | None = None
+    peak_memory_mib: Number | None = None
     peak_memory_kind: str | None = None
     memory_estimate_mib: dict[str, float] | None = None
     """The estimate before the run, by its parts and in total, beside which `peak_memory_mib` stands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,42 @@ def test_the_other_files_of_a_run_are_read_as_far_as_they_are_whole(tmp_path: Pa
     assert run.predictions() == []
 
 
+def test_lines_that_are_no_losses_and_predictions_that_are_none_are_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", run_record())
+    lines = ['{"step": 1, "loss": 2.5}', '{"step": 2, "loss": NaN}', '{"step": "x", "loss": 1}', '{"loss": 1}', "[]"]
+    (tmp_path / "run" / "history.jsonl").write_text("\n".join(lines))
+    (tmp_path / "run" / "predictions.jsonl").write_text('{"index": 0}\n3\n')
+    (run,) = read_results(tmp_path).runs
+    assert run.losses() == [(1, 2.5)]
+    assert run.predictions() == []
+
+
+def test_what_only_has_the_name_of_a_record_is_named(tmp_path: Path) -> None:
+    write_record(tmp_path / "good", run_record())
+    (tmp_path / "folder" / "record.json").mkdir(parents=True)
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "record.json")
+    results = read_results(tmp_path)
+    assert len(results.runs) == 1
+    assert [problem.reason for problem in results.problems] == ["is not a file"] * 2
+
+
+def test_folders_that_cannot_be_listed_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_record(tmp_path / "good", run_record())
+    write_record(tmp_path / "locked", run_record())
+    list_folder = os.scandir
+
+    def refuse(folder: str) -> object:
+        if str(folder).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return list_folder(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    results = read_results(tmp_path)
+    assert [run.id for run in results.runs] == ["good"]
+    assert results.problems == [(tmp_path / "locked", "cannot be read (Permission denied)")]
+
+
 def test_long_histories_are_thinned_out(tmp_path: Path) -> None:
     write_run(tmp_path / "run", run_record(), losses=[float(step) for step in range(1, 1001)])
     (run,) = read_results(tmp_path).runs
@@ -86,6 +123,16 @@ def test_long_histories_are_thinned_out(tmp_path: Path) -> None:
         ({"model": {}}, "name is missing"),
         ({"data": {"evaluation": {}}}, "evaluation.kind is missing"),
         ({"parameters": {"adapter": 1}}, "head is missing"),
+        ({"task": {**run_record().task, "metric_names": "accuracy"}}, "metric_names: input should be a valid list"),
+        ({"task": {**run_record().task, "settings": {"loss_on": ["x"]}}}, "settings.loss_on"),
+        ({"model": {"name": "x", "paper_name": ["x"]}}, "paper_name"),
+        ({"method": {"name": ["rocoft"]}}, "method: name"),
+        ({"data": {"evaluation": {"kind": "hub"}, "train": 3, "train_rows": 1, "eval_rows": 1}}, "train: input should"),
+        ({"data": {"evaluation": {"kind": "hub"}, "train_rows": "many", "eval_rows": 1}}, "train_rows"),
+        ({"metrics": {"accuracy": 1e300}}, "metrics.accuracy"),
+        ({"parameters": {"adapter": 10**30, "head": 0}}, "parameters.adapter"),
+        ({"train_seconds": 1e300}, "train_seconds"),
+        ({"method": {"name": "lora", "rank": "four"}}, "method: rank"),
         ({"metrics": {"accuracy": float("nan")}}, "finite"),
     ],
 )

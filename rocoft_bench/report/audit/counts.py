@@ -58,7 +58,7 @@ def _row(row: AuditRow) -> Row:
     verdict = explanation(row) if row.agrees else f"disagrees; {explanation(row)}"
     texts = {
         "table": f"Table {row.figure.table}",
-        "printed": f"{row.figure.millions}M",
+        "printed": row.figure.printed,
         "verdict": verdict,
         "arithmetic": _arithmetic(row),
     }

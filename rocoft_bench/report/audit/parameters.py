@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench import methods, models, paper
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.methods import Method
+from rocoft_bench.report.audit.printed import is_printed_as
 
 if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
@@ -44,6 +45,10 @@ class Figure:
     millions: str
     section: dict[str, Any]
 
+    @property
+    def printed(self) -> str:
+        return f"{self.millions}M"
+
 
 @dataclass(frozen=True)
 class AuditRow:
@@ -69,14 +74,7 @@ class AuditRow:
 
     @property
     def agrees(self) -> bool:
-        return self.figure is not None and is_printed_as(self.counted, self.figure.millions)
-
-
-def is_printed_as(count: int, millions: str) -> bool:
-    """Whether a count, rounded or cut off at the decimals of a printed figure, is that figure."""
-    unit = 1e6 * 10.0 ** -len(millions.partition(".")[2])
-    printed = round(float(millions) * 1e6 / unit)
-    return printed in (round(count / unit), int(count / unit))
+        return self.figure is not None and is_printed_as(self.counted, self.figure.printed)
 
 
 def figures() -> list[Figure]:
@@ -157,7 +155,7 @@ def explanation(row: AuditRow) -> str:
         return "with head" if row.counted > row.adapter else "without head"
     for meaning, count in row.method.other_counts(_shapes(row.model)).items():
         for head, words in ((0, "without head"), (row.head, "with head")):
-            if is_printed_as(count + head, row.figure.millions):
+            if is_printed_as(count + head, row.figure.printed):
                 return f"given by {meaning}, {words}: {count + head:,}"
     settings = row.method.settings
     size = next((name for name in SIZES if getattr(settings, name, None) is not None), None)
@@ -178,7 +176,7 @@ def _settings_that_give(figure: Figure, row: AuditRow, size: str | None, has_tar
             polynomial = [sum(column) for column in zip(*(parts[name] for name in chosen), strict=True)]
             for value, head in _sizes_that_give(figure.millions, polynomial, row.head, size is not None):
                 changes = ({size: value} if size else {}) | ({"target_modules": list(chosen)} if has_targets else {})
-                if not is_printed_as(_count(row, changes) + row.head * head, figure.millions):
+                if not is_printed_as(_count(row, changes) + row.head * head, figure.printed):
                     continue  # a size that a matrix clips, or parts that do not just add up
                 sized = f"{size} {value}" if size else ""
                 layers = f"on {', '.join(chosen)}" if has_targets else ""
@@ -215,7 +213,7 @@ def _sizes_that_give(millions: str, polynomial: list[int], head: int, sized: boo
     for value in range(1, LARGEST_SIZE + 1 if sized else 2):
         count = polynomial[0] + polynomial[1] * value + polynomial[2] * value * value
         for with_head in (False, True) if head else (False,):
-            if is_printed_as(count + head * with_head, millions):
+            if is_printed_as(count + head * with_head, f"{millions}M"):
                 yield value, with_head
         if count > float(millions) * 1e6 * 1.01:
             return

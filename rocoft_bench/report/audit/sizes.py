@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rocoft_bench import paper, tasks
+from rocoft_bench.report.audit.printed import is_printed_as
 from rocoft_bench.report.model import Cell, Column, Row, Table
 
 _COLUMNS = [
@@ -55,16 +56,6 @@ def data_sizes() -> Table:
         *_without_training_rows(),
     ]
     return table
-
-
-def is_printed_as(count: int, text: str) -> bool:
-    """Whether a count, rounded or cut off at the digits of e.g. "8.8K" or "1,319", is that text."""
-    number = text.upper().replace(",", "")
-    thousands = number.endswith("K")
-    digits = number.removesuffix("K")
-    unit = (1000 if thousands else 1) / 10 ** len(digits.partition(".")[2])
-    printed = round(float(digits) * (1000 if thousands else 1) / unit)
-    return printed in (round(count / unit), int(count / unit))
 
 
 def _counted(size: paper.DatasetSize) -> int | None:

@@ -121,7 +121,7 @@ def _spectra(model: str, shots: int, records: Sequence[KernelRecord]) -> Drawing
     style.place(canvas, left=0.75, right=0.15, bottom=0.5, top=0.6, wspace=0.12, hspace=0.5)
     for axes, record in zip(panels, records, strict=False):
         _lines(axes, record)
-        axes.set_title(style.short(record.task))
+        style.panel(axes, record.task)
     for axes in panels[len(records) :]:
         axes.remove()
     canvas.supxlabel("index", fontsize=9, y=0.02)
@@ -152,5 +152,4 @@ def _lines(axes: Axes, record: KernelRecord) -> None:
         axes.plot(places, relative[shown], label=TITLES[name], **look.line_settings(len(places)))
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
-    style.grid(axes, "y")
+    axes.minorticks_off()

@@ -97,7 +97,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 def _canvas(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], looks: Looks) -> Canvas:
     columns = min(COLUMNS, len(tasks))
     rows = -(-len(tasks) // columns)
-    names = [style.short(name) for name in looks]
+    names = [style.short(name, 40) for name in looks]
     top = 0.3 + style.legend_height(names)
     canvas = style.canvas(0.55 + top + PANEL * rows)
     panels = list(canvas.subplots(rows, columns, squeeze=False).flat)
@@ -107,9 +107,8 @@ def _canvas(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], 
     for axes, task in zip(panels, tasks, strict=False):
         for name, curve in curves[task.key].items():
             axes.plot(*curve, label=name, **looks[name].line_settings(len(curve[0])))
-        axes.set_title(style.short(task.title))
-        axes.locator_params(nbins=4)
-        style.grid(axes, "y")
+        axes.locator_params(nbins=3)
+        style.panel(axes, task.title)
     style.legend(canvas, [Line2D([], [], **look.line_settings()) for look in looks.values()], names)
     canvas.supxlabel("step", fontsize=9, y=0.02)
     canvas.supylabel("training loss", fontsize=9, x=0.01)

@@ -22,6 +22,7 @@ SETTINGS: Any = {
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
     "axes.titlesize": 10,
+    "axes.titley": 1.0,  # where it is anyway; matplotlib need not lay out all ticks to see that nothing is in its way
     "axes.labelsize": 9,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
@@ -94,6 +95,14 @@ def grid(axes: Axes, along: str) -> None:
     axes.grid(axis=along, color=INK, alpha=0.15, linewidth=0.6)  # type: ignore[arg-type]
 
 
+def panel(axes: Axes, title: str) -> None:
+    """One of many small axes: a title, few ticks, and labels that are the figure's, so none of its own to place."""
+    axes.set_title(short(title))
+    grid(axes, "y")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_label_coords(0, 0)
+
+
 def legend(figure: Canvas, handles: list[Any], labels: list[str]) -> None:
     """One legend above all axes, as many entries to a row as fit."""
     columns = max(1, int((WIDTH - 0.2) / (0.55 + LETTER * max(map(len, labels)))))
@@ -107,9 +116,11 @@ def legend_height(labels: list[str]) -> float:
 
 
 def short(name: str, letters: int = 26) -> str:
-    """A name that fits beside an axis and into XML, whatever a user wrote."""
+    """A name that fits beside an axis and into XML, whatever a user wrote; of a long one both ends, which tell it from
+    others."""
     clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    return clean if len(clean) <= letters else clean[: letters - 1] + "…"
+    end = (letters - 1) // 2
+    return clean if len(clean) <= letters else clean[: letters - 1 - end] + "…" + clean[len(clean) - end :]
 
 
 def count(value: float, _: object = None) -> str:

@@ -86,13 +86,8 @@ def _summary(entry: Entry) -> dict[str, Any]:
 def _details(entry: Entry) -> dict[str, Any]:
     details: dict[str, Any] = {"record": entry.record.model_dump(mode="json")}
     if isinstance(entry, Run):
-        details |= {"config": entry.config_text, "provenance": entry.provenance, "losses": _losses(entry)}
+        details |= {"config": entry.config_text, "provenance": entry.provenance, "losses": entry.losses()}
     return details
-
-
-def _losses(run: Run) -> list[tuple[float, float]]:
-    """(step, loss) where both are numbers that can be drawn."""
-    return [point for point in run.losses() if all(isinstance(x, (int, float)) and math.isfinite(x) for x in point)]
 
 
 def _piece(value: Any) -> str:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from rocoft_bench.report.model import Cell, Column, Part
-from rocoft_bench.report.writing.texts import caption, difference_text, place, reference_text
+from rocoft_bench.report.model import Cell, Column, Part, Table
+from rocoft_bench.report.writing.texts import MISSING, caption, difference_text, place, reference_text, with_deviation
 
 
 def mean(part: Part, column: Column) -> str:
     """The mean, and the standard deviation where there is one."""
-    if part.value is None:
-        return "–"
-    deviation = "" if part.deviation is None else f" ± {number(part.deviation, column)}"
-    return number(part.value, column) + deviation
+    return with_deviation(part.value, part.deviation, column) or MISSING
 
 
 def counts(cell: Cell) -> str:
-    """Over how many runs the means are: "n = 3", or "n = 3/2" where the parts differ; empty if over none."""
+    """Over how many runs the means are: "n = 3", or "n = 3/2" where the parts differ; empty if over one or none."""
     numbers = [part.n for part in cell.parts if part.value is not None]
-    return f"n = {'/'.join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))}" if any(numbers) else ""
+    if cell.text or max(numbers, default=0) < 2:
+        return ""
+    return f"n = {'/'.join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))}"
 
 
 def failures(cell: Cell) -> list[tuple[str, str]]:
@@ -41,12 +40,15 @@ def measured(column: Column) -> str:
     return ", ".join(text for text in (names, column.unit) if text and text not in known)
 
 
-def number(value: float, column: Column) -> str:
-    """With the column's decimals, a comma between thousands and a real minus sign."""
-    return f"{value:z,.{column.decimals}f}".replace("-", "\N{MINUS SIGN}")
+def shared_reference(table: Table) -> str:
+    """What all references of the table are of; empty if there are none, or of several things."""
+    titles = {row.reference_title for row in table.rows} - {""}
+    return titles.pop() if len(titles) == 1 else ""
 
 
 FILTERS: dict[str, Callable[..., object]] = {
     text.__name__: text
-    for text in (mean, counts, failures, sort_value, measured, reference_text, difference_text, caption, place)
-}
+    for text in (
+        mean, counts, failures, sort_value, measured, shared_reference, reference_text, difference_text, caption, place,
+    )
+}  # fmt: skip

@@ -198,7 +198,12 @@ def _contests_of(table: Table, model: str, cells: _Cells) -> list[Contest]:
     rows = [row for row in table.of_model(model) if row.title in with_runs]
     ours = [row for row in rows if with_runs[row.title].record.method.get("name") == "rocoft"]
     others = [row for row in rows if row not in ours]
-    return [Contest(table, row, others) for row in ours] if others else []
+    return [Contest(table, row, _opponents(row, others)) for row in ours] if others else []
+
+
+def _opponents(row: Row, others: list[Row]) -> list[Row]:
+    """Those that differ from the usual settings as the row does, e.g. in "epochs=1"; all, if there is no such one."""
+    return [other for other in others if other.variant == row.variant] or others
 
 
 def _compare_all(contest: Contest, column: Column, sides: Mapping[str, _Side]) -> None:
@@ -313,8 +318,8 @@ def _explanations(contest: Contest) -> list[str]:
         f"percentage points, with its 95 % interval over {RESAMPLES:,} paired bootstrap resamples of the evaluation "
         "rows.",
         f"* marks p < {LEVEL} over examples (normal test with the bootstrap's standard error; {over_examples} tests), "
-        f"† p < {LEVEL} over seeds (Welch's t test; {over_seeds} tests, which need two runs on either side), each "
-        "after Holm's correction for the number of its tests in this table.",
+        f"† p < {LEVEL} over seeds (Welch's t test; {over_seeds} tests, which need two runs on each side), each after "
+        "Holm's correction for the number of its tests in this table. The intervals are not corrected.",
         "Intervals and * say what other evaluation rows might have changed, for the runs as they are; only † says what "
         "other seeds might have changed.",
     ]

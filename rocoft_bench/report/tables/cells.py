@@ -27,8 +27,13 @@ def task_cell(
         values = [100 * scores[name] for scores in finished if name in scores]
         result = printed.get((paper_task or "", name))
         parts.append(part(values, result.value if result else None, comparable))
-    failures = tuple(run.record.status for run in runs if not run.record.metrics)
-    return Cell(tuple(parts), runs=tuple(run.id for run in runs), failures=failures)
+    return Cell(tuple(parts), runs=tuple(run.id for run in runs), failures=failures(runs))
+
+
+def failures(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The statuses of the runs without a result."""
+    statuses = [run.record.status for run in runs if not run.record.metrics]
+    return tuple("no result" if status == "ok" else status for status in statuses)
 
 
 def part(values: Sequence[float], reference: float | None, comparable: bool) -> Part:

@@ -31,7 +31,7 @@ def _merged(ours: Table | None, other: Table | None, name: str) -> Table:
         columns=list(columns.values()),
         rows=[_row(rows.get(key), beside.get(key), name) for key in dict.fromkeys((*rows, *beside))],
         conditions=_conditions(ours, other, name),
-        notes=[*(ours.notes if ours else ()), *(f"{name}: {note}" for note in (other.notes if other else ()))],
+        notes=_notes(ours, other, name),
     )
 
 
@@ -64,9 +64,17 @@ def _failures(cell: Cell) -> str:
 
 
 def _conditions(ours: Table | None, other: Table | None, name: str) -> dict[str, str]:
-    mine, theirs = ours.conditions if ours else {}, other.conditions if other else {}
+    """Both where they differ; those of the only table where the other folder has none."""
+    mine, theirs = (table.conditions for table in (ours or other, other or ours) if table)
     stated = {}
     for key in (key for key in dict.fromkeys((*mine, *theirs)) if key != "Paper"):
-        here, there = mine.get(key, "not run here"), theirs.get(key, "not run")
+        here, there = mine.get(key, "not stated"), theirs.get(key, "not stated")
         stated[key] = here if here == there else f"{here}; {name}: {there}"
     return stated
+
+
+def _notes(ours: Table | None, other: Table | None, name: str) -> list[str]:
+    """The notes of both, and where one of the folders has nothing of the table."""
+    absent = f"nothing of this was run in {name}" if other is None else f"all of this was run in {name} alone"
+    said = [] if ours and other else [absent]
+    return [*said, *(ours.notes if ours else ()), *(f"{name}: {note}" for note in (other.notes if other else ()))]

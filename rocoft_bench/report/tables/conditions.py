@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from rocoft_bench.report.records import Run
-from rocoft_bench.report.tables.groups import machines, model_text, said, seeds
+from rocoft_bench.report.tables.groups import UNKNOWN, listed, machines, model_text, said, seeds
 from rocoft_bench.runs import RunRecord
 
-SOURCES = {"hub": "the hub", "data_dir": "local files", "embedded": "generated, embedded in the package"}
+SOURCES = {
+    "hub": "the hub",
+    "github": "GitHub",
+    "data_dir": "local files",
+    "embedded": "generated, embedded in the package",
+}
 
 LOSSES = {"sequence": "on the whole sequence, prompt included", "response": "on the response only"}
 
@@ -19,9 +24,12 @@ CHECKPOINTS = {"last": "last epoch", "best": "best epoch, chosen on the rows tha
 
 
 def data_kind(record: RunRecord) -> str:
-    """Where the rows are from; for a run that failed before it had any, where they would have been."""
+    """Where the rows are from, or for a run that failed before it had any would have been: "embedded", "data_dir", or
+    "hub" for the task's own place on the net, on the hub or on GitHub.
+    """
     if record.data:
-        return record.data["evaluation"]["kind"]
+        kind: str = record.data["evaluation"]["kind"]
+        return "hub" if kind == "github" else kind
     if record.task["family"] == "demo":
         return "embedded"
     return "data_dir" if record.task.get("settings", {}).get("data_dir") else "hub"
@@ -34,7 +42,7 @@ def conditions(runs: Sequence[Run]) -> dict[str, str]:
     loss = first.task.get("settings", {}).get("loss_on")
     return {
         "Model": model_text(record.model for record in records),
-        "Data": f"{SOURCES.get(data_kind(first), data_kind(first))}: {_by_task(records, _rows)}",
+        "Data": _data(records),
         "Metric": f"{_by_task(records, _metrics)}; in percent",
         "Protocol": _by_task(records, lambda record: record.protocol),
         "Loss": LOSSES.get(loss, "on the labels") if loss else "on the labels",
@@ -43,6 +51,13 @@ def conditions(runs: Sequence[Run]) -> dict[str, str]:
         "Seeds": seeds(runs),
         "Hardware": machines(runs),
     }
+
+
+def _data(records: Sequence[RunRecord]) -> str:
+    kinds = [record.data["evaluation"]["kind"] for record in records if record.data]
+    if not kinds:
+        return "no run got as far as its rows"
+    return f"{listed(SOURCES.get(kind, kind) for kind in kinds)}: {_by_task(records, _rows)}"
 
 
 def _rows(record: RunRecord) -> str:
@@ -71,6 +86,12 @@ def _by_task(records: Iterable[RunRecord], fact: Callable[[RunRecord], str]) -> 
     pairs = dict.fromkeys((record.task["name"], text) for record in records if (text := fact(record)))
     texts = {text for _, text in pairs}
     return texts.pop() if len(texts) == 1 else "; ".join(said(pairs))
+
+
+def cost_note(runs: Iterable[Run]) -> str:
+    """What the columns of time and memory hold."""
+    kinds = listed(kind for run in runs if (kind := run.record.peak_memory_kind))
+    return f"train s: mean over the runs of a row, of whatever tasks; MiB: their highest peak ({kinds or UNKNOWN})"
 
 
 def unparsed_notes(runs: Iterable[Run]) -> list[str]:

@@ -99,10 +99,12 @@ def hardware(provenance: Mapping[str, Any] | None) -> str:
     facts = (provenance or {}).get("hardware")
     if not isinstance(facts, dict):
         return UNKNOWN
-    gpus = [str(name) for name in facts.get("gpus") or ()]
-    if gpus:
+    gpus = facts.get("gpus")
+    if isinstance(gpus, list) and gpus:
         return listed(f"{gpus.count(name)} × {name}" for name in gpus)
-    return f"{facts.get('cpu_count')} CPU cores ({facts.get('cpu')}), threads a run: {facts.get('torch_threads')}"
+    if "cpu_count" not in facts:
+        return UNKNOWN
+    return f"{facts['cpu_count']} CPU cores ({facts.get('cpu')}), threads a run: {facts.get('torch_threads')}"
 
 
 def machines(items: Iterable[S]) -> str:
@@ -124,7 +126,8 @@ def said(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 def repeats(count: int, kind: str) -> list[str]:
     """A note on records that are left out because they repeat others; `kind` in the plural."""
-    return [f"{kind} left out because a later one has the same settings and seed: {count}"] if count else []
+    why = "another one with the same settings and seed is later, or finished where they are not"
+    return [f"{kind} left out because {why}: {count}"] if count else []
 
 
 def with_unique_keys(tables: Iterable[Table]) -> list[Table]:

@@ -18,7 +18,7 @@ from rocoft_bench.report.tables.benches import (
     parameters,
     variants_of,
 )
-from rocoft_bench.report.tables.cells import costs, count, part
+from rocoft_bench.report.tables.cells import costs, count, failures, part
 from rocoft_bench.report.tables.conditions import conditions, data_kind, run_notes
 from rocoft_bench.report.tables.groups import (
     PAPER_MODEL,
@@ -180,9 +180,9 @@ def _row(
 
 
 def _accuracy(runs: Sequence[Run], printed: float | None, comparable: bool) -> Cell:
-    values = [100 * run.record.metrics["accuracy"] for run in runs if run.record.metrics]
-    failures = tuple(run.record.status for run in runs if not run.record.metrics)
-    return Cell((part(values, printed, comparable),), runs=tuple(run.id for run in runs), failures=failures)
+    finished = [run.record.metrics for run in runs if run.record.metrics]
+    values = [100 * metrics["accuracy"] for metrics in finished if "accuracy" in metrics]
+    return Cell((part(values, printed, comparable),), runs=tuple(run.id for run in runs), failures=failures(runs))
 
 
 def _beside(cell: Cell, reference: float) -> Cell:

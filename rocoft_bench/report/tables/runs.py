@@ -12,11 +12,11 @@ from rocoft_bench.report.model import Cell, Column, Part, Row, Table, with_stand
 from rocoft_bench.report.records import Run
 from rocoft_bench.report.significance.statistics import mean_ranks
 from rocoft_bench.report.tables.cells import costs, count, task_cell
-from rocoft_bench.report.tables.conditions import UNPARSED, conditions, data_kind, run_notes, unparsed_notes
+from rocoft_bench.report.tables.conditions import UNPARSED, conditions, cost_note, data_kind, run_notes, unparsed_notes
 from rocoft_bench.report.tables.efficiency import is_table_8
-from rocoft_bench.report.tables.groups import latest, model_name, repeats, with_unique_keys
+from rocoft_bench.report.tables.groups import alike, latest, model_name, repeats, with_unique_keys
 from rocoft_bench.report.tables.layouts import STAND_INS, Layout, layout_of, references
-from rocoft_bench.report.tables.variants import variants
+from rocoft_bench.report.tables.variants import circumstances, variants
 from rocoft_bench.runs import RunRecord
 
 METRIC_NAMES = {
@@ -131,17 +131,25 @@ def _table(group: Group, runs: Sequence[Run]) -> Table:
     for run in runs:
         of_model[model_name(run.record.model)].append(run)
     left_out = 0
+    unlike_notes: list[str] = []
     for model, own in of_model.items():
         rows, repeated = _rows(group, model, own, columns)
-        table.rows += with_standings(_with_summaries(rows, columns), columns)
+        unlike = {column.key: others for column in columns if (others := _judged_otherwise(rows, column, own))}
+        table.rows += _ranked(rows, columns, [column for column in columns if column.key not in unlike])
+        unlike_notes += [f"{model}, {task}: {', '.join(others)}: {UNLIKE}" for task, others in unlike.items()]
         left_out += repeated
     table.columns = [_ADAPTER, _HEAD, *columns, *_summaries(table.rows, columns), _SECONDS, _MEMORY]
     table.conditions = conditions(runs)
     if said := _of_the_paper(group, table.rows):
         table.conditions["Paper"] = "; ".join(said)
-    table.notes = [*repeats(left_out, "runs"), *unparsed_notes(runs), *run_notes(runs)]
+    table.notes = [*repeats(left_out, "runs"), *unlike_notes, *unparsed_notes(runs), cost_note(runs), *run_notes(runs)]
     return table
 
+
+UNLIKE = (
+    "other rows, weights or protocol than the other methods; none is marked as the best of this task, which does not "
+    "count in mean ranks"
+)
 
 _ADAPTER = Column("adapter", "adapter", ("",), decimals=0)
 _HEAD = Column("head", "head", ("",), decimals=0)
@@ -194,7 +202,7 @@ def _row(
     known = group.layout is not None and model in group.layout.models
     paper_model = model if known else STAND_INS.get(group.family, "")
     printed = references(paper_model, title)
-    comparable = known and group.protocol != "strict"
+    comparable = known and group.protocol != "strict" and group.has_all_rows
     names = {task.name: task for task in tasks.all_tasks()}
     cells = {}
     for column in columns:
@@ -211,9 +219,22 @@ def _row(
     return Row(model, title, cells, variant, reference_title)
 
 
-def _with_summaries(rows: list[Row], columns: Sequence[Column]) -> list[Row]:
-    """The rows with their averages and mean ranks over tasks."""
-    ranks = _mean_ranks(rows, columns)
+def _judged_otherwise(rows: Sequence[Row], column: Column, runs: Sequence[Run]) -> list[str]:
+    """The rows whose results on a task cannot be compared with those of most others."""
+    known = {run.id: run for run in runs if run.record.metrics}
+    results = [(row, known[id]) for row in rows for id in row.cell(column).runs if id in known]
+    groups = sorted(alike(results, lambda result: circumstances(result[1])), key=len)
+    return list(dict.fromkeys(row.title for group in groups[:-1] for row, _ in group))
+
+
+def _ranked(rows: list[Row], columns: Sequence[Column], comparable: Sequence[Column]) -> list[Row]:
+    """The rows with their averages and mean ranks over tasks, the best marked where rows can be compared."""
+    marked = [*comparable, _AVERAGE] if len(comparable) == len(columns) else list(comparable)
+    return with_standings(_with_summaries(rows, columns, comparable), [*marked, _MEAN_RANK])
+
+
+def _with_summaries(rows: list[Row], columns: Sequence[Column], comparable: Sequence[Column]) -> list[Row]:
+    ranks = _mean_ranks(rows, comparable)
     return [
         replace(
             row, cells={**row.cells, "average": _average(row, columns), "mean_rank": _rank_cell(ranks.get(row.title))}
@@ -290,7 +311,8 @@ def _of_the_paper(group: Group, rows: Sequence[Row]) -> list[str]:
             "without differences; see `rocoft evaluate RUN --protocol published`"
         )
     if group.data_kind != "hub" or not group.has_all_rows:
-        notes.append("the paper's numbers are of the whole benchmarks, ours of the rows named above")
+        shown = "" if group.has_all_rows else ", so they stand here without differences"
+        notes.append(f"the paper's numbers are of the whole benchmarks, ours of the rows named above{shown}")
     if group.family == "glue":
         notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
     if group.layout and group.layout.number == "7":

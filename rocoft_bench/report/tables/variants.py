@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -35,7 +35,7 @@ def variants(runs: Sequence[Run]) -> dict[str, list[Run]]:
     the others; the only one is called "".
     """
     settings = _settings_facts(runs)
-    groups = alike(runs, lambda run: (settings[run.record.settings_hash], *_judged(run)))
+    groups = alike(runs, lambda run: (settings[run.record.settings_hash], *circumstances(run)))
     if len(groups) == 1:
         return {"": groups[0]}
     return dict(sorted(zip(_names([group[0] for group in groups]), groups, strict=True)))
@@ -60,11 +60,19 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return [f"{run.record.settings_hash} {index}" for index, run in enumerate(runs, 1)]
 
 
-def _judged(run: Run) -> Facts:
-    """Weights, task version and contents of the rows; what a run that failed early did not know is None."""
-    data = run.record.data
-    hashes = (data.get(part, {}).get("sha256") for part in ("train", "evaluation"))
-    return (*model_facts(run.record.model), run.record.task.get("version"), *hashes)
+def circumstances(run: Run) -> Facts:
+    """What has to be the same for runs to be compared: weights, task version, protocol, and the rows with their
+    contents. What a run that failed early did not know is None.
+    """
+    record = run.record
+    rows = (record.data.get("train_rows"), record.data.get("eval_rows"))
+    contents = (_content(record.data.get(part, {})) for part in ("train", "evaluation"))
+    return (*model_facts(record.model), record.task.get("version"), record.protocol, *rows, *contents)
+
+
+def _content(source: Mapping[str, Any]) -> Hashable:
+    """What identifies the rows of a source: their hash; without one, where they are from."""
+    return source.get("sha256") or (json.dumps(source, sort_keys=True) if source else None)
 
 
 def _config(run: Run) -> dict[str, Any] | None:
@@ -96,6 +104,7 @@ def _rows(run: Run) -> dict[str, Any]:
     """What is known of the rows, where settings alone do not tell cells apart."""
     record = run.record
     return {
+        "protocol": record.protocol,
         "task version": record.task.get("version"),
         "training rows": record.data.get("train_rows"),
         "evaluated rows": record.data.get("eval_rows"),

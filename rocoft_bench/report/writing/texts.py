@@ -56,12 +56,19 @@ def cell_text(cell: Cell, column: Column) -> str:
 
 def reference_text(cell: Cell, column: Column) -> str:
     """What the paper, or whatever the row stands beside, says."""
-    shown = [_with_deviation(part.reference, part.reference_deviation, column) for part in cell.parts]
+    shown = [with_deviation(part.reference, part.reference_deviation, column) for part in cell.parts]
     return cell.reference_text or _slashed(shown)
 
 
 def difference_text(cell: Cell, column: Column) -> str:
     return _slashed([_signed(part.difference, column) for part in cell.parts])
+
+
+def with_deviation(value: float | None, deviation: float | None, column: Column) -> str:
+    """A mean with its standard deviation where it has one; empty where there is none."""
+    if value is None:
+        return ""
+    return _number(value, column) + ("" if deviation is None else f" ± {_number(deviation, column)}")
 
 
 def heading(column: Column) -> str:
@@ -119,12 +126,6 @@ def _joined(groups: Sequence[Sequence[Piece]], separator: str) -> tuple[Piece, .
 
 def _slashed(texts: Sequence[str]) -> str:
     return " / ".join(text or MISSING for text in texts) if any(texts) else ""
-
-
-def _with_deviation(value: float | None, deviation: float | None, column: Column) -> str:
-    if value is None:
-        return ""
-    return _number(value, column) + ("" if deviation is None else f" ± {_number(deviation, column)}")
 
 
 def _number(value: float, column: Column) -> str:

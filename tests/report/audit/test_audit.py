@@ -6,7 +6,7 @@ import pytest
 
 from rocoft_bench import paper
 from rocoft_bench.report.audit import paper_audit
-from rocoft_bench.report.audit.sizes import is_printed_as
+from rocoft_bench.report.audit.printed import is_printed_as
 from rocoft_bench.report.model import Row, Table
 
 

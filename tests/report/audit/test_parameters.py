@@ -11,7 +11,8 @@ import pytest
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
 from rocoft_bench.report import AuditRow, explanation, parameter_audit
-from rocoft_bench.report.audit.parameters import _shapes, figures, is_printed_as
+from rocoft_bench.report.audit.parameters import _shapes, figures
+from rocoft_bench.report.audit.printed import is_printed_as
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def rows() -> dict[tuple[int, str, str], AuditRow]:
     ],
 )
 def test_rounded_or_cut_off(count: int, millions: str, printed: bool) -> None:
-    assert is_printed_as(count, millions) is printed
+    assert is_printed_as(count, f"{millions}M") is printed
 
 
 def test_every_figure_of_the_paper_has_a_row(rows: dict[tuple[int, str, str], AuditRow]) -> None:
@@ -124,7 +125,7 @@ def test_settings_that_are_said_to_give_a_figure_give_it(rows: dict[tuple[int, s
         method = methods.resolve({"name": row.method.name, **row.method.settings.model_dump(), **changes})
         count = method.adapter_parameters(_shapes(row.model)) + (row.head if head == "with" else 0)
         assert row.figure is not None
-        assert is_printed_as(count, row.figure.millions), words
+        assert is_printed_as(count, row.figure.printed), words
         tried += 1
     assert tried > 3
 

@@ -63,6 +63,7 @@ def a_table(key: str = "glue") -> Table:
         ),
         Row("roberta-base", HOSTILE, {"rte": Cell(failures=("oom", "oom"), runs=("failed-0",))}),
         Row("roberta-base", "LoRA", {"rte": Cell((Part(50.0, n=1, standing="second"),), runs=("lora-0",))}, "r = 8"),
+        Row("roberta-base", "IA3", {"adapter": Cell((Part(1.2, n=3),), "+1.20 [−0.30, +2.70] *")}),
         Row(
             "bert-base", "LoRA", {"rte": Cell((Part(reference=60.0),)), "mrpc": Cell((Part(9.0, n=1), Part(8.0, n=1)))}
         ),

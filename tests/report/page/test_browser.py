@@ -57,8 +57,8 @@ def test_a_click_on_a_header_sorts_within_each_model(tab: Tab) -> None:
         header.locator("button").press("Enter")
         orders.append((header.get_attribute("aria-sort"), methods(tab)))
     assert orders == [
-        ("ascending", ["LoRA", "RoCoFT-3-Row", HOSTILE, "LoRA"]),
-        ("descending", ["RoCoFT-3-Row", "LoRA", HOSTILE, "LoRA"]),
+        ("ascending", ["LoRA", "RoCoFT-3-Row", HOSTILE, "IA3", "LoRA"]),
+        ("descending", ["RoCoFT-3-Row", "LoRA", HOSTILE, "IA3", "LoRA"]),
         ("none", before),
     ]
 
@@ -71,13 +71,13 @@ def test_filters_hide_what_does_not_match_and_are_kept_in_the_address(tab: Tab) 
     assert tab.locator("#glue thead th:visible").all_inner_texts()[1].startswith("RTE")
     assert not tab.locator("#glue th[data-task=mrpc]").is_visible()
     assert tab.locator("#kernels").is_hidden()
-    assert tab.locator(".count").inner_text() == "1 of 2 tables, 1 of 5 rows"
+    assert tab.locator(".count").inner_text() == "1 of 2 tables, 1 of 6 rows"
     assert tab.url.endswith("#task=rte&text=rocoft")
     tab.reload()
     assert methods(tab) == ["RoCoFT-3-Row"]
     tab.get_by_role("button", name="Reset").click()
     tab.wait_for_function("!location.hash")
-    assert len(methods(tab)) == 4
+    assert len(methods(tab)) == 5
 
 
 def test_a_run_opens_by_keyboard_and_closes_with_escape(tab: Tab) -> None:

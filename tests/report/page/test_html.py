@@ -61,15 +61,30 @@ def unpacked(piece: str) -> Any:
 
 def test_cells_hold_the_numbers_and_what_they_stand_beside(page: Page) -> None:
     rows = {row[0]: row[1:] for row in Reader(page.html).rows}
-    rocoft, pair, adapter = rows["RoCoFT-3-Rowref: paper"]
+    rocoft, pair, adapter = rows["RoCoFT-3-Row"]
     assert rocoft == "87.50 ± 17.68 n = 2ref 76.60Δ +10.90"
-    assert pair == "88.00 / 91.25 n = 1ref 90.00 / 91.00Δ −2.00 / +0.25"
+    assert pair == "88.00 / 91.25 ref 90.00 / 91.00Δ −2.00 / +0.25"
     assert adapter.startswith("248,832")
-    assert rows["LoRAr = 8"] == ["50.00 n = 1", "", ""]
-    assert rows["LoRA"] == ["ref 60.00", "9.00 / 8.00 n = 1", ""]
+    assert rows["LoRAr = 8"] == ["50.00", "", ""]
+    assert rows["LoRA"] == ["ref 60.00", "9.00 / 8.00", ""]
     assert rows[HOSTILE] == ["2 × oom", "", ""]
     assert '<span class="best">87.50 ± 17.68</span>' in page.html
     assert '<span class="second">50.00</span>' in page.html
+
+
+def test_a_text_is_shown_in_place_of_the_numbers_that_it_is_sorted_by(page: Page) -> None:
+    rows = [row for row in Reader(page.html).rows if row[0] == "IA3"]
+    assert rows == [["IA3", "", "", "+1.20 [−0.30, +2.70] *"]]
+    assert 'data-value="1.2"' in page.html
+
+
+def test_what_all_references_are_of_is_said_once(page: Page, tmp_path: Path, results_folder: Path) -> None:
+    assert "<dt>Ref</dt><dd>paper</dd>" in page.html
+    rows = [Row("m", method, {}, reference_title=title) for method, title in (("A", "paper"), ("B", "other/"))]
+    write_page(tmp_path / "page.html", "Report", read_results(results_folder), [Table("t", "T", [], rows)])
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [row[0] for row in Reader(html).rows[1:]] == ["m", "Aref: paper", "Bref: other/"]
+    assert "<dt>Ref</dt>" not in html
 
 
 def test_a_cell_links_to_its_runs(page: Page) -> None:

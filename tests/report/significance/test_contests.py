@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,20 @@ def test_csv_has_every_number_in_full(tmp_path: Path) -> None:
     (found,) = contest.comparisons.values()
     assert (float(line["difference"]), float(line["low"]), line["p_seeds"]) == (found.difference, found.low, "")
     assert (line["method"], line["baseline"], line["task"], line["rows"]) == ("RoCoFT-3-Row", "LoRA", "rte", "60")
+
+
+def test_rows_that_differ_alike_are_compared_with_each_other(tmp_path: Path) -> None:
+    """One trained for an epoch is compared with others of an epoch, where there are any."""
+    for label in ("RoCoFT-3-Row", "LoRA", "FT"):
+        write(tmp_path, label, "rte", 0, 0.8)
+    results = read_results(tmp_path)
+    row, lora, full = sorted(table_of(results).rows, key=lambda row: ["RoCoFT-3-Row", "LoRA", "FT"].index(row.method))
+
+    def compared(ours: str, *theirs: str) -> list[str]:
+        rows = [replace(r, variant=v) for r, v in zip((row, lora, full), (ours, *theirs), strict=True)]
+        table = replace(table_of(results), rows=rows)
+        return [other.method for contest in contests(results, [table]) for other in contest.others]
+
+    assert compared("epochs=1", "epochs=1", "epochs=2") == ["LoRA"]
+    assert sorted(compared("selection=max", "epochs=1", "epochs=2")) == ["FT", "LoRA"]
+    assert sorted(compared("", "", "")) == ["FT", "LoRA"]

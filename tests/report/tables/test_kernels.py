@@ -158,7 +158,7 @@ def test_of_repeated_seeds_the_latest_result_counts_and_the_rest_is_told() -> No
     )["table4"]
     cell = row(table, "K_row, 16-shot").cells["sst-2"]
     assert (cell.parts[0].value, cell.parts[0].n, cell.failures) == (90.0, 1, ())
-    assert "analyses left out because a later one has the same settings and seed: 2" in table.notes
+    assert any(note.startswith("analyses left out") and note.endswith(": 2") for note in table.notes)
 
 
 def test_f1_stands_beside_accuracy_where_it_was_taken() -> None:

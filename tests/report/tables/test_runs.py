@@ -146,7 +146,7 @@ def test_a_repeated_run_counts_once() -> None:
     table = the_table(early, late, crashed)
     (part,) = cell(table, "RoCoFT-3-Row", "rte").parts
     assert (part.value, part.n) == (pytest.approx(70), 1)
-    assert "runs left out because a later one has the same settings and seed: 2" in table.notes
+    assert any(note.startswith("runs left out") and note.endswith(": 2") for note in table.notes)
 
 
 def test_another_model_has_the_papers_numbers_without_differences() -> None:
@@ -202,21 +202,79 @@ def test_strict_results_have_no_difference_to_leaking_ones() -> None:
     assert "hold (part of) the right answer" in table.conditions["Paper"]
 
 
+def test_results_on_the_first_rows_have_no_difference_to_those_on_all() -> None:
+    record = run_record()
+    record.task["settings"] = {"max_eval_rows": 50}
+    table = the_table(record)
+    (part,) = cell(table, "RoCoFT-3-Row", "rte").parts
+    assert (part.reference, part.difference) == (paper_value("rte", "accuracy", "RoCoFT-3-Row"), None)
+    assert "without differences" in table.conditions["Paper"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"settings_hash": "other", "method": {"name": "rocoft", "rank": 3, "selection": "max"}},
         {"data": {"evaluation": {"kind": "hub", "sha256": "other rows"}, "train_rows": 2490, "eval_rows": 277}},
         {"data": {"train": {"sha256": "x"}, "evaluation": {"kind": "hub"}, "train_rows": 9, "eval_rows": 277}},
+        {"data": {"evaluation": {"kind": "hub", "id": "other/data"}, "train_rows": 2490, "eval_rows": 277}},
+        {"data": {**run_record().data, "eval_rows": 100}},
+        {"protocol": "the nearest label word"},
+        {"model": {**ROBERTA, "weights_sha256": "other weights"}},
     ],
-    ids=["settings", "evaluation rows", "training rows"],
+    ids=["settings", "evaluation rows", "training rows", "source", "number of rows", "protocol", "weights"],
 )
 def test_runs_with_other_settings_or_rows_do_not_share_a_cell(change: dict[str, Any]) -> None:
-    table = the_table(run_record(), run_record(**{"seed": 1, "metrics": {"accuracy": 0.2}, **change}))
+    usual = run_record(model={**ROBERTA, "weights_sha256": "weights"})
+    table = the_table(usual, run_record(**{"model": usual.model, "seed": 1, "metrics": {"accuracy": 0.2}, **change}))
     rows = [row for row in table.rows if row.method == "RoCoFT-3-Row"]
     assert sorted(row.cell(table.column("rte")).parts[0].value for row in rows) == pytest.approx([20, 75])
     assert len({row.title for row in rows}) == 2
     assert all(row.variant for row in rows)
+
+
+def test_methods_that_were_judged_on_other_rows_are_not_ranked() -> None:
+    def records(label: str, rte: float, cola: float) -> list[RunRecord]:
+        scores = {"rte": {"accuracy": rte}, "cola": {"matthews_correlation": cola}}
+        return [run_record(task=task, label=label, metrics=metrics) for task, metrics in scores.items()]
+
+    of_all = [*records("LoRA", 0.7, 0.1), *records("FT", 0.6, 0.2), *records("RoCoFT-3-Row", 0.9, 0.3)]
+    assert cell(the_table(*of_all), "RoCoFT-3-Row", "rte").parts[0].standing == "best"
+    assert cell(the_table(*of_all), "RoCoFT-3-Row", "mean_rank").parts[0].value == 1
+    of_all[-2].data["eval_rows"] = 50
+    table = the_table(*of_all)
+    assert {row.cell(table.column("rte")).parts[0].standing for row in table.rows} == {None}
+    assert cell(table, "RoCoFT-3-Row", "cola").parts[0].standing == "best"
+    assert any(note.startswith("roberta-base, rte: RoCoFT-3-Row: other rows") for note in table.notes)
+    assert "mean_rank" not in [column.key for column in table.columns]  # CoLA is left, and one task makes no mean
+
+
+def test_a_result_that_is_missing_one_metric_or_all_is_told() -> None:
+    whole, part, none = (run_record(task="mrpc", seed=seed) for seed in range(3))
+    part.metrics = {"accuracy": 0.5}
+    part.task["metric_names"] = ["accuracy"]
+    none.metrics = {}
+    found = cell(the_table(whole, run_record(task="mrpc", label="LoRA"), part, none), "RoCoFT-3-Row", "mrpc")
+    assert [part.n for part in found.parts] == [2, 1]
+    assert found.failures == ("no result",)
+
+
+def test_rows_from_github_are_the_tasks_own_and_failures_stand_beside_them() -> None:
+    source = {"kind": "github", "id": "owner/repo", "revision": "1" * 40, "sha256": "x"}
+    data = {"train": source, "evaluation": source, "train_rows": 9, "eval_rows": 8}
+    failed = run_record("math", "gsm8k", seed=1, status="oom", metrics=None, data={})
+    table = the_table(run_record("math", "gsm8k", data=data), failed)
+    (row,) = [row for row in table.rows if row.method == "RoCoFT-3-Row"]
+    assert (row.cells["gsm8k"].parts[0].n, row.cells["gsm8k"].failures) == (1, ("oom",))
+    assert table.conditions["Data"] == "GitHub: owner/repo @ 1111111111, 9 rows to train on, 8 of test"
+
+
+def test_the_best_average_and_mean_rank_are_marked(complete: list[Table]) -> None:
+    rows = complete[0].rows
+    for key, best in (("average", max), ("mean_rank", min)):
+        values = {row.title: row.cells[key].parts[0] for row in rows}
+        expected = best(part.value or 0 for part in values.values())
+        assert {part.value for part in values.values() if part.standing == "best"} == {expected}
 
 
 def test_task_versions_do_not_share_a_cell() -> None:

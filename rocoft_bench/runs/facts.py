@@ -1,0 +1,113 @@
+"""What readers of records rely on in the dictionaries that records hold: which keys there are, and of which type.
+
+The dictionaries may hold more. A key with a default may be missing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from rocoft_bench.runs.numbers import Count
+
+
+class Facts(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class TaskSettings(Facts):
+    data_dir: str | None = None
+    max_train_rows: int | None = None
+    max_eval_rows: int | None = None
+    loss_on: str | None = None
+    protocol: str | None = None
+    scoring: str | None = None
+
+
+class TaskFacts(Facts):
+    family: str
+    name: str
+    metric_names: list[str]
+    eval_split: str
+    version: int | None = None
+    paper_task: str | None = None
+    random_baseline: float | None = None
+    settings: TaskSettings = TaskSettings()
+
+
+class MethodFacts(Facts):
+    name: str | None = None
+    mode: str | None = None
+    selection: str | None = None
+    target_modules: list[str] | str | None = None
+    rank: Count | None = None
+    init_rank: Count | None = None
+    num_virtual_tokens: Count | None = None
+
+
+class ModelFacts(Facts):
+    name: str
+    paper_name: str | None = None
+    kind: str | None = None
+    id: str | None = None
+    revision: str | None = None
+    weights_sha256: str | None = None
+
+
+class LayerFacts(ModelFacts):
+    """d_in, d_out: of a single layer (kind "layer")."""
+
+    d_in: Count | None = None
+    d_out: Count | None = None
+
+
+class SourceFacts(Facts):
+    kind: str | None = None
+    id: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+
+
+class JudgedRows(SourceFacts):
+    kind: str
+
+
+class DataFacts(Facts):
+    train: SourceFacts = SourceFacts()
+    evaluation: JudgedRows
+    train_rows: Count
+    eval_rows: Count
+
+
+class KernelDataFacts(Facts):
+    train: SourceFacts = SourceFacts()
+    evaluation: SourceFacts = SourceFacts()
+    train_rows: int | None = None
+    eval_rows: int | None = None
+
+
+class ParameterFacts(Facts):
+    adapter: Count
+    head: Count
+
+
+def holds(facts: type[Facts], or_nothing: bool = False) -> AfterValidator:
+    """Requires facts of a dictionary, which stays as it is; or_nothing: it may be empty instead."""
+
+    def check(values: dict[str, Any]) -> dict[str, Any]:
+        if values or not or_nothing:
+            try:
+                facts.model_validate(values)
+            except ValidationError as error:
+                raise ValueError(_first_problem(error)) from None
+        return values
+
+    return AfterValidator(check)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(map(str, problem["loc"]))
+    said = {"missing": f"{key} is missing", "model_type": f"{key}: input should be a dictionary"}
+    return said.get(problem["type"], f"{key}: {problem['msg']}")
