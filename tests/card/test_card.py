@@ -75,7 +75,7 @@ def test_the_text_says_what_was_done() -> None:
         "| Time in training steps | 60.0 s |",
         "`nyu-mll/glue`, `rte`",
         f"`{'f' * 64}`",
-        "GPUs: NVIDIA H100; CPU: A CPU, 4 threads",
+        "GPUs: NVIDIA H100; CPU: A CPU, threads: 4",
         "`abc123` with changes",
         "python 3.12.1, torch 2.6.0",
         "rocoft train glue --task rte --config config.yaml",

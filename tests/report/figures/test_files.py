@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rocoft_bench.report.figures import Drawn, draw_figures, themed_svg
-from rocoft_bench.report.figures.style import INK
+from rocoft_bench.report.figures.style import INK, short
 from rocoft_bench.report.model import Table
 from rocoft_bench.report.records import Results
 from tests.made_up import kernel_record, stored
@@ -111,3 +111,10 @@ def test_ids_of_several_figures_in_a_page_are_different_and_what_refers_to_them_
         assert referred <= set(own)
         ids += own
     assert len(ids) == len(set(ids))
+
+
+def test_names_that_differ_at_their_ends_stay_different() -> None:
+    names = [short(f"RoCoFT-4-Column, selection={strategy}", 24) for strategy in ("max_norm", "min_norm")]
+    assert len(set(names)) == 2
+    assert all(len(name) == 24 for name in names)
+    assert short("LoRA", 24) == "LoRA"
