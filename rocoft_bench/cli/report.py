@@ -43,7 +43,7 @@ def report(
     if compare is not None:
         tables = side_by_side(tables, all_tables(found[1]), str(compare))
     print_tables([only_run(table) for table in tables])
-    title = str(results) + (f" beside {compare}" if compare else "")
+    title = " beside ".join(folder.resolve().name for folder in (results, compare) if folder is not None)
     page = _write(found[0], tables, output or results / "report", title)
     typer.echo(f"\npage: {page}")
     _end([problem for each in found for problem in each.problems])
