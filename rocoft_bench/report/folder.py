@@ -35,7 +35,7 @@ def write_report(
             _write(results, tables, Path(made), title, progress or (lambda what, done, total: None))
             _move(Path(made), folder)
     except OSError as error:
-        raise UserError(f"--output {folder}: cannot be written ({error.strerror or error})") from None
+        raise UserError(f"--output {folder}: cannot be written ({error.strerror or error}); choose another folder") from None
     return folder / PAGE
 
 
