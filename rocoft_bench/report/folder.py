@@ -35,7 +35,8 @@ def write_report(
             _write(results, tables, Path(made), title, progress or (lambda what, done, total: None))
             _move(Path(made), folder)
     except OSError as error:
-        raise UserError(f"--output {folder}: cannot be written ({error.strerror or error}); choose another folder") from None
+        why = error.strerror or error
+        raise UserError(f"--output {folder}: cannot be written ({why}); choose another folder") from None
     return folder / PAGE
 
 
