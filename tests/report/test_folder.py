@@ -28,7 +28,9 @@ def test_a_report_that_cannot_be_finished_leaves_the_earlier_one(
     first = contents(tmp_path / "report")
 
     monkeypatch.setattr(page, "write_page", disk_is_full)
-    with pytest.raises(UserError, match=r"^--output .*report: cannot be written \(No space left on device\); choose another folder$"):
+    with pytest.raises(
+        UserError, match=r"^--output .*report: cannot be written \(No space left on device\); choose another folder$"
+    ):
         write_report(results, all_tables(results), tmp_path / "report", "second")
     assert contents(tmp_path / "report") == first
 
