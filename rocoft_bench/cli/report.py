@@ -57,7 +57,7 @@ def _write(results: Results, tables: list[Table], folder: Path, title: str) -> P
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("reading", total=None)
+        bar = bars.add_task("comparing methods", total=None)
 
         def show(what: str, done: int, total: int) -> None:
             bars.update(bar, description=what, completed=done, total=total)

@@ -84,9 +84,9 @@ def _summary(entry: Entry) -> dict[str, Any]:
 
 
 def _details(entry: Entry) -> dict[str, Any]:
-    details: dict[str, Any] = {"record": entry.record.model_dump(mode="json")}
+    details: dict[str, Any] = {"record": entry.record.model_dump(mode="json"), "provenance": entry.provenance}
     if isinstance(entry, Run):
-        details |= {"config": entry.config_text, "provenance": entry.provenance, "losses": entry.losses()}
+        details |= {"config": entry.config_text, "losses": entry.losses()}
     return details
 
 

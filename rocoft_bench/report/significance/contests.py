@@ -133,12 +133,6 @@ class _Side:
         return [100 * (_main_metric(run) or 0.0) for run in self.runs]
 
 
-def comparison_tables(results: Results, tables: Sequence[Table], progress: Progress | None = None) -> Iterator[Table]:
-    """A table for each RoCoFT row that has something to be compared with."""
-    for contest in contests(results, tables, progress):
-        yield contest.as_table()
-
-
 def contests(results: Results, tables: Sequence[Table], progress: Progress | None = None) -> Iterator[Contest]:
     """Each RoCoFT row with results against every other method of the same table and model.
 

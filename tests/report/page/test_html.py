@@ -19,7 +19,7 @@ from rocoft_bench.report.page import write_page
 from rocoft_bench.report.page.packing import pack
 from rocoft_bench.report.page.predictions import MAX_ROWS
 from rocoft_bench.report.records import read_results
-from tests.made_up import run_record, write_run
+from tests.made_up import kernel_record, run_record, write_record, write_run
 from tests.report.page.conftest import BREAKING_OUT, HOSTILE, Page
 
 
@@ -112,6 +112,14 @@ def test_nothing_from_a_record_is_markup_and_nothing_is_loaded(page: Page) -> No
     assert page.html.count('<script type="module">') == 1
     assert "default-src 'none'" in page.html
     assert not re.search(r"""(src|href)=["'](?!#|data:,)""", page.html)
+
+
+def test_analyses_bring_their_provenance(tmp_path: Path) -> None:
+    write_record(tmp_path / "kernels", kernel_record())
+    (tmp_path / "kernels" / "provenance.json").write_text('{"python": "3.11"}')
+    (details,) = unpacked(pack(read_results(tmp_path)).pieces["runs-0"])
+    assert details["provenance"] == {"python": "3.11"}
+    assert details["record"]["task"] == "sst-2"
 
 
 def test_pieces_hold_what_the_runs_left(results_folder: Path) -> None:

@@ -16,7 +16,7 @@ from rocoft_bench import tasks
 from rocoft_bench.metrics import compute
 from rocoft_bench.report.model import Cell, Column, Row, Table
 from rocoft_bench.report.records import Results, read_results
-from rocoft_bench.report.significance.contests import comparison_tables, comparisons_csv, contests
+from rocoft_bench.report.significance.contests import comparisons_csv, contests
 from rocoft_bench.report.significance.statistics import RESAMPLES, SEED
 from tests.made_up import run_record, write_run
 
@@ -103,7 +103,8 @@ def test_a_table_marks_what_is_significant_and_knows_its_runs(tmp_path: Path) ->
         write(tmp_path, "LoRA", "rte", seed, 0.6, rows=300)
         write(tmp_path, "BitFit", "rte", seed, 0.95, rows=300)
     results = read_results(tmp_path)
-    (table,) = comparison_tables(results, [table_of(results)])
+    (contest,) = contests(results, [table_of(results)])
+    table = contest.as_table()
     cells = {row.method: row.cell(table.columns[0]) for row in table.rows}
     assert list(cells) == ["BitFit", "LoRA"]
     assert cells["LoRA"].text.endswith("] *†")
