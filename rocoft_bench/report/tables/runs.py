@@ -246,18 +246,20 @@ def _with_summaries(rows: list[Row], columns: Sequence[Column], comparable: Sequ
 def _average(row: Row, columns: Sequence[Column]) -> Cell:
     """Means over all tasks of the first metrics, and of the second ones, as in Table 1; none if a task is missing.
 
-    The reference is the average that the paper prints, which is not always the mean of its cells (`paper_audit`).
+    The reference is the average that the paper prints, which is not always the mean of its cells (`paper_audit`); there
+    is no difference to it where the cells have none.
     """
     printed = references(row.model, row.method)
     parts = []
     for index, name in enumerate(("mean_first_metric", "mean_second_metric")):
-        values = [row.cell(c).parts[index].value for c in columns if len(row.cell(c).parts) > index]
-        known = [value for value in values if value is not None]
-        mean = sum(known) / len(known) if len(known) == len(values) > 1 else None
+        own = [row.cell(c).parts[index] for c in columns if len(row.cell(c).parts) > index]
+        known = [part.value for part in own if part.value is not None]
+        mean = sum(known) / len(known) if len(known) == len(own) > 1 else None
         result = printed.get(("average", name))
         reference = result.value if result else None
-        difference = mean - reference if mean is not None and reference is not None else None
-        if len(values) > 1:
+        comparable = all(part.difference is not None for part in own)
+        difference = mean - reference if comparable and mean is not None and reference is not None else None
+        if len(own) > 1:
             parts.append(Part(mean, reference=reference, difference=difference))
     return Cell(tuple(parts))
 

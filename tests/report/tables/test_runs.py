@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rocoft_bench import paper
+from rocoft_bench import paper, tasks
 from rocoft_bench.report import Cell, Run, Table, build_tables, read_results
 from rocoft_bench.report.tables.layouts import LAYOUTS
 from rocoft_bench.report.tables.runs import selection_tables
@@ -209,6 +209,16 @@ def test_results_on_the_first_rows_have_no_difference_to_those_on_all() -> None:
     (part,) = cell(table, "RoCoFT-3-Row", "rte").parts
     assert (part.reference, part.difference) == (paper_value("rte", "accuracy", "RoCoFT-3-Row"), None)
     assert "without differences" in table.conditions["Paper"]
+
+
+def test_nor_has_their_average(complete: list[Table]) -> None:
+    glue = [task.name for task in tasks.all_tasks() if task.family == "glue"]
+    records = [run_record(task=name) for name in glue]
+    for record in records:
+        record.task["settings"] = {"max_train_rows": 50}
+    averages = cell(the_table(*records), "RoCoFT-3-Row", "average").parts
+    assert [(part.value, part.difference) for part in averages] == [(pytest.approx(75), None)] * 2
+    assert all(part.difference is not None for part in cell(complete[0], "RoCoFT-3-Row", "average").parts)
 
 
 @pytest.mark.parametrize(
