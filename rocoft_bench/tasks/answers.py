@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _FORMAT_LINE = re.compile(r"Answer format: *([^\s/]+(?:/[^\s/]+)+)\s*\Z")
-_SIGNED_NUMBER = re.compile(r"-?\d+\.?\d*")
+_NUMBER_OR_FRACTION = re.compile(r"-?\d+\.?\d*(?:/\d+\.?\d*)?")
+_GROUPED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
+_MINUS_SIGN = "\u2212"
 
 
 def listed_choices(instruction: str) -> tuple[str, ...]:
@@ -38,11 +40,35 @@ def first_choice(text: str, choices: Sequence[str]) -> str | None:
 def last_number(text: str) -> float | None:
     """The last number of the text, its commas being thousands separators; None if there is none (LLM-Adapters).
 
+    Beyond LLM-Adapters, which reads 5 and 4 there: the minus sign U+2212 is one, and digits on both sides of a slash
+    are a fraction.
+
     >>> last_number("7 * 200 = 1,400. The answer is 1,400.")
     1400.0
+    >>> last_number("It is \u22125."), last_number("She ate 3/4.")
+    (-5.0, 0.75)
     """
-    found = _SIGNED_NUMBER.findall(text.replace(",", ""))
-    number = float(found[-1]) if found else math.inf
+    found = _NUMBER_OR_FRACTION.findall(text.replace(",", "").replace(_MINUS_SIGN, "-"))
+    return _quotient(found[-1]) if found else None
+
+
+def spelt_number(answer: str) -> float | None:
+    """The number that the answer of a row spells: a decimal, a fraction, or with commas between thousands.
+
+    >>> spelt_number("1,450"), spelt_number("\u22121/4"), spelt_number("1,45")
+    (1450.0, -0.25, None)
+    """
+    text = answer.strip().replace(_MINUS_SIGN, "-")
+    return _quotient(text.replace(",", "") if _GROUPED_THOUSANDS.fullmatch(text) else text)
+
+
+def _quotient(text: str) -> float | None:
+    """The number that "6", "1.5" or "3/4" spells, if it is finite."""
+    above, slash, below = text.partition("/")
+    try:
+        number = float(above) / (float(below) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        return None
     return number if math.isfinite(number) else None
 
 

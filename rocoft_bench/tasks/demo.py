@@ -80,11 +80,11 @@ class EmbeddedWordProblems(Embedded, WordProblems):
     rows_from = ("word_problems", "word_problem_rows")
 
 
-def _facts(name: str) -> dict[str, Any]:
+def _facts(name: str, version: int = 1) -> dict[str, Any]:
     return {
         "name": name,
         "family": "demo",
-        "version": 1,
+        "version": version,
         "hub": None,
         "train_split": "train",
         "eval_split": "test",
@@ -111,7 +111,7 @@ TASKS: tuple[Task, ...] = (
         published=Published(3, 3, "the correct answer", contained_choice(_CHOICES)),
     ),
     EmbeddedWordProblems(
-        **_facts("word_problems"),
+        **_facts("word_problems", version=2),
         published=Published(3, 3, "The answer is", first_number(r"\d+", int)),
     ),
 )

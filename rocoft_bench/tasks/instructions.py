@@ -1,7 +1,8 @@
 """Tasks in the form of LLM-Adapters: a causal language model answers an instruction in words.
 
 Rows have the columns instruction, input (mostly empty), output (a response in words) and answer (what it comes down
-to). Models are trained on prompt and `output` (`rocoft_bench.tasks.prompts`), and evaluated in one of two protocols:
+to; a text, or in JSON and Parquet a number). Models are trained on prompt and `output` (`rocoft_bench.tasks.prompts`),
+and evaluated in one of two protocols:
 
 strict (the default): the prompt ends where the response begins and the model must produce all of it. The answer is
 read from the text as LLM-Adapters reads it; a text without one is a wrong answer. LLM-Adapters samples with 4 beams at
@@ -15,6 +16,7 @@ out of the accuracy; `unparsed` is their share.
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -274,6 +276,7 @@ class InstructionTask(Task):
         return {"input": "", "output": "", "answer": ""}
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
+        raw = replace(raw, columns={**raw.columns, "answer": [_as_text(cell) for cell in raw.columns["answer"]]})
         check_texts(raw, self.columns)
         named = (raw.columns[name] for name in ("instruction", "output", "answer"))
         for row, (instruction, output, answer) in enumerate(zip(*named, strict=True)):
@@ -298,6 +301,13 @@ class InstructionTask(Task):
                 "give a folder that has some with --data-dir"
             )
         return LLM_ADAPTERS.read(self.path.format(split=split), self.columns)
+
+
+def _as_text(answer: Any) -> Any:
+    """A number as JSON writes it, so that 36 is one answer in every file format; no answer as an empty one."""
+    if answer is None:
+        return ""
+    return json.dumps(answer) if type(answer) in (int, float) else answer
 
 
 def _prompts(batch: Row) -> list[str]:

@@ -12,13 +12,14 @@ rows of gsm8k), so only `answer` counts; guessing scores 0.
     svamp       SVAMP           1,000        803
 
 Trained on math_10k.json (9,919 rows), as the published notebooks do. It holds test questions of AddSub, MultiArith and
-SingleEq (LLM-Adapters issue 43), which every record of a run on it says. With `--data-dir` any file
+SingleEq (LLM-Adapters issue 43), which every record of a run on it says, and multiple choice from AQuA, whose `answer`
+is a letter: training reads `output` only, so any answer will do there. With `--data-dir` any file
 math/<folder>/train.json can be named by `train_on` instead.
 
 Metrics: accuracy as LLM-Adapters counts it (`evaluate.py`): the answer is the last number of the generated text, commas
 left out, and right if it is within 0.001 of `answer`; a text without a number is a wrong answer, and `unparsed` is the
-share of these. A model trained without end token (`append_eos`) goes on after its answer, and is then judged by the
-last number of that.
+share of these. Since version 2 fractions and the minus sign U+2212 are read too, which LLM-Adapters does not. A model
+trained without end token (`append_eos`) goes on after its answer, and is then judged by the last number of that.
 
 The protocol "published" follows the notebooks of Kowsher/RoCoFT. They cut `cut` tokens off the end of the full text,
 worked solution included, generate at most `new` tokens, and read the first number (without its sign) after "The answer
@@ -40,15 +41,15 @@ unparsed 0.5.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveInt, field_validator
 
 from rocoft_bench.config import TaskConfig
-from rocoft_bench.tasks.answers import Published, first_number, last_number
+from rocoft_bench.tasks.answers import Published, first_number, last_number, spelt_number
 from rocoft_bench.tasks.base import Task
 from rocoft_bench.tasks.instructions import InstructionConfig, InstructionTask, TrainingFile
 from rocoft_bench.tasks.prompts import RowEncoder
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MATH_10K = "math_10k"
+_VERSION = 2
 
 
 class NumberConfig(InstructionConfig):
@@ -79,20 +81,19 @@ class WordProblems(InstructionTask):
 
     Settings: ClassVar[type[TaskConfig]] = NumberConfig
     answer_metric: ClassVar[str] = "number_answers"
+    version: int = _VERSION
     random_baseline: float = 0.0
 
     def answer_in(self, text: str) -> float | None:
         return last_number(text)
 
     def references(self, rows: Dataset) -> list[Any]:
-        return [float(answer) for answer in rows["answer"]]
+        return [spelt_number(answer) for answer in rows["answer"]]
 
     def _problem(self, instruction: str, answer: str) -> str | None:
-        try:
-            number = isfinite(float(answer))
-        except ValueError:
-            number = False
-        return None if number else f'"answer" is {answer!r}, not a number'
+        if self.needs_output or spelt_number(answer) is not None:
+            return None  # rows to train on may have any answer: nothing reads it
+        return f'"answer" is {reprlib.repr(answer)}, not a number'
 
 
 class MathConfig(NumberConfig):

@@ -75,7 +75,8 @@ def test_a_fifth_answer_can_be_given_where_a_row_has_five(tmp_path: Path) -> Non
         (row(instruction="Is ice cold?"), "row 2: the instruction does not end with its choices"),
         (row(output=" "), 'row 2: "output" is empty, so there is nothing to learn'),
         ({"instruction": "x"}, 'row 2: no column "input"; columns found: instruction'),
-        (row() | {"answer": 1}, 'row 2: "answer" is 1, not a string'),
+        (row() | {"answer": 1}, "row 2: \"answer\" is '1', none of the choices true, false"),
+        (row() | {"answer": True}, 'row 2: "answer" is True, not a string'),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -> None:

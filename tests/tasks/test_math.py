@@ -45,6 +45,13 @@ def read(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> list[Any
         ("The answer is 36.", 36.0),
         ("3 * 12 = 36, so 1,400.50 in all", 1400.5),
         ("-5", -5.0),
+        ("so \u22125", -5.0),
+        ("7\u22125 = 2", 2.0),
+        ("The answer is 3/4.", 0.75),
+        ("24/2 = 12", 12.0),
+        ("on 1/2/2024", 2024.0),
+        ("$12/hour", 12.0),
+        ("3/0", None),
         ("none", None),
         ("", None),
         ("9" * 400, None),
@@ -65,19 +72,71 @@ def test_answers_are_read_and_scored() -> None:
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
-        (row("many"), "row 2: \"answer\" is 'many', not a number"),
-        (row("inf"), "row 2: \"answer\" is 'inf', not a number"),
         (row(output=""), 'row 2: "output" is empty, so there is nothing to learn'),
+        (row() | {"output": 36}, 'row 2: "output" is 36, not a string'),
         ({"question": "x"}, 'row 2: no column "instruction"; columns found: question'),
-        (row() | {"answer": 36.0}, 'row 2: "answer" is 36.0, not a string'),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -> None:
+def test_a_bad_training_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -> None:
     file = write(tmp_path, "math", "math_10k", "train", [row(), bad])
     task = get("math", "gsm8k")
     with pytest.raises(UserError) as caught:
         task.load_training(settings(task, data_dir=tmp_path))
     assert str(caught.value) == f"{file}, {problem}"
+
+
+def test_training_rows_may_have_any_answer(tmp_path: Path) -> None:
+    """math_10k mixes in multiple choice, whose answer is a letter; what is learnt is the output."""
+    answers = ["36.0", "B", "1,450", 36, 0.5, None, "3/4"]
+    write(tmp_path, "math", "math_10k", "train", [row() | {"answer": answer} for answer in answers])
+    task = get("math", "gsm8k")
+    rows = task.load_training(settings(task, data_dir=tmp_path)).rows
+    assert rows["answer"][:] == ["36.0", "B", "1,450", "36", "0.5", "", "3/4"]
+    assert len(task.encode(rows, TOKENIZER, settings(task), training=True).rows) == len(answers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("36.0", 36.0),
+        (" 7 ", 7.0),
+        ("1,450", 1450.0),
+        ("-1,234,567.5", -1234567.5),
+        (1450, 1450.0),
+        (-0.5, -0.5),
+        ("3/4", 0.75),
+        ("\u22127/2", -3.5),
+        ("1e3", 1000.0),
+    ],
+)
+def test_the_answer_of_an_evaluated_row_is_a_number_in_any_spelling(tmp_path: Path, answer: Any, number: float) -> None:
+    write(tmp_path, "math", "gsm8k", "test", [row() | {"answer": answer}])
+    task = get("math", "gsm8k")
+    assert task.references(task.load("test", tmp_path).rows) == [number]
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("many", "'many', not a number"),
+        ("inf", "'inf', not a number"),
+        (float("nan"), "'NaN', not a number"),
+        (10**400, "not a number"),
+        ("1,45", "'1,45', not a number"),
+        ("3/0", "'3/0', not a number"),
+        ("1/2/3", "'1/2/3', not a number"),
+        (None, "'', not a number"),
+        (True, "True, not a string"),
+        ([36], "[36], not a string"),
+    ],
+)
+def test_an_evaluated_row_without_a_number_is_named(tmp_path: Path, answer: Any, shown: str) -> None:
+    file = write(tmp_path, "math", "gsm8k", "test", [row(), row() | {"answer": answer}])
+    with pytest.raises(UserError) as caught:
+        get("math", "gsm8k").load("test", tmp_path)
+    assert str(caught.value).startswith(f'{file}, row 2: "answer" is ')
+    assert str(caught.value).endswith(shown)
+    assert len(str(caught.value)) < len(str(file)) + 100
 
 
 def test_runs_on_math_10k_say_that_it_holds_test_questions(tmp_path: Path) -> None:
