@@ -20,3 +20,8 @@ def suggest(given: object, allowed: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f'did you mean "{close[0]}"? ' if close else ""
     return f"{hint}Allowed: {', '.join(names)}"
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """The text, or its beginning where it is too long for a message."""
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -21,7 +21,8 @@ LAYERS = [
     {"engine", "methods", "models", "tasks"},
     {"runs", "metrics", "demo", "hub"},
     {"tuner", "config", "paper"},
-    {"errors", "_import_hook", "catalog", "quiet"},
+    {"untrusted", "_import_hook", "catalog", "quiet"},
+    {"errors"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 

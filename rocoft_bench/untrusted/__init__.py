@@ -1,0 +1,16 @@
+"""Reading what others wrote: files, JSON and YAML, within limits, every fault a UserError that names the place."""
+
+from rocoft_bench.untrusted.files import open_file, read_bytes, read_text, require_file
+from rocoft_bench.untrusted.json_text import parse_json, read_json
+from rocoft_bench.untrusted.yaml_text import parse_yaml, read_yaml
+
+__all__ = [
+    "open_file",
+    "parse_json",
+    "parse_yaml",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "read_yaml",
+    "require_file",
+]

@@ -1,0 +1,81 @@
+"""JSON within limits: of what it returns, every number fits a float, and no part is nested too deep to be walked."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from rocoft_bench.errors import UserError
+from rocoft_bench.untrusted.files import TEXT_LIMIT, read_text
+
+MAX_DEPTH = 100
+"""Lists and objects in each other."""
+
+LONG_NUMBER = re.compile(r"\d{300}")
+"""A number without so many digits in a row fits a float."""
+
+
+def read_json(path: Path, limit: int | None = TEXT_LIMIT, unique_keys: bool = False, follow_links: bool = True) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        UserError: As `read_text` and `parse_json`.
+    """
+    return parse_json(read_text(path, limit, follow_links), str(path), unique_keys=unique_keys)
+
+
+def parse_json(text: str, where: str, first_line: int = 1, unique_keys: bool = False) -> Any:
+    """The value of a JSON text. where: its file, for messages; first_line: where in the file it starts.
+
+    Raises:
+        UserError: If it is not valid, too deep or, with unique_keys, has one key twice in an object; with the line.
+    """
+    try:
+        value = json.loads(
+            text,
+            parse_int=_bounded if LONG_NUMBER.search(text) else None,
+            object_pairs_hook=_once if unique_keys else None,
+        )
+        if text.count("[") + text.count("{") > MAX_DEPTH:  # what has fewer cannot be deeper
+            _check_depth(value)
+    except json.JSONDecodeError as error:
+        place = f"{where}, line {first_line + error.lineno - 1}"
+        raise UserError(f"{place}: not valid JSON ({error.msg}, column {error.colno}); is it cut off?") from None
+    except RecursionError:
+        raise UserError(f"{where}, line {first_line}: not usable JSON (nested too deep)") from None
+    except ValueError as error:
+        raise UserError(f"{where}, line {first_line}: not usable JSON ({error})") from None
+    return value
+
+
+def _bounded(digits: str) -> int:
+    value = int(digits) if len(digits) < 4000 else 10**400
+    try:
+        float(value)
+    except OverflowError:
+        raise ValueError(f"the number {digits[:10]}… has {len(digits):,} digits") from None
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f'"{key}" is there twice')
+        found[key] = value
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for each in level if isinstance(each, (dict, list)) for inner in _children(each)]
+        if not level:
+            return
+    raise ValueError("nested too deep")
+
+
+def _children(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value
