@@ -16,6 +16,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import Experiment, resolve, what_was_judged
 from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
 from rocoft_bench.preparing import load_base, longest_input
+from rocoft_bench.resolving import folder_of
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
 from rocoft_bench.runs import (
     Failure,
@@ -141,7 +142,8 @@ def record_failed_evaluation(directory: RunDirectory, changes: Settings, failure
 
 def evaluation_directory(directory: RunDirectory, experiment: Experiment) -> RunDirectory:
     """Where the model of a run is put on record as evaluated by the settings of an experiment."""
-    return RunDirectory(directory.path / "evaluations" / f"{experiment.task.name}_{config_hash(experiment.config)}")
+    named = directory.path / "evaluations" / f"{experiment.task.name}_{config_hash(experiment.config)}"
+    return RunDirectory(folder_of(experiment.config, named))
 
 
 def _changed(directory: RunDirectory, changes: Settings) -> Settings:

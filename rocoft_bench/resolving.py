@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from rocoft_bench import methods, models, tasks
-from rocoft_bench.config import RunConfig, Settings, TaskConfig, validate
+from rocoft_bench.config import RunConfig, Settings, TaskConfig, read_settings, validate
+from rocoft_bench.errors import UserError
 from rocoft_bench.methods import Method
 from rocoft_bench.runs import config_hash
 from rocoft_bench.tasks import Task
@@ -35,6 +39,10 @@ class Experiment:
             " ", "-"
         )
 
+    def folder_in(self, root: Path) -> Path:
+        """The folder of the run below the folder of all runs."""
+        return folder_of(self.config, root / self.run_name)
+
 
 def resolve(settings: Settings) -> Experiment:
     """Check all settings and complete them with the method's defaults. Loads neither data nor torch.
@@ -58,6 +66,26 @@ def resolve(settings: Settings) -> Experiment:
 def restored(config: dict[str, Any], notes: Iterable[str]) -> Experiment:
     """The experiment that complete settings and notes, as one process tells them to another, are of."""
     return replace(resolve(Settings(config)), notes=tuple(notes))
+
+
+def folder_of(config: RunConfig, named: Path) -> Path:
+    """The folder whose name ends in a configuration's hash or, where there is none, one that an earlier version named:
+    its name differs in the hash alone, but its config.yaml amounts to the same.
+    """
+    identity = config_hash(config)
+    if os.path.lexists(named):
+        return named
+    others = sorted(named.parent.glob(f"{escape(named.name.removesuffix(identity))}*/config.yaml"))
+    return next((o.parent for o in others if _identity(o, o.stat().st_mtime_ns, Path.cwd()) == identity), named)
+
+
+@cache
+def _identity(file: Path, changed_ns: int, working_directory: Path) -> str | None:
+    """What a run's config.yaml amounts to by the present rules; relative paths in it are of the working directory."""
+    try:
+        return config_hash(resolve(read_settings(file)).config)
+    except UserError:  # no setting of today
+        return None
 
 
 def _rate_note(method: Method, config: RunConfig, settings: Settings) -> tuple[str, ...]:

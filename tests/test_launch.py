@@ -170,7 +170,14 @@ def test_bad_input_of_the_processes_is_one_line_and_leaves_nothing(
         (Launch(num_processes=3, num_machines=2), "must be a multiple of --num-machines 2"),
         (Launch(num_processes=0), "--num-processes 0"),
         (Launch(num_processes=2, machine_rank=1), "--machine-rank 1: must be from 0 to 0"),
+        (Launch(machine_rank=-1), "--machine-rank -1: must be from 0 to 0"),
         (Launch(num_processes=2, num_machines=2), "--main-process-ip"),
+        (Launch(main_process_ip="10.0.0.1"), "--main-process-ip: for several machines; say how many: --num-machines"),
+        (Launch(main_process_port=29500), "--main-process-port: for several machines"),
+        (
+            Launch(num_processes=2, num_machines=2, main_process_ip="10.0.0.1", main_process_port=99999999),
+            "--main-process-port 99999999: must be from 1 to 65535",
+        ),
         (Launch(config_file=Path("none.yaml")), r"--config-file none.yaml: cannot be read \(no such file\)"),
         (Launch(config_file=Path(__file__)), "not a file of `accelerate config`"),
         (Launch(config_file=ACCELERATE / "fsdp.yaml"), "is for GPUs, and none is here"),
@@ -184,6 +191,15 @@ def test_processes_that_cannot_be_had_are_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UserError, match=expected):
         launch.check()
+
+
+def test_options_of_processes_are_checked_for_a_run_of_one_process_too(
+    rocoft: Cli, command: list[str], tmp_path: Path
+) -> None:
+    result = rocoft(*command, "--output", tmp_path / "run", "--machine-rank", -1)
+    assert result.code == 2
+    assert "--machine-rank -1" in result.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.options import AS_FOLDER
+
 if TYPE_CHECKING:
     from rocoft_bench.report import Run
 
@@ -47,7 +49,7 @@ def demo(
     family: Annotated[
         Family, typer.Option(help="glue compares four methods; the others, and all, show what RoCoFT learns.")
     ] = Family.glue,
-    output: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("results/demo"),
+    output: Annotated[Path, typer.Option(help="Folder of the runs.", **AS_FOLDER)] = Path("results/demo"),
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
 ) -> None:

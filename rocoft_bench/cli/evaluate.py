@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rocoft_bench.cli.options import AS_FOLDER
+
 EPILOG = """Examples:
 
   rocoft evaluate results/math-gsm8k/RUN --task all
@@ -23,7 +25,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     task: Annotated[str | None, typer.Option(help='Task of the same family; "all" for each in turn.')] = None,
     protocol: Annotated[str | None, typer.Option(help="strict or published (commonsense and math).")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl.", **AS_FOLDER)] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another setting of the evaluation.")
     ] = None,

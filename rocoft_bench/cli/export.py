@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.errors import UserError
 
 EPILOG = """Examples:
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     output: Annotated[
-        Path | None, typer.Option(help="New folder for the merged model; default: merged/ inside the run.")
+        Path | None, typer.Option(help="New folder for the merged model; default: merged/ inside the run.", **AS_FOLDER)
     ] = None,
     push_to_hub: Annotated[
         str | None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.options import AS_FOLDER
+
 if TYPE_CHECKING:
     from rocoft_bench.report import Problem, Results, Table
 
@@ -16,12 +18,13 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder with runs, at any depth.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="Folder with runs, at any depth.", **AS_FOLDER)] = Path("results"),
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the page, tables and figures; default: report/ in the results.")
+        Path | None,
+        typer.Option(help="Folder for the page, tables and figures; default: report/ in the results.", **AS_FOLDER),
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="Another folder with runs, to stand beside instead of the paper.")
+        Path | None, typer.Option(help="Another folder with runs, to stand beside instead of the paper.", **AS_FOLDER)
     ] = None,
     audit: Annotated[
         bool, typer.Option("--audit", help="Only show what in the paper's own tables does not add up.")

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.engine.tracking import TrackerName
 
 if TYPE_CHECKING:
+    from rocoft_bench.launch import Launch
     from rocoft_bench.sweep.executor import Executor
     from rocoft_bench.sweep.job import Job, Outcome
     from rocoft_bench.sweep.plan import Plan, PlannedRun
@@ -39,9 +41,9 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     file: Annotated[str, typer.Argument(help="Sweep file, also by its path below the shipped configs/.")],
-    output: Annotated[Path, typer.Option(help="Folder of all runs, each in a folder by its settings.")] = Path(
-        "results"
-    ),
+    output: Annotated[
+        Path, typer.Option(help="Folder of all runs, each in a folder by its settings.", **AS_FOLDER)
+    ] = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     filters: Annotated[
         list[str] | None,
@@ -73,35 +75,33 @@ def sweep(
     interruption. Two sweeps may share a folder: no run is done twice.
     """
     from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
-    from rocoft_bench.config import find_config, found_or_shipped, parse_filter, read_sweep
-    from rocoft_bench.engine.tracking import check_installed
+    from rocoft_bench.config import find_config, parse_filter, read_sweep
     from rocoft_bench.errors import UserError
     from rocoft_bench.runs import RunDirectory
     from rocoft_bench.sweep.plan import make_plan
     from rocoft_bench.sweep.records import record_wrong
     from rocoft_bench.sweep.runner import Runner
 
-    check_installed(track)
-    if address is not None and executor is Place.local:
-        raise UserError("--address: is for --executor ray")
-    if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
-        raise UserError(f"--timeout-minutes {timeout_minutes}: must be a number above 0")
+    _check_options(track, address, executor, timeout_minutes)
     content = read_sweep(find_config(file))
     if content is None:
         raise UserError(f"{file}: has no axes, so it is one run: rocoft train FAMILY --config {file}")
+    share = _launch(num_processes, config_file)
     plan = make_plan(content, output, parse_filter(*(filters or [])), assignments or [])
     to_do = plan.to_do(retry_failed)
     typer.echo("\n".join(plan_lines(plan, to_do)))
     if dry_run:
         raise typer.Exit(1 if plan.wrong else 0)
     RunDirectory(output).check_writable()
+    if executor is Place.local and not share.is_alone:
+        share.check()
     record_wrong(plan.wrong, output, content.path)
     available = _available(to_do, num_processes > 1, config_file is not None)
     workers = _executor(executor, address, output, available, jobs, num_processes)
     how = {
         "timeout_seconds": None if timeout_minutes is None else 60 * timeout_minutes,
         "num_processes": num_processes,
-        "config_file": config_file and str(found_or_shipped(config_file).absolute()),
+        "config_file": share.config_file and str(share.config_file),
         "track": track,
     }
 
@@ -113,6 +113,32 @@ def sweep(
         outcomes = runner.run()
     typer.echo("\n".join(closing_lines(plan, to_do, outcomes)))
     raise typer.Exit(_exit_code(plan, outcomes, runner.stopped, lacking=len(to_do) - len(available)))
+
+
+def _check_options(
+    track: TrackerName | None, address: str | None, executor: Place, timeout_minutes: float | None
+) -> None:
+    """Raises: UserError."""
+    from rocoft_bench.engine.tracking import check_installed
+    from rocoft_bench.errors import UserError
+
+    check_installed(track)
+    if address is not None and executor is Place.local:
+        raise UserError("--address: is for --executor ray")
+    if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
+        raise UserError(f"--timeout-minutes {timeout_minutes}: must be a number above 0")
+
+
+def _launch(num_processes: int, config_file: Path | None) -> Launch:
+    """How each run is shared. Raises: UserError if the file is not one of accelerate."""
+    from rocoft_bench.config import found_or_shipped
+    from rocoft_bench.launch import Launch
+
+    if config_file is None:
+        return Launch(num_processes)
+    launch = Launch(num_processes, config_file=found_or_shipped(config_file).absolute())
+    launch.way()
+    return launch
 
 
 def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[PlannedRun]:

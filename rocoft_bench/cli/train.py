@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.engine.tracking import TrackerName
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def train(
     selection: Annotated[str | None, typer.Option(help="RoCoFT: first, random, max, min or mixed.")] = None,
     model: Annotated[str | None, typer.Option(help="Hub id, local folder, or a name of `rocoft ls models`.")] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl; default: the hub.")
+        Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl; default: the hub.", **AS_FOLDER)
     ] = None,
     train_on: Annotated[
         str | None, typer.Option(help="Commonsense and math: rows to train on, e.g. commonsense_170k or math_10k.")
@@ -55,7 +56,9 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. training.keep=best.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of this run; default: results/… by its settings.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of this run; default: results/… by its settings.", **AS_FOLDER)
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run again, replacing a run in the same folder.")] = False,
     track: Annotated[TrackerName | None, typer.Option(help="Show the curves in this tracker (an extra each).")] = None,
     num_processes: Annotated[
@@ -93,7 +96,7 @@ def train(
         "training.batch_size": batch_size,
     }
     experiment = spine.resolve(_settings(family, task, config, method, flags, assignments or []))
-    folder = output or Path("results") / experiment.run_name
+    folder = output or experiment.folder_in(Path("results"))
     file = config_file and found_or_shipped(config_file)
     how = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, file)
     typer.echo(summary(run_with_display(experiment, folder, force, how, track), folder))

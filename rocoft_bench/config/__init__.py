@@ -14,6 +14,7 @@ from rocoft_bench.config.loading import (
     read_settings,
     validate,
 )
+from rocoft_bench.config.paths import SettingPath, absolute
 from rocoft_bench.config.schema import ModelConfig, RunConfig, Section, TaskConfig, TrainingConfig
 from rocoft_bench.config.sweep import Sweep, read_sweep
 
@@ -22,10 +23,12 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "Section",
+    "SettingPath",
     "Settings",
     "Sweep",
     "TaskConfig",
     "TrainingConfig",
+    "absolute",
     "checked",
     "config_files",
     "config_root",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,13 @@ import yaml
 
 from rocoft_bench.catalog import known_model
 from rocoft_bench.config.loading import leaves
+from rocoft_bench.config.paths import absolute
 from rocoft_bench.errors import UserError, suggest
 
 SHORT = {"task": "task.name", "method": "method.name", "model": "model.name", "family": "task.family"}
 """Short keys, and the settings that they stand for."""
+
+DATA = "task.data_dir"
 
 _ABSENT = object()
 
@@ -22,7 +26,8 @@ _ABSENT = object()
 class Condition:
     """Settings by key (dotted, or one of `SHORT`), each with the values that will do; a run must have one of each.
 
-    Numbers are equal as numbers ("1e-3" and 0.001), and a known model is the same by its alias and by its hub id.
+    Numbers are equal as numbers ("1e-3" and 0.001), a known model is the same by its alias and by its hub id, and a
+    folder of rows however it is spelled.
     """
 
     wanted: Mapping[str, Sequence[Any]]
@@ -119,6 +124,9 @@ def _comparable(key: str, value: Any) -> float | str:
     if SHORT.get(key, key) == SHORT["model"]:
         known = known_model(str(value))
         return known.hub_id if known else str(value)
+    if key == DATA and isinstance(value, str):
+        with suppress(ValueError):
+            return str(absolute(value))
     try:
         return str(value) if isinstance(value, bool) else float(value)
     except (ValueError, TypeError):

@@ -20,6 +20,9 @@ from rocoft_bench.errors import UserError, suggest
 
 S = TypeVar("S", bound=Section)
 
+NAMED = ("method", "model", "task")
+"""Sections of which a name alone says enough."""
+
 
 @dataclass
 class Settings:
@@ -164,8 +167,13 @@ def override(dotted: str, value: Any) -> dict[str, Any]:
     return {head: override(rest, value) if rest else value}
 
 
+def assigned(key: str, value: Any) -> dict[str, Any]:
+    """As `override`; of a method, model or task a name alone says enough."""
+    return override(key, {"name": value} if key in NAMED and isinstance(value, str) else value)
+
+
 def parse_assignment(text: str) -> dict[str, Any]:
-    """`key=value` of `--set`, the value read as YAML.
+    """`key=value` of `--set`, the value read as YAML; `method=lora` is short for `method.name=lora`.
 
     Raises:
         UserError: If there is no `=`.
@@ -174,7 +182,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     if not equals or not key:
         raise UserError(f"--set {text}: write it as key=value, e.g. --set training.epochs=3")
     try:
-        return override(key.strip(), yaml.safe_load(value))
+        return assigned(key.strip(), yaml.safe_load(value))
     except yaml.YAMLError:
         raise UserError(f"--set {text}: the value is not valid YAML") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,6 +15,8 @@ from pydantic import (
     SerializeAsAny,
     model_validator,
 )
+
+from rocoft_bench.config.paths import SettingPath
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -35,8 +36,9 @@ class TaskConfig(Section):
     """Task family, e.g. glue; `rocoft ls tasks` shows all."""
     name: str
     """Task within the family, e.g. rte."""
-    data_dir: Path | None = None
-    """Folder with <family>/<task>/<split>.jsonl (or .json, .parquet, .csv); without it, the hub."""
+    data_dir: SettingPath | None = None
+    """Folder with <family>/<task>/<split>.jsonl (or .json, .parquet, .csv), recorded as its full path; without it, the
+    hub."""
     max_length: PositiveInt = 512
     """Longest input in tokens; longer ones are cut, which is counted and reported."""
     max_train_rows: PositiveInt | None = None

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.config.condition import Condition, as_condition
-from rocoft_bench.config.loading import Settings, find_config, merge, override, read_settings
+from rocoft_bench.config.loading import Settings, assigned, find_config, merge, read_settings
 from rocoft_bench.config.schema import RunConfig
 from rocoft_bench.errors import UserError, suggest
 
@@ -36,8 +36,6 @@ AXES = "axes"
 CONFIG = "config"
 """The axis of the files that runs start from."""
 METHOD = "method"
-NAMED = (METHOD, "model", "task")
-"""Sections of which a name alone says enough."""
 PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also")
 """Keys of a sweep file that are no settings."""
 
@@ -127,11 +125,11 @@ class Sweep:
         if METHOD in shared:
             yield {METHOD: shared.pop(METHOD)}, str(self.path)
         if METHOD in point:
-            yield _as_settings(METHOD, point[METHOD]), f"{self.path}: {AXES}.{METHOD}"
+            yield assigned(METHOD, point[METHOD]), f"{self.path}: {AXES}.{METHOD}"
         yield shared, str(self.path)
         for axis, value in point.items():
             if axis not in (CONFIG, METHOD):
-                yield _as_settings(axis, value), f"{self.path}: {AXES}.{axis}"
+                yield assigned(axis, value), f"{self.path}: {AXES}.{axis}"
 
     def _check_conditions(self, written: list[dict[str, Any]]) -> None:
         for number, condition in enumerate(self.exclude, 1):
@@ -195,9 +193,5 @@ def _as_override(content: Any, where: str) -> Override:
         raise UserError(f"{where} = {content!r}: must hold `where: {{setting: value}}` and `set: {{setting: value}}`")
     values: dict[str, Any] = {}
     for key, value in content["set"].items():
-        merge(values, _as_settings(str(key), value))
+        merge(values, assigned(str(key), value))
     return Override(as_condition(content["where"], where), values, where)
-
-
-def _as_settings(key: str, value: Any) -> dict[str, Any]:
-    return override(key, {"name": value} if key in NAMED and isinstance(value, str) else value)

@@ -40,9 +40,9 @@ def run(
         Interrupted: On Ctrl-C or SIGTERM, after a checkpoint; a second one ends the processes at once.
     """
     launch = launch or Launch()
+    launch.check()
     if launch.is_alone:
         return run_alone(experiment, folder, observer, force)
-    launch.check()
     way = launch.way()
     experiment.method.check_processes(sharded=way != "MULTI_GPU")
     if way == "DEEPSPEED" and experiment.config.training.precision == "fp16":

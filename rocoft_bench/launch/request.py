@@ -11,6 +11,8 @@ from rocoft_bench.errors import UserError, suggest
 WAYS = ("FSDP", "DEEPSPEED", "MULTI_GPU")
 """What a config_file may ask for."""
 
+LAST_PORT = 65535
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -44,9 +46,21 @@ class Launch:
             raise UserError(
                 f"--machine-rank {self.machine_rank}: must be from 0 to {machines - 1}, one less than machines"
             )
-        if machines > 1 and (self.main_process_ip is None or self.main_process_port is None):
+        self._check_address()
+        if not self.is_alone:
+            self._check_devices(total // machines)
+
+    def _check_address(self) -> None:
+        """Of the first machine, which the others need and nobody else."""
+        given = {"--main-process-ip": self.main_process_ip, "--main-process-port": self.main_process_port}
+        useless = [name for name, value in given.items() if value is not None] if self.num_machines == 1 else []
+        if useless:
+            raise UserError(f"{' and '.join(useless)}: for several machines; say how many: --num-machines")
+        if self.num_machines > 1 and None in given.values():
             raise UserError("--num-machines: say where the first machine is: --main-process-ip and --main-process-port")
-        self._check_devices(total // machines)
+        port = self.main_process_port
+        if port is not None and not 0 < port <= LAST_PORT:
+            raise UserError(f"--main-process-port {port}: must be from 1 to {LAST_PORT}")
 
     def _check_devices(self, local: int) -> None:
         import torch

@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
 
-from rocoft_bench.config import RunConfig, leaves
+from rocoft_bench.config import RunConfig, absolute, leaves
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.files import write_text
@@ -110,8 +111,11 @@ class RunDirectory:
             UserError: Naming the folder that cannot be written.
         """
         existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            raise UserError(f"--output {self.path}: cannot be written ({existing} is not a writable folder)")
+        try:
+            with TemporaryFile(dir=existing):  # what os.access says is not true of every file system
+                pass
+        except OSError:
+            raise UserError(f"--output {self.path}: cannot be written ({existing} is not a writable folder)") from None
 
     def start(self, config: RunConfig) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
@@ -175,8 +179,13 @@ class RunDirectory:
 
 
 def _differences(ours: RunConfig, theirs: dict[str, Any]) -> str:
-    """The settings that differ. One that a run of an older version did not have yet had its default."""
+    """The settings that differ. One that a run of an older version did not have yet had its default; its relative paths
+    are of the working directory.
+    """
     mine, other = dict(leaves(config_values(ours))), dict(leaves(theirs))
+    if isinstance(rows := other.get("task.data_dir"), str):
+        with suppress(ValueError):
+            other["task.data_dir"] = str(absolute(rows))
     named = {"family": ours.task.family, "name": ours.task.name}
     defaults = dict(leaves(config_values(type(ours).model_validate({"task": named}))))
     keys = [key for key in mine if mine[key] != other.get(key, defaults.get(key))]

@@ -120,7 +120,7 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
     plan = Plan(wrong=[run for run in wrong if condition.matches(run.values)])
     folders: set[Path] = set()
     for run in compress(right, map(condition.matches, values)):
-        folder = output / run.experiment.run_name
+        folder = run.experiment.folder_in(output)
         if folder in folders:
             plan.repeated += 1
         else:

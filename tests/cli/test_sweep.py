@@ -49,6 +49,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
         (("table1_roberta_bas.yaml",), 'did you mean "table1_roberta_base.yaml"?'),
         (("demo.yaml", "--filter", "method=lorra"), 'no run has method = lorra; did you mean "lora"?'),
         (("demo.yaml", "--timeout-minutes", "inf"), "--timeout-minutes inf: must be a number above 0"),
+        (("demo.yaml", "--config-file", "nosuch"), "--config-file"),
         (("demo.yaml", "--set", "training.epoch=1"), 'training.epoch is not a setting; did you mean "epochs"?'),
     ],
 )
@@ -56,7 +57,34 @@ def test_bad_input(rocoft: Callable[..., Any], tmp_path: Path, arguments: tuple[
     result = rocoft("sweep", *arguments, "--output", tmp_path / "out")
     assert result.code == 2
     assert expected in result.err
+    assert result.out == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_any_run(rocoft: Callable[..., Any], sweep_file: Path) -> None:
+    result = rocoft("sweep", sweep_file, "--output", "/proc/x")
+    assert result.code == 2
+    assert result.err.startswith("error: --output /proc/x: cannot be written")
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("sweep", "demo.yaml"), ("train", "glue", "--task", "rte"), ("demo",), ("report",)]
+)
+def test_an_empty_folder_is_not_the_working_directory(rocoft: Callable[..., Any], command: tuple[str, ...]) -> None:
+    result = rocoft(*command, "--output", "")
+    assert result.code == 2
+    assert "--output" in result.err
+    assert "is empty" in result.err
+
+
+def test_a_method_is_set_by_its_name_alone(rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path) -> None:
+    short, long = (
+        rocoft("sweep", sweep_file, "--dry-run", "--output", tmp_path / "out", "--set", f"{key}=lora").out
+        for key in ("method", "method.name")
+    )
+    assert short == long
+    assert "_LoRA_" in short
 
 
 def test_what_fails_is_on_record_and_a_second_start_runs_nothing_again(

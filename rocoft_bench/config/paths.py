@@ -1,0 +1,34 @@
+"""Paths in settings: the same file however it is spelled, and found again from wherever a later command is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+
+def absolute(path: str | Path) -> Path:
+    """The full path of what a path, relative to the working directory or to a home (`~`), means now.
+
+    Raises:
+        ValueError: If it can mean nothing.
+    """
+    if not str(path).strip():
+        raise ValueError("is empty; the working directory is .")
+    try:
+        full = Path(path).expanduser().resolve()
+        str(full).encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
+    except (RuntimeError, OSError) as error:  # no such user; a circle of links; a working directory that is gone
+        raise ValueError(getattr(error, "strerror", None) or str(error)) from None
+    return full
+
+
+def _absolute(value: Any) -> Any:
+    return absolute(value) if isinstance(value, (str, Path)) else value
+
+
+SettingPath = Annotated[Path, BeforeValidator(_absolute)]
+"""A setting that names a file or folder; kept as its full path."""
