@@ -11,7 +11,7 @@ import yaml
 
 from rocoft_bench import models
 from rocoft_bench.card import PEFT_CONFIG
-from rocoft_bench.config import Settings, leaves
+from rocoft_bench.config import Settings, leaves, read_settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import Experiment, resolve, what_was_judged
 from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
@@ -81,10 +81,7 @@ def _settings_of(directory: RunDirectory) -> Settings:
     record = directory.read_record()
     if record.status != "ok":
         raise UserError(f"{directory.path}: the run has no result (status {record.status}: {record.error})")
-    try:
-        return Settings(yaml.safe_load(directory.config.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{directory.config}: cannot be read ({' '.join(str(error).split())})") from None
+    return read_settings(directory.config)
 
 
 def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-
-import yaml
 
 from rocoft_bench.catalog import known_model
 from rocoft_bench.config.loading import leaves
 from rocoft_bench.config.paths import absolute
-from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.errors import UserError, shortened, suggest
+from rocoft_bench.untrusted import parse_yaml
 
 SHORT = {"task": "task.name", "method": "method.name", "model": "model.name", "family": "task.family"}
 """Short keys, and the settings that they stand for."""
@@ -34,10 +34,11 @@ class Condition:
 
     def matches(self, values: dict[str, Any]) -> bool:
         """Whether nested settings meet it; one that they lack meets nothing."""
-        return all(
-            _comparable(key, _found(values, key)) in [_comparable(key, choice) for choice in choices]
-            for key, choices in self.wanted.items()
-        )
+        return all(_comparable(key, _found(values, key)) in choices for key, choices in self._choices.items())
+
+    @cached_property
+    def _choices(self) -> dict[str, set[float | str]]:
+        return {key: {_comparable(key, choice) for choice in choices} for key, choices in self.wanted.items()}
 
     def check_met(self, runs: Sequence[dict[str, Any]], where: str) -> None:
         """Refuse a condition that is probably mistyped. where: its place, for messages.
@@ -80,19 +81,15 @@ def parse_filter(*texts: str) -> Condition:
     """
     wanted: dict[str, list[Any]] = {}
     for text in texts:
+        where = f"--filter {shortened(text)}"
         for part in text.split(","):
             key, equals, value = (piece.strip() for piece in part.partition("="))
             if not (key and equals and value):
-                raise UserError(f"--filter {text}: write it as key=value,…, e.g. --filter method=lora,task=rte")
-            wanted.setdefault(key, []).append(_read(value, text))
+                raise UserError(
+                    f"--filter {shortened(text)}: write it as key=value,…, e.g. --filter method=lora,task=rte"
+                )
+            wanted.setdefault(key, []).append(parse_yaml(value, where))
     return Condition(wanted)
-
-
-def _read(value: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--filter {text}: {value} is not valid YAML") from None
 
 
 def _check_known(key: str, wanted: Sequence[Any], runs: Sequence[dict[str, Any]], where: str) -> None:

@@ -5,18 +5,24 @@ Precedence: command line > file > included file > defaults.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import SerializeAsAny, ValidationError, create_model
 
 from rocoft_bench.config.schema import RunConfig, Section, TaskConfig
-from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.errors import UserError, shortened, suggest
+from rocoft_bench.untrusted import parse_yaml, read_yaml
+
+MAX_INCLUDES = 50
+"""Files that include each other, one in the other."""
+MAX_LEVELS = 30
+"""Groups of settings in each other."""
+MAX_PROBLEMS = 10
+"""Problems that are told at once."""
 
 S = TypeVar("S", bound=Section)
 
@@ -101,22 +107,32 @@ def found_or_shipped(path: Path) -> Path:
     return shipped if shipped.is_file() and not path.is_file() else path
 
 
-def read_settings(path: Path, _seen: tuple[Path, ...] = ()) -> Settings:
+def read_settings(path: Path) -> Settings:
     """Read a YAML file over the files that it includes.
 
     Raises:
         UserError: If the file or an included one is missing, is not valid YAML, or includes itself.
     """
-    if path.resolve() in _seen:
+    return _read(path, (), {})
+
+
+def _read(path: Path, includers: tuple[Path, ...], known: dict[Path, Settings]) -> Settings:
+    """includers: the files that led here, from the first. known: what has been read; each file is read once."""
+    place = path.resolve()
+    if place in includers:
         raise UserError(f"{path}: include goes round in a circle")
-    content = _parse(path)
-    settings = Settings()
-    for name in _included(path, content.pop("include", [])):
-        base = read_settings(path.parent / name, (*_seen, path.resolve()))
-        merge(settings.values, base.values)
-        settings.sources |= base.sources
-    settings.update(content, str(path))
-    return settings
+    if len(includers) > MAX_INCLUDES:
+        raise UserError(f"{path}: more than {MAX_INCLUDES} files include one the other")
+    if place not in known:
+        content = _parse(path)
+        settings = Settings()
+        for name in _included(path, content.pop("include", [])):
+            base = _read(path.parent / name, (*includers, place), known)
+            merge(settings.values, base.values)
+            settings.sources |= base.sources
+        settings.update(content, str(path))
+        known[place] = settings
+    return known[place]
 
 
 def _included(path: Path, names: Any) -> list[str]:
@@ -127,44 +143,25 @@ def _included(path: Path, names: Any) -> list[str]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise UserError(f"{path}: {where}not valid YAML ({getattr(error, 'problem', error)})") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold `key: value` settings, not {type(content).__name__}")
-    try:
-        json.dumps(content, default=str)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(
-            f"{path}: {' '.join(str(error).split())}; settings are plain values, lists and groups"
-        ) from None
-    _check_keys_once(path, yaml.compose(text, yaml.SafeLoader))
     return content
 
 
-def _check_keys_once(path: Path, node: yaml.Node | None) -> None:
-    """YAML itself lets the last of equal keys win."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise UserError(f"{path}: line {key.start_mark.line + 1}: {key.value} is there twice")
-            seen.add(str(key.value))
-            _check_keys_once(path, value)
-
-
 def override(dotted: str, value: Any) -> dict[str, Any]:
-    """{"training.epochs", 3} as nested settings: {"training": {"epochs": 3}}."""
-    head, _, rest = dotted.partition(".")
-    return {head: override(rest, value) if rest else value}
+    """{"training.epochs", 3} as nested settings: {"training": {"epochs": 3}}.
+
+    Raises:
+        UserError: If there are more levels than any setting has.
+    """
+    head, *rest = reversed(dotted.split("."))
+    if len(rest) >= MAX_LEVELS:
+        raise UserError(f"{shortened(dotted)} is not a setting; it has {len(rest) + 1:,} levels")
+    values: dict[str, Any] = {head: value}
+    for part in rest:
+        values = {part: values}
+    return values
 
 
 def assigned(key: str, value: Any) -> dict[str, Any]:
@@ -176,15 +173,12 @@ def parse_assignment(text: str) -> dict[str, Any]:
     """`key=value` of `--set`, the value read as YAML; `method=lora` is short for `method.name=lora`.
 
     Raises:
-        UserError: If there is no `=`.
+        UserError: If there is no `=`, or the value is not plain YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {text}: write it as key=value, e.g. --set training.epochs=3")
-    try:
-        return assigned(key.strip(), yaml.safe_load(value))
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: the value is not valid YAML") from None
+        raise UserError(f"--set {shortened(text)}: write it as key=value, e.g. --set training.epochs=3")
+    return assigned(key.strip(), parse_yaml(value, f"--set {shortened(text)}"))
 
 
 def validate(settings: Settings, task_section: type[TaskConfig] = TaskConfig) -> RunConfig:
@@ -208,23 +202,26 @@ def checked(section: type[S], values: dict[str, Any], sources: dict[str, str] | 
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        problems = [_explain(section, dict(problem), sources or {}, prefix) for problem in error.errors()]
-        raise UserError("\n".join(problems)) from None
+        problems = error.errors()
+        lines = [_explain(section, dict(problem), sources or {}, prefix) for problem in problems[:MAX_PROBLEMS]]
+        more = [f"and {len(problems) - len(lines):,} more problems"] if len(problems) > len(lines) else []
+        raise UserError("\n".join([*lines, *more])) from None
 
 
 def _explain(section: type[Section], problem: dict[str, Any], sources: dict[str, str], prefix: str) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join([prefix, *path] if prefix else path)
     source = next((sources[name] for name in sources if name == key or name.startswith(f"{key}.")), None)
-    where = f"{source}: " if source else ""
+    where = f"{shortened(source)}: " if source else ""
+    given = shortened(repr(problem["input"]))
     if problem["type"] == "extra_forbidden":
         return f"{where}{key} is not a setting; {suggest(path[-1], _fields(section, path[:-1]))}"
     if problem["type"] == "missing":
         return f"{where}{key} is missing"
     if problem["type"] in ("dict_type", "model_type", "model_attributes_type") and isinstance(problem["input"], str):
-        return f"{where}{key} = {problem['input']!r}: is a group of settings; perhaps {key}.name = {problem['input']}"
+        return f"{where}{key} = {given}: is a group of settings; perhaps {key}.name = {problem['input']}"
     reason = problem["msg"].removeprefix("Value error, ")
-    return f"{where}{key} = {problem['input']!r}: {reason[0].lower() + reason[1:]}"
+    return f"{where}{key} = {given}: {reason[0].lower() + reason[1:]}"
 
 
 def _fields(section: type[Section], path: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -13,6 +13,8 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SerializeAsAny,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -27,6 +29,20 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would read true as 1, and YAML reads yes and on as true."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and _names(annotation, int, float) and not _names(annotation, bool):
+            raise ValueError("a number is wanted, not true or false")
+        return value
+
+
+def _names(annotation: Any, *types: type) -> bool:
+    """Whether one of the types is allowed by an annotation."""
+    return annotation in types or any(_names(part, *types) for part in get_args(annotation))
 
 
 class TaskConfig(Section):

@@ -171,7 +171,7 @@ def _checked_axes(path: Path, content: Any) -> dict[str, list[Any]]:
 
 
 def _lists(content: Any, where: str, form: str) -> dict[str, list[Any]]:
-    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+    if not isinstance(content, dict):
         raise UserError(f"{where} must hold `{form}`")
     for name, choices in content.items():
         if not isinstance(choices, list) or not choices:

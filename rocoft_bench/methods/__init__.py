@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rocoft_bench.config import checked
-from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.methods.adalora import AdaLoRA
 from rocoft_bench.methods.base import ALL_TASKS, TASKS_WITH_HEAD, Method
 from rocoft_bench.methods.bitfit import BitFit
@@ -81,8 +81,8 @@ def resolve(
         UserError: If the method or one of its settings is unknown or out of range.
     """
     name = section.get("name")
-    if name not in REGISTRY:
-        raise UserError(f"unknown method {name!r}; {suggest(name, REGISTRY)}")
+    if not isinstance(name, str) or name not in REGISTRY:
+        raise UserError(f"unknown method {shortened(repr(name))}; {suggest(name, REGISTRY)}")
     method = REGISTRY[name]
     given = {key: value for key, value in section.items() if key != "name"}
     known = known_model(model)

@@ -20,6 +20,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.files import write_text
 from rocoft_bench.runs.record import RunRecord, read_record
+from rocoft_bench.untrusted import read_yaml
 
 LEFT_BY_A_KILLED_START = {".lock", ".members", "log.txt", "work", ".config.yaml.partial"}
 """All that can be in a run's folder before its config.yaml is."""
@@ -94,8 +95,8 @@ class RunDirectory:
         if replace:
             return
         try:
-            other = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            other = read_yaml(self.config)
+        except UserError:
             other = None
         differing = _differences(config, other) if isinstance(other, dict) else "its config.yaml cannot be read"
         if differing:

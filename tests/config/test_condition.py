@@ -81,7 +81,7 @@ def test_a_filter_of_another_form_is_refused(text: str) -> None:
 
 
 def test_a_filter_that_is_no_yaml_is_refused() -> None:
-    with pytest.raises(UserError, match="--filter method=]: ] is not valid YAML"):
+    with pytest.raises(UserError, match=r"--filter method=\]: not valid YAML"):
         parse_filter("method=]")
 
 

@@ -194,3 +194,66 @@ def test_what_yaml_can_say_but_settings_cannot(tmp_path: Path, text: str, expect
     with pytest.raises(UserError) as caught:
         resolve(read_settings(write(tmp_path / "run.yaml", text)))
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("training.epochs=[1", "--set training.epochs=[1: not valid YAML"),
+        ("training.epochs=" + "[" * 100_000, "more than 30 lists and groups in each other"),
+        ("a." * 5_000 + "b=1", "is not a setting; it has 5,001 levels"),
+        ("seed=2020-13-45", "seed = '2020-13-45': input should be a valid integer"),
+        ("seed=0x_", "0x_ cannot be read as int"),
+        ("seed=" + "9" * 5_000, "cannot be read as int"),
+        ("seed=010", "010 is another number to YAML than it looks like"),
+        ("seed=1:30", "1:30 is another number to YAML than it looks like"),
+        ("seed=true", "seed = True: a number is wanted, not true or false"),
+        ("training.epochs=yes", "training.epochs = True: a number is wanted"),
+        ("training.weight_decay=off", "training.weight_decay = False: a number is wanted"),
+        ("task.max_eval_rows=true", "task.max_eval_rows = True: a number is wanted"),
+        ("training=true", "training = True: "),
+        ("method.rank=true", "method.rank = True: a number is wanted"),
+        ("method.name=[lora]", "unknown method ['lora']"),
+        ("training.epochs=caf\udce9", "is not UTF-8"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_damaged_assignment_gives_one_short_line(text: str, expected: str) -> None:
+    def assign() -> None:
+        settings = read_settings(find_config("glue/rte.yaml"))
+        settings.assign([text])
+        resolve(settings)
+
+    with pytest.raises(UserError) as caught:
+        assign()
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_number_without_a_point_before_its_exponent_stays_a_number(tmp_path: Path) -> None:
+    text = "task: {family: glue, name: rte}\ntraining: {learning_rate: 1e-3}"
+    assert resolve(read_settings(write(tmp_path / "run.yaml", text))).config.training.learning_rate == 1e-3
+
+
+def test_files_that_include_each_other_twice_are_read_once_each(tmp_path: Path) -> None:
+    write(tmp_path / "0.yaml", "seed: 5")
+    for number in range(1, 40):
+        write(tmp_path / f"{number}.yaml", f"include: [{number - 1}.yaml, {number - 1}.yaml]")
+    assert read_settings(tmp_path / "39.yaml").values == {"seed": 5}
+
+
+def test_a_long_chain_of_includes_is_refused(tmp_path: Path) -> None:
+    for number in range(2_000):
+        write(tmp_path / f"{number}.yaml", f"include: {number + 1}.yaml")
+    with pytest.raises(UserError, match="more than 50 files include one the other"):
+        read_settings(tmp_path / "0.yaml")
+
+
+def test_of_many_problems_the_first_are_told(tmp_path: Path) -> None:
+    text = "task: {family: glue, name: rte}\n" + "".join(f"key{number}: 1\n" for number in range(9_000))
+    with pytest.raises(UserError) as caught:
+        resolve(read_settings(write(tmp_path / "run.yaml", text)))
+    lines = str(caught.value).splitlines()
+    assert lines[-1] == "and 8,990 more problems"
+    assert len(lines) == 11

@@ -79,7 +79,7 @@ def test_settings_of_one_run_are_no_sweep(tmp_path: Path) -> None:
         ("axes: []", "axes must hold `setting: [value, …]`"),
         ("axes: {seed: 3}", "axes.seed = 3: must be a list of values"),
         ("axes: {seed: []}", "axes.seed = []: must be a list of values"),
-        ("axes: {1: [2]}", "axes must hold `setting: [value, …]`"),
+        ("axes: [1, 2]", "axes must hold `setting: [value, …]`"),
         ("axes: {config: [{a: 1}]}", "axes.config = [{'a': 1}]: must be names of YAML files"),
         (
             "axes: {seed: [1]}\nexcludes: []",

@@ -6,13 +6,14 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from rocoft_bench.config import RunConfig, leaves
+from rocoft_bench.errors import UserError
 from rocoft_bench.report.records import Run
 from rocoft_bench.report.tables.groups import Facts, alike, model_facts
 from rocoft_bench.runs import config_values
+from rocoft_bench.untrusted import parse_yaml
 
 NOT_COMPARED = {
     "seed",
@@ -80,9 +81,9 @@ def _config(run: Run) -> dict[str, Any] | None:
     if run.config_text is None:
         return None
     try:
-        values = yaml.load(run.config_text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        values = parse_yaml(run.config_text, "config.yaml")
         settings = leaves(config_values(RunConfig.model_validate(values)))
-    except (yaml.YAMLError, ValidationError):
+    except (UserError, ValidationError):
         return None
     return {key: _plain(value) for key, value in settings if key not in NOT_COMPARED}
 
