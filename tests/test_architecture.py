@@ -21,7 +21,7 @@ LAYERS = [
     {"engine", "methods", "models", "tasks"},
     {"runs", "metrics", "demo", "hub"},
     {"tuner", "config", "paper"},
-    {"untrusted", "_import_hook", "catalog", "quiet"},
+    {"untrusted", "_import_hook", "catalog", "quiet", "row_files"},
     {"errors"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

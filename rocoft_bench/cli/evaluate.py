@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.options import AS_FOLDER
+from rocoft_bench.row_files import ENDINGS
 
 EPILOG = """Examples:
 
@@ -25,7 +26,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     task: Annotated[str | None, typer.Option(help='Task of the same family; "all" for each in turn.')] = None,
     protocol: Annotated[str | None, typer.Option(help="strict or published (commonsense and math).")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl.", **AS_FOLDER)] = None,
+    data_dir: Annotated[Path | None, typer.Option(help=f"Folder with FAMILY/TASK/SPLIT{ENDINGS}.", **AS_FOLDER)] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another setting of the evaluation.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.engine.tracking import TrackerName
+from rocoft_bench.row_files import ENDINGS
 
 if TYPE_CHECKING:
     from rocoft_bench.config import Settings
@@ -43,7 +44,7 @@ def train(
     selection: Annotated[str | None, typer.Option(help="RoCoFT: first, random, max, min or mixed.")] = None,
     model: Annotated[str | None, typer.Option(help="Hub id, local folder, or a name of `rocoft ls models`.")] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with FAMILY/TASK/SPLIT.jsonl; default: the hub.", **AS_FOLDER)
+        Path | None, typer.Option(help=f"Folder with FAMILY/TASK/SPLIT{ENDINGS}; default: the hub.", **AS_FOLDER)
     ] = None,
     train_on: Annotated[
         str | None, typer.Option(help="Commonsense and math: rows to train on, e.g. commonsense_170k or math_10k.")

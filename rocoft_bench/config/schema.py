@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from rocoft_bench.config.paths import SettingPath
+from rocoft_bench.row_files import ENDINGS
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -52,9 +53,9 @@ class TaskConfig(Section):
     """Task family, e.g. glue; `rocoft ls tasks` shows all."""
     name: str
     """Task within the family, e.g. rte."""
-    data_dir: SettingPath | None = None
-    """Folder with <family>/<task>/<split>.jsonl (or .json, .parquet, .csv), recorded as its full path; without it, the
-    hub."""
+    data_dir: SettingPath | None = Field(
+        None, description=f"Folder with FAMILY/TASK/SPLIT{ENDINGS}, recorded as its full path; without it, the hub."
+    )
     max_length: PositiveInt = 512
     """Longest input in tokens; longer ones are cut, which is counted and reported."""
     max_train_rows: PositiveInt | None = None

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.hub import from_cache_or_hub
-from rocoft_bench.tasks.readers import READERS, RawRows, require_columns
+from rocoft_bench.row_files import FORMS
+from rocoft_bench.tasks.readers import RawRows, read_rows, require_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -30,17 +31,20 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_folder(data_dir: Path, family: str, name: str, split: str, wanted: Sequence[str]) -> RawRows:
-    """The columns `wanted` of `<data_dir>/<family>/<name>/<split>.{jsonl,json,parquet,csv}`, unchecked.
+    """The columns `wanted` of the file <data_dir>/<family>/<name>/<split> in one of `FORMS`, unchecked.
 
     Raises: UserError where there is no such file, more than one, or one that cannot be read.
     """
-    path = data_dir / family / name / split
-    try:
-        path = _find(data_dir, family, name, split)
-        rows = READERS[path.suffix](path, wanted)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or ' '.join(str(error).split())})") from error
-    return replace(rows, origin={"kind": "data_dir", "path": str(path)})
+    path = _find(data_dir, family, name, split)
+    return replace(read_rows(path, wanted), origin={"kind": "data_dir", "path": str(path)})
+
+
+def files_of_split(folder: Path, split: str) -> list[Path]:
+    """What is there under the names that rows of a split can have, whether it can be read or not.
+
+    Raises: UserError where the folder may not be looked into.
+    """
+    return [path for form in FORMS if _is_there(path := folder / f"{split}{form}")]
 
 
 def read_hub(hub: HubDataset, split: str, wanted: Sequence[str]) -> RawRows:
@@ -122,20 +126,33 @@ def content_sha256(columns: dict[str, list[Any]]) -> str:
 
 def _find(data_dir: Path, family: str, name: str, split: str) -> Path:
     folder = data_dir / family / name
-    found = [path for suffix in READERS if (path := folder / f"{split}{suffix}").is_file()]
+    found = files_of_split(folder, split)
     if len(found) > 1:
         raise UserError(f"{folder}: holds {' and '.join(path.name for path in found)}; keep one of them")
     if not found:
         hint = _nearest([data_dir, data_dir / family, folder, folder / f"{split}.jsonl"])
-        raise UserError(f"no rows for {family} {name}: looked for {folder / split}{', '.join(READERS)}; {hint}")
+        raise UserError(f"no rows for {family} {name}: looked for {folder / split}{', '.join(FORMS)}; {hint}")
     return found[0]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    return True
 
 
 def _nearest(steps: Sequence[Path]) -> str:
     """The first of the steps that is missing, the last being a file, and the nearest name that is there instead."""
     missing = next((step for step in steps[:-1] if not step.is_dir()), steps[-1])
     state = "is not a folder" if missing.exists() else "does not exist"
-    names = sorted(entry.name for entry in missing.parent.iterdir()) if missing.parent.is_dir() else []
+    try:
+        names = sorted(entry.name for entry in missing.parent.iterdir())
+    except OSError:  # no folder, or one that may not be listed
+        names = []
     near = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.4)
     hint = f'the nearest name there is "{near[0]}"' if near else f"there: {', '.join(names[:8]) or 'nothing'}"
     return f"{missing} {state}, {hint}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.hub import ensure_reachable
-from rocoft_bench.tasks.readers import READERS, RawRows
+from rocoft_bench.tasks.readers import RawRows, read_rows
 
 _SECONDS = 30.0
 """Longest silence in a download."""
@@ -32,11 +32,9 @@ class GitHubFiles:
         Raises: UserError where the file can be had neither from the cache nor from GitHub, or is not such a file.
         """
         file = self.fetch(path)
-        try:
-            rows = READERS[file.suffix](file, wanted)
-        except OSError as error:
-            raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-        return replace(rows, origin={"kind": "github", "id": self.repo, "path": path, "revision": self.commit})
+        return replace(
+            read_rows(file, wanted), origin={"kind": "github", "id": self.repo, "path": path, "revision": self.commit}
+        )
 
     def fetch(self, path: str) -> Path:
         """The file in the cache, fetched if it is not there yet.

@@ -28,12 +28,12 @@ from pydantic import PositiveInt, ValidationInfo, field_validator
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.metrics import compute
+from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks.answers import Published
 from rocoft_bench.tasks.base import Encoded, HubDataset, LoadedSplit, Output, Prediction, Task
-from rocoft_bench.tasks.data import check_texts
+from rocoft_bench.tasks.data import check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.prompts import PromptTokens, Row, RowEncoder, prompt
-from rocoft_bench.tasks.readers import READERS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,10 +177,10 @@ class InstructionTask(Task):
         there = [name for name, file in self.train_files.items() if self._has_training_file(data_dir, file.folder)]
         ways = f"choose rows that are there with --train-on: {', '.join(there)}" if there else "add them"
         where = data_dir / self.family / (self.folder or self.name) / self.train_split
-        raise UserError(f"no training rows: looked for {where}{', '.join(READERS)}; {ways}")
+        raise UserError(f"no training rows: looked for {where}{', '.join(FORMS)}; {ways}")
 
     def _has_training_file(self, data_dir: Path, folder: str) -> bool:
-        return any((data_dir / self.family / folder / f"{self.train_split}{suffix}").is_file() for suffix in READERS)
+        return bool(files_of_split(data_dir / self.family / folder, self.train_split))
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`. Further columns: "removed" for the protocol "published", the response's last tokens."""

@@ -1,36 +1,59 @@
-"""Rows from a file in one of four formats, and the errors that name the file and the line.
+"""Rows from a file in one of several forms (`rocoft_bench.row_files`), and errors that name the file and the line.
 
-JSON Lines (one object a line), JSON (a list of objects), Parquet and CSV (with a header line), all in UTF-8. The
-readers check the form of a file; what its cells may hold is checked in `rocoft_bench.tasks.data`.
+    .jsonl, .json   one object a line, a list of objects, or SQuAD's own form; the content tells which, not the name
+    .csv            with a header line; cells may be quoted
+    .tsv            with a header line; as in GLUE's own files a quotation mark is one, and no cell has a tab or a break
+    .parquet        flat columns
+
+All but Parquet are UTF-8 and may be packed by gzip, whether .gz says so or not. The readers check the form of a file;
+what its cells may hold is checked in `rocoft_bench.tasks.data`.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from gzip import GzipFile
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, shortened
+from rocoft_bench.row_files import FORMS
+from rocoft_bench.tasks.squad_form import is_squad_form, squad_questions
+from rocoft_bench.untrusted import decoded, open_file, parse_json, read_bytes
 
-Row = tuple[int, Any]
+Row = tuple[object, Any]
+"""Where the user finds it, and what it holds."""
+
+GIB = 2**30
+LARGEST_TEXT = 8 * GIB
+"""Bytes of a file that is read as a whole; Parquet has no limit."""
+LARGEST_UNPACKED, LARGEST_RATIO = GIB // 4, 100
+"""What a packed file may become: so many bytes, or so many times its own size (text becomes 3 to 10 times)."""
+GZIP_MAGIC = b"\x1f\x8b"
+_SHOWN_COLUMNS = 20
+
+csv.field_size_limit(sys.maxsize)  # by default a cell of more than 131,072 characters is an error
 
 
 @dataclass(frozen=True)
 class RawRows:
     """Rows as read, unchecked: `columns[name][i]` is a cell of row i, which the user finds at `places[i]`.
 
-    source: the file or the hub dataset, for messages. unit: what `places` count, "line" or "row", from 1.
+    source: the file or the hub dataset, for messages. unit: what `places` count, "line" or "row" from 1, or "question".
     origin: the fields of `LoadedSplit.origin` that say where the rows are from.
     """
 
     source: str
     unit: str
-    places: Sequence[int]
+    places: Sequence[object]
     columns: dict[str, list[Any]]
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -38,51 +61,60 @@ class RawRows:
         return UserError(f"{self.source}, {self.unit} {self.places[row]}: {problem}")
 
 
-def read_jsonl(path: Path, wanted: Sequence[str]) -> RawRows:
+def read_rows(path: Path, wanted: Sequence[str]) -> RawRows:
+    """The columns `wanted` of a file whose name ends as one of `FORMS`.
+
+    Raises: UserError that says what is wrong with the file, and in which line.
+    """
+    form = next(form for form in FORMS if path.name.endswith(form))
+    return _READERS[form.removesuffix(".gz")](path, wanted)
+
+
+def _read_json(path: Path, wanted: Sequence[str]) -> RawRows:
     """Blank lines are skipped. Only a newline ends a line: JSON strings may hold other line separators."""
-    lines = [(number, line) for number, line in enumerate(_text(path).split("\n"), start=1) if line.strip()]
-    return _from_objects(path, "line", ((number, _json(path, line, number)) for number, line in lines), wanted)
-
-
-def read_json(path: Path, wanted: Sequence[str]) -> RawRows:
     text = _text(path)
-    rows = _json(path, text, 1) if text.strip() else []
-    if not isinstance(rows, list):
-        raise UserError(f"{path}: holds {_kind(rows)}, not a list of objects (one object a line: name it .jsonl)")
-    return _from_objects(path, "row", enumerate(rows, start=1), wanted)
-
-
-def read_csv(path: Path, wanted: Sequence[str]) -> RawRows:
-    """Labels become numbers, other cells stay text. A row is named by the line it starts on."""
-    lines = _csv_lines(path)
-    if not lines:
+    if not text.strip():
         raise UserError(f"{path}: is empty")
-    header = lines[0][1]
-    require_columns(str(path), header, wanted)
-    rows = ((number, _csv_row(path, number, header, row)) for number, row in lines[1:])
-    return _from_objects(path, "line", rows, wanted)
+    if _is_one_object_a_line(text):
+        lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+        rows = ((number, parse_json(line, str(path), number, unique_keys=True)) for number, line in lines)
+        return _from_objects(path, "line", rows, wanted)
+    whole = parse_json(text, str(path), unique_keys=True)
+    if is_squad_form(whole):
+        return _from_objects(path, "question", squad_questions(str(path), whole), wanted)
+    if not isinstance(whole, list):
+        raise UserError(f"{path}: holds {_kind(whole)}, not a list of objects or one object a line")
+    return _from_objects(path, "row", enumerate(whole, start=1), wanted)
 
 
-def read_parquet(path: Path, wanted: Sequence[str]) -> RawRows:
-    import pyarrow as pa
+def _read_csv(path: Path, wanted: Sequence[str]) -> RawRows:
+    return _from_table(path, _csv_lines(path, _text(path)), wanted)
+
+
+def _read_tsv(path: Path, wanted: Sequence[str]) -> RawRows:
+    lines = enumerate(_text(path).split("\n"), start=1)
+    cells = ((number, line.removesuffix("\r").split("\t")) for number, line in lines if line.strip())
+    return _from_table(path, cells, wanted)
+
+
+def _read_parquet(path: Path, wanted: Sequence[str]) -> RawRows:
     import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            require_columns(str(path), file.schema_arrow.names, wanted)
-            table = file.read(columns=list(wanted))
+    with open_file(path) as stream, _parquet_errors(path), pq.ParquetFile(stream) as file:
+        _require_once(str(path), file.schema_arrow.names)
+        require_columns(str(path), file.schema_arrow.names, wanted)
+        table = file.read(columns=list(wanted))
         columns = {name: table[name].to_pylist() for name in wanted}
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
     _require_rows(path, table.num_rows)
     return RawRows(str(path), "row", range(1, table.num_rows + 1), columns)
 
 
-READERS: dict[str, Callable[[Path, Sequence[str]], RawRows]] = {
-    ".jsonl": read_jsonl,
-    ".json": read_json,
-    ".parquet": read_parquet,
-    ".csv": read_csv,
+_READERS: dict[str, Callable[[Path, Sequence[str]], RawRows]] = {
+    ".jsonl": _read_json,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
 }
 
 
@@ -91,45 +123,90 @@ def require_columns(where: str, found: Iterable[str], wanted: Sequence[str]) -> 
     found = list(found)
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise UserError(f'{where}: no column "{missing[0]}"; columns found: {", ".join(found) or "none"}')
+        names = [shortened(name) for name in found[:_SHOWN_COLUMNS]]
+        more = f" and {len(found) - len(names)} more" if len(found) > len(names) else ""
+        raise UserError(f'{where}: no column "{missing[0]}"; columns found: {", ".join(names) or "none"}{more}')
+
+
+def _require_once(where: str, found: Sequence[str]) -> None:
+    """Columns without a name, which spreadsheets add, may be several."""
+    twice = next((name for name, count in Counter(found).items() if name and count > 1), None)
+    if twice is not None:
+        raise UserError(f'{where}: has {found.count(twice)} columns "{shortened(twice)}"; keep one of them')
 
 
 def _text(path: Path) -> str:
-    """The file as text; a byte order mark at its start is dropped."""
-    raw = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    content = read_bytes(path, LARGEST_TEXT)
+    if content.startswith(GZIP_MAGIC):
+        content = _unpacked(path, content)
+    text = decoded(content, path)
+    null = text.find("\0")
+    if null >= 0:
+        line = text.count("\n", 0, null) + 1
+        raise UserError(f"{path}, line {line}: holds a null byte, which no text has; is the file damaged?")
+    return text
+
+
+def _unpacked(path: Path, packed: bytes) -> bytes:
+    limit = max(LARGEST_UNPACKED, LARGEST_RATIO * len(packed))
     try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}, line {line}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file in that encoding"
-        ) from error
+        with GzipFile(fileobj=io.BytesIO(packed)) as stream:
+            content = stream.read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error}); is it cut off?") from error
+    if len(content) > limit:
+        raise UserError(f"{path}: becomes more than {LARGEST_RATIO} times as large; if that is right, unpack it first")
+    return content
 
 
-def _json(path: Path, text: str, first_line: int) -> Any:
+def _is_one_object_a_line(text: str) -> bool:
+    """Whether the first line that is not blank is an object by itself, and not all of SQuAD in one line."""
+    start = len(text) - len(text.lstrip())
+    end = text.find("\n", start)
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{path}, line {first_line + error.lineno - 1}"
-        raise UserError(f"{where}: not valid JSON ({error.msg}, column {error.colno}); is it cut off?") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}, line {first_line}: not usable JSON ({error})") from error
+        first = json.loads(text[start : end if end >= 0 else None])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and not is_squad_form(first)
 
 
-def _csv_lines(path: Path) -> list[tuple[int, list[str]]]:
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """What a damaged or odd file makes pyarrow raise is of all kinds."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 200)
+        raise UserError(f"{path}: not a readable Parquet file ({reason})") from error
+
+
+def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Each row that is not blank, with the number of the line it starts on."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    lines, start = [], 1
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    start = 1
     try:
         for row in reader:
-            lines.append((start, row))
+            if len(row) > 1 or "".join(row).strip():
+                yield start, row
             start = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {start}: not valid CSV ({error}); is it cut off?") from error
-    return [(number, row) for number, row in lines if row]
 
 
-def _csv_row(path: Path, number: int, header: list[str], row: list[str]) -> dict[str, Any]:
+def _from_table(path: Path, lines: Iterator[tuple[int, list[str]]], wanted: Sequence[str]) -> RawRows:
+    """The first line names the columns. Labels become numbers, other cells stay text."""
+    _, header = next(lines, (1, []))
+    if not header:
+        raise UserError(f"{path}: is empty")
+    _require_once(str(path), header)
+    require_columns(str(path), header, wanted)
+    rows = ((number, _table_row(path, number, header, row)) for number, row in lines)
+    return _from_objects(path, "line", rows, wanted)
+
+
+def _table_row(path: Path, number: int, header: list[str], row: list[str]) -> dict[str, Any]:
     if len(row) != len(header):
         raise UserError(f"{path}, line {number}: {len(row)} cells, but the header has {len(header)}")
     cells: dict[str, Any] = dict(zip(header, row, strict=True))
@@ -137,15 +214,16 @@ def _csv_row(path: Path, number: int, header: list[str], row: list[str]) -> dict
 
 
 def _number(cell: str) -> Any:
-    """The number that a CSV cell spells, or the cell itself."""
+    """The number that a cell of a table spells, or the cell itself."""
     try:
-        return json.loads(cell)
-    except ValueError:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
         return cell
+    return value if isinstance(value, int | float) else cell
 
 
 def _from_objects(path: Path, unit: str, rows: Iterable[Row], wanted: Sequence[str]) -> RawRows:
-    places: list[int] = []
+    places: list[object] = []
     columns: dict[str, list[Any]] = {name: [] for name in wanted}
     for place, row in rows:
         where = f"{path}, {unit} {place}"

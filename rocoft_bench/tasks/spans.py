@@ -313,12 +313,12 @@ def _without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _checked_answers(raw: RawRows, row: int, may_be_none: bool) -> dict[str, list[Any]]:
     """The answers of a row with nothing else in them. Raises: UserError that says what is wrong with them."""
-    answers = raw.columns["answers"][row]
+    answers = _by_column(raw.columns["answers"][row])
     texts, starts = (
         (answers.get(key) for key in ("text", "answer_start")) if isinstance(answers, dict) else (None, None)
     )
     if not isinstance(texts, list) or not isinstance(starts, list):
-        form = '{"text": [...], "answer_start": [...]}'
+        form = '{"text": [...], "answer_start": [...]} or [{"text": ..., "answer_start": ...}, ...]'
         raise raw.error(row, f'"answers" is {reprlib.repr(answers)}, not {form}')
     if len(texts) != len(starts):
         raise raw.error(row, f"{len(texts)} answers, but {len(starts)} values of answer_start")
@@ -331,13 +331,20 @@ def _checked_answers(raw: RawRows, row: int, may_be_none: bool) -> dict[str, lis
     return {"text": texts, "answer_start": starts}
 
 
+def _by_column(answers: Any) -> Any:
+    """The hub has the answers of a row as columns, SQuAD's own files as a list of records."""
+    if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+        return answers
+    return {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")}
+
+
 def _wrong_answer(context: str, text: Any, start: Any) -> str | None:
     if not isinstance(text, str) or not text:
         return f"the answer {reprlib.repr(text)} is not a text"
     if type(start) is not int:
         return f"answer_start {reprlib.repr(start)} is not an integer"
     if not 0 <= start < len(context):
-        return f"answer_start {start} is not inside the context of {len(context)} characters"
+        return f"answer_start {reprlib.repr(start)} is not inside the context of {len(context)} characters"
     end = start + len(text)
     found = context[start:end]
     return (

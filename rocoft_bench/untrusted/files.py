@@ -76,9 +76,18 @@ def read_text(path: Path, limit: int | None = TEXT_LIMIT, follow_links: bool = T
     """The file as UTF-8 text; a byte order mark at its start is dropped.
 
     Raises:
-        UserError: As `read_bytes`, or with the line that is not UTF-8.
+        UserError: As `read_bytes` and `decoded`.
     """
-    raw = read_bytes(path, limit, follow_links).removeprefix(codecs.BOM_UTF8)
+    return decoded(read_bytes(path, limit, follow_links), path)
+
+
+def decoded(content: bytes, path: Path) -> str:
+    """What a file holds as UTF-8 text; a byte order mark at its start is dropped.
+
+    Raises:
+        UserError: With the line that is not UTF-8.
+    """
+    raw = content.removeprefix(codecs.BOM_UTF8)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

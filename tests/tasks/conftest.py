@@ -1,6 +1,7 @@
 """Helpers to write rows in every format."""
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -40,7 +41,17 @@ def _parquet(rows: Rows) -> bytes:
     return buffer.getvalue()
 
 
-WRITERS = {"jsonl": _jsonl, "json": _json, "csv": _csv, "parquet": _parquet}
+def _tsv(rows: Rows) -> bytes:
+    """Of rows whose cells have neither tabs nor line breaks."""
+    return "".join("\t".join(map(str, line)) + "\n" for line in [rows[0], *(row.values() for row in rows)]).encode()
+
+
+WRITERS = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _tsv, "parquet": _parquet}
+
+
+def written(rows: Rows, suffix: str) -> bytes:
+    content = WRITERS[suffix.removesuffix(".gz")](rows)
+    return gzip.compress(content) if suffix.endswith(".gz") else content
 
 
 @pytest.fixture
@@ -50,7 +61,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     def put(task: str, split: str, content: Rows | bytes, suffix: str = "jsonl") -> Path:
         path = tmp_path / "glue" / task / f"{split}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else WRITERS[suffix](content))
+        path.write_bytes(content if isinstance(content, bytes) else written(content, suffix))
         return path
 
     return put

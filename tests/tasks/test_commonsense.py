@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from rocoft_bench.config import Settings, validate
 from rocoft_bench.errors import UserError
+from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks import get
 from rocoft_bench.tasks.answers import first_choice, listed_choices
 from rocoft_bench.tasks.commonsense import TASKS
@@ -116,7 +117,7 @@ def test_missing_training_rows_are_answered_with_those_that_are_there(tmp_path: 
         task.load_training(settings(task, data_dir=tmp_path))
     folder = tmp_path / "commonsense" / "boolq"
     assert str(caught.value) == (
-        f"no training rows: looked for {folder / 'train'}.jsonl, .json, .parquet, .csv; "
+        f"no training rows: looked for {folder / 'train'}{', '.join(FORMS)}; "
         "choose rows that are there with --train-on: arc_easy"
     )
 

@@ -1,5 +1,6 @@
 """The SQuAD tasks: what they ask for and score, and which rows are refused."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,82 @@ def load(tmp_path: Path, rows: list[Any], task: Any = V1) -> Any:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     return task.load("train", tmp_path)
+
+
+OWN_FORM = {
+    "version": "v2.0",
+    "data": [
+        {"title": "a", "paragraphs": []},
+        {
+            "title": "b",
+            "paragraphs": [
+                {
+                    "context": CONTEXT,
+                    "qas": [
+                        {
+                            "id": "q1",
+                            "question": QUESTION,
+                            "answers": [{"text": "fog", "answer_start": CONTEXT.index("fog")}],
+                            "is_impossible": False,
+                        },
+                        {"id": "q2", "question": "Who?", "answers": [], "plausible_answers": [], "is_impossible": True},
+                    ],
+                }
+            ],
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "indent"), [("train.json", 1), ("train.json", None), ("train.jsonl", 2)])
+def test_squads_own_form_and_lists_of_records_give_the_same_rows(tmp_path: Path, name: str, indent: int | None) -> None:
+    plain = load(tmp_path / "plain", [row("fog"), row(None, question="Who?")], V2)
+    records = [{"text": "fog", "answer_start": CONTEXT.index("fog")}]
+    listed = load(
+        tmp_path / "listed", [row("fog") | {"answers": records}, row(None, question="Who?") | {"answers": []}], V2
+    )
+    file = tmp_path / "own" / "squad" / "v2.0" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(OWN_FORM, indent=indent))
+    own = V2.load("train", tmp_path / "own")
+    assert plain.rows.to_list() == own.rows.to_list() == listed.rows.to_list()
+    assert plain.origin["sha256"] == own.origin["sha256"] == listed.origin["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda data: data[1].pop("paragraphs"), 'data[1]: is not an object with a list "paragraphs"'),
+        (lambda data: data.__setitem__(0, "x"), 'data[0]: is not an object with a list "paragraphs"'),
+        (
+            lambda data: data[1]["paragraphs"][0].update(qas={}),
+            'data[1].paragraphs[0]: is not an object with a list "qas',
+        ),
+        (lambda data: data[1]["paragraphs"][0]["qas"].append(7), "data[1].paragraphs[0].qas[2]: is not an object"),
+        (
+            lambda data: data[1]["paragraphs"][0]["qas"][0].update(is_impossible=True),
+            "qas[0]: is_impossible is true, but",
+        ),
+        (lambda data: data[1]["paragraphs"][0]["qas"][0].pop("answers"), 'question q1: no column "answers"; columns'),
+        (lambda data: data[1]["paragraphs"][0].pop("context"), 'question q1: no column "context"; columns found: qas'),
+        (lambda data: data[1]["paragraphs"][0].update(context=7), 'question q1: "context" is 7, not a string'),
+        (
+            lambda data: data[1]["paragraphs"][0]["qas"][1].update(id=7, question=7),
+            'question 2: "question" is 7, not a',
+        ),
+        (lambda data: data.clear(), "is empty, it holds no rows"),
+    ],
+)
+def test_what_is_wrong_with_squads_own_form_is_named(tmp_path: Path, change: Any, problem: str) -> None:
+    squad = copy.deepcopy(OWN_FORM)
+    change(squad["data"])
+    file = tmp_path / "squad" / "v2.0" / "train.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(squad))
+    with pytest.raises(UserError) as caught:
+        V2.load("train", tmp_path)
+    assert str(caught.value).startswith(str(file))
+    assert problem in str(caught.value)
 
 
 def test_rows_load_and_hash_equal_whatever_else_they_hold(tmp_path: Path) -> None:
