@@ -45,7 +45,7 @@ def report(
     tables = all_tables(found[0])
     if compare is not None:
         tables = side_by_side(tables, all_tables(found[1]), str(compare))
-    print_tables([only_run(table) for table in tables])
+    print_tables([only_run(table, beside=compare is not None) for table in tables])
     title = " beside ".join(folder.resolve().name for folder in (results, compare) if folder is not None)
     page = _write(found[0], tables, output or results / "report", title)
     typer.echo(f"\npage: {page}")

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+TABLE_7_RANK = 3
+"""RoCoFT's in Table 7, which does not print it: Table 10 and Appendix A state it. The table's #TTPs fit no rank."""
+
 
 @dataclass(frozen=True)
 class PaperResult:

@@ -47,6 +47,10 @@ class Cell:
     def is_empty(self) -> bool:
         return not self.text and not self.failures and all(part.value is None for part in self.parts)
 
+    @property
+    def has_reference(self) -> bool:
+        return bool(self.reference_text) or any(part.reference is not None for part in self.parts)
+
 
 EMPTY = Cell()
 
@@ -162,10 +166,18 @@ def _standings(rows: list[Row], column: Column, index: int) -> dict[float, Stand
     return {value: mark for value, mark in marks.items() if 2 * values.count(value) <= len(values)}
 
 
-def only_run(table: Table) -> Table:
-    """The table without the rows and columns in which nothing was run, and a note that says so."""
-    rows = [row for row in table.rows if any(not row.cell(column).is_empty for column in table.columns)]
-    columns = [column for column in table.columns if any(not row.cell(column).is_empty for row in rows)]
+def only_run(table: Table, beside: bool = False) -> Table:
+    """The table without the rows and columns in which nothing was run, and a note that says so.
+
+    beside: the table stands beside results of another folder, which count as run too.
+    """
+
+    def is_shown(row: Row, column: Column) -> bool:
+        cell = row.cell(column)
+        return not cell.is_empty or (beside and cell.has_reference)
+
+    rows = [row for row in table.rows if any(is_shown(row, column) for column in table.columns)]
+    columns = [column for column in table.columns if any(is_shown(row, column) for row in rows)]
     left_out = len(table.rows) - len(rows)
     notes = [f"not run and not shown here: {left_out} rows of the paper's table"] if left_out else []
     return replace(table, rows=rows, columns=columns, notes=[*notes, *table.notes])

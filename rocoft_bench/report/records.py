@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from pydantic_core import from_json
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_record
 from rocoft_bench.runs.numbers import LARGEST
+from rocoft_bench.untrusted import read_bytes, read_json, read_text
 
 HISTORY_POINTS = 200
 
@@ -145,24 +145,23 @@ def _add(results: Results, file: Path) -> None:
 
 def _text(file: Path) -> str | None:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_text(file)
+    except UserError:
         return None
 
 
 def _provenance(file: Path) -> dict[str, Any] | None:
-    text = _text(file)
     try:
-        value = json.loads(text) if text else None
-    except ValueError:
+        value = read_json(file)
+    except UserError:
         return None
     return value if isinstance(value, dict) else None
 
 
 def _lines(file: Path) -> list[bytes]:
     try:
-        return file.read_bytes().splitlines()
-    except OSError:
+        return read_bytes(file, limit=None).splitlines()
+    except UserError:
         return []
 
 

@@ -119,6 +119,13 @@ def test_two_folders_stand_side_by_side(rocoft: Cli, results: Path, tmp_path: Pa
     assert not (results / "report").exists()
 
 
+def test_what_the_other_folder_alone_has_is_shown(rocoft: Cli, results: Path, tmp_path: Path) -> None:
+    write_record(tmp_path / "other" / "run", run_record(label="Adapter-S", metrics={"accuracy": 0.4321}))
+    result = rocoft("report", results, "--compare", tmp_path / "other", "--output", tmp_path / "beside")
+    assert "Adapter-S" in result.out
+    assert "43.21" in result.out
+
+
 def test_the_audit_needs_no_results(rocoft: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = rocoft("report", "--audit")

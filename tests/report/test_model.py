@@ -40,3 +40,12 @@ def test_what_was_not_run_is_left_out_where_that_is_asked_for() -> None:
     assert [row.method for row in shown.rows] == ["method 0", "failed"]
     assert shown.columns == [TASK]
     assert shown.notes == ["not run and not shown here: 1 rows of the paper's table", "a note"]
+
+
+def test_what_another_folder_has_counts_as_run_where_folders_are_compared() -> None:
+    theirs = Row("m", "theirs", {"rte": Cell((Part(reference=60.0),))}, reference_title="other")
+    failed = Row("m", "failed there", {"rte": Cell((Part(),), reference_text="[oom]")}, reference_title="other")
+    nobodys = Row("m", "nobody's", {"rte": Cell((Part(),))})
+    shown = only_run(Table("t", "t", [TASK], [theirs, failed, nobodys]), beside=True)
+    assert [row.method for row in shown.rows] == ["theirs", "failed there"]
+    assert shown.notes == ["not run and not shown here: 1 rows of the paper's table"]

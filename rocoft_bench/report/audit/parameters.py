@@ -31,9 +31,6 @@ TASK_KINDS = {
 }
 """What the paper uses each of its models for."""
 
-TABLE_7_RANK = 2
-"""Table 7 does not say RoCoFT's rank; this one comes nearest to both of its figures."""
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -95,7 +92,7 @@ def section_of(label: str) -> dict[str, Any]:
     """
     if label.startswith("RoCoFT"):
         *rank, mode = label.split("-")[1:]
-        return {"name": "rocoft", "mode": mode.lower(), "rank": int(rank[0]) if rank else TABLE_7_RANK}
+        return {"name": "rocoft", "mode": mode.lower(), "rank": int(rank[0]) if rank else paper.TABLE_7_RANK}
     return {"name": {method.label: name for name, method in methods.REGISTRY.items() if name != "rocoft"}[label]}
 
 

@@ -23,10 +23,8 @@ from rocoft_bench.report.tables.groups import (
     table_key,
     with_unique_keys,
 )
-from rocoft_bench.report.tables.ranks import is_table_8, rank_tables
+from rocoft_bench.report.tables.ranks import rank_tables
 from rocoft_bench.runs import EfficiencyRecord
-
-__all__ = ["efficiency_tables", "is_table_8"]
 
 
 def _scaled(field: str, unit: float = 1) -> Value:

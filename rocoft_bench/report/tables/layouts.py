@@ -60,8 +60,8 @@ LAYOUTS = (
 STAND_INS = {"glue": "roberta-base", "squad": "deberta-v3-base", "summarization": "bart-large"}
 """The model of the paper whose numbers stand beside those of a model that the paper does not have."""
 
-TITLES = {"RoCoFT-Row": "RoCoFT-3-Row", "RoCoFT-Column": "RoCoFT-3-Column"}
-"""Table 7 does not print RoCoFT's rank; the text on it (Appendix A) and Table 10 say 3."""
+TITLES = {f"RoCoFT-{mode}": f"RoCoFT-{paper.TABLE_7_RANK}-{mode}" for mode in ("Row", "Column")}
+"""Row titles of Table 7, as runs have them."""
 
 
 def layout_of(record: RunRecord) -> Layout | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rocoft_bench import tasks
+from rocoft_bench import paper, tasks
 from rocoft_bench.report.model import Cell, Column, Part, Row, Table, with_standings
 from rocoft_bench.report.records import Run
 from rocoft_bench.report.significance.statistics import mean_ranks
 from rocoft_bench.report.tables.cells import costs, count, task_cell
 from rocoft_bench.report.tables.conditions import UNPARSED, conditions, cost_note, data_kind, run_notes, unparsed_notes
-from rocoft_bench.report.tables.efficiency import is_table_8
 from rocoft_bench.report.tables.groups import alike, latest, model_name, repeats, with_unique_keys
 from rocoft_bench.report.tables.layouts import STAND_INS, Layout, layout_of, references
+from rocoft_bench.report.tables.ranks import TASK as TASK_8
+from rocoft_bench.report.tables.ranks import is_table_8
 from rocoft_bench.report.tables.variants import circumstances, variants
 from rocoft_bench.runs import RunRecord
 
@@ -69,17 +72,35 @@ class Group:
 def build_tables(runs: Iterable[Run]) -> list[Table]:
     """A table for each layout of the paper, or else family and model; runs that differ in data, protocol, loss or
     checkpoint rule never meet. Combinations of a sweep that could not be run, because their settings are wrong, have a
-    table of their own. Those of Table 8, which trains attention alone, are left to `efficiency_tables`.
+    table of their own. Those that Table 8 alone has a place for are left to `efficiency_tables`, and counted in a note.
     """
+    known = list(runs)
+    wrong = [run for run in known if not run.record.task["metric_names"]]
+    right = [run for run in known if run.record.task["metric_names"]]
+    elsewhere = _of_table_8_alone(right)
+    left = Counter(_group_of(run.record) for run in right if run.id in elsewhere)
     groups: dict[Group, list[Run]] = {}
-    wrong = []
-    for run in runs:
-        if not run.record.task["metric_names"]:
-            wrong.append(run)
-        elif not is_table_8(run.record):
+    for run in right:
+        if run.id not in elsewhere:
             groups.setdefault(_group_of(run.record), []).append(run)
-    tables = with_unique_keys(_table(group, groups[group]) for group in sorted(groups, key=_order))
-    return [*tables, _wrong_settings(wrong)] if wrong else tables
+    tables = []
+    for group in sorted(groups, key=_order):
+        table = _table(group, groups[group])
+        table.notes += [f"{TASK_8}: {left[group]} {RANK_RUNS}"] if left[group] else []
+        tables.append(table)
+    return with_unique_keys([*tables, *([_wrong_settings(wrong)] if wrong else [])])
+
+
+def _of_table_8_alone(runs: Sequence[Run]) -> set[str]:
+    """The ids of runs whose method, of one rank on query, key and value, no other task was trained with. With other
+    tasks they are part of a row, and stand in both tables.
+    """
+
+    def trained(record: RunRecord) -> tuple[str, str]:
+        return model_name(record.model), json.dumps(record.method, sort_keys=True)
+
+    rows = {trained(run.record) for run in runs if not is_table_8(run.record)}
+    return {run.id for run in runs if is_table_8(run.record) and trained(run.record) not in rows}
 
 
 def selection_tables(runs: Iterable[Run]) -> list[Table]:
@@ -145,6 +166,8 @@ def _table(group: Group, runs: Sequence[Run]) -> Table:
     table.notes = [*repeats(left_out, "runs"), *unlike_notes, *unparsed_notes(runs), cost_note(runs), *run_notes(runs)]
     return table
 
+
+RANK_RUNS = "runs of single ranks on query, key and value, with which no other task was trained, stand in Table 8 alone"
 
 UNLIKE = (
     "other rows, weights or protocol than the other methods; none is marked as the best of this task, which does not "
@@ -288,8 +311,8 @@ def _summaries(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
         parts = [part for row in rows for part in row.cell(column).parts]
         return any(part.value is not None or part.reference is not None for part in parts)
 
-    count = max(min(len(column.parts), 2) for column in columns)
-    average = replace(_AVERAGE, parts=_AVERAGE.parts if count > 1 else ("",))
+    has_second = sum(len(column.parts) > 1 for column in columns) > 1
+    average = replace(_AVERAGE, parts=_AVERAGE.parts if has_second else ("",))
     return [column for column in (average, _MEAN_RANK) if is_used(column)]
 
 
@@ -318,7 +341,10 @@ def _of_the_paper(group: Group, rows: Sequence[Row]) -> list[str]:
     if group.family == "glue":
         notes.append("the paper's #TTPs leave the head out for RoCoFT and count it for most baselines")
     if group.layout and group.layout.number == "7":
-        notes.append("Table 7 does not print RoCoFT's rank; its rows stand beside rank 3, which the text on it names")
+        notes.append(
+            f"Table 7 does not print RoCoFT's rank; its rows stand beside rank {paper.TABLE_7_RANK}, which the text on "
+            "it names"
+        )
     return notes
 
 

@@ -6,24 +6,25 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from rocoft_bench.config import RunConfig, leaves
+from rocoft_bench.config import Settings, leaves
 from rocoft_bench.errors import UserError
 from rocoft_bench.report.records import Run
 from rocoft_bench.report.tables.groups import Facts, alike, model_facts
+from rocoft_bench.resolving import resolve
 from rocoft_bench.runs import config_values
 from rocoft_bench.untrusted import parse_yaml
 
 NOT_COMPARED = {
     "seed",
+    "model.name",
+    "model.revision",
     "task.data_dir",
     "training.checkpoint_seconds",
     "training.evaluate",
     "training.evaluate_before",
 }
-"""Settings that may differ within a cell: they change nothing in training. Rows are compared by their content, not by
-where they lie."""
+"""Settings that may differ within a cell: they change nothing in training. Models are compared by their weights and
+data by their content, not by where they lie."""
 
 SECTIONS = {"method": 0, "training": 1, "task": 2}
 """The order in which settings are named."""
@@ -77,15 +78,24 @@ def _content(source: Mapping[str, Any]) -> Hashable:
 
 
 def _config(run: Run) -> dict[str, Any] | None:
-    """The run's settings by dotted key, defaults filled in; None without a config.yaml that can be read."""
-    if run.config_text is None:
-        return None
+    """The run's settings by dotted key; None without a config.yaml that can be read."""
     try:
-        values = parse_yaml(run.config_text, "config.yaml")
-        settings = leaves(config_values(RunConfig.model_validate(values)))
-    except (UserError, ValidationError):
+        written = parse_yaml(run.config_text or "", str(run.directory.config))
+    except UserError:
         return None
-    return {key: _plain(value) for key, value in settings if key not in NOT_COMPARED}
+    if not isinstance(written, dict):
+        return None
+    return {key: _plain(value) for key, value in leaves(_completed(written)) if key not in NOT_COMPARED}
+
+
+def _completed(written: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the defaults of those that an earlier version did not have yet; as they are where this version
+    would refuse them.
+    """
+    try:
+        return config_values(resolve(Settings(written)).config)
+    except UserError:
+        return written
 
 
 def _plain(value: Any) -> Any:

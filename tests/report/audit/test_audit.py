@@ -8,6 +8,7 @@ from rocoft_bench import paper
 from rocoft_bench.report.audit import paper_audit
 from rocoft_bench.report.audit.printed import is_printed_as
 from rocoft_bench.report.model import Row, Table
+from rocoft_bench.report.tables.layouts import TITLES
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +168,13 @@ def test_the_papers_data_sizes_are_read() -> None:
     assert sizes[15, "RTE", "test"] == "3k"
     assert (14, "SVAMP", "train") not in sizes
     assert (15, "SQuAD v1.1", "test") not in sizes
+
+
+def test_every_place_has_the_same_rank_for_table_7(tables: dict[str, Table]) -> None:
+    """The table does not print it; counts and results stand beside the one that the paper's text states."""
+    assert TITLES["RoCoFT-Row"] == "RoCoFT-3-Row"
+    for row in tables["audit-parameters"].rows:
+        if row.method in TITLES:
+            assert "= 3 × (" in text(row, "arithmetic")
+    (note,) = [note for note in tables["audit-parameters"].notes if "Table 7" in note]
+    assert "; 3 is that of" in note

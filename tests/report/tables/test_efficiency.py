@@ -12,7 +12,8 @@ from rocoft_bench import paper
 from rocoft_bench.report.model import Row, Table
 from rocoft_bench.report.records import Results
 from rocoft_bench.report.tables.complexity import formula_value, plain
-from rocoft_bench.report.tables.efficiency import efficiency_tables, is_table_8
+from rocoft_bench.report.tables.efficiency import efficiency_tables
+from rocoft_bench.report.tables.ranks import is_table_8
 from rocoft_bench.runs import EfficiencyRecord, RunRecord
 from tests.made_up import a_run, efficiency_record, run_record, stored
 

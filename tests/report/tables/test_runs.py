@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from rocoft_bench import paper, tasks
-from rocoft_bench.report import Cell, Run, Table, build_tables, read_results
+from rocoft_bench.config import config_files, config_root, find_config, override, read_settings
+from rocoft_bench.report import Cell, Column, Row, Run, Table, build_tables, read_results
 from rocoft_bench.report.tables.layouts import LAYOUTS
 from rocoft_bench.report.tables.runs import selection_tables
-from rocoft_bench.runs import RunDirectory, RunRecord
+from rocoft_bench.resolving import resolve
+from rocoft_bench.runs import RunDirectory, RunRecord, config_hash, config_values, settings_hash
 from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, run_record, write_run
 
 OTHER_MODEL = {"name": "some/minilm", "paper_name": None}
@@ -101,6 +104,52 @@ def test_best_and_second_are_marked_within_a_model(complete: list[Table]) -> Non
         for part in ordered:
             expected = {values[0]: "best", values[1]: "second"}.get(round(part.value or 0, 2))
             assert part.standing == expected
+
+
+def test_the_heading_of_averages_names_what_there_is() -> None:
+    """A second average needs two tasks with a second metric."""
+    for task, names in (("rte", ("",)), ("stsb", ("first", "second"))):
+        records = [run_record(task=name, label="mine", model=OTHER_MODEL) for name in ("mrpc", task)]
+        table = the_table(*records)
+        assert table.column("average").parts == names
+        assert len(cell(table, "mine", "average", "minilm").parts) == len(names)
+
+
+ON_ATTENTION = {"name": "lora", "rank": 8, "target_modules": ["query", "key", "value"]}
+
+
+def lora_on(*names: str, **changes: Any) -> list[RunRecord]:
+    return [run_record(task=name, label="LoRA", method={**ON_ATTENTION, **changes}) for name in names]
+
+
+def test_a_row_keeps_its_sst2_although_table_8_shows_that_run_too() -> None:
+    glue = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
+    table = the_table(*lora_on(*glue))
+    assert cell(table, "LoRA", "sst2").parts[0].value == pytest.approx(75)
+    assert cell(table, "LoRA", "average").parts[0].value == pytest.approx(75)
+    assert not any("Table 8" in note for note in table.notes)
+
+
+def test_runs_that_table_8_alone_shows_are_counted_in_a_note() -> None:
+    table = the_table(*lora_on("rte"), *lora_on("sst2", rank=64), *lora_on("sst2", rank=2))
+    assert cell(table, "LoRA", "sst2").is_empty
+    (note,) = [note for note in table.notes if "Table 8" in note]
+    assert note.startswith("sst2: 2 runs")
+    assert tables_of(*lora_on("sst2")) == []
+
+
+@pytest.mark.parametrize(
+    ("loss_on", "stated"),
+    [
+        ("response", "on the response only"),
+        ("sequence", "on the whole sequence, prompt included"),
+        (None, "on the labels"),
+    ],
+)
+def test_the_loss_is_stated(loss_on: str | None, stated: str) -> None:
+    record = run_record("math", "gsm8k") if loss_on else run_record()
+    record.task["settings"] = {"loss_on": loss_on} if loss_on else {}
+    assert the_table(record).conditions["Loss"] == stated
 
 
 def test_mean_rank_over_tasks() -> None:
@@ -316,6 +365,60 @@ def test_settings_that_change_nothing_do_not_tell_cells_apart(tmp_path: Path) ->
         write_run(tmp_path / str(index), run_record(settings_hash=f"hash {index}", seed=index), config=text)
     (part,) = cell(the_table_of(tmp_path), "RoCoFT-3-Row", "rte").parts
     assert part.n == 2
+
+
+SHIPPED = [str(file.relative_to(config_root())) for file in config_files() if "axes" not in read_settings(file).values]
+
+
+def leave_run(folder: Path, config: str, **changes: Any) -> None:
+    """A finished run of a shipped config, as the program itself writes it down. changes: of the settings."""
+    settings = read_settings(find_config(config))
+    for key, value in changes.items():
+        settings.update(override(key, value), "test")
+    experiment = resolve(settings)
+    identity = {"config_hash": config_hash(experiment.config), "settings_hash": settings_hash(experiment.config)}
+    record = run_record(experiment.task.family, experiment.task.name, seed=experiment.config.seed, **identity)
+    facts = {"label": experiment.method.label, "method": experiment.config.method}
+    text = yaml.safe_dump(config_values(experiment.config))
+    write_run(folder, record.model_copy(update=facts), config=text)
+
+
+def rows_of_runs(folder: Path) -> list[tuple[str, int]]:
+    """The variant of each row with results, and how many runs it is made of."""
+    found = [(row.variant, cell.runs) for _, row, _, cell in cells_of(folder) if cell.runs]
+    return [(variant, len(runs)) for variant, runs in dict(found).items()]
+
+
+def cells_of(folder: Path) -> list[tuple[Table, Row, Column, Cell]]:
+    return [(table, *entry) for table in build_tables(read_results(folder).runs) for entry in table.cells()]
+
+
+@pytest.mark.parametrize("config", SHIPPED)
+def test_seeds_of_every_task_join_whatever_changes_nothing_in_training(config: str, tmp_path: Path) -> None:
+    leave_run(tmp_path / "a", config, seed=0)
+    elsewhere = {"training.evaluate_before": True, "training.checkpoint_seconds": 5.0, "task.data_dir": "elsewhere"}
+    leave_run(tmp_path / "b", config, seed=1, **elsewhere if "demo" not in config else {})
+    assert rows_of_runs(tmp_path) == [("", 2)]
+
+
+@pytest.mark.parametrize("config", SHIPPED)
+def test_rows_of_every_task_are_named_by_the_settings_in_which_they_differ(config: str, tmp_path: Path) -> None:
+    for epochs in (1, 2):
+        leave_run(tmp_path / str(epochs), config, **{"training.epochs": epochs})
+    assert rows_of_runs(tmp_path) == [("epochs=1", 1), ("epochs=2", 1)]
+
+
+def test_a_model_is_the_same_under_each_of_its_names(tmp_path: Path) -> None:
+    for seed, name in enumerate(("roberta-base", "FacebookAI/roberta-base", "./roberta-base")):
+        leave_run(tmp_path / str(seed), "glue/rte.yaml", **{"seed": seed, "model.name": name})
+    assert rows_of_runs(tmp_path) == [("", 3)]
+
+
+def test_settings_that_this_version_refuses_tell_rows_apart_all_the_same(tmp_path: Path) -> None:
+    for index, rate in enumerate((0.001, 0.002)):
+        text = config_text(learning_rate=rate, of_an_earlier_version=1)
+        write_run(tmp_path / str(index), run_record(settings_hash=f"hash {index}"), config=text)
+    assert rows_of_runs(tmp_path) == [("learning_rate=0.001", 1), ("learning_rate=0.002", 1)]
 
 
 def the_table_of(folder: Path) -> Table:
