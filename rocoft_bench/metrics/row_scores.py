@@ -61,12 +61,19 @@ def token_f1(prediction: list[str], gold: list[str]) -> float:
 
 
 def rouge(types: tuple[str, ...] = ROUGE_TYPES) -> Callable[[str, str], dict[str, float]]:
-    """A function from a prediction and a reference to their F-measures of these types."""
+    """A function from a prediction and a reference to their F-measures of these types.
+
+    The script of the reference chooses between rouge-score's own words and those of `other_scripts`.
+    """
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(list(types), use_stemmer=True)
+    from rocoft_bench.metrics.other_scripts import UnicodeWords, is_of_other_script
+
+    latin = RougeScorer(list(types), use_stemmer=True)
+    other = RougeScorer(list(types), tokenizer=UnicodeWords())
 
     def score(prediction: str, reference: str) -> dict[str, float]:
+        scorer = other if is_of_other_script(reference) else latin
         scores = scorer.score(target=one_sentence_a_line(reference), prediction=one_sentence_a_line(prediction))
         return {name: float(measures.fmeasure) for name, measures in scores.items()}
 

@@ -59,3 +59,49 @@ def test_only_rouge_lsum_sees_the_order_of_sentences() -> None:
 )
 def test_sentences(text: str, lines: list[str]) -> None:
     assert one_sentence_a_line(text).split("\n") == lines
+
+
+# Other scripts
+
+EQUAL = {
+    "Chinese": "北京 今天 下雨。",
+    "Japanese": "東京は今日、雨です。ラーメン",
+    "Russian": "Туман остановил паром. Никто не уехал.",
+    "Greek": "Η ομίχλη σταμάτησε το πλοίο.",
+    "Arabic": "أوقف الضباب العبارة.",
+    "Hindi": "कोहरे ने नाव को रोक दिया।",
+    "Thai": "หมอกหยุดเรือข้ามฟาก",
+    "Korean": "안개가 배를 멈췄다.",
+    "mixed": "2024年, IBM 在北京 的 会议",
+}
+
+
+@pytest.mark.parametrize("text", EQUAL.values(), ids=EQUAL)
+def test_equal_texts_score_1_in_every_script(text: str) -> None:
+    assert compute(["rouge"], [text], [text]) == dict.fromkeys(("rouge1", "rouge2", "rougeL", "rougeLsum"), 1.0)
+    assert compute(["rouge"], ["Fog stopped a ferry."], [text])["rouge1"] == 0.0
+
+
+def test_texts_that_share_their_digits_only_are_not_equal() -> None:
+    scores = compute(["rouge"], ["上海 2024 晴"], ["北京 2024 雨"])
+    assert scores["rouge1"] == pytest.approx(1 / 4)
+
+
+def test_words_are_parted_as_the_script_does() -> None:
+    assert compute(["rouge"], ["Паром стоит"], ["ПАРОМ ушёл"])["rouge1"] == 0.5
+    assert compute(["rouge"], ["北京下雨"], ["北京晴天"])["rouge1"] == 0.5
+    assert compute(["rouge"], ["北京下雨"], ["北京晴天"])["rouge2"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference"),
+    [
+        ("Le café était fermé à Orléans.", "Le café d'Orléans est fermé."),
+        ("The ferry to Владивосток was late.", "The ferry to Владивосток (Vladivostok) was on time."),
+        ("東京", "The ferry to Tokyo (東京) was late."),
+        ("42", "42"),
+        ("…", "…"),
+    ],
+)
+def test_texts_that_are_mostly_latin_score_as_in_rouge_score(prediction: str, reference: str) -> None:
+    test_rouge_is_that_of_rouge_score(prediction, reference)

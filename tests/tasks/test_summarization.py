@@ -115,6 +115,16 @@ def test_rows_of_which_none_is_usable_leave_none(bart) -> None:
     assert len(encoded.rows) == 0
 
 
+def test_summaries_in_other_scripts_are_told(bart) -> None:
+    rows = Dataset.from_dict({"document": ["a boat ."] * 3, "summary": ["a boat .", "паром стоит", "船停了"]})
+    task = get("summarization", "xsum")
+    assert task.encode(rows, bart[1], settings(), training=True).notes == ()
+    assert task.encode(rows, bart[1], settings(), training=False).notes == (
+        "2 evaluation rows have summaries in another script than the Latin one, and are scored by ROUGE over Unicode "
+        "words without stemming",
+    )
+
+
 # How it is asked
 
 
