@@ -20,8 +20,11 @@ from rocoft_bench.rows import make_evaluator, prediction_lines
 from rocoft_bench.runs import (
     RunDirectory,
     RunRecord,
+    SavedFile,
     config_hash,
+    made_aside,
     provenance,
+    saved_files,
     settings_hash,
     write_json,
     write_json_lines,
@@ -73,10 +76,9 @@ def unless_finished(
     directory.check_is_ours(experiment.config, force)
     directory.check_writable()
     with directory.locked() if lock else nullcontext():
-        if directory.record.is_file() and not force:
-            record = directory.read_record()
-            if record.status == "ok" and directory.adapter.is_dir():
-                return record, False
+        if not force and (record := directory.finished(experiment.config)):
+            directory.remove_work()  # a process that died at the very end may have left it
+            return record, False
         return make(directory), True
 
 
@@ -216,23 +218,39 @@ def _finish(
     experiment: Experiment, prepared: Prepared, result: TrainResult, directory: RunDirectory, processes: Processes
 ) -> RunRecord:
     """Write everything that the run leaves, the record last."""
-    from rocoft_bench.engine.memory import peak_memory_mib
-
-    experiment.method.save(prepared.model, directory.adapter)
     write_json_lines(directory.history, result.history)
     lines = prediction_lines(experiment.task, prepared.evaluation, result.evaluation)
     write_json_lines(directory.predictions, lines)
     source = provenance()
     write_json(directory.provenance, source)
+    with made_aside(directory.adapter) as adapter:
+        experiment.method.save(prepared.model, adapter)
+        record = _record_of_result(experiment, prepared, result, saved_files(adapter), processes)
+        facts = Facts(experiment, record, source, form_of(adapter))
+        write_text(adapter / CARD, model_card(facts))  # in place of the empty one that peft writes
+    write_json(directory.record, record.model_dump())
+    directory.remove_work()
+    return record
+
+
+def _record_of_result(
+    experiment: Experiment,
+    prepared: Prepared,
+    result: TrainResult,
+    saved: dict[str, SavedFile],
+    processes: Processes,
+) -> RunRecord:
+    from rocoft_bench.engine.memory import peak_memory_mib
+
     peak, kind = peak_memory_mib(next(prepared.model.parameters()).device)
-    record = make_record(
+    adapter_files = {name: file for name, file in saved.items() if name != CARD}
+    return make_record(
         experiment,
         prepared,
         status="ok",
         processes=processes.count,
-        adapter_bytes=sum(
-            file.stat().st_size for file in directory.adapter.rglob("*") if file.is_file() and file.name != CARD
-        ),
+        adapter_bytes=sum(file.bytes for file in adapter_files.values()),
+        adapter_files=adapter_files,
         metrics=result.evaluation.metrics,
         kept_epoch=result.kept_epoch,
         initial_metrics=next((entry["metrics"] for entry in result.history if entry.get("epoch") == 0), None),
@@ -243,11 +261,6 @@ def _finish(
         peak_memory_mib=round(peak, 1),
         peak_memory_kind=kind if processes.count == 1 else f"{kind}, the first of {processes.count} processes",
     )
-    facts = Facts(experiment, record, source, form_of(directory.adapter))
-    write_text(directory.adapter / CARD, model_card(facts))  # in place of the empty one that peft writes
-    write_json(directory.record, record.model_dump())
-    directory.remove_work()
-    return record
 
 
 def make_record(experiment: Experiment, prepared: Prepared | None, **outcome: Any) -> RunRecord:

@@ -68,9 +68,11 @@ def _trained(folder: Path, facts: Facts) -> dict[str, Path | bytes]:
 
 
 def _descriptions(facts: Facts) -> dict[str, Path | bytes]:
+    """The record without its facts on saved files: what is uploaded is not the same, byte for byte."""
+    record = facts.records[0].model_copy(update={"adapter_files": None})
     return {
         CARD: model_card(facts).encode(),
-        "record.json": _json(facts.records[0].model_dump()),
+        "record.json": _json(record.model_dump()),
         "config.yaml": yaml.safe_dump(facts.config, sort_keys=False).encode(),
     }
 

@@ -1,5 +1,6 @@
 """A run on disk: its folder, record and provenance."""
 
+from rocoft_bench.runs.adapter_files import SavedFile, saved_files
 from rocoft_bench.runs.directory import (
     RunBusyError,
     RunDirectory,
@@ -9,7 +10,14 @@ from rocoft_bench.runs.directory import (
     settings_hash,
 )
 from rocoft_bench.runs.efficiency_record import EfficiencyRecord
-from rocoft_bench.runs.files import replace_atomically, write_json, write_json_lines, write_text
+from rocoft_bench.runs.files import (
+    made_aside,
+    remove_leftovers,
+    replace_atomically,
+    write_json,
+    write_json_lines,
+    write_text,
+)
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.lock import inherit as inherit_lock
 from rocoft_bench.runs.provenance import provenance
@@ -27,14 +35,18 @@ __all__ = [
     "RunBusyError",
     "RunDirectory",
     "RunRecord",
+    "SavedFile",
     "Status",
     "config_hash",
     "config_values",
     "find_run",
     "inherit_lock",
+    "made_aside",
     "provenance",
     "read_record",
+    "remove_leftovers",
     "replace_atomically",
+    "saved_files",
     "settings_hash",
     "write_json",
     "write_json_lines",

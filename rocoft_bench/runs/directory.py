@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,12 +20,16 @@ import yaml
 from rocoft_bench.config import RunConfig, absolute, leaves
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import lock
-from rocoft_bench.runs.files import write_text
+from rocoft_bench.runs.adapter_files import damage
+from rocoft_bench.runs.files import remove_leftovers, write_text
 from rocoft_bench.runs.record import RunRecord, read_record
-from rocoft_bench.untrusted import read_yaml
+from rocoft_bench.untrusted import read_yaml, require_file
 
-LEFT_BY_A_KILLED_START = {".lock", ".members", "log.txt", "work", ".config.yaml.partial"}
+LEFT_BY_A_KILLED_START = re.compile(r"\.lock|\.members|log\.txt|work|\.config\.yaml(\.\w+)?\.partial")
 """All that can be in a run's folder before its config.yaml is."""
+
+ATTEMPTS = 10
+"""To make a folder that another process is just removing."""
 
 
 def config_values(config: RunConfig) -> dict[str, Any]:
@@ -33,9 +39,12 @@ def config_values(config: RunConfig) -> dict[str, Any]:
 
 def config_hash(config: RunConfig) -> str:
     """Identifies what is computed: equal hashes mean the same run. Checkpoint frequency does not count."""
-    values = config_values(config)
-    del values["training"]["checkpoint_seconds"]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return _hash(config_values(config))
+
+
+def _hash(values: dict[str, Any]) -> str:
+    training = {key: value for key, value in values["training"].items() if key != "checkpoint_seconds"}
+    return hashlib.sha256(json.dumps({**values, "training": training}, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def settings_hash(config: RunConfig) -> str:
@@ -65,6 +74,7 @@ class RunDirectory:
         self.log = path / "log.txt"
         self.work = path / "work"
         self.tracking = path / "tracking"
+        self.evaluations = path / "evaluations"
         self.lock = path / ".lock"
         self.members = path / ".members"
 
@@ -78,6 +88,21 @@ class RunDirectory:
             raise UserError(f"{self.path}: no finished run here (no record.json)")
         return read_record(self.record, RunRecord)
 
+    def check_kinds(self) -> None:
+        """Refuse a folder with links, pipes or devices where a run has files and folders of its own: to follow them
+        could write or delete elsewhere, or wait for ever.
+
+        Raises:
+            UserError: Naming the one that is not what it should be.
+        """
+        folders = (self.adapter, self.work, self.tracking, self.evaluations)
+        files = (self.config, self.record, self.history, self.predictions, self.provenance, self.log)
+        for folder in filter(os.path.lexists, folders):
+            if not stat.S_ISDIR(folder.lstat().st_mode):
+                raise UserError(f"{folder}: is {'a link' if folder.is_symlink() else 'not a folder'}; remove it")
+        for file in filter(os.path.lexists, (*files, *_entries(self.adapter), *_entries(self.work))):
+            require_file(file, follow_links=False)
+
     def check_is_ours(self, config: RunConfig, replace: bool = False) -> None:
         """Refuse a folder that holds files that no run made or, unless it may be replaced, another run.
 
@@ -88,22 +113,59 @@ class RunDirectory:
             return
         if not self.path.is_dir():
             raise UserError(f"--output {self.path}: is a file, not a folder")
+        self.check_kinds()
         if not self.config.is_file():
-            if {file.name for file in self.path.iterdir()} - LEFT_BY_A_KILLED_START:
+            if not all(LEFT_BY_A_KILLED_START.fullmatch(file.name) for file in self.path.iterdir()):
                 raise UserError(f"--output {self.path}: the folder holds files but no run; choose another")
             return
         if replace:
             return
-        try:
-            other = read_yaml(self.config)
-        except UserError:
-            other = None
-        differing = _differences(config, other) if isinstance(other, dict) else "its config.yaml cannot be read"
+        other = self._values_there()
+        differing = "its config.yaml cannot be read" if other is None else _differences(config, other)
         if differing:
             raise UserError(
                 f"--output {self.path}: holds a run with other settings ({differing}); "
                 "choose another folder, or delete this one (`rocoft train --force` replaces it)"
             )
+
+    def finished(self, config: RunConfig) -> RunRecord | None:
+        """The record, if it is of this configuration, has a result, and the trained values are there as it states.
+
+        Raises:
+            UserError: If there is a record that cannot be read.
+        """
+        if not self.record.is_file():
+            return None
+        record = self.read_record()
+        done = record.status == "ok" and self._holds(config, record) and self.damage(record) is None
+        return record if done else None
+
+    def damage(self, record: RunRecord) -> str | None:
+        """In what the trained values are not those that a record states; None if they are.
+
+        Of records of older versions, which do not state them, the folder only has to be there.
+        """
+        if record.adapter_files is None:
+            return None if self.adapter.is_dir() else f"{self.adapter}: is not there"
+        return damage(self.adapter, record.adapter_files)
+
+    def _holds(self, config: RunConfig, record: RunRecord) -> bool:
+        """Whether a record here is of a configuration, perhaps as an older version, with fewer settings, hashed it."""
+        if record.config_hash == config_hash(config):
+            return True
+        values = self._values_there()
+        try:
+            return values is not None and record.config_hash == _hash(values) and not _differences(config, values)
+        except (KeyError, TypeError, AttributeError):  # not the settings of a run
+            return False
+
+    def _values_there(self) -> dict[str, Any] | None:
+        """What config.yaml holds, if it can be read."""
+        try:
+            values = read_yaml(self.config)
+        except UserError:
+            return None
+        return values if isinstance(values, dict) else None
 
     def check_writable(self) -> None:
         """Refuse a place where the run could not be written, before time is spent.
@@ -131,8 +193,9 @@ class RunDirectory:
         self.remove_work()
 
     def remove_work(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove what only an unfinished run needs, and what processes that died were writing."""
         shutil.rmtree(self.work, ignore_errors=True)
+        remove_leftovers(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[int]:
@@ -146,8 +209,7 @@ class RunDirectory:
         """
         created = [folder for folder in (self.path, *self.path.absolute().parents) if not folder.exists()]
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = lock.acquire(self.lock)
+            descriptor = self._acquire()
         except OSError as error:
             raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from None
         if descriptor is None:
@@ -159,13 +221,28 @@ class RunDirectory:
             yield descriptor
         finally:
             nothing_started = not self.config.is_file() and not lock.is_inherited(self.lock)
-            if nothing_started:  # leave nothing behind
-                for file in (self.members, self.lock):
-                    file.unlink(missing_ok=True)
-                for folder in created:
-                    with suppress(OSError):
-                        folder.rmdir()
+            if nothing_started and not lock.is_held(self.members):
+                self._leave_nothing(created)
             os.close(descriptor)
+
+    def _acquire(self) -> int | None:
+        """The descriptor of the lock, in a folder that is made if need be; None if another process has it."""
+        for attempt in range(ATTEMPTS):
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                return lock.acquire(self.lock)
+            except FileNotFoundError:  # another process, which began nothing, has removed the folder
+                if attempt + 1 == ATTEMPTS:
+                    raise
+        return None
+
+    def _leave_nothing(self, created: list[Path]) -> None:
+        """Remove the lock, which this process holds, and the folders that were made for it."""
+        for file in (self.members, self.lock):
+            file.unlink(missing_ok=True)
+        for folder in created:
+            with suppress(OSError):
+                folder.rmdir()
 
     def is_busy(self) -> bool:
         """Whether a process is at work on this run."""
@@ -210,3 +287,11 @@ def find_run(path: Path) -> RunDirectory:
         what = "no run" if not found else f"{len(found)} runs; name one, e.g. {found[0]}"
         raise UserError(f"{path}: holds {what}")
     return RunDirectory(found[0])
+
+
+def _entries(folder: Path) -> list[Path]:
+    """All that is in a folder, if there is one, but for what was being written when a process died."""
+    try:
+        return [entry for entry in folder.iterdir() if entry.suffix != ".partial"] if folder.is_dir() else []
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None

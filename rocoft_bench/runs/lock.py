@@ -1,30 +1,44 @@
-"""A lock file held by a process and the children that inherit it; it is free when the last of them has ended."""
+"""A lock file held by a process and the children that inherit it; it is free when the last of them has ended.
+
+Whoever has the lock may remove the file: a lock counts only while its file is still in its place.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
+import time
 from pathlib import Path
 from typing import Final
 
+from rocoft_bench.errors import UserError
+
 _inherited: Final[dict[Path, int]] = {}
+
+_ATTEMPTS, _PAUSE_SECONDS = 4, 0.02
+"""Somebody who looks whether a lock is held is in the way for a moment."""
 
 
 def acquire(path: Path) -> int | None:
     """Lock a file, which is made if need be; the descriptor to close in the end, or None if another process has it.
 
     A lock that `inherit` announced is there already.
+
+    Raises:
+        UserError: If the file system has no locks, or something else than a file is in the place.
+        OSError: If the file cannot be opened.
     """
     inherited = _inherited.get(path.absolute())
     if inherited is not None:
         return os.dup(inherited)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_PAUSE_SECONDS if attempt else 0)
+        descriptor = _open(path, os.O_RDWR | os.O_CREAT)
+        if _locked(path, descriptor, fcntl.LOCK_EX) and _is_in_place(path, descriptor):
+            return descriptor
         os.close(descriptor)
-        return None
-    return descriptor
+    return None
 
 
 def inherit(path: Path, descriptor: int) -> None:
@@ -39,11 +53,54 @@ def is_inherited(path: Path) -> bool:
 
 
 def is_held(path: Path) -> bool:
-    """Whether any process holds the lock at the moment."""
-    if not path.exists():
+    """Whether another process holds the lock at the moment.
+
+    Raises:
+        UserError: As `acquire`.
+    """
+    if is_inherited(path):
         return False
-    descriptor = acquire(path)
-    if descriptor is None:
-        return True
+    try:
+        descriptor = _open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    free = _locked(path, descriptor, fcntl.LOCK_SH)
     os.close(descriptor)
-    return False
+    return not free
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError:
+        if path.is_symlink():
+            raise UserError(f"{path}: is a link; remove it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path}: is not a regular file; remove it")
+    return descriptor
+
+
+def _locked(path: Path, descriptor: int, kind: int) -> bool:
+    """Whether a lock could be had. The descriptor is closed if the file system has none."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        os.close(descriptor)
+        raise UserError(
+            f"{path}: the file system has no file locks ({error.strerror}), and without them two processes could work "
+            "on one run; choose a folder on another one, such as a local disk, or mount it with locks"
+        ) from None
+
+
+def _is_in_place(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one at a path, and not one that its last holder has removed."""
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rocoft_bench.errors import UserError
+from rocoft_bench.runs.adapter_files import SavedFile
 from rocoft_bench.runs.facts import DataFacts, MethodFacts, ModelFacts, ParameterFacts, TaskFacts, holds
 from rocoft_bench.runs.numbers import Count, Fraction, Number
+from rocoft_bench.untrusted import read_bytes
 
 Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
 """failed: an error that was caught; crashed: the process died; interrupted: stopped on request, to be gone on with."""
@@ -66,6 +68,8 @@ class RunRecord(BaseModel):
     that are left to save after training (some methods train more than they keep)."""
     adapter_bytes: Count | None = None
     """Size of the saved adapter's files, the head's values included, the model card not."""
+    adapter_files: dict[str, SavedFile] | None = None
+    """The files of the saved adapter by name, but for the model card; None in records of older versions."""
     metrics: dict[str, Fraction] | None = None
     kept_epoch: int | None = None
     keep: str
@@ -96,9 +100,7 @@ def read_record(file: Path, kind: type[R]) -> R:
         UserError: If it cannot be read or is not such a record; in one line, with the first thing that is wrong.
     """
     try:
-        return kind.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+        return kind.model_validate_json(read_bytes(file))
     except ValidationError as error:
         problems = {".".join(map(str, problem["loc"])): problem for problem in error.errors()}
     if "schema_version" in problems:

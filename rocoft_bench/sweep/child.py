@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rocoft_bench.engine.observer import Observer, replay
 from rocoft_bench.errors import UserError
+from rocoft_bench.resolving import restored
 from rocoft_bench.runs import LOG_TAIL, Failure, RunBusyError, RunDirectory, RunRecord, write_json
 from rocoft_bench.runs.lock import is_held
 from rocoft_bench.sweep.failures import diagnose, memory_kills
@@ -176,8 +177,10 @@ class Child:
         return Outcome(record.status, record.error, record.hint)
 
     def _finished(self) -> RunRecord | None:
-        record = self._own_record()
-        return record if record and record.status == "ok" and self.directory.adapter.is_dir() else None
+        try:
+            return self.directory.finished(restored(self.job.config, self.job.notes).config)
+        except UserError:
+            return None
 
     def _own_record(self) -> RunRecord | None:
         try:

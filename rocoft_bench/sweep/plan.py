@@ -125,7 +125,7 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
             plan.repeated += 1
         else:
             folders.add(folder)
-            plan.runs.append(PlannedRun(*run, folder, *state_of(folder, run.evaluations), record_stamp(folder)))
+            plan.runs.append(PlannedRun(*run, folder, *state_of(folder, run), record_stamp(folder)))
     known = Known(plan.runs)
     for planned in plan.runs:
         planned.memory_mib = known.memory_mib(planned)
@@ -159,8 +159,12 @@ def plain(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def state_of(folder: Path, evaluations: Iterable[Experiment] = ()) -> tuple[State, RunRecord | None]:
-    """How far the run in a folder is, its further evaluations included, and its record if that says how it ended."""
+def state_of(folder: Path, run: Right | PlannedRun) -> tuple[State, RunRecord | None]:
+    """How far a run in a folder is, its further evaluations included, and its record if that says how it ended.
+
+    Raises:
+        UserError: If the folder is on a file system without locks.
+    """
     directory = RunDirectory(folder)
     if not folder.is_dir():
         return State.TO_DO, None
@@ -169,20 +173,20 @@ def state_of(folder: Path, evaluations: Iterable[Experiment] = ()) -> tuple[Stat
     if not directory.record.is_file():
         return State.BEGUN if directory.config.is_file() else State.TO_DO, None
     try:
-        return _recorded(directory, evaluations)
+        return _recorded(directory, run)
     except UserError:  # a record that cannot be read
         return State.FAILED, None
 
 
-def _recorded(directory: RunDirectory, evaluations: Iterable[Experiment]) -> tuple[State, RunRecord | None]:
+def _recorded(directory: RunDirectory, run: Right | PlannedRun) -> tuple[State, RunRecord | None]:
     record = directory.read_record()
     if record.status == "interrupted":
         return State.BEGUN, None
     if record.status != "ok":
         return State.FAILED, record
-    if not directory.adapter.is_dir():
+    if directory.finished(run.experiment.config) is None:
         return State.TO_DO, None
-    return _with_evaluations(record, [evaluation_directory(directory, each) for each in evaluations])
+    return _with_evaluations(record, [evaluation_directory(directory, each) for each in run.evaluations])
 
 
 def _with_evaluations(record: RunRecord, evaluations: list[RunDirectory]) -> tuple[State, RunRecord]:

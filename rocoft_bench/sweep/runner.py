@@ -123,7 +123,7 @@ class Runner:
             self.view.waiting_for(self.busy)
         self._next_look = time.monotonic() + BUSY_SECONDS
         for run in tuple(self.busy):
-            state, _ = state_of(run.folder, run.evaluations)
+            state, _ = state_of(run.folder, run)
             if state is State.BUSY:
                 continue
             self.busy.remove(run)

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rocoft_bench.config import RunConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import (
     RunBusyError,
     RunDirectory,
+    RunRecord,
     config_hash,
     find_run,
     provenance,
     replace_atomically,
+    saved_files,
     settings_hash,
     write_json,
 )
@@ -185,3 +191,84 @@ def test_a_config_that_cannot_be_read_is_that_of_another_run(tmp_path: Path) -> 
     (tmp_path / "config.yaml").write_text("{ broken")
     with pytest.raises(UserError, match=r"its config.yaml cannot be read.*delete this one"):
         RunDirectory(tmp_path).check_is_ours(config())
+
+
+def finished_run(folder: Path, **changes: object) -> RunDirectory:
+    """A run's folder with a record and an adapter of one file."""
+    directory = RunDirectory(folder)
+    directory.start(config())
+    directory.remove_work()
+    directory.adapter.mkdir()
+    (directory.adapter / "weights").write_bytes(bytes(range(256)) * 40_000)
+    facts: dict[str, object] = {
+        "status": "ok", "config_hash": config_hash(config()), "settings_hash": "", "label": "", "protocol": "",
+        "task": {"family": "glue", "name": "rte", "metric_names": [], "eval_split": ""}, "method": {},
+        "model": {"name": "m"}, "seed": 0, "keep": "last", "finished_at": "",
+        "adapter_files": saved_files(directory.adapter),
+    }  # fmt: skip
+    write_json(directory.record, RunRecord.model_validate(facts | changes).model_dump())
+    return directory
+
+
+def test_a_finished_run_has_the_files_that_its_record_states(tmp_path: Path) -> None:
+    weights = (finished := finished_run(tmp_path / "run")).adapter / "weights"
+    assert finished.finished(config())
+    whole = weights.read_bytes()
+    for damaged in (whole[:-1], b"", b"\0" * len(whole), whole[:-1] + b"x"):
+        weights.write_bytes(damaged)
+        assert finished.finished(config()) is None
+    weights.unlink()
+    assert finished.finished(config()) is None
+
+
+def test_a_planted_record_is_no_finished_run(tmp_path: Path) -> None:
+    assert finished_run(tmp_path / "a").finished(config(seed=1)) is None
+    other = config_hash(config(seed=1))
+    assert finished_run(tmp_path / "b", config_hash=other).finished(config()) is None
+    assert finished_run(tmp_path / "c", status="nan").finished(config()) is None
+
+
+def test_a_finished_run_of_an_older_version_stays_one(tmp_path: Path) -> None:
+    """Its settings were fewer, so that its hash is another, and its record states no files."""
+    directory = finished_run(tmp_path / "run")
+    older = yaml.safe_load(directory.config.read_text())
+    del older["training"]["evaluate"]
+    directory.config.write_text(yaml.safe_dump(older))
+    del older["training"]["checkpoint_seconds"]
+    hashed = hashlib.sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()[:12]
+    record = json.loads(directory.record.read_text())
+    del record["adapter_files"]
+    directory.record.write_text(json.dumps({**record, "config_hash": hashed}))
+    assert directory.finished(config())
+    assert directory.finished(config(training={"evaluate": "end"})) is None
+    shutil.rmtree(directory.adapter)
+    assert directory.finished(config()) is None
+
+
+@pytest.mark.parametrize("name", ["adapter", "work", "evaluations", "tracking"])
+def test_a_folder_that_leads_elsewhere_is_refused_and_left_alone(tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "thesis.tex").touch()
+    directory = RunDirectory(tmp_path / "run")
+    directory.start(config())
+    directory.remove_work()
+    (directory.path / name).symlink_to(elsewhere)
+    for replace in (False, True):
+        with pytest.raises(UserError, match=f"{name}: is a link"):
+            directory.check_is_ours(config(), replace)
+    assert (elsewhere / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "record.json", "work/checkpoint.safetensors", "adapter/weights"])
+def test_pipes_links_and_folders_are_no_files_of_a_run(tmp_path: Path, name: str) -> None:
+    directory = finished_run(tmp_path / "run")
+    directory.work.mkdir()
+    file = directory.path / name
+    for make in (os.mkfifo, os.mkdir, lambda place: place.symlink_to("/dev/zero")):
+        file.unlink(missing_ok=True)
+        make(file)
+        with pytest.raises(UserError, match=f"{name}: is a (pipe|link|folder), not a file"):
+            directory.check_is_ours(config())
+        if file.is_dir() and not file.is_symlink():
+            file.rmdir()
