@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
 
 from rocoft_bench import models
 from rocoft_bench.errors import UserError
 from rocoft_bench.hub import WAYS_OUT, has_cached, out_of_reach
 from rocoft_bench.resolving import Experiment
 from rocoft_bench.sweep.plan import PlannedRun
+from rocoft_bench.tasks.instructions import LLM_ADAPTERS, InstructionTask
+
+
+class Lack(NamedTuple):
+    """Something that is not in the local cache, and where it would be fetched; None for the hub."""
+
+    what: str
+    endpoint: str | None = None
 
 
 def unavailable(runs: Sequence[PlannedRun], shared: bool = False, sharded: bool = False) -> dict[str, str]:
     """By name, the runs that cannot start, and why: their method cannot be trained by several processes (shared) that
-    have a part of the model each (sharded), or they lack a model or a dataset while the hub is out of reach.
+    have a part of the model each (sharded), or they lack a model or rows that are out of reach.
 
-    The hub is asked only if something is not in the local cache.
+    The hub and GitHub are asked only if something is not in the local cache.
     """
     refused = {run.name: reason for run in runs if shared and (reason := _refusal(run, sharded))}
-    lacking = {run.name: missing for run in runs if (missing := _missing(run))}
-    trouble = out_of_reach() if lacking else ""
-    if trouble:
-        refused |= {
-            name: f"{what} is not in the local cache and {trouble}; {WAYS_OUT}" for name, what in lacking.items()
-        }
+    trouble = cache(out_of_reach)
+    for run in runs:
+        lacking = next((lack for lack in _lacks(run) if trouble(lack.endpoint)), None)
+        if lacking is not None:
+            why = trouble(lacking.endpoint)
+            refused[run.name] = f"{lacking.what} is not in the local cache and {why}; {WAYS_OUT}"
     return refused
 
 
@@ -35,18 +45,27 @@ def _refusal(run: PlannedRun, sharded: bool) -> str | None:
     return None
 
 
-def _missing(run: PlannedRun) -> str | None:
-    """The first thing that a run or one of its evaluations would have to fetch."""
-    needed = [need for experiment in (run.experiment, *run.evaluations) for need in _from_hub(experiment)]
-    return next((f"{kind} {name}" for kind, name in needed if not has_cached(kind, name)), None)
+def _lacks(run: PlannedRun) -> Iterator[Lack]:
+    """What a run or one of its evaluations would have to fetch."""
+    for experiment in (run.experiment, *run.evaluations):
+        try:
+            yield from _lacking_model(experiment)
+            yield from _lacking_rows(experiment)
+        except UserError:  # the run itself says so
+            pass
 
 
-def _from_hub(experiment: Experiment) -> Iterator[tuple[str, str]]:
-    try:
-        source = models.locate(experiment.config.model)
-    except UserError:  # the run itself says so
-        return
-    if source.revision is not None:
-        yield "model", source.path
-    if experiment.config.task.data_dir is None and experiment.task.hub is not None:
-        yield "dataset", experiment.task.hub.id
+def _lacking_model(experiment: Experiment) -> Iterator[Lack]:
+    source = models.locate(experiment.config.model)
+    if source.revision is not None and not has_cached("model", source.path):
+        yield Lack(f"model {source.path}")
+
+
+def _lacking_rows(experiment: Experiment) -> Iterator[Lack]:
+    task, settings = experiment.task, experiment.config.task
+    if isinstance(task, InstructionTask):
+        for path in task.files_to_fetch(settings):
+            if not LLM_ADAPTERS.cached(path).is_file():
+                yield Lack(f"{path} of {LLM_ADAPTERS.repo}", LLM_ADAPTERS.endpoint)
+    elif settings.data_dir is None and task.hub is not None and not has_cached("dataset", task.hub.id):
+        yield Lack(f"dataset {task.hub.id}")

@@ -41,9 +41,7 @@ class GitHubFiles:
 
         Raises: UserError where that is not possible.
         """
-        from huggingface_hub import constants
-
-        cached = Path(constants.HF_HOME) / "rocoft" / self.repo / self.commit / path
+        cached = self.cached(path)
         if not cached.is_file():
             content = self._download(path, cached)
             try:
@@ -51,6 +49,12 @@ class GitHubFiles:
             except OSError as error:
                 raise UserError(f"{cached}: cannot be written ({error.strerror}); set HF_HOME") from error
         return cached
+
+    def cached(self, path: str) -> Path:
+        """Where the file is in the cache once it has been fetched."""
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HOME) / "rocoft" / self.repo / self.commit / path
 
     def _download(self, path: str, cached: Path) -> bytes:
         from huggingface_hub import get_session

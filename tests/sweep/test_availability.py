@@ -12,6 +12,7 @@ from rocoft_bench.config import read_sweep
 from rocoft_bench.sweep import availability
 from rocoft_bench.sweep.availability import unavailable
 from rocoft_bench.sweep.plan import make_plan
+from rocoft_bench.tasks.instructions import LLM_ADAPTERS
 
 SWEEP = """
 task: {family: glue, name: rte}
@@ -28,17 +29,21 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
-    monkeypatch.setattr(availability, "out_of_reach", lambda: "there is no network")
+    monkeypatch.setattr(availability, "out_of_reach", lambda endpoint: "there is no network")
     return tmp_path
+
+
+def planned(tmp_path: Path, text: str) -> list[Any]:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    sweep = read_sweep(file)
+    assert sweep is not None
+    return make_plan(sweep, tmp_path / "results").runs
 
 
 def lacking(tmp_path: Path) -> list[str]:
     """What each of the four runs lacks."""
-    file = tmp_path / "sweep.yaml"
-    file.write_text(SWEEP)
-    sweep = read_sweep(file)
-    assert sweep is not None
-    runs = make_plan(sweep, tmp_path / "results").runs
+    runs = planned(tmp_path, SWEEP)
     reasons = unavailable(runs)
     assert all(
         "is not in the local cache and there is no network; use local files" in each for each in reasons.values()
@@ -55,8 +60,32 @@ def test_runs_are_told_apart_by_what_they_lack(cache: Path) -> None:
     assert lacking(cache) == ["nothing"] * 4
 
 
+@pytest.mark.parametrize("family", ["math", "commonsense"])
+def test_rows_from_github_are_told_too(family: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is here, the rows are not: no run is started that would say so after loading the model."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HOME", str(cache))
+    task = {"math": "gsm8k", "commonsense": "boolq"}[family]
+    text = f"task: {{family: {family}, name: {task}}}\nmodel: {{name: demo-llama}}\n"
+    text += "axes: {task.data_dir: [null, rows]}\n"
+    text += "evaluate_also: {math: [svamp]}\n" if family == "math" else ""
+    runs = planned(cache, text)
+    (reason,) = unavailable(runs).values()
+    assert ".json of AGI-Edgerunners/LLM-Adapters is not in the local cache and there is no network" in reason
+    for path in runs[0].experiment.task.files_to_fetch(runs[0].experiment.config.task):
+        put(LLM_ADAPTERS.cached(path))
+    left = {name: reason.partition(" of ")[0] for name, reason in unavailable(runs).items()}
+    assert left == ({runs[0].name: "dataset/SVAMP/test.json"} if family == "math" else {})
+
+
+def put(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("[]")
+
+
 def test_a_hub_that_answers_has_everything(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(availability, "out_of_reach", lambda: "")
+    monkeypatch.setattr(availability, "out_of_reach", lambda endpoint: "")
     assert lacking(cache) == ["nothing"] * 4
 
 
