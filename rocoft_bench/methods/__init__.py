@@ -33,7 +33,7 @@ from rocoft_bench.methods.sequential_adapter import SequentialAdapter
 from rocoft_bench.methods.sft import SFT
 from rocoft_bench.methods.shira import SHiRA
 from rocoft_bench.methods.vera import VeRA
-from rocoft_bench.models import known_model
+from rocoft_bench.models import check_pattern, known_model
 
 REGISTRY: dict[str, type[Method]] = {
     method.name: method
@@ -87,7 +87,11 @@ def resolve(
     given = {key: value for key, value in section.items() if key != "name"}
     known = known_model(model)
     presets = [method.presets.get(task_kind, {}), method.presets.get(known.alias, {}) if known else {}]
-    return method(checked(method.Settings, presets[0] | presets[1] | given, sources, prefix="method"))
+    settings = checked(method.Settings, presets[0] | presets[1] | given, sources, prefix="method")
+    targets = getattr(settings, "target_modules", None)
+    if isinstance(targets, str):
+        check_pattern(targets)
+    return method(settings)
 
 
 __all__ = ["ALL_TASKS", "REGISTRY", "TASKS_WITH_HEAD", "Method", "resolve"]

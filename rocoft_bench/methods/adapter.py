@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -10,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method
-from rocoft_bench.models import target_pattern
+from rocoft_bench.models import peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -43,34 +41,29 @@ class AdapterMethod(Method):
         """The adapter's configuration for a model; task type and head are filled in later."""
 
     def targets(self, model: Any, names: Sequence[str] | str) -> str:
-        """PEFT's `target_modules` for roles, names or a regular expression."""
-        return target_pattern(names, model.config.model_type)
+        """PEFT's `target_modules` for roles, names or a regular expression. Raises: UserError as `peft_pattern`."""
+        return peft_pattern(names, model)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         from peft import TaskType, get_peft_model
-        from peft.utils.error import NoMatchingPeftModuleError
 
         with self._quietly():
             config: Any = self.peft_config(model, seed)
         config.task_type = TaskType(TASK_TYPES[task_kind])
         if task_kind in TASKS_WITH_HEAD and hasattr(config, "modules_to_save"):
             config.modules_to_save = head_modules(model)
-        try:
-            with self._quietly():
-                return get_peft_model(model, config)
-        except NoMatchingPeftModuleError:
-            wanted = getattr(self.settings, "target_modules", None)
-            named = wanted if isinstance(wanted, str) else ", ".join(wanted or ())
-            raise UserError(f"method.target_modules: the model has no {named}; {_targets(model, named)}") from None
+        with self._quietly():
+            return get_peft_model(model, config)
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub
 
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
-        from peft import PeftModel
+        from peft import PeftConfig, PeftModel
 
         with self._quietly():
-            return PeftModel.from_pretrained(model, folder)
+            config = with_names_for_patterns(PeftConfig.from_pretrained(str(folder)), model)
+            return PeftModel.from_pretrained(model, folder, config=config)
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -107,10 +100,3 @@ def head_modules(model: Any) -> list[str]:
         for name, module in model.named_children()
         if name != model.base_model_prefix and any(True for _ in module.parameters())
     ]
-
-
-def _targets(model: nn.Module, wanted: str) -> str:
-    """Which targets the model has, by their names within a block."""
-    from rocoft_bench.models import block_linears
-
-    return suggest(wanted, {re.sub(r".*\.\d+\.", "", linear.name) for linear in block_linears(model)})

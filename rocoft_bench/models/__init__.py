@@ -9,6 +9,7 @@ from rocoft_bench.models.architectures import model_type_of, paper_model
 from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target_pattern
 from rocoft_bench.models.loading import AUTO_CLASSES, ModelSource, load, locate, longest_input
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes, block_of, shipped_shapes
+from rocoft_bench.models.targets import check_pattern, peft_pattern, require_targets, with_names_for_patterns
 
 if TYPE_CHECKING:
     from rocoft_bench.models.parameters import (
@@ -55,6 +56,7 @@ __all__ = [
     "ParameterCounts",
     "block_linears",
     "block_of",
+    "check_pattern",
     "count_parameters",
     "head_parameter_names",
     "is_norm",
@@ -65,7 +67,10 @@ __all__ = [
     "longest_input",
     "model_type_of",
     "paper_model",
+    "peft_pattern",
+    "require_targets",
     "shapes_of",
     "shipped_shapes",
     "target_pattern",
+    "with_names_for_patterns",
 ]

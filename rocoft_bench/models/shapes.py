@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any
 
 from rocoft_bench.catalog import known_model
-from rocoft_bench.models.layouts import target_pattern
+from rocoft_bench.models.targets import matched
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,14 @@ class ModelShapes:
     forward: ForwardShapes
 
     def targeted(self, targets: Sequence[str] | str | None) -> list[LinearShape]:
-        """The linear layers that `target_modules` names (roles, endings or a regular expression); None for all."""
+        """The linear layers that `target_modules` names (roles, endings or a regular expression); None for all.
+
+        Raises: UserError as `matched`.
+        """
         if targets is None:
             return list(self.linears)
-        pattern = re.compile(target_pattern(targets, self.model_type))
-        return [linear for linear in self.linears if pattern.fullmatch(linear.name)]
+        names = set(matched(targets, self.model_type, [linear.name for linear in self.linears]))
+        return [linear for linear in self.linears if linear.name in names]
 
 
 @cache

@@ -105,6 +105,21 @@ def test_targets_that_the_model_does_not_have(fails: Callable[..., str], data: P
     assert "q_proj" in message
 
 
+@pytest.mark.parametrize(
+    ("method", "targets", "expected"),
+    [
+        ("rocoft", "(", "not a regular expression"),
+        ("lora", "[query, nosuch]", "the model has no module 'nosuch'"),
+        ("moslora", "(([a-z._0-9]+)+)+[!?]", "the model has no module"),
+    ],
+)
+def test_targets_that_are_no_expression_or_name_nothing(
+    fails: Callable[..., str], data: Path, tiny_model: Path, method: str, targets: str, expected: str
+) -> None:
+    options = ("--method", method, "--set", f"method.target_modules={targets if ',' in targets else repr(targets)}")
+    assert expected in fails(*RTE, "--model", tiny_model, "--data-dir", data, *options)
+
+
 def test_an_output_below_a_file(rocoft: Cli, data: Path, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = rocoft(*RTE, "--model", tiny_model, "--data-dir", data, "--output", tmp_path / "file" / "run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import target_pattern
+from rocoft_bench.models import require_targets
 
 
 class Attached(nn.Module):
@@ -84,10 +83,13 @@ def wrap(model: Any, targets: Sequence[str] | str, wrapper: Callable[[Any], Wrap
 
 
 def targeted_linears(model: Any, targets: Sequence[str] | str) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """(parent, name in it, layer) of the linear layers that `targets` names: roles, endings or an expression."""
-    pattern = re.compile(target_pattern(targets, model.config.model_type))
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and pattern.fullmatch(name):
+    """(parent, name in it, layer) of the linear layers that `targets` names: roles, endings or an expression.
+
+    Raises: UserError as `require_targets`.
+    """
+    for name in require_targets(targets, model):
+        module = model.get_submodule(name)
+        if isinstance(module, nn.Linear | Conv1D):
             parent, _, child = name.rpartition(".")
             yield model.get_submodule(parent), child, module
 
