@@ -6,17 +6,17 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.report.model import Table
 from rocoft_bench.report.records import Results
-from rocoft_bench.runs import write_text
+from rocoft_bench.runs import private_folder, remove_leftovers, write_text
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, and how much of how much of it."""
 
 PAGE = "index.html"
+FIGURES = "figures"
 
 
 def write_report(
@@ -31,9 +31,10 @@ def write_report(
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _kept_in_memory(), TemporaryDirectory(dir=folder, prefix=".partial-") as made:
-            _write(results, tables, Path(made), title, progress or (lambda what, done, total: None))
-            _move(Path(made), folder)
+        remove_leftovers(folder, PAGE)
+        with _kept_in_memory(), private_folder(folder / PAGE) as made:
+            _write(results, tables, made, title, progress or (lambda what, done, total: None))
+            _put_in_place(made, folder)
     except OSError as error:
         why = error.strerror or error
         raise UserError(f"--output {folder}: cannot be written ({why}); choose another folder") from None
@@ -52,12 +53,24 @@ def _kept_in_memory() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _move(made: Path, folder: Path) -> None:
-    """Put files in their places, where a report that could not be made to the end leaves the earlier one."""
-    for file in [file for file in made.rglob("*") if file.is_file()]:
-        place = folder / file.relative_to(made)
-        place.parent.mkdir(exist_ok=True)
-        file.replace(place)
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Let the files take the places of an earlier report's, the page last; either all of them can or none does.
+
+    Raises: OSError.
+    """
+    from rocoft_bench.report.figures import remove_figures
+
+    files = {file.relative_to(made): file for file in made.rglob("*") if file.is_file()}
+    for inner in {name.parent for name in files} - {Path()}:
+        if (folder / inner).is_symlink():
+            raise OSError(f"{inner} there is a link")
+        (folder / inner).mkdir(exist_ok=True)
+    for name in files:
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            raise OSError(f"{name} there is a folder")
+    for name in sorted(files, key=lambda name: name == Path(PAGE)):
+        files[name].replace(folder / name)
+    remove_figures(folder / FIGURES, kept={name.name for name in files})
 
 
 def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress) -> None:
@@ -71,7 +84,7 @@ def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, 
     comparisons = [contest.as_table() for contest in compared]
     pairs = [pair for contest in compared for pair in contest.comparisons.values()]
     progress("drawing figures", 0, 1)
-    drawn = draw_figures(results, tables, folder / "figures")
+    drawn = draw_figures(results, tables, folder / FIGURES)
     progress("writing the page", 0, 1)
     shown = [*tables, *comparisons]
     write_text(folder / "tables.md", as_markdown(shown, title))

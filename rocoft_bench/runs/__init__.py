@@ -12,6 +12,7 @@ from rocoft_bench.runs.directory import (
 from rocoft_bench.runs.efficiency_record import EfficiencyRecord
 from rocoft_bench.runs.files import (
     made_aside,
+    private_folder,
     remove_leftovers,
     replace_atomically,
     write_json,
@@ -42,6 +43,7 @@ __all__ = [
     "find_run",
     "inherit_lock",
     "made_aside",
+    "private_folder",
     "provenance",
     "read_record",
     "remove_leftovers",

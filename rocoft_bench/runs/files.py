@@ -37,7 +37,7 @@ def made_aside(path: Path) -> Iterator[Path]:
     """
     path = path.absolute()
     remove_leftovers(path.parent, path.name)
-    with _private_folder(path) as aside:
+    with private_folder(path) as aside:
         made = aside / path.name
         yield made
         _bring_to_disk(made, _usual_mode(aside))
@@ -74,8 +74,10 @@ def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
 
 
 @contextmanager
-def _private_folder(place: Path) -> Iterator[Path]:
-    """A new folder beside a place, which is held for as long as it is in use and removed after that."""
+def private_folder(place: Path) -> Iterator[Path]:
+    """A new folder beside a place, which is held for as long as it is in use and removed after that; `remove_leftovers`
+    removes it if this process dies.
+    """
     folder, descriptor = _held_folder(place)
     try:
         yield folder

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.report import all_tables, page, read_results, write_report
-from tests.made_up import run_record, write_record
+from tests.made_up import run_record, write_record, write_run
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -38,3 +40,66 @@ def test_a_report_that_cannot_be_finished_leaves_the_earlier_one(
     write_report(results, all_tables(results), tmp_path / "report", "second")
     assert b"second" in contents(tmp_path / "report")["tables.md"]
     assert (tmp_path / "report" / "mine.txt").read_text() == "kept"
+
+
+def report_of(runs: Path, folder: Path) -> None:
+    results = read_results(runs)
+    write_report(results, all_tables(results), folder, "title")
+
+
+def test_figures_that_a_report_no_longer_has_are_gone(tmp_path: Path) -> None:
+    for label, losses in (("LoRA", [1.0, 0.5]), ("FT", [1.0, 0.5])):
+        write_run(tmp_path / "runs" / label, run_record(label=label), losses=losses)
+    report_of(tmp_path / "runs", tmp_path / "report")
+    figures = tmp_path / "report" / "figures"
+    assert {file.suffix for file in figures.iterdir()} == {".png", ".svg"}
+    (figures / "mine.svg").write_text("<svg/>")
+    (figures / "mine.png").write_text("")
+    for run in ("LoRA", "FT"):
+        (tmp_path / "runs" / run / "history.jsonl").unlink()
+    report_of(tmp_path / "runs", tmp_path / "report")
+    report_of(tmp_path / "runs", tmp_path / "fresh")
+    assert names(figures) == names(tmp_path / "fresh" / "figures") | {"mine.svg", "mine.png"}
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+
+
+@pytest.mark.parametrize("name", ["index.html", "cells.csv", "figures"])
+def test_nothing_is_replaced_where_not_all_can_be(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path / "runs" / "one", run_record(), losses=[1.0, 0.5])
+    report = tmp_path / "report"
+    report_of(tmp_path / "runs", report)
+    if name == "figures":
+        (report / name).rename(tmp_path / "elsewhere")
+        (report / name).symlink_to(tmp_path / "elsewhere")
+    else:
+        (report / name).unlink()
+        (report / name).mkdir()
+    before = contents(tmp_path)
+    write_run(tmp_path / "runs" / "two", run_record(label="LoRA"))
+    added = {key: value for key, value in contents(tmp_path).items() if key.startswith("runs")}
+    with pytest.raises(UserError, match=f"{name} there is a (folder|link)"):
+        report_of(tmp_path / "runs", report)
+    assert contents(tmp_path) == before | added
+
+
+KILLED = """
+import os, pathlib, sys
+from rocoft_bench.report import all_tables, page, read_results, write_report
+page.write_page = lambda *_, **__: os.kill(os.getpid(), 9)
+results = read_results(pathlib.Path(sys.argv[1]))
+write_report(results, all_tables(results), pathlib.Path(sys.argv[2]), "title")
+"""
+
+
+def test_what_a_killed_report_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
+    write_record(tmp_path / "runs" / "one", run_record())
+    report = tmp_path / "report"
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "runs", report], check=False)
+    assert killed.returncode == -9
+    assert len(names(report)) == 1
+    report_of(tmp_path / "runs", report)
+    report_of(tmp_path / "runs", tmp_path / "fresh")
+    assert names(report) == names(tmp_path / "fresh")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import matplotlib
 
-from rocoft_bench.report.figures.figure import Drawing, Figure, write
+from rocoft_bench.report.figures.figure import Drawing, Figure, remove_figures, write
 from rocoft_bench.report.figures.kernels import heatmaps, spectra
 from rocoft_bench.report.figures.losses import losses
 from rocoft_bench.report.figures.memory_time import memory_time
@@ -21,7 +21,7 @@ from rocoft_bench.report.figures.svg import themed_svg
 from rocoft_bench.report.model import Table
 from rocoft_bench.report.records import Results
 
-__all__ = ["Drawing", "Drawn", "Figure", "draw_figures", "drawings", "themed_svg"]
+__all__ = ["Drawing", "Drawn", "Figure", "draw_figures", "drawings", "remove_figures", "themed_svg"]
 
 KINDS: tuple[Callable[[Results, Sequence[Table]], Iterator[Drawing | str]], ...] = (
     pareto,

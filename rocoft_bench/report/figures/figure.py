@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure as Canvas
 
+from rocoft_bench.errors import UserError
 from rocoft_bench.report.figures.style import short
+from rocoft_bench.untrusted import open_file
 
 DOTS_PER_INCH = 150
 IMAGE_DOTS_PER_INCH = 100
 """Of images in an SVG, which a page holds many of."""
 KEY_LETTERS = 80
+
+CREATOR = "rocoft-bench"
+MARKED_BYTES = 4096
+"""Every SVG names its creator within its first bytes."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,27 @@ def write(drawing: Drawing, folder: Path) -> Figure:
         OSError: If a file cannot be written.
     """
     png, svg = folder / f"{drawing.key}.png", folder / f"{drawing.key}.svg"
-    metadata = {"Date": None, "Creator": "rocoft-bench", "Title": short(drawing.title, 200)}
+    metadata = {"Date": None, "Creator": CREATOR, "Title": short(drawing.title, 200)}
     with matplotlib.rc_context({"svg.hashsalt": drawing.key}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         drawing.canvas.savefig(png, dpi=DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
         drawing.canvas.savefig(svg, dpi=IMAGE_DOTS_PER_INCH, transparent=True, metadata=metadata)
     return Figure(drawing.key, drawing.title, drawing.caption, drawing.number, drawing.table, png, svg)
+
+
+def remove_figures(folder: Path, kept: Collection[str]) -> None:
+    """Remove the figures that were written into a folder before, but for files of some names.
+
+    Raises: OSError if one cannot be removed.
+    """
+    for svg in [file for file in folder.glob("*.svg") if file.name not in kept and _is_ours(file)]:
+        for file in (svg, svg.with_suffix(".png")):
+            file.unlink(missing_ok=True)
+
+
+def _is_ours(svg: Path) -> bool:
+    try:
+        with open_file(svg, follow_links=False) as stream:
+            return CREATOR.encode() in stream.read(MARKED_BYTES)
+    except UserError:
+        return False
