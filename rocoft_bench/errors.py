@@ -23,5 +23,12 @@ def suggest(given: object, allowed: Iterable[str]) -> str:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """The text, or its beginning where it is too long for a message."""
-    return text if len(text) <= most else f"{text[:most]}…"
+    """The text for a message: its beginning where it is too long, and escapes for what no terminal shows.
+
+    >>> shortened("one\\ntwo \\x1b[31mthree", 12)
+    'one\\\\ntwo \\\\x1b[31…'
+    """
+    shown = text if len(text) <= most else f"{text[:most]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown)

@@ -52,10 +52,12 @@ three more rows of which one names no answer and the others are right, `score` g
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rocoft_bench.errors import shortened
 from rocoft_bench.tasks.answers import Published, contained_choice, first_choice, listed_choices
 from rocoft_bench.tasks.base import Output, Prediction, Task
 from rocoft_bench.tasks.instructions import InstructionTask, TrainingFile
@@ -138,8 +140,9 @@ class MultipleChoice(InstructionTask):
             return 'the instruction does not end with its choices, such as "Answer format: true/false"'
         strange = [choice for choice in listed if self.choices is not None and choice not in self.choices]
         if strange:
-            return f'the choice "{strange[0]}" is none of this task: {", ".join(self.choices or ())}'
-        return None if answer in listed else f'"answer" is {answer!r}, none of the choices {", ".join(listed)}'
+            return f'the choice "{shortened(strange[0])}" is none of this task: {", ".join(self.choices or ())}'
+        choices = shortened(", ".join(listed))
+        return None if answer in listed else f'"answer" is {reprlib.repr(answer)}, none of the choices {choices}'
 
 
 def _numbered(word: str, count: int) -> tuple[str, ...]:

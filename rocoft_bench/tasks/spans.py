@@ -8,7 +8,6 @@ they are made.
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
 from collections import Counter, defaultdict
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import NonNegativeInt, PositiveInt
 
 from rocoft_bench.config import TaskConfig
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.base import Encoded, Output, Prediction, Task
 from rocoft_bench.tasks.data import check_texts
@@ -355,4 +354,4 @@ def _wrong_answer(context: str, text: Any, start: Any) -> str | None:
 
 
 def _shown(text: str) -> str:
-    return json.dumps(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…", ensure_ascii=False)
+    return f'"{shortened(text, _SHOWN)}"'

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.untrusted.files import TEXT_LIMIT, read_text
 
 MAX_DEPTH = 100
@@ -63,7 +63,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f'"{key}" is there twice')
+            raise ValueError(f'"{shortened(key)}" is there twice')
         found[key] = value
     return found
 
