@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rocoft_bench.runs.facts import LayerFacts, MethodFacts, holds
-from rocoft_bench.runs.numbers import Count, Number
+from rocoft_bench.runs.numbers import Count, Number, Seconds
 from rocoft_bench.runs.record import Status
 
 
@@ -47,7 +47,7 @@ class EfficiencyRecord(BaseModel):
     """Whatever else was chosen, apart from the seed: optimizer, gradient checkpointing, threads."""
     parameters: dict[str, Count] = {}
     """adapter, head and total as in a run's record; additional: parameters that the plain model does not have."""
-    seconds_per_step: Number | None = None
+    seconds_per_step: Seconds | None = None
     """Median of forward, backward and update, without loading and evaluation."""
     flops_per_step: Number | None = None
     saved_bytes_per_step: Number | None = None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from rocoft_bench.runs.facts import KernelDataFacts, ModelFacts, holds
-from rocoft_bench.runs.numbers import Count, Fraction, Number
+from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
 from rocoft_bench.runs.record import Status
 
 KernelName = Literal["full_ft", "K_full", "K_row", "K_column", "K_lora"]
@@ -69,7 +69,7 @@ class KernelRecord(BaseModel):
     """Whatever else was chosen, apart from task, shots and seed: selection of the row or column, LoRA's rank and alpha,
     penalties tried, folds, steps and learning rate of full_ft."""
     kernels: dict[KernelName, Kernel] = {}
-    seconds: Number | None = None
+    seconds: Seconds | None = None
     peak_memory_mib: Number | None = None
     notes: list[str] = []
     finished_at: str

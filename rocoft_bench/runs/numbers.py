@@ -9,7 +9,10 @@ from pydantic import Field
 LARGEST = 1e24
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-"""A measured number: seconds, MiB, floating-point operations."""
+"""A measured number: MiB, floating-point operations."""
+
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+"""Of a run; no more than thirty years."""
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
 """Of parameters, rows, steps or bytes."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs.adapter_files import SavedFile
 from rocoft_bench.runs.facts import DataFacts, MethodFacts, ModelFacts, ParameterFacts, TaskFacts, holds
-from rocoft_bench.runs.numbers import Count, Fraction, Number
+from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
 from rocoft_bench.untrusted import read_bytes
 
 Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
@@ -78,9 +78,9 @@ class RunRecord(BaseModel):
     """Before the first step, where that was asked for."""
     epoch_metrics: list[dict[str, float]] = []
     steps: Count | None = None
-    train_seconds: Number | None = None
+    train_seconds: Seconds | None = None
     """Time in training steps: no loading, evaluation or checkpoints."""
-    eval_seconds: Number | None = None
+    eval_seconds: Seconds | None = None
     peak_memory_mib: Number | None = None
     peak_memory_kind: str | None = None
     memory_estimate_mib: dict[str, float] | None = None

@@ -132,6 +132,8 @@ def test_long_histories_are_thinned_out(tmp_path: Path) -> None:
         ({"metrics": {"accuracy": 1e300}}, "metrics.accuracy"),
         ({"parameters": {"adapter": 10**30, "head": 0}}, "parameters.adapter"),
         ({"train_seconds": 1e300}, "train_seconds"),
+        ({"train_seconds": 1e24}, "train_seconds"),
+        ({"eval_seconds": -5.0}, "eval_seconds"),
         ({"method": {"name": "lora", "rank": "four"}}, "method: rank"),
         ({"metrics": {"accuracy": float("nan")}}, "finite"),
     ],
@@ -140,3 +142,11 @@ def test_records_that_lack_what_a_table_needs_are_named(tmp_path: Path, changes:
     (tmp_path / "record.json").write_text(json.dumps({**run_record().model_dump(), **changes}))
     (problem,) = read_results(tmp_path).problems
     assert said in problem.reason
+
+
+def test_pipes_in_the_place_of_a_runs_files_are_not_waited_for(tmp_path: Path) -> None:
+    write_record(tmp_path / "run", run_record())
+    for name in ("config.yaml", "history.jsonl", "predictions.jsonl", "provenance.json"):
+        os.mkfifo(tmp_path / "run" / name)
+    (run,) = read_results(tmp_path).runs
+    assert (run.config_text, run.losses(), run.predictions(), run.provenance) == (None, [], [], None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +13,7 @@ from rocoft_bench.report.model import Cell, Column, Part, Row, Table
 from rocoft_bench.report.records import Results, Run
 from rocoft_bench.report.significance.judged import Judged, judged
 from rocoft_bench.report.significance.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
+from rocoft_bench.report.writing.csv_text import csv_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,11 +158,7 @@ def contests(results: Results, tables: Sequence[Table], progress: Progress | Non
 
 def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
     """A line for each comparison, all numbers in full."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, [column.name for column in fields(Comparison)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(comparison) for comparison in comparisons)
-    return stream.getvalue()
+    return csv_text([column.name for column in fields(Comparison)], map(asdict, comparisons))
 
 
 _Cells = dict[str, dict[str, list[Run]]]

@@ -7,6 +7,9 @@ from dataclasses import replace
 
 from rocoft_bench.report.model import Cell, Column, Row, Table
 
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that show a text in another order than it has."""
+
 
 def cleaned(table: Table) -> Table:
     """The table with each of its texts on one line, and without characters that command a terminal or that no file
@@ -56,4 +59,4 @@ def one_line(text: str) -> str:
 
 def _harmless(character: str) -> str:
     commands = unicodedata.category(character) in ("Cc", "Cs") and not character.isspace()
-    return "\N{REPLACEMENT CHARACTER}" if commands else character
+    return "\N{REPLACEMENT CHARACTER}" if commands or character in REORDERING else character

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from rocoft_bench.report.model import Standing, Table
-from rocoft_bench.report.writing.cleaning import cleaned
+from rocoft_bench.report.writing.cleaning import cleaned, one_line
 from rocoft_bench.report.writing.texts import Piece, caption, heading, lines
 
 MARKS: dict[Standing | None, str] = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
@@ -19,7 +19,7 @@ LIST_MARK = re.compile(r"^(\d*)([-+#=.)])")
 
 def as_markdown(tables: Sequence[Table], title: str = "") -> str:
     """One document; best values bold, second best underlined."""
-    sections = [f"# {escaped(title)}"] if title else []
+    sections = [f"# {escaped(one_line(title))}"] if title else []
     return "\n\n".join([*sections, *(_section(cleaned(table)) for table in tables)]) + "\n"
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 
 from rocoft_bench.report.model import Cell, Column, Part, Row, Table
 from rocoft_bench.report.writing.cleaning import cleaned
+from rocoft_bench.report.writing.csv_text import csv_text
 from rocoft_bench.report.writing.texts import cell_text
 
 FIELDS = (
@@ -43,13 +42,9 @@ def as_csv(tables: Sequence[Table]) -> str:
     """
     tables = [cleaned(table) for table in tables]
     names = {name: _condition(name) for table in tables for name in table.conditions}
-    file = io.StringIO()
-    writer = csv.DictWriter(file, [*FIELDS, *dict.fromkeys(names.values())], restval="", lineterminator="\n")
-    writer.writeheader()
-    for table in tables:
-        conditions = {names[name]: value for name, value in table.conditions.items()}
-        writer.writerows({**line, **conditions} for line in _lines(table))
-    return file.getvalue()
+    stated = [(table, {names[name]: value for name, value in table.conditions.items()}) for table in tables]
+    lines = ({**line, **conditions} for table, conditions in stated for line in _lines(table))
+    return csv_text([*FIELDS, *dict.fromkeys(names.values())], lines)
 
 
 def _condition(name: str) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
+import io
+from dataclasses import fields, replace
 
-from rocoft_bench.report.model import Cell, Row, Table
+import pytest
+
+from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+from rocoft_bench.report.significance.contests import Comparison, comparisons_csv
 from rocoft_bench.report.writing import as_csv
 from tests.report.writing.examples import WHY, glue_table, hard_table
 
@@ -59,6 +63,30 @@ def test_tables_of_other_conditions_share_a_file() -> None:
         ("some/model", ""),
         ("", "response"),
     ]
+
+
+FORMULA = "=HYPERLINK(A1)"
+
+
+@pytest.mark.parametrize("text", [FORMULA, "+1", "-x", "@SUM(A1)", "\uff1dA1", "\t =A1", "\x1b[2J=A1"])
+def test_no_text_is_a_formula_or_commands_a_terminal(text: str) -> None:
+    columns = [Column(text, text, (text,), task=text, unit=text), Column("why", text)]
+    cells = {text: Cell((Part(-1.5, reference=2.0),), runs=(text,), failures=(text,)), "why": Cell(text=text)}
+    written = as_csv([Table(text, text, columns, [Row(text, text, cells, text, text)], text, {text: text}, [text])])
+    for line in csv.reader(io.StringIO(written)):
+        for field in line:
+            assert field.startswith("-1.5") or field[:1] not in "=+-@\uff1d" or not field
+            assert field.isprintable()
+    (number, _) = csv.DictReader(io.StringIO(written))
+    assert float(number["value"]) == -1.5
+
+
+def test_comparisons_are_as_harmless() -> None:
+    texts = {field.name: FORMULA for field in fields(Comparison) if field.type in ("str", "str | None")}
+    numbers = {field.name: -0.5 for field in fields(Comparison) if field.name not in texts}
+    (line,) = csv.DictReader(io.StringIO(comparisons_csv([Comparison(**texts, **numbers)])))
+    assert {name: line[name] for name in texts} == dict.fromkeys(texts, f"'{FORMULA}")
+    assert {name: float(line[name]) for name in numbers} == numbers
 
 
 def test_hard_texts_stay_on_their_line() -> None:
