@@ -15,7 +15,7 @@ from rocoft_bench.config import Settings, leaves, read_settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import Experiment, resolve, what_was_judged
 from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
-from rocoft_bench.preparing import load_base, longest_input
+from rocoft_bench.preparing import limits, load_base
 from rocoft_bench.resolving import folder_of
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
 from rocoft_bench.runs import (
@@ -86,7 +86,7 @@ def _settings_of(directory: RunDirectory) -> Settings:
 
 def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:
     folder = trained_values(directory)
-    model, tokenizer = load_base(experiment, models.locate(experiment.config.model))
+    model, tokenizer, _ = load_base(experiment, models.locate(experiment.config.model))
     model = experiment.method.load(model, folder, experiment.task.kind)
     return TrainedModel(experiment, model.eval(), tokenizer)
 
@@ -172,7 +172,7 @@ def _evaluated(
     notes: list[str] = []
     split = limited(task.load(task.eval_split, config.task.data_dir), config.task.max_eval_rows, "evaluation", notes)
     trained = _load(experiment, directory)
-    settings = fitted_settings(task, config.task, longest_input(experiment, trained.model, trained.tokenizer), notes)
+    settings = fitted_settings(task, config.task, limits(experiment, trained.model, trained.tokenizer), notes)
     rows = encoded(task, split, trained.tokenizer, settings, False, notes)
     accelerator = make_accelerator(config.training.precision)
     batch_size = config.training.eval_batch_size
@@ -216,9 +216,7 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
         )
         raise UserError(f"{task.family} {task.name} takes {wanted}")
     rows = Dataset.from_list([task.question(*texts)])
-    settings = task.fitted(
-        task.for_questions(settings), longest_input(trained.experiment, trained.model, trained.tokenizer)
-    )
+    settings = task.fitted(task.for_questions(settings), *limits(trained.experiment, trained.model, trained.tokenizer))
     encoded = task.encode(rows, trained.tokenizer, settings, training=False).rows
     predictor = predictor_for(task, settings, trained.tokenizer)
     with torch.no_grad():

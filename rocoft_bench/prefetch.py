@@ -138,8 +138,8 @@ class HubModel(Need):
     def _load_without_weights(self) -> None:
         from transformers import AutoConfig, AutoTokenizer
 
-        AutoConfig.from_pretrained(self.id, revision=self.revision)
-        AutoTokenizer.from_pretrained(self.id, revision=self.revision)
+        AutoConfig.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
+        AutoTokenizer.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
 
     def _sizes(self, revision: str) -> dict[str, int]:
         """The size of each file of the repository."""

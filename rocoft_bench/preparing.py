@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench import models
 from rocoft_bench.config import RunConfig, TaskConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import ModelSource
+from rocoft_bench.models import Limits, Loaded, ModelSource
 from rocoft_bench.resolving import Experiment
 from rocoft_bench.rows import Rows, encoded, fitted_settings, limited
 
@@ -47,18 +47,22 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     Raises:
         UserError: If the data or the model cannot be had or do not fit together.
     """
+    from rocoft_bench.engine.prediction import own_generation_settings
+
     config, task = experiment.config, experiment.task
     _check_precision(config.training.precision)
     train = task.load_training(config.task)
     evaluation = task.load(task.eval_split, config.task.data_dir)
     source = models.locate(config.model)
-    model, tokenizer = load_base(experiment, source)
+    model, tokenizer, of_model = load_base(experiment, source)
     _check_half_precision(config, model.config.model_type)
-    notes = [*experiment.notes, *source.notes(model.config)]
+    notes = [*experiment.notes, *of_model]
+    if task.output(config.task) == "text":
+        notes += own_generation_settings(model)
     model = _apply(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)
     evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
-    settings = fitted_settings(task, config.task, longest_input(experiment, model, tokenizer), notes)
+    settings = fitted_settings(task, config.task, limits(experiment, model, tokenizer), notes)
     prepared = Prepared(
         model=model,
         tokenizer=tokenizer,
@@ -74,7 +78,7 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     return prepared
 
 
-def load_base(experiment: Experiment, source: ModelSource) -> tuple[Any, Any]:
+def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
     """The model that the method starts from, and its tokenizer."""
     method, task, config = experiment.method, experiment.task, experiment.config
 
@@ -84,10 +88,20 @@ def load_base(experiment: Experiment, source: ModelSource) -> tuple[Any, Any]:
     return models.load(source, config.model, task.kind, task.model_options, check, method.loading_options)
 
 
-def longest_input(experiment: Experiment, model: Any, tokenizer: Any) -> int | None:
-    """How many tokens of a text the model takes beside the method's own; None without a limit."""
-    longest = models.longest_input(model, tokenizer)
-    return None if longest is None else longest - experiment.method.virtual_tokens
+def limits(experiment: Experiment, model: Any, tokenizer: Any) -> Limits:
+    """How many tokens of a text the model takes beside the method's own.
+
+    Raises:
+        UserError: If the method leaves none.
+    """
+    own = experiment.method.virtual_tokens
+    there = models.limits(model, tokenizer)
+    if any(tokens is not None and tokens <= own for tokens in there):
+        raise UserError(
+            f"{experiment.config.model.name}: takes {min(filter(None, there))} tokens, of which "
+            f"{experiment.method.name} needs {own} (num_virtual_tokens) for its own"
+        )
+    return Limits(*(None if tokens is None else tokens - own for tokens in there))
 
 
 def _check_precision(precision: str) -> None:

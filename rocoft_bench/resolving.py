@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench import methods, models, tasks
-from rocoft_bench.config import RunConfig, Settings, TaskConfig, read_settings, validate
+from rocoft_bench.config import ModelConfig, RunConfig, Settings, TaskConfig, read_settings, validate
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import Method
 from rocoft_bench.runs import config_hash
@@ -53,6 +53,7 @@ def resolve(settings: Settings) -> Experiment:
     task = tasks.named_in(settings.values)
     config = validate(settings, task.Settings if task else TaskConfig)
     task = task or tasks.get(config.task.family, config.task.name)
+    _check_head(config.model, task.kind)
     method = methods.resolve(config.method, settings.sources, task.kind, config.model.name)
     method.check_serves(task.kind, models.model_type_of(config.model.name))
     method.check_training(config.training)
@@ -61,6 +62,11 @@ def resolve(settings: Settings) -> Experiment:
         changes["training"] = config.training.model_copy(update={"learning_rate": method.learning_rate})
         settings.sources["training.learning_rate"] = f"default of {method.name}"
     return Experiment(config.model_copy(update=changes), task, method, _rate_note(method, config, settings))
+
+
+def _check_head(model: ModelConfig, task_kind: str) -> None:
+    if model.head != "fresh" and task_kind not in models.KINDS_WITH_HEAD:
+        raise UserError(f'model.head = "{model.head}": a {task_kind} model has no task head; leave it out')
 
 
 def restored(config: dict[str, Any], notes: Iterable[str]) -> Experiment:

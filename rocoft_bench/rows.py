@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
     from rocoft_bench.engine.processes import Processes
+    from rocoft_bench.models import Limits
     from rocoft_bench.tasks import LoadedSplit, Task
 
 
@@ -34,12 +35,17 @@ class Rows:
         return max(len(tokens) for tokens in self.encoded[column])
 
 
-def fitted_settings(task: Task, settings: TaskConfig, longest: int | None, notes: list[str]) -> TaskConfig:
-    """The task's settings with a max_length that the model can take."""
-    fitted = task.fitted(settings, longest)
-    if fitted.max_length != settings.max_length:
-        took = f"the model takes {longest} tokens"
-        notes.append(f"{took}, so max_length is {fitted.max_length} instead of {settings.max_length}")
+def fitted_settings(task: Task, settings: TaskConfig, limits: Limits, notes: list[str]) -> TaskConfig:
+    """The task's settings with lengths that the model can take.
+
+    Raises:
+        UserError: If answers could be longer than the model can take.
+    """
+    fitted = task.fitted(settings, *limits)
+    for name in ("max_length", "max_target_length"):
+        new, old = getattr(fitted, name, None), getattr(settings, name, None)
+        if new != old:
+            notes.append(f"the model takes {new} tokens, so {name} is {new} instead of {old}")
     return fitted
 
 

@@ -69,6 +69,8 @@ class ModelConfig(Section):
     """Hub id, a name from `rocoft ls models`, or a local folder."""
     revision: str | None = None
     """Hub revision; by default the pinned one of `rocoft ls models`, else main. The commit is recorded."""
+    head: Literal["fresh", "checkpoint"] = "fresh"
+    """Task head to start from: a new one, or the checkpoint's, whose classes must have the names of the task's."""
     dropout: Share | None = None
     """Hidden and attention dropout; by default the checkpoint's own."""
     norm_eps: PositiveFloat | None = None

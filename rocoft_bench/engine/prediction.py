@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ class Predictor(ABC):
 
     def __init__(self, tokenizer: Any, generation: dict[str, Any] | None = None) -> None:
         self.generation = generation or {}
+        self.tokenizer = tokenizer
         self.collate: Collate = padding_collate(tokenizer, self.padding_side)
 
     @abstractmethod
@@ -60,9 +62,10 @@ class EncoderText(Predictor):
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        # (rows, longest answer); with synced_gpus it goes on as long as another process' rows need it
-        generated = model.generate(**inputs, **DETERMINISTIC, **self.generation, synced_gpus=is_sharded(model))
-        return [_until_end(row, model.generation_config.eos_token_id) for row in generated[:, self._skipped(batch) :]]
+        with _generating(model, self.tokenizer, self.generation) as end:
+            # (rows, longest answer); with synced_gpus it goes on as long as another process' rows need it
+            generated = model.generate(**inputs, synced_gpus=is_sharded(model))
+        return [_until_end(row, end) for row in generated[:, self._skipped(batch) :]]
 
     def _skipped(self, batch: Batch) -> int:
         return 1  # the token that starts the decoder
@@ -97,8 +100,43 @@ PREDICTORS: dict[tuple[str, str], type[Predictor]] = {
 }
 """By the kind of a task and the output that it asks for."""
 
-DETERMINISTIC = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-"""Whatever a checkpoint's own generation settings say, answers are not sampled."""
+SPECIAL_TOKENS = (
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
+    *("decoder_start_token_id", "forced_bos_token_id"),  # the second begins every answer of BART's own evaluation
+)
+"""All that is taken of a checkpoint's own generation settings. The rest would make "greedy", or a beam search of the
+same settings, mean something else for each checkpoint."""
+
+
+def own_generation_settings(model: Any) -> list[str]:
+    """Notes the generation settings of a checkpoint that could change its answers, and are not used."""
+    own = model.generation_config.to_diff_dict()
+    names = [name for name in sorted(own) if name not in NOT_SETTINGS and name not in SPECIAL_TOKENS]
+    return [f"the checkpoint's own generation settings are not used: {', '.join(names)}"] if names else []
+
+
+NOT_SETTINGS = ("_from_model_config", "transformers_version", "use_cache")
+"""In a generation configuration, but without effect on the answers."""
+
+
+@contextmanager
+def _generating(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Iterator[int | list[int] | None]:
+    """Inside, `generate` goes by these settings and the special tokens of the checkpoint, else of the tokenizer, alone.
+
+    What is given to `generate` itself would be completed from the checkpoint's. Yields the end token or tokens.
+    """
+    from transformers import GenerationConfig
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    before = inner.generation_config
+    tokens = {name: getattr(before, name, None) for name in SPECIAL_TOKENS}
+    for name in ("eos_token_id", "pad_token_id"):
+        tokens[name] = getattr(tokenizer, name) if tokens[name] is None else tokens[name]
+    inner.generation_config = GenerationConfig(do_sample=False, **tokens, **settings)
+    try:
+        yield tokens["eos_token_id"]
+    finally:
+        inner.generation_config = before
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.config import Section, TrainingConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import LAYOUTS
+from rocoft_bench.models import KINDS_WITH_HEAD, LAYOUTS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
-TASKS_WITH_HEAD = ("sequence_classification", "question_answering")
-"""Kinds of tasks whose model gets a freshly initialised head; language models have none."""
+TASKS_WITH_HEAD = KINDS_WITH_HEAD
 
 ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
 

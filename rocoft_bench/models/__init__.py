@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
 from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target_pattern
-from rocoft_bench.models.loading import AUTO_CLASSES, ModelSource, load, locate, longest_input
+from rocoft_bench.models.limits import Limits, limits
+from rocoft_bench.models.loading import AUTO_CLASSES, KINDS_WITH_HEAD, Loaded, ModelSource, load, locate
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes, block_of, shipped_shapes
 from rocoft_bench.models.targets import check_pattern, peft_pattern, require_targets, with_names_for_patterns
 
@@ -44,13 +45,16 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "AUTO_CLASSES",
     "ENCODERS",
+    "KINDS_WITH_HEAD",
     "KNOWN_MODELS",
     "LAYOUTS",
     "ROLES",
     "ForwardShapes",
     "KnownModel",
     "Layout",
+    "Limits",
     "LinearShape",
+    "Loaded",
     "ModelShapes",
     "ModelSource",
     "ParameterCounts",
@@ -61,10 +65,10 @@ __all__ = [
     "head_parameter_names",
     "is_norm",
     "known_model",
+    "limits",
     "load",
     "local_shapes",
     "locate",
-    "longest_input",
     "model_type_of",
     "paper_model",
     "peft_pattern",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rocoft_bench.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.config import ModelConfig
@@ -27,6 +27,7 @@ DROPOUT_FIELDS = (
     "resid_pdrop",
     "embd_pdrop",
     "attn_pdrop",
+    "dropout_rate",
 )
 NORM_EPS_FIELDS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 
@@ -38,11 +39,12 @@ AUTO_CLASSES = {
 }
 """By the kind of a task, the class of transformers that loads its model."""
 
+KINDS_WITH_HEAD = ("sequence_classification", "question_answering")
+"""Kinds of tasks whose model has a task head; language models have none."""
+
 TORCH_NORM_EPS = 1e-5
 WEIGHTS_REVISION = "weights_revision"
 """In a model's configuration and in the record: the commit of the weights, where they are a conversion."""
-UNLIMITED_TOKENS = 1_000_000
-"""A tokenizer that knows no limit says 10^30."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ class ModelSource:
     path: str
     revision: str | None
     embedded_as: str | None = None
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Arguments of `from_pretrained` beside `path`. Code that comes with a model is never run."""
+        pinned = {"revision": self.revision} if self.revision else {}
+        return {**pinned, "trust_remote_code": False}
 
     def origin(self, config: Any) -> dict[str, Any]:
         """Provenance for the record: the resolved commit for the hub, a hash of the weights for a folder.
@@ -70,12 +78,13 @@ class ModelSource:
         converted = getattr(config, WEIGHTS_REVISION, None)
         return {**origin, WEIGHTS_REVISION: converted} if converted else origin
 
-    def notes(self, config: Any) -> list[str]:
-        """What a run should say of the model, one line each. config: of the model that was loaded."""
-        converted = getattr(config, WEIGHTS_REVISION, None)
-        if self.revision is None or converted is None:
-            return []
-        return [f"the model's commit has no safetensors weights: those of the hub's conversion, {converted[:10]}"]
+
+class Loaded(NamedTuple):
+    """notes: what a run should say of the model, one line each."""
+
+    model: Any
+    tokenizer: Any
+    notes: list[str]
 
 
 def locate(config: ModelConfig) -> ModelSource:
@@ -134,25 +143,21 @@ def load(
     options: dict[str, Any],
     check: Callable[[str], None] = lambda model_type: None,
     how: dict[str, Any] | None = None,
-) -> tuple[Any, Any]:
-    """A model for a kind of task, with a fresh head where the kind has one, and its tokenizer.
+) -> Loaded:
+    """A model for a kind of task, with the head that `config.head` asks for where the kind has one, and its tokenizer.
 
     options: fields of the model's configuration that the task decides. check: is told the `model_type` before any
     weights are read. how: further arguments of `from_pretrained`, such as a quantisation. Only safetensors weights are
     loaded, and no code that comes with a model is run.
 
     Raises:
-        UserError: If the folder does not hold such a model, or the hub does not have it or cannot be reached.
+        UserError: If the folder does not hold such a model, whole and with a tokenizer that fits it, or the hub does
+            not have it or cannot be reached.
     """
-    from safetensors import SafetensorError
-
     with _quiet_transformers():
         if source.revision is not None:
             return from_cache_or_hub(f"model {source.path}", lambda: _load(source, config, kind, options, check, how))
-        try:
-            return _load(source, config, kind, options, check, how)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise UserError(f"--model {config.name}: cannot be loaded ({_one_line(error)})") from error
+        return _load(source, config, kind, options, check, how)
 
 
 def _load(
@@ -162,53 +167,123 @@ def _load(
     options: dict[str, Any],
     check: Callable[[str], None],
     how: dict[str, Any] | None,
-) -> tuple[Any, Any]:
-    import transformers
+) -> Loaded:
+    from rocoft_bench.models.checkpoint import Checkpoint
 
-    where: dict[str, Any] = {"revision": source.revision} if source.revision else {}
-    hf_config = transformers.AutoConfig.from_pretrained(source.path, **where)
+    hf_config = load_config(source, config.name)
     check(hf_config.model_type)
+    labels = list((hf_config.id2label or {}).values())
     for name, value in options.items():
         setattr(hf_config, name, value)
     _set_fields(hf_config, DROPOUT_FIELDS, config.dropout, "model.dropout")
     _set_norm_eps(hf_config, config.norm_eps)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, **where)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = load_tokenizer(source, config.name)
     if getattr(hf_config, "pad_token_id", None) is None:
         hf_config.pad_token_id = tokenizer.pad_token_id
-    weights: str | Path = source.path
-    if source.revision and (converted := conversion(source.path, source.revision)):
-        where = {"generation_config": _generation_config(hf_config, source.path, where)}
-        weights = converted.folder
-        setattr(hf_config, WEIGHTS_REVISION, converted.revision)
-    try:
-        model = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
-            weights, config=hf_config, dtype=config.dtype, use_safetensors=True, **where, **(how or {})
-        )
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise UserError(f"--model {config.name}: a {hf_config.model_type} model cannot do {kind}") from None
+    model, info = _load_weights(source, config, hf_config, kind, how or {})
+    checkpoint = Checkpoint(config.name, model, kind in KINDS_WITH_HEAD, labels, **info)
+    checkpoint.check_complete()
+    _check_vocabulary(config.name, model, tokenizer)
+    notes = [*_conversion_notes(model.config), *checkpoint.notes(), *checkpoint.settle_head(config.head)]
     model.name_or_path = source.embedded_as or source.path  # what a saved adapter names as its base model
-    return model, tokenizer
+    return Loaded(model, tokenizer, notes)
 
 
-def _generation_config(hf_config: Any, hub_id: str, where: dict[str, Any]) -> Any:
+def load_config(source: ModelSource, name: str, **how: Any) -> Any:
+    """The model's configuration. name: of the model, as it was given. how: further arguments of `from_pretrained`."""
+    from transformers import AutoConfig
+
+    with reading(source, name, "its configuration"):
+        return AutoConfig.from_pretrained(source.path, **source.where, **how)
+
+
+def load_tokenizer(source: ModelSource, name: str) -> Any:
+    """The model's tokenizer; one without a padding token pads with its end token.
+
+    Raises: UserError if it has neither.
+    """
+    from transformers import AutoTokenizer
+
+    with reading(source, name, "its tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(source.path, **source.where)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise UserError(
+            f"--model {name}: its tokenizer has neither a padding nor an end token, so rows cannot be padded; "
+            'name one in its tokenizer_config.json, e.g. "eos_token": "</s>"'
+        )
+    return tokenizer
+
+
+def _load_weights(
+    source: ModelSource, config: ModelConfig, hf_config: Any, kind: str, how: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The model and what transformers says of its tensors; those that do not fit are for `Checkpoint` to judge."""
+    import transformers
+
+    weights, where = source.path, {**source.where, **how}
+    if source.revision and (converted := conversion(source.path, source.revision)):
+        where = {**how, "trust_remote_code": False, "generation_config": _generation_config(hf_config, source)}
+        weights = str(converted.folder)
+        setattr(hf_config, WEIGHTS_REVISION, converted.revision)
+    where |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    with reading(source, config.name, "its weights"):
+        try:
+            return getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
+                weights, config=hf_config, dtype=config.dtype, **where
+            )
+        except ValueError as error:
+            if "Unrecognized configuration class" not in str(error):
+                raise
+            raise UserError(f"--model {config.name}: a {hf_config.model_type} model cannot do {kind}") from None
+
+
+@contextmanager
+def reading(source: ModelSource, name: str, what: str) -> Iterator[None]:
+    """Says which part of a model is damaged. What the hub's library raises is for `from_cache_or_hub` to judge."""
+    from torch import OutOfMemoryError
+
+    try:
+        yield
+    except (UserError, MemoryError, OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a damaged file makes of the libraries that read it
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"--model {name}: it needs code of its own (auto_map in its files), which is never run; "
+                "choose a model of an architecture that transformers has"
+            ) from None
+        if source.revision is not None:
+            raise
+        raise UserError(f"--model {name}: {what} cannot be loaded ({_one_line(error)})") from error
+
+
+def _conversion_notes(hf_config: Any) -> list[str]:
+    converted = getattr(hf_config, WEIGHTS_REVISION, None)
+    if converted is None:
+        return []
+    return [f"the model's commit has no safetensors weights: those of the hub's conversion, {converted[:10]}"]
+
+
+def _check_vocabulary(name: str, model: Any, tokenizer: Any) -> None:
+    embeddings = model.get_input_embeddings().num_embeddings
+    tokens = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if tokens > embeddings:
+        raise UserError(
+            f"--model {name}: its tokenizer has {tokens:,} tokens and the model embeddings of {embeddings:,}; "
+            "they do not belong together"
+        )
+
+
+def _generation_config(hf_config: Any, source: ModelSource) -> Any:
     """What transformers takes of a commit itself, where the weights are from that commit too."""
     from transformers import GenerationConfig
 
     try:
-        return GenerationConfig.from_pretrained(hub_id, **where)
+        return GenerationConfig.from_pretrained(source.path, **source.where)
     except OSError:
-        return GenerationConfig.from_model_config(hf_config.get_config_dict(hub_id, **where)[0])
-
-
-def longest_input(model: Any, tokenizer: Any) -> int | None:
-    """How many tokens a model takes, as its tokenizer or else its position embeddings say; None without a limit."""
-    if tokenizer.model_max_length < UNLIMITED_TOKENS:
-        return tokenizer.model_max_length
-    return getattr(model.config, "max_position_embeddings", None) or getattr(model.config, "n_positions", None)
+        return GenerationConfig.from_model_config(hf_config.get_config_dict(source.path, **source.where)[0])
 
 
 def _set_norm_eps(hf_config: Any, value: float | None) -> None:
@@ -230,7 +305,7 @@ def _set_fields(hf_config: Any, names: tuple[str, ...], value: float | None, set
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Silences the loading report: a freshly initialised head is what every run here starts from."""
+    """Silences the loading report, which `Checkpoint` judges in its place."""
     from transformers.utils import logging
 
     verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -9,13 +9,14 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.config import ModelConfig
+from rocoft_bench.errors import UserError
 from rocoft_bench.models.architectures import on_meta
-from rocoft_bench.models.loading import AUTO_CLASSES, locate
+from rocoft_bench.models.limits import positions
+from rocoft_bench.models.loading import AUTO_CLASSES, load_config, locate, reading
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "dropout", "dropout_rate")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "dropout_rate")
-LONGEST = ("max_position_embeddings", "n_positions")
 ACTIVATION = ("hidden_act", "activation_function", "activation", "dense_act_fn")
 
 
@@ -65,14 +66,15 @@ def shapes_of(model: Any, has_head: bool) -> ModelShapes:
         total=sum(body.values()),
         tensors=len(body),
         head=sum(p.numel() for name, p in model.named_parameters() if name in heads),
-        forward=_forward_shapes(model.config),
+        forward=_forward_shapes(model),
     )
 
 
-def _forward_shapes(config: Any) -> ForwardShapes:
+def _forward_shapes(model: Any) -> ForwardShapes:
+    config = model.config
     return ForwardShapes(
         vocab_size=config.vocab_size,
-        longest=_first_set(config, LONGEST),
+        longest=positions(model),
         heads=config.num_attention_heads,
         fused_attention=config._attn_implementation == "sdpa",
         relative_columns=_relative_columns(config),
@@ -97,20 +99,18 @@ def _relative_columns(config: Any) -> int:
 
 
 def local_shapes(model: ModelConfig, task_kind: str, has_head: bool) -> ModelShapes | None:
-    """The shapes of a model in a folder or in the hub's cache; None if its configuration is not there.
+    """The shapes of a model in a folder or in the hub's cache; None if its configuration is not there, or damaged.
 
     Raises:
         UserError: If the name is neither a folder with a saved model nor a hub id.
     """
-    from transformers import AutoConfig
-
     source = locate(model)
-    where = {"revision": source.revision} if source.revision else {}
     try:
-        config = AutoConfig.from_pretrained(source.path, local_files_only=True, **where)
-        return shapes_of(on_meta(config, AUTO_CLASSES[task_kind]), has_head)
-    except (OSError, ValueError):
-        return None
+        config = load_config(source, model.name, local_files_only=True)
+        with reading(source, model.name, "its configuration"):
+            return shapes_of(on_meta(config, AUTO_CLASSES[task_kind]), has_head)
+    except (OSError, ValueError, UserError):
+        return None  # loading the model will say what is wrong with it
 
 
 def is_norm(module: nn.Module) -> bool:

@@ -149,8 +149,11 @@ class Task(ABC):
         """For the output "text": arguments of transformers' `generate`."""
         return {}
 
-    def fitted(self, settings: Any, longest: int | None) -> Any:
-        """The settings with a `max_length` that a model can take whose longest input is `longest` (None: no limit)."""
+    def fitted(self, settings: Any, longest: int | None, longest_target: int | None = None) -> Any:
+        """The settings with lengths that a model can take whose longest input is `longest` (None: no limit).
+
+        longest_target: the same of an encoder-decoder's decoder.
+        """
         too_long = longest is not None and longest < settings.max_length
         return settings.model_copy(update={"max_length": longest}) if too_long else settings
 

@@ -140,7 +140,7 @@ class InstructionTask(Task):
             return {"max_new_tokens": self.published.new_tokens, "num_beams": 1}
         return {"max_new_tokens": settings.max_new_tokens, "num_beams": settings.num_beams}
 
-    def fitted(self, settings: Any, longest: int | None) -> Any:
+    def fitted(self, settings: Any, longest: int | None, longest_target: int | None = None) -> Any:
         """See `Task.fitted`. Prompts leave room for the answer.
 
         Raises: UserError where the model takes no more tokens than the answer may have.

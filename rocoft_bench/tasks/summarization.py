@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from rocoft_bench.config import TaskConfig
+from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.metrics.other_scripts import is_of_other_script
 from rocoft_bench.tasks.base import Encoded, HubDataset, Output, Prediction, Task
@@ -53,22 +54,6 @@ if TYPE_CHECKING:
     from rocoft_bench.tasks.readers import RawRows
 
 _ENCODE_ROWS = 1000
-
-NEUTRAL = {
-    "max_new_tokens": None,
-    "min_new_tokens": None,
-    "num_return_sequences": 1,
-    "repetition_penalty": 1.0,
-    "encoder_repetition_penalty": 1.0,
-    "encoder_no_repeat_ngram_size": 0,
-    "exponential_decay_length_penalty": None,
-    "bad_words_ids": None,
-    "sequence_bias": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "forced_eos_token_id": None,
-}
-"""Arguments of `generate` without effect, so that those in a checkpoint's generation_config.json have none either."""
 
 
 class SummarizationConfig(TaskConfig):
@@ -125,12 +110,10 @@ class Summarization(Task):
     def generation(self, settings: Any) -> dict[str, Any]:
         """Everything that decides what beam search answers, but for the model's special tokens.
 
-        Its bounds count the token that starts the decoder. (A checkpoint that has bounds of its own would make
-        `generate` warn of bounds that do not.)
+        Its bounds count the token that starts the decoder.
         """
         one_beam = settings.num_beams == 1  # greedy search takes neither of the two
         return {
-            **NEUTRAL,
             "num_beams": settings.num_beams,
             "length_penalty": 1.0 if one_beam else settings.length_penalty,
             "early_stopping": False if one_beam else settings.early_stopping,
@@ -138,6 +121,22 @@ class Summarization(Task):
             "max_length": settings.max_new_tokens + 1,
             "no_repeat_ngram_size": settings.no_repeat_ngram_size,
         }
+
+    def fitted(self, settings: Any, longest: int | None, longest_target: int | None = None) -> Any:
+        """See `Task.fitted`. Summaries to train on are cut; how long an answer may be is the protocol's to say.
+
+        Raises: UserError where an answer may be longer than the decoder takes.
+        """
+        fitted = super().fitted(settings, longest)
+        if longest_target is None:
+            return fitted
+        if settings.max_new_tokens > longest_target:
+            raise UserError(
+                f"task.max_new_tokens = {settings.max_new_tokens}: the model's decoder takes {longest_target} tokens; "
+                "set it no higher, or take another model"
+            )
+        target_length = min(fitted.max_target_length, longest_target)
+        return fitted.model_copy(update={"max_target_length": target_length})
 
     def protocol(self, settings: Any) -> str:
         search = f"beam {settings.num_beams}, length penalty {settings.length_penalty:g}, "

@@ -72,7 +72,7 @@ from rocoft_bench.hub import no_network
 with no_network():
     again = rocoft("--set", "model.revision={hub.revision}")
     source = models.locate(ModelConfig(revision="{hub.revision}"))
-    model, tokenizer = models.load(source, ModelConfig(), "sequence_classification", {{}})
+    model, tokenizer, _ = models.load(source, ModelConfig(), "sequence_classification", {{}})
     rows = [len(get("glue", "rte").load(split).rows) for split in ("train", "validation")]
 from huggingface_hub import constants
 show([checked, fetched, again, rows, model.config.model_type, constants.HF_HOME])
@@ -145,7 +145,7 @@ results = [rocoft("--check", *here), rocoft(*here)]
 with no_network():
     results.append(rocoft(*here))
     source = models.locate(ModelConfig(revision="{hub.revision}"))
-    model, _ = models.load(source, ModelConfig(), "sequence_classification", {{}})
+    model, _, _ = models.load(source, ModelConfig(), "sequence_classification", {{}})
 show([results, source.origin(model.config)])
 """
     results, origin = python(SETUP + code, hub.url)

@@ -21,11 +21,11 @@ from rocoft_bench.hub import no_network
 def load(kind, name, **where):
     config = ModelConfig(name=name, **where)
     source = models.locate(config)
-    model, tokenizer = models.load(source, config, kind, {})
+    model, tokenizer, notes = models.load(source, config, kind, {})
     assert tokenizer("a cat").input_ids
     weight = model.get_input_embeddings().weight[3].tolist()
     temperature = model.generation_config.temperature if kind == "causal_lm" else None
-    return weight, source.origin(model.config), source.notes(model.config), model.name_or_path, temperature
+    return weight, source.origin(model.config), notes, model.name_or_path, temperature
 """
 
 

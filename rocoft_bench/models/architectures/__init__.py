@@ -35,7 +35,7 @@ def on_meta(config: Any, auto_class: str) -> Any:
     import transformers
 
     with torch.device("meta"):
-        return getattr(transformers, auto_class).from_config(config)
+        return getattr(transformers, auto_class).from_config(config, trust_remote_code=False)
 
 
 def _shipped(alias: str) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""What a checkpoint holds of a model: all of it, but for the head where a task brings a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from rocoft_bench.errors import UserError
+from rocoft_bench.models.parameters import head_parameter_names
+
+SHOWN = 3
+"""Names of tensors in a message."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A loaded model, and what transformers says of the tensors that it was loaded from.
+
+    name: of the model, as it was given. labels: names of the classes in the checkpoint's own configuration.
+    missing_keys: of the model, which the checkpoint lacks and which are random. mismatched_keys: name, shape in the
+    checkpoint, and shape in the model, which are random too. unexpected_keys: of the checkpoint, without a place.
+    """
+
+    name: str
+    model: Any
+    has_head: bool
+    labels: list[str]
+    missing_keys: Collection[str]
+    mismatched_keys: Collection[tuple[str, tuple[int, ...], tuple[int, ...]]]
+    unexpected_keys: Collection[str]
+    error_msgs: Collection[str] = field(default=())
+
+    @cached_property
+    def head(self) -> list[str]:
+        """The parameters of the task head."""
+        return sorted(head_parameter_names(self.model)) if self.has_head else []
+
+    def check_complete(self) -> None:
+        """Raises: UserError if anything outside the head is not in the checkpoint, or has another shape there."""
+        self._require(exempt=self.head)
+
+    def _require(self, exempt: Collection[str]) -> None:
+        missing = [name for name in sorted(self.missing_keys) if name not in exempt]
+        shapes = [
+            f"{name} {_shape(there)} instead of {_shape(wanted)}"
+            for name, there, wanted in sorted(self.mismatched_keys)
+            if name not in exempt
+        ]
+        if missing:
+            raise UserError(
+                f"--model {self.name}: its checkpoint lacks {_listed(missing)}, which a "
+                f"{self.model.config.model_type} model of its config.json needs"
+            )
+        if shapes:
+            raise UserError(
+                f"--model {self.name}: its checkpoint has other shapes than its config.json: {_listed(shapes)}"
+            )
+
+    def notes(self) -> list[str]:
+        """Says which tensors are left out, though the model has the part that they are named after.
+
+        An old task head is no part of the model, so that it goes without saying.
+        """
+        body = self.model.base_model
+        parts = {name for name, _ in body.named_children()}
+        names = [name.removeprefix(f"{self.model.base_model_prefix}.") for name in sorted(self.unexpected_keys)]
+        unused = [name for name in names if name.partition(".")[0] in parts]
+        return [f"the model has no place for {_listed(unused)} of its checkpoint"] if unused else []
+
+    def settle_head(self, choice: Literal["fresh", "checkpoint"]) -> list[str]:
+        """Make the head a new one, or the checkpoint's in the task's order of classes, and say which, if it has one.
+
+        Raises:
+            UserError: If the checkpoint's is wanted and it has none, or none for the task's classes.
+        """
+        if choice == "checkpoint":
+            return self._kept_head()
+        lacking = {*self.missing_keys, *(name for name, *_ in self.mismatched_keys)}
+        there = [name for name in self.head if name not in self.missing_keys]
+        if not there:
+            return []
+        _initialize(self.model, [name for name in self.head if name not in lacking])
+        return [f"the head that the checkpoint has ({_listed(there)}) is not used but a fresh one (model.head)"]
+
+    def _kept_head(self) -> list[str]:
+        labels = _names(self.model.config.id2label.values())
+        wanted = labels if self._has_classes else []
+        order = self._order(wanted) if wanted else []
+        self._require(exempt=())
+        if order != sorted(order):
+            _reorder(_output_layer(self.model, self.head, len(order)), order)
+        return ["training starts from the head that the checkpoint has (model.head)"]
+
+    @property
+    def _has_classes(self) -> bool:
+        return self.model.config.problem_type == "single_label_classification"
+
+    def _order(self, wanted: list[str]) -> list[int]:
+        """For each class of the task its number in the checkpoint."""
+        there = _names(self.labels)
+        if sorted(there) != sorted(wanted):
+            raise UserError(
+                f'model.head = "checkpoint": the head of {self.name} is for the classes {", ".join(self.labels)} and '
+                f"the task has {', '.join(wanted)}; name them so in its config.json (id2label), or take a fresh head"
+            )
+        return [there.index(name) for name in wanted]
+
+
+def _names(labels: Iterable[Any]) -> list[str]:
+    return [str(label).casefold() for label in labels]
+
+
+def _initialize(model: Any, names: Iterable[str]) -> None:
+    """Give parameters the values that they would have had, had the checkpoint not had them."""
+    owners = {name.rpartition(".")[0] for name in names}
+    for module in (model.get_submodule(owner) for owner in sorted(owners)):
+        for parameter in module.parameters(recurse=False):
+            parameter._is_hf_initialized = False  # transformers leaves alone what it has loaded
+        with torch.no_grad():
+            model._init_weights(module)
+
+
+def _output_layer(model: Any, head: Collection[str], classes: int) -> nn.Linear:
+    """The last linear layer of the head."""
+    linears = [module for name, module in model.named_modules() if f"{name}.weight" in head]
+    return [module for module in linears if module.out_features == classes][-1]
+
+
+def _reorder(layer: nn.Linear, order: list[int]) -> None:
+    for parameter in layer.parameters():  # (classes, width) and (classes,)
+        parameter.data = parameter.data[order].contiguous()
+
+
+def _shape(sizes: Iterable[int]) -> str:
+    return f"({', '.join(map(str, sizes))})"
+
+
+def _listed(names: list[str]) -> str:
+    """The first few, and how many there are."""
+    more = f", … ({len(names)} in all)" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
