@@ -1,7 +1,8 @@
 """How much memory a run will need, before it starts: by formula, from shapes, without torch and without network.
 
     weights      the model's own values, head included, in model.dtype (QLoRA: 4 bits)
-    trained      what the method puts beside them, in float32, and a copy of the head where it trains one
+    trained      what the method puts beside them, in float32, and a copy of the head where it trains one; where it
+                 trains values of a 16-bit model itself, what float32 takes more
     gradients    one for each trained value
     optimizer    AdamW's two averages of each
     activations  what is kept for backward and the largest thing that lives for a moment beside it (a language model's
@@ -88,8 +89,8 @@ def estimate(
     config, method, shapes = experiment.config, experiment.method, facts.shapes
     item = BYTES[config.model.dtype]
     needs = needs_of(method, facts, item)
-    head = shapes.head * item
-    trained = needs.added * (FLOAT32 if method.adds_values else item) + head
+    trained = (needs.added + shapes.head) * FLOAT32
+    in_place = shapes.head * (not method.copies_head) + needs.added * (not method.adds_values)
     passes = Passes(
         facts=facts,
         method=needs.kept,
@@ -104,7 +105,7 @@ def estimate(
     training = passes.training_bytes(rows, config.training.gradient_checkpointing)
     return MemoryEstimate(
         weights=needs.base_bytes / MIB,
-        trained=(needs.added * FLOAT32 * method.adds_values + head * method.copies_head) / MIB,
+        trained=(trained - in_place * item) / MIB,
         gradients=trained / MIB,
         optimizer=method.optimizer_values * trained / MIB,
         activations=max(training, _evaluation_bytes(experiment, passes)) / MIB,
@@ -188,5 +189,6 @@ def _needs(facts: LayerFacts, method_class: type[Method], settings: str, item: i
         in_float32=method.adds_values and not method.own_products,
         per_pass=method.kept_per_pass(shapes),
         copied_weights=sum(linear.d_in * linear.d_out for linear in shapes.linears if linear.name not in own),
+        trained_weights=0 if method.adds_values else sum(linear.d_in * linear.d_out for linear in inputs),
     )
     return Needs(added, method.base_bytes(shapes, item), kept)

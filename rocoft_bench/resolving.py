@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench import methods, models, tasks
-from rocoft_bench.config import ModelConfig, RunConfig, Settings, TaskConfig, read_settings, validate
+from rocoft_bench.config import OF_THE_METHOD, ModelConfig, RunConfig, Settings, TaskConfig, read_settings, validate
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import Method
 from rocoft_bench.runs import config_hash
@@ -58,10 +58,10 @@ def resolve(settings: Settings) -> Experiment:
     method.check_serves(task.kind, models.model_type_of(config.model.name))
     method.check_training(config.training)
     changes: dict[str, Any] = {"method": {"name": method.name, **method.settings.model_dump()}}
-    if "learning_rate" not in config.training.model_fields_set:
-        changes["training"] = config.training.model_copy(update={"learning_rate": method.learning_rate})
-        settings.sources["training.learning_rate"] = f"default of {method.name}"
-    return Experiment(config.model_copy(update=changes), task, method, _rate_note(method, config, settings))
+    own = {key: getattr(method, key) for key in OF_THE_METHOD if key not in config.training.model_fields_set}
+    changes["training"] = config.training.model_copy(update=own)
+    settings.sources |= {f"training.{key}": f"default of {method.name}" for key in own}
+    return Experiment(config.model_copy(update=changes), task, method, _own_settings_note(method, own, settings))
 
 
 def _check_head(model: ModelConfig, task_kind: str) -> None:
@@ -94,11 +94,14 @@ def _identity(file: Path, changed_ns: int, working_directory: Path) -> str | Non
         return None
 
 
-def _rate_note(method: Method, config: RunConfig, settings: Settings) -> tuple[str, ...]:
-    """Says so where a config's learning rate was not used, because it was there for another method."""
-    if settings.left_behind is None or "learning_rate" in config.training.model_fields_set:
+def _own_settings_note(method: Method, own: dict[str, float], settings: Settings) -> tuple[str, ...]:
+    """Says so where a config's values were not used, because they were there for another method."""
+    left, other = settings.left_behind or ({}, "")
+    changed = [
+        f"{key.replace('_', ' ')} {own[key]:g} (the config's {value} is {other}'s)"
+        for key, value in left.items()
+        if key in own and own[key] != value
+    ]
+    if not changed:
         return ()
-    rate, other = settings.left_behind
-    return (
-        f"the learning rate is {method.name}'s default, {method.learning_rate:g}; the config's {rate} is {other}'s",
-    )
+    return (f"{method.name} has its own {' and '.join(changed)}; warm-up, schedule and model dropout are the config's",)

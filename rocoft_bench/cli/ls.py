@@ -40,12 +40,12 @@ def _tasks() -> list[list[str]]:
 def _methods() -> list[list[str]]:
     from rocoft_bench.methods import REGISTRY
 
-    rows = [["method", "trains", "provider", "mergeable", "learning rate", "reference", "settings"]]
+    rows = [["method", "trains", "provider", "mergeable", "learning rate", "weight decay", "reference", "settings"]]
     for method in REGISTRY.values():
         settings = ", ".join(method.Settings.model_fields) or "-"
         mergeable = "yes" if method.mergeable else "no"
-        rate = f"{method.learning_rate:g}"
-        rows.append([method.name, method.trains, method.provider, mergeable, rate, method.reference, settings])
+        training = [f"{method.learning_rate:g}", f"{method.weight_decay:g}"]
+        rows.append([method.name, method.trains, method.provider, mergeable, *training, method.reference, settings])
     return rows
 
 

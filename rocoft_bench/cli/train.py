@@ -113,7 +113,7 @@ def _settings(
 ) -> Settings:
     """File, then the method, whose defaults it brings, then `--set`, then the named flags."""
     from rocoft_bench import tasks
-    from rocoft_bench.config import find_config, override, parse_assignment, read_settings
+    from rocoft_bench.config import find_config, override, read_settings
     from rocoft_bench.errors import UserError
 
     if task is not None:
@@ -129,8 +129,7 @@ def _settings(
         settings.update(override("task.name", task), "--task")
     if method is not None:
         settings.update(override("method.name", method), "--method")
-    for assignment in assignments:
-        settings.update(parse_assignment(assignment), f"--set {assignment}")
+    settings.assign(assignments)
     for key, value in flags.items():
         if value is not None:
             settings.update(override(key, value), f"--{key.split('.')[-1].replace('_', '-')}")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import SerializeAsAny, ValidationError, create_model
 
-from rocoft_bench.config.schema import RunConfig, Section, TaskConfig
+from rocoft_bench.config.schema import OF_THE_METHOD, RunConfig, Section, TaskConfig
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.untrusted import parse_yaml, read_yaml
 
@@ -34,16 +34,16 @@ NAMED = ("method", "model", "task")
 class Settings:
     """Nested settings as read so far, and the source of each leaf by dotted key.
 
-    left_behind: a learning rate that went with another method, and that method.
+    left_behind: settings of `training` that went with another method, and that method.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    left_behind: tuple[Any, str] | None = None
+    left_behind: tuple[dict[str, Any], str] | None = None
 
     def update(self, values: dict[str, Any], source: str) -> None:
-        """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and the
-        learning rate, which was chosen for the method before it, is left behind.
+        """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and what
+        was chosen for the method before it, learning rate and weight decay too, is left behind.
         """
         new, old = _method_name(values), _method_name(self.values)
         if new is not None and new != old and self.values:
@@ -52,9 +52,13 @@ class Settings:
         self.sources.update({key: source for key, _ in leaves(values)})
 
     def assign(self, assignments: Iterable[str]) -> None:
-        """Lay `key=value` of `--set` over what is there. Raises: UserError as `parse_assignment`."""
-        for assignment in assignments:
-            self.update(parse_assignment(assignment), f"--set {assignment}")
+        """Lay `key=value` of `--set` over what is there, a method first: the others are meant for it.
+
+        Raises: UserError as `parse_assignment`.
+        """
+        parsed = [(parse_assignment(assignment), f"--set {assignment}") for assignment in assignments]
+        for values, source in sorted(parsed, key=lambda given: _method_name(given[0]) is None):
+            self.update(values, source)
 
     def copy(self) -> Settings:
         """The same settings; what happens to either leaves the other alone."""
@@ -65,9 +69,12 @@ class Settings:
     def _leave_method(self, name: str | None) -> None:
         self.values["method"] = {}
         training = self.values.get("training")
-        if isinstance(training, dict) and "learning_rate" in training:
-            self.left_behind = (training.pop("learning_rate"), name or "the default method")
-        gone = ("method.", "training.learning_rate")
+        chosen = (
+            {key: training.pop(key) for key in OF_THE_METHOD if key in training} if isinstance(training, dict) else {}
+        )
+        if chosen:
+            self.left_behind = (chosen, name or "the default method")
+        gone = ("method.", *(f"training.{key}" for key in OF_THE_METHOD))
         self.sources = {key: source for key, source in self.sources.items() if not key.startswith(gone)}
 
 
@@ -130,6 +137,7 @@ def _read(path: Path, includers: tuple[Path, ...], known: dict[Path, Settings]) 
             base = _read(path.parent / name, (*includers, place), known)
             merge(settings.values, base.values)
             settings.sources |= base.sources
+            settings.left_behind = base.left_behind or settings.left_behind
         settings.update(content, str(path))
         known[place] = settings
     return known[place]

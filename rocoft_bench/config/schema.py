@@ -81,7 +81,7 @@ class ModelConfig(Section):
 
 class TrainingConfig(Section):
     learning_rate: PositiveFloat = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of AdamW; by default the method's own."""
     epochs: PositiveInt = 3
     """Passes over the training rows."""
     batch_size: PositiveInt = 32
@@ -91,7 +91,8 @@ class TrainingConfig(Section):
     gradient_accumulation: PositiveInt = 1
     """Forward passes per optimizer step, over all processes. Table 10's "Gradient Accumul." 0 means none, that is 1."""
     weight_decay: NonNegativeFloat = 0.0
-    """AdamW's decoupled decay of trained weights; biases and norms are exempt."""
+    """AdamW's decoupled decay of trained weights, by default the method's own; biases, norms and what else has no
+    neutral value of 0 are exempt."""
     warmup_steps: NonNegativeInt = 0
     """Optimizer steps of linear warm-up."""
     lr_scheduler: Literal["cosine", "linear", "constant"] = "cosine"
@@ -116,6 +117,11 @@ class TrainingConfig(Section):
         if self.keep == "best" and self.evaluate == "end":
             raise ValueError('keep = "best" compares epochs, so it needs evaluate = "epochs"')
         return self
+
+
+OF_THE_METHOD = ("learning_rate", "weight_decay")
+"""Settings of `training` that are chosen for a method: where the method changes, it brings its own. The others, warm-up
+among them, are the conditions that methods are compared under."""
 
 
 class RunConfig(Section):

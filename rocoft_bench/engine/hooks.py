@@ -52,3 +52,13 @@ class Hooks:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
+
+
+class Undecayed(Hooks):
+    """Exempts parameters from weight decay, by a part of their names: those whose neutral value is not 0."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = set(parts)
+
+    def group_options(self, name: str) -> dict[str, float]:
+        return {} if self.parts.isdisjoint(name.split(".")) else {"weight_decay": 0.0}

@@ -33,6 +33,7 @@ from rocoft_bench.engine.prediction import Evaluation, Evaluator, NotFiniteError
 from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.schedule import rate_factor
 from rocoft_bench.engine.sharding import let_generate, make_trained_whole
+from rocoft_bench.models import is_bias, is_norm
 
 LOG_ENTRIES = 100
 """About so many loss values are logged over a run; each one costs a wait for the device."""
@@ -303,13 +304,13 @@ class Trainer:
 def make_optimizer(model: nn.Module, settings: TrainingConfig, hooks: Hooks) -> torch.optim.Optimizer:
     """The hooks' optimizer (AdamW by default) over the trainable parameters, grouped by peak rate and weight decay.
 
-    Biases and norms are exempt from weight decay.
+    Biases and the parameters of norms are exempt from weight decay, and what the hooks say.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             options = hooks.group_options(name)
-            decay = 0.0 if _exempt_from_decay(name) else settings.weight_decay
+            decay = 0.0 if _is_exempt(model, name) else settings.weight_decay
             rate = options.get("learning_rate", settings.learning_rate)
             groups.setdefault((rate, options.get("weight_decay", decay)), []).append(parameter)
     return hooks.make_optimizer(
@@ -317,6 +318,9 @@ def make_optimizer(model: nn.Module, settings: TrainingConfig, hooks: Hooks) -> 
     )
 
 
-def _exempt_from_decay(name: str) -> bool:
-    lowered = name.lower()
-    return "bias" in lowered or "layernorm" in lowered or "layer_norm" in lowered or ".norm" in lowered
+def _is_exempt(model: nn.Module, name: str) -> bool:
+    """Whether a parameter is a bias or a norm's. What a tensor is parametrised by counts as that tensor."""
+    owner, _, tensor = name.partition(".parametrizations.")
+    if not tensor:
+        owner, _, tensor = name.rpartition(".")
+    return is_bias(name) or is_bias(f"{owner}.{tensor.partition('.')[0]}") or is_norm(model.get_submodule(owner))

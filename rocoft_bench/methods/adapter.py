@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method
+from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method, hold_trained_in_float32
 from rocoft_bench.models import peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class AdapterMethod(Method):
         if task_kind in TASKS_WITH_HEAD and hasattr(config, "modules_to_save"):
             config.modules_to_save = head_modules(model)
         with self._quietly():
-            return get_peft_model(model, config)
+            applied = get_peft_model(model, config)
+        hold_trained_in_float32(applied)
+        return applied
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub
@@ -61,9 +63,18 @@ class AdapterMethod(Method):
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         from peft import PeftConfig, PeftModel
 
+        from rocoft_bench.models import hold_in_float32
+
+        hold_in_float32(model, self.copied_parameters(model, task_kind))  # or the saved values would be rounded
         with self._quietly():
             config = with_names_for_patterns(PeftConfig.from_pretrained(str(folder)), model)
             return PeftModel.from_pretrained(model, folder, config=config)
+
+    def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:
+        """Those of the base's own modules that peft trains a copy of."""
+        if task_kind in TASKS_WITH_HEAD:
+            for name in head_modules(model):
+                yield from getattr(model, name).parameters()
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:

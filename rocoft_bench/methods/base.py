@@ -39,8 +39,10 @@ class Method(ABC):
     """The method's own settings, with defaults; keys of the `method` section of a config."""
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Other defaults by the kind of a task or by a model of the paper, the latter winning over the former."""
-    learning_rate: ClassVar[float] = 1e-3
-    """Peak rate for a config that was written for another method."""
+    learning_rate: ClassVar[float]
+    """Peak rate where the config states none, or one for another method: the paper's or its authors' code's."""
+    weight_decay: ClassVar[float]
+    """The same of AdamW's decoupled decay."""
     serves: ClassVar[tuple[str, ...]] = ALL_TASKS
     """Kinds of tasks whose models it can train."""
     architectures: ClassVar[tuple[str, ...] | None] = None
@@ -114,7 +116,7 @@ class Method(ABC):
 
     @abstractmethod
     def apply(self, model: nn.Module, task_kind: str, seed: int) -> nn.Module:
-        """Freeze the model, make the method's part and the task head trainable, and return the model to train."""
+        """Freeze the model, make the method's part and the task head trainable, in float32, and return the model."""
 
     @abstractmethod
     def adapter_parameters(self, shapes: ModelShapes) -> int:
@@ -184,6 +186,13 @@ class Method(ABC):
         """Raises UserError where the method cannot be merged."""
         if not self.mergeable:
             raise UserError(f"{self.name} cannot be merged into the base model; keep it as an adapter")
+
+
+def hold_trained_in_float32(model: nn.Module) -> None:
+    """Whatever the base's precision, a method trains, saves and loads float32."""
+    from rocoft_bench.models import hold_in_float32
+
+    hold_in_float32(model, (parameter for parameter in model.parameters() if parameter.requires_grad))
 
 
 class NoSettings(Section):

@@ -32,7 +32,8 @@ class BitFit(NativeMethod):
     reference = "Ben Zaken et al. 2021, arXiv 2106.10199"
     Settings = BitFitSettings
     settings: BitFitSettings
-    learning_rate = 1e-3
+    # The largest rate of the paper's grid, 1e-4 to 1e-3; the authors' AdamW has no decay.
+    learning_rate, weight_decay = 1e-3, 0.0
     adds_values = False
     not_architectures = {kind: f"a {kind} model has no biases to train" for kind in WITHOUT_BIASES}  # noqa: RUF012
 
@@ -44,11 +45,11 @@ class BitFit(NativeMethod):
             bias.requires_grad_(True)
 
     def _names(self, model: Any) -> list[str]:
-        from rocoft_bench.models import block_linears
+        from rocoft_bench.models import block_linears, is_bias
 
         if self.settings.biases == "linears":
             return [f"{linear.name}.bias" for linear in block_linears(model) if linear.has_bias]
-        return [name for name, _ in model.named_parameters() if name.endswith(".bias")]
+        return [name for name, _ in model.named_parameters() if is_bias(name)]
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         if self.settings.biases == "all":

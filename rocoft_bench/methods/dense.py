@@ -20,7 +20,8 @@ class Full(NativeMethod):
     mergeable = True
     reference = "-"
     Settings = NoSettings
-    learning_rate = 3e-5
+    # RoBERTa's fine-tuning (Liu et al. 2019, Table 10): 1e-5, 2e-5 or 3e-5 and 0.1.
+    learning_rate, weight_decay = 3e-5, 0.1
     adds_values = False
 
     def attach(self, model: Any) -> None:
@@ -41,7 +42,8 @@ class HeadOnly(NativeMethod):
     reference = "-"
     Settings = NoSettings
     serves = TASKS_WITH_HEAD
-    learning_rate = 5e-3
+    # No paper's; a linear model on features that stay as they are.
+    learning_rate, weight_decay = 5e-3, 0.0
 
     def attach(self, model: Any) -> None:
         pass

@@ -66,7 +66,8 @@ class DiffPruning(NativeMethod):
     reference = "Guo et al. 2021, arXiv 2012.07463"
     Settings = DiffPruningSettings
     settings: DiffPruningSettings
-    learning_rate = 3e-4
+    # The authors' GLUE script; no decay is its code's default.
+    learning_rate, weight_decay = 1e-5, 0.0
     keeps_best = False
     shards = False
 
@@ -114,7 +115,7 @@ class DiffPruning(NativeMethod):
         """The plain model with the changes in place."""
         from safetensors.torch import load_file
 
-        from rocoft_bench.models import head_parameter_names
+        from rocoft_bench.models import head_parameter_names, hold_in_float32
 
         head = head_parameter_names(model) if task_kind in TASKS_WITH_HEAD else set()
         changed = [name for name, _ in model.named_parameters() if name not in head]
@@ -123,6 +124,7 @@ class DiffPruning(NativeMethod):
         if expected != saved.keys():
             differing = sorted(expected ^ saved.keys())[:3]
             raise ValueError(f"{folder / FILE_NAME} does not fit the model: {differing}")
+        hold_in_float32(model, map(model.get_parameter, head))
         for name in head:
             model.get_parameter(name).data.copy_(saved[name])
         for name in changed:

@@ -11,11 +11,14 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.config import TrainingConfig
 from rocoft_bench.methods.lora import LoRA
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+    from torch import nn
 
+    from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
@@ -24,9 +27,17 @@ class DoRA(LoRA):
     label = "DoRA"
     trains = "a rank-r product added to each targeted matrix, and the magnitude of each row"
     reference = "Liu et al. 2024, arXiv 2402.09353"
+    # The authors' script for LLaMA-2, which states no decay.
+    learning_rate, weight_decay = 2e-4, 0.0
 
     def peft_config(self, model: Any, seed: int) -> LoraConfig:
         return dataclasses.replace(super().peft_config(model, seed), use_dora=True)
+
+    def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
+        """The magnitudes start as the norms of W: 0 is no neutral value."""
+        from rocoft_bench.engine.hooks import Undecayed
+
+        return Undecayed("lora_magnitude_vector")
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)

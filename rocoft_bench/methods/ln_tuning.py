@@ -11,7 +11,7 @@ large.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.methods.adapter import AdapterMethod, bare, head_modules
@@ -31,7 +31,8 @@ class LNTuning(AdapterMethod):
     mergeable = True
     reference = "Zhao et al. 2023, arXiv 2312.11420"
     Settings = NoSettings
-    learning_rate = 5e-3
+    # Chosen here: the paper trains multi-modal LLMs; norms are exempt from decay.
+    learning_rate, weight_decay = 5e-3, 0.0
     known_warnings = ("Unsupported layer type",)
 
     def peft_config(self, model: Any, seed: int) -> LNTuningConfig:
@@ -39,22 +40,20 @@ class LNTuning(AdapterMethod):
 
         return LNTuningConfig(target_modules=norm_pattern(model))
 
-    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        adapted = super().apply(model, task_kind, seed)
-        _to_float32(adapted)
-        return adapted
+    def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:
+        from rocoft_bench.models import is_norm
 
-    def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
-        from peft import load_peft_weights, set_peft_model_state_dict
-
-        adapted = super().load(model, folder, task_kind)
-        if _to_float32(adapted):  # what was read before had been rounded
-            set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
-        return adapted
+        yield from super().copied_parameters(model, task_kind)
+        for module in model.modules():
+            if is_norm(module):
+                yield from module.parameters()
 
     def _merged(self, model: Any) -> nn.Module:
         """Copies the trained values into the base's own layers; peft would put the trained layers in their places."""
+        from rocoft_bench.models import hold_in_float32
+
         for base, trained in _layers(model):
+            hold_in_float32(model, base.parameters())
             base.load_state_dict(trained.state_dict())
         return bare(model)
 
@@ -78,14 +77,3 @@ def _layers(model: nn.Module) -> list[tuple[Any, Any]]:
 
     adapted = [module for module in model.modules() if isinstance(module, LNTuningLayer)]
     return [(layer.get_base_layer(), layer.ln_tuning_layers[layer.active_adapters[0]]) for layer in adapted]
-
-
-def _to_float32(model: nn.Module) -> bool:
-    """Make the trained layers float32, with casts around them; False where all of them are so already."""
-    changed = [trained for base, trained in _layers(model) if base.weight.itemsize < 4]
-    for trained in changed:
-        dtype = trained.weight.dtype
-        trained.float()
-        trained.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
-        trained.register_forward_hook(lambda module, args, output, dtype=dtype: output.to(dtype))
-    return bool(changed)

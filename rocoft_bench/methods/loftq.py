@@ -43,7 +43,8 @@ class LoftQ(QuantisedLoRA):
     reference = "Li et al. 2023, arXiv 2310.08659"
     Settings = LoftQSettings
     settings: LoftQSettings
-    learning_rate = 3e-4
+    # The authors' GSM8K script for LLaMA-2-7B.
+    learning_rate, weight_decay = 3e-4, 0.1
     presets = {"causal_lm": {"rank": 64, "alpha": 64}}  # noqa: RUF012 - a constant
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:

@@ -46,7 +46,8 @@ class LoKr(AdapterMethod):
     reference = "Edalati et al. 2022, arXiv 2212.10650"
     Settings = LoKrSettings
     settings: LoKrSettings
-    learning_rate = 5e-3
+    # Chosen here: the paper searches the rate for each task; it states no decay.
+    learning_rate, weight_decay = 5e-3, 0.0
     not_architectures = LINEAR_ONLY
     presets = {  # noqa: RUF012 - a constant
         "deberta-v3-base": {"target_modules": ["query", "key", "value", "ffn_in"]},

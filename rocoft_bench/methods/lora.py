@@ -26,7 +26,8 @@ class LoRA(AdapterMethod):
     reference = "Hu et al. 2021, arXiv 2106.09685"
     Settings = LowRankSettings
     settings: LowRankSettings
-    learning_rate = 5e-4
+    # The authors' GLUE scripts for RoBERTa-base.
+    learning_rate, weight_decay = 5e-4, 0.1
     presets = {  # noqa: RUF012 - a constant
         "causal_lm": {"target_modules": LLM_TARGETS},
         "deberta-v3-base": {"rank": 20, "alpha": 40},

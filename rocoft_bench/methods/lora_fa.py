@@ -40,7 +40,8 @@ class LoRAFA(LoRA):
     reference = "Zhang et al. 2023, arXiv 2308.03303"
     Settings = LoRAFASettings
     settings: LoRAFASettings
-    learning_rate = 1e-3
+    # Chosen here, within the paper's range; it states no decay.
+    learning_rate, weight_decay = 1e-3, 0.0
     shards = False
     presets = {"causal_lm": {"target_modules": LLM_TARGETS}}  # noqa: RUF012 - a constant
 

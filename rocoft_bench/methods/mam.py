@@ -45,7 +45,8 @@ class MAM(NativeMethod):
     reference = "He et al. 2022, arXiv 2110.04366"
     Settings = MAMSettings
     settings: MAMSettings
-    learning_rate = 2e-3
+    # The authors' GLUE script.
+    learning_rate, weight_decay = 1e-4, 0.1
     architectures = KNOWN_LAYOUTS
     not_architectures = NO_PREFIX
 

@@ -27,7 +27,8 @@ class MoSLoRA(NativeMethod):
     reference = "Wu et al. 2024, arXiv 2406.11909"
     Settings = LowRankSettings
     settings: LowRankSettings
-    learning_rate = 5e-4
+    # The authors' script for LLaMA, which states no decay.
+    learning_rate, weight_decay = 3e-4, 0.0
     presets = {  # noqa: RUF012 - a constant
         "causal_lm": {"rank": 16, "alpha": 32, "target_modules": LLM_TARGETS},
         "roberta-base": {"rank": 10, "alpha": 20, "target_modules": [*ATTENTION, "ffn_in", "ffn_out"]},

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method
+from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method, hold_trained_in_float32
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,6 +33,7 @@ class NativeMethod(Method):
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         _freeze(model, task_kind)
         self.attach(model)
+        hold_trained_in_float32(model)
         return model
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
@@ -59,6 +60,7 @@ class NativeMethod(Method):
 
         _freeze(model, task_kind)
         self.attach_to_load(model)
+        hold_trained_in_float32(model)
         saved = load_file(folder / FILE_NAME)
         own = self.own_tensors(model)
         if own.keys() != saved.keys():

@@ -52,7 +52,8 @@ class PrefixTuning(PromptLearning):
     trains = "keys and values before those of every attention layer"
     provider = "peft; here for DeBERTa"
     reference = "Li and Liang 2021, arXiv 2101.00190"
-    learning_rate = 1e-2
+    # P-tuning v2's script for RTE on BERT-base, whose prefix is trained without a network too.
+    learning_rate, weight_decay = 1e-2, 0.0
     checkpoints_gradients = False
     not_architectures = {"distilbert": NO_CACHE.format("distilbert")}  # noqa: RUF012 - a constant
     presets = {  # noqa: RUF012 - a constant

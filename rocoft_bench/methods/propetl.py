@@ -33,6 +33,8 @@ class Propetl(NativeMethod):
     reference = "Zeng et al. 2023, arXiv 2305.17682"
     Settings = PropetlSettings
     settings: PropetlSettings
+    # The authors' RoBERTa scripts; the scores have their own rate.
+    learning_rate, weight_decay = 1e-4, 0.1
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         from rocoft_bench.methods.parts.prototype import ScoreRate

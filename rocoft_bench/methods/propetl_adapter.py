@@ -35,7 +35,6 @@ class PropetlAdapter(Propetl):
     settings: PropetlAdapterSettings
     architectures = KNOWN_LAYOUTS
     presets = {"roberta-large": {"bottleneck": 85}}  # noqa: RUF012 - a constant
-    learning_rate = 1e-4
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.parts.bottleneck import MaskedBottleneck

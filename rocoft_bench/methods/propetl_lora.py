@@ -42,7 +42,6 @@ class PropetlLoRA(Propetl):
     mergeable = True
     Settings = PropetlLoRASettings
     settings: PropetlLoRASettings
-    learning_rate = 5e-4
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.parts.factored import MaskedLoRA

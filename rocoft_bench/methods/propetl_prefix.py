@@ -45,7 +45,6 @@ class PropetlPrefix(Propetl):
     mergeable = False
     Settings = PropetlPrefixSettings
     settings: PropetlPrefixSettings
-    learning_rate = 2e-3
     architectures = KNOWN_LAYOUTS
     not_architectures = NO_PREFIX
 

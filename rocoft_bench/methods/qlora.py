@@ -53,7 +53,8 @@ class QLoRA(QuantisedLoRA):
     reference = "Dettmers et al. 2023, arXiv 2305.14314"
     Settings = QLoRASettings
     settings: QLoRASettings
-    learning_rate = 2e-4
+    # The paper's for models of 7B and 13B, and its code's decay.
+    learning_rate, weight_decay = 2e-4, 0.0
     presets = {}  # noqa: RUF012 - a constant
 
     @property

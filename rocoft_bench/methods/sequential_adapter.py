@@ -39,7 +39,8 @@ class SequentialAdapter(NativeMethod):
     Settings = AdapterSettings
     settings: AdapterSettings
     architectures = KNOWN_LAYOUTS
-    learning_rate = 1e-4
+    # The GLUE script of He et al., whose code this bottleneck is from.
+    learning_rate, weight_decay = 1e-4, 0.1
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.parts.bottleneck import Bottleneck, NormedBottleneck

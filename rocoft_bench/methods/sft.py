@@ -62,7 +62,8 @@ class SFT(NativeMethod):
     reference = "Ansell et al. 2024, arXiv 2401.16405"
     Settings = SFTSettings
     settings: SFTSettings
-    learning_rate = 3e-3
+    # Chosen here: the paper trains LLMs only; its code states no decay.
+    learning_rate, weight_decay = 3e-3, 0.0
     shares_rows = False  # the entries to grow are found in the gradients of one process' rows
     keeps_best = False
     optimizer_values = 3  # the age of each entry too

@@ -39,7 +39,8 @@ class SHiRA(AdapterMethod):
     reference = "Bhardwaj et al. 2024, arXiv 2406.13175"
     Settings = SHiRASettings
     settings: SHiRASettings
-    learning_rate = 5e-3
+    # Chosen here: the paper trains LLMs and image generators; it states no decay.
+    learning_rate, weight_decay = 5e-3, 0.0
     not_architectures = LINEAR_ONLY
 
     def peft_config(self, model: Any, seed: int) -> ShiraConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.catalog import KNOWN_MODELS, KnownModel, known_model
@@ -18,27 +19,35 @@ if TYPE_CHECKING:
         block_linears,
         count_parameters,
         head_parameter_names,
+        is_bias,
         is_norm,
         local_shapes,
         shapes_of,
     )
+    from rocoft_bench.models.precision import hold_in_float32
 
-_NEED_TORCH = (
-    "ParameterCounts",
-    "block_linears",
-    "count_parameters",
-    "head_parameter_names",
-    "is_norm",
-    "local_shapes",
-    "shapes_of",
-)
+_NEED_TORCH = {
+    **dict.fromkeys(
+        (
+            "ParameterCounts",
+            "block_linears",
+            "count_parameters",
+            "head_parameter_names",
+            "is_bias",
+            "is_norm",
+            "local_shapes",
+            "shapes_of",
+        ),
+        "parameters",
+    ),
+    "hold_in_float32": "precision",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _NEED_TORCH:
-        from rocoft_bench.models import parameters
-
-        return getattr(parameters, name)
+        module = importlib.import_module(f"rocoft_bench.models.{_NEED_TORCH[name]}")
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -63,6 +72,8 @@ __all__ = [
     "check_pattern",
     "count_parameters",
     "head_parameter_names",
+    "hold_in_float32",
+    "is_bias",
     "is_norm",
     "known_model",
     "limits",

@@ -62,7 +62,7 @@ def shapes_of(model: Any, has_head: bool) -> ModelShapes:
         is_encoder_decoder=bool(model.config.is_encoder_decoder),
         linears=tuple(block_linears(model)),
         norm_sizes=tuple(sum(p.numel() for p in norm.parameters()) for norm in norms),
-        biases=sum(size for name, size in body.items() if _is_bias(name)),
+        biases=sum(size for name, size in body.items() if is_bias(name)),
         total=sum(body.values()),
         tensors=len(body),
         head=sum(p.numel() for name, p in model.named_parameters() if name in heads),
@@ -123,7 +123,7 @@ def count_parameters(model: Any, has_head: bool = True) -> ParameterCounts:
     head_names = head_parameter_names(model) if has_head else set()
     trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
     head = sum(count for name, count in trained.items() if name in head_names)
-    biases = sum(count for name, count in trained.items() if name not in head_names and _is_bias(name))
+    biases = sum(count for name, count in trained.items() if name not in head_names and is_bias(name))
     trainable = sum(trained.values())
     return ParameterCounts(
         adapter_weights=trainable - head - biases,
@@ -150,5 +150,7 @@ def _size(parameter: nn.Parameter) -> int:
     return parameter.numel() if packed is None else packed.shape.numel()
 
 
-def _is_bias(name: str) -> bool:
-    return name.endswith(".bias") or ".rocoft_bias." in name
+def is_bias(name: str) -> bool:
+    """Whether a parameter of that name is one that a layer adds, `bias` or some `q_bias`, or RoCoFT's of it."""
+    leaf = name.rpartition(".")[2]
+    return leaf == "bias" or leaf.endswith("_bias") or ".rocoft_bias." in name

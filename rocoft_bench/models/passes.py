@@ -17,6 +17,8 @@ class MethodKeeps:
     once where several share one; inputs_apart: once for each, as they are kept where every layer converts its input.
     beside: further values. in_float32: whether it computes with these in float32, unless in mixed precision. per_pass:
     values kept however many tokens there are. copied_weights: values of weights of which mixed precision keeps a copy.
+    trained_weights: values of the model's own weights that are trained: in float32, of which a 16-bit model keeps a
+    copy too, and computes its norms in float32.
     """
 
     anything: bool
@@ -26,6 +28,7 @@ class MethodKeeps:
     in_float32: bool
     per_pass: int
     copied_weights: int
+    trained_weights: int
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,11 @@ class Passes:
             return 0.0
         facts, row = self.facts, self.row
         mask = (1 if self.gpu else self._product) if self._dropout(facts.shapes.forward.hidden_dropout) else 0
-        stream = self._width * (self.item * facts.norms.of(row) + mask * facts.branches.of(row))
+        in_place = self.method.trained_weights if self.item < FLOAT32 else 0
+        norm_item = FLOAT32 if in_place else self.item
+        stream = self._width * (norm_item * facts.norms.of(row) + mask * facts.branches.of(row))
         products = self._product * facts.outputs.of(row) + self._method_bytes()
-        copies = 2 * self.method.copied_weights if self.mixed and self.item > 2 else 0
+        copies = 2 * (self.method.copied_weights if self.mixed and self.item > 2 else in_place)
         return rows * (stream + products + self._attention_bytes()) + copies + FLOAT32 * self.method.per_pass
 
     def _method_bytes(self) -> float:

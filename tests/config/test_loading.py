@@ -50,20 +50,42 @@ def test_another_method_starts_from_its_own_defaults() -> None:
     assert "method.mode" not in settings.sources
 
 
-def test_another_method_does_not_inherit_the_learning_rate(tmp_path: Path) -> None:
+def test_another_method_brings_its_own_rate_and_decay(tmp_path: Path) -> None:
     base = write(
         tmp_path / "base.yaml",
-        "task: {family: glue, name: rte}\nmethod: {name: rocoft}\ntraining: {learning_rate: 2.0e-3}",
+        "task: {family: glue, name: rte}\nmethod: {name: rocoft}\n"
+        "training: {learning_rate: 2.0e-3, weight_decay: 0.5, warmup_steps: 7}",
     )
     settings = read_settings(base)
     settings.update(override("method.name", "full"), "--method")
     resolved = resolve(settings)
-    assert resolved.config.training.learning_rate == Full.learning_rate
-    assert settings.sources["training.learning_rate"] == "default of full"
-    assert resolved.notes == ("the learning rate is full's default, 3e-05; the config's 0.002 is rocoft's",)
-    own = write(tmp_path / "own.yaml", "include: base.yaml\nmethod: {name: full}\ntraining: {learning_rate: 1.0e-5}")
+    training = resolved.config.training
+    assert (training.learning_rate, training.weight_decay) == (Full.learning_rate, Full.weight_decay)
+    assert training.warmup_steps == 7
+    assert {settings.sources[f"training.{key}"] for key in ("learning_rate", "weight_decay")} == {"default of full"}
+    (note,) = resolved.notes
+    assert "learning rate 3e-05 (the config's 0.002 is rocoft's) and weight decay 0.1 (the config's 0.5 is" in note
+    assert "warm-up" in note
+    own = write(
+        tmp_path / "own.yaml",
+        "include: base.yaml\nmethod: {name: full}\ntraining: {learning_rate: 1.0e-5, weight_decay: 0.0}",
+    )
     explicit = resolve(read_settings(own))
-    assert (explicit.config.training.learning_rate, explicit.notes) == (1e-5, ())
+    assert (explicit.config.training.learning_rate, explicit.config.training.weight_decay) == (1e-5, 0.0)
+    assert explicit.notes == ()
+    partly = read_settings(base)
+    partly.assign(["training.weight_decay=0.25", "method.name=full"])  # in any order
+    assert resolve(partly).config.training.weight_decay == 0.25
+    assert "weight decay" not in resolve(partly).notes[0]
+
+
+def test_what_was_left_behind_is_noted_through_includes(tmp_path: Path) -> None:
+    write(
+        tmp_path / "base.yaml", "task: {family: glue, name: rte}\nmethod: {name: rocoft}\ntraining: {weight_decay: 0.5}"
+    )
+    write(tmp_path / "other.yaml", "include: base.yaml\nmethod: {name: lora}")
+    resolved = resolve(read_settings(write(tmp_path / "run.yaml", "include: other.yaml\nseed: 1")))
+    assert "weight decay 0.1 (the config's 0.5 is rocoft's)" in resolved.notes[0]
 
 
 @pytest.mark.parametrize("wrong", ["method: lora", "training: 5", "training: {learning_rate: 2e-3}"])

@@ -309,6 +309,10 @@ def test_what_a_sweep_says_holds_for_every_method_in_any_order(tmp_path: Path, a
     assert rates == {(name, rate) for name in ("lora", "rocoft") for rate in (0.1, 0.2)}
     shared = "training: {learning_rate: 0.3}\naxes: {config: [glue/rte.yaml], method: [lora, rocoft]}"
     assert [run.training.learning_rate for run in configs(tmp_path, shared)] == [0.3, 0.3]
+    decayed = "training: {weight_decay: 0.2}\naxes: {config: [glue/cola.yaml], method: [vera, rocoft]}"
+    assert [run.training.weight_decay for run in configs(tmp_path, decayed)] == [0.2, 0.2]
+    of_file = "axes: {config: [glue/cola.yaml], method: [vera, rocoft]}"
+    assert [run.training.weight_decay for run in configs(tmp_path, of_file)] == [0.0, 0.1]
     rank = "axes: {config: [glue/rte.yaml], method.rank: [5, 6], method: [lora, rocoft]}"
     assert sorted(run.method["rank"] for run in configs(tmp_path, rank)) == [5, 5, 6, 6]
 

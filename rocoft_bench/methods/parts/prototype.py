@@ -103,10 +103,10 @@ def masks(model: nn.Module) -> dict[str, Mask]:
 
 
 class ScoreRate(Hooks):
-    """Trains the scores of all masks at a rate of their own."""
+    """Trains the scores of all masks at a rate of their own, without decay: only their order counts."""
 
     def __init__(self, learning_rate: float) -> None:
         self.learning_rate = learning_rate
 
     def group_options(self, name: str) -> dict[str, float]:
-        return {"learning_rate": self.learning_rate} if name.endswith(".scores") else {}
+        return {"learning_rate": self.learning_rate, "weight_decay": 0.0} if name.endswith(".scores") else {}

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rocoft_bench.engine.hooks import Hooks
+from rocoft_bench.engine.hooks import Undecayed
 
 IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 """Attributes of peft's allocator: by parameter, importance now, smoothed importance, and its uncertainty."""
 
 
-class RankAllocation(Hooks):
+class RankAllocation(Undecayed):
     """Drives peft's rank allocator, whose schedule stands in the adapter's configuration."""
 
     def __init__(self, model: Any, orthogonality: float) -> None:
+        super().__init__("lora_E")  # decay would drop triplets whatever their importance
         self.tuner = model.base_model
         self.config = model.peft_config["default"]
         self.orthogonality = orthogonality
