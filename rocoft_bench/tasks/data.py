@@ -73,6 +73,12 @@ def check_texts(rows: RawRows, names: Sequence[str]) -> None:
                 raise rows.error(row, f'"{name}" holds half of a surrogate pair, which is not text')
 
 
+def label_codes(labels: Sequence[Any], label_names: Sequence[str]) -> list[Any]:
+    """The labels, with the code in place of each name: GLUE's own files have names, the hub has codes from 0."""
+    codes = {name: code for code, name in enumerate(label_names)}
+    return [codes.get(label, label) if isinstance(label, str) else label for label in labels]
+
+
 def check_class_labels(rows: RawRows, label_names: Sequence[str]) -> None:
     """Each label is an integer code, from 0, of one of `label_names`.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.hub import ensure_reachable
+from rocoft_bench.runs.files import replace_atomically
 from rocoft_bench.tasks.readers import RawRows, read_rows
 
 _SECONDS = 30.0
@@ -45,7 +45,8 @@ class GitHubFiles:
         if not cached.is_file():
             content = self._download(path, cached)
             try:
-                _write(cached, content)
+                cached.parent.mkdir(parents=True, exist_ok=True)
+                replace_atomically(cached, lambda made: made.write_bytes(content))
             except OSError as error:
                 raise UserError(f"{cached}: cannot be written ({error.strerror}); set HF_HOME") from error
         return cached
@@ -69,14 +70,3 @@ class GitHubFiles:
             said = " ".join(str(error).split()) or type(error).__name__
             raise UserError(f"cannot get {what}: {said}; or put the file at {cached}") from error
         return response.content
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all, even if several processes fetch the same file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        part.write_bytes(content)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.tasks.base import Encoded, Prediction, Task
-from rocoft_bench.tasks.data import LABEL, check_class_labels, check_scores, check_texts, shortest_float32
+from rocoft_bench.tasks.data import (
+    LABEL,
+    check_class_labels,
+    check_scores,
+    check_texts,
+    label_codes,
+    shortest_float32,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +90,7 @@ class SequenceClassification(Task):
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, self.text_columns)
+        raw = replace(raw, columns={**raw.columns, LABEL: label_codes(raw.columns[LABEL], self.label_names)})
         check_class_labels(raw, self.label_names)
         return raw.columns
 

@@ -100,6 +100,19 @@ def test_marks_line_ends_and_blank_lines_of_other_systems(write, tmp_path: Path,
     assert get("glue", "cola").load("train", tmp_path).rows.to_list() == rows
 
 
+@pytest.mark.parametrize("suffix", ["tsv", "jsonl", "parquet"])
+def test_labels_may_be_names_as_in_glues_own_files(write, tmp_path: Path, suffix: str) -> None:
+    rows = [{"sentence1": "a", "sentence2": "b", "label": label} for label in (0, 1)]
+    hashes = set()
+    for names in ([0, 1], ["entailment", "not_entailment"]):
+        named = [{"index": row, **rows[row], "label": name} for row, name in enumerate(names)]
+        write("rte", "train", named, suffix)
+        loaded = get("glue", "rte").load("train", tmp_path)
+        assert loaded.rows.to_list() == rows
+        hashes.add(loaded.origin["sha256"])
+    assert len(hashes) == 1
+
+
 def test_columns_without_a_name_may_be_several(write, tmp_path: Path) -> None:
     write("cola", "train", b"sentence,label,,\na,1,,\n", "csv")
     assert get("glue", "cola").load("train", tmp_path).rows.to_list() == [{"sentence": "a", "label": 1}]
@@ -305,7 +318,11 @@ BAD_FILES = {
     "label is null": ("jsonl", GOOD.replace("0", "null"), ", line 1: label None is not an integer"),
     "label out of range": ("jsonl", f"{GOOD}\n\n{GOOD.replace('0', '2')}", ", line 3: label 2 is not one of 0 (entail"),
     "label missing in the source": ("jsonl", GOOD.replace("0", "-1"), ", line 1: label -1 means unlabelled"),
-    "csv label is a word": ("csv", f"{HEADER}a,b,entailment\n", ", line 2: label 'entailment' is not an integer"),
+    "csv label is a word": (
+        "csv",
+        f"{HEADER}a,b,entails\n",
+        ", line 2: label 'entails' is not an integer; allowed: 0 (ent",
+    ),
     "csv label is empty": ("csv", f"{HEADER}a,b,\n", ", line 2: label '' is not an integer"),
     "not a parquet file": ("parquet", "PAR1 and then nothing", ": not a readable Parquet file"),
 }
