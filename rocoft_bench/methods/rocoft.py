@@ -92,9 +92,9 @@ class RoCoFT(AdapterMethod):
                 yield linear, min(self.settings.rank, linear.d_in)
 
     def calibrate(self, model: Any, batches: Iterable[Mapping[str, Tensor]]) -> bool:
-        from rocoft_bench.tuner import calibrate
+        from rocoft_bench.tuner import calibrate, needs_calibration
 
-        if not model.peft_config["default"].needs_calibration:
+        if not needs_calibration(model):
             return False
         calibrate(model, batches)
         return True

@@ -151,6 +151,6 @@ def _size(parameter: nn.Parameter) -> int:
 
 
 def is_bias(name: str) -> bool:
-    """Whether a parameter of that name is one that a layer adds, `bias` or some `q_bias`, or RoCoFT's of it."""
+    """Whether a parameter of that name is one that a layer adds, `bias` or some `q_bias`."""
     leaf = name.rpartition(".")[2]
-    return leaf == "bias" or leaf.endswith("_bias") or ".rocoft_bias." in name
+    return leaf == "bias" or leaf.endswith("_bias")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from peft import PeftConfig, PeftType
@@ -35,10 +37,11 @@ class RoCoFTConfig(PeftConfig):
         layers_pattern: Name of the list of blocks, where `layers_to_transform` is ambiguous.
         rank_pattern: Ranks of single modules by name or regular expression, e.g. {"fc1": 8}.
         init_weights: False starts from random trained values instead of the pretrained ones; for tests only.
-        calibrated: Set by `calibrate` once a scored selection has been made; do not set it by hand.
+        calibrated: Read from adapters of earlier versions and ignored: their indices say whether they are calibrated.
 
     Raises:
-        ValueError: If a value is outside its range; the message names the field and what is allowed.
+        ValueError: If a value is outside its range, a pattern is not a regular expression, or a setting has no meaning
+            in the chosen mode; the message names the field and what is allowed.
     """
 
     rank: int = field(default=3, metadata={"help": "Rows or columns trained per weight matrix."})
@@ -58,9 +61,10 @@ class RoCoFTConfig(PeftConfig):
     layers_pattern: list[str] | str | None = field(default=None, metadata={"help": "Name of the list of blocks."})
     rank_pattern: dict[str, int] = field(default_factory=dict, metadata={"help": "Ranks of single modules."})
     init_weights: bool = field(default=True, metadata={"help": "Start from the pretrained values."})
-    calibrated: bool = field(default=False, metadata={"help": "Set by calibrate() after a scored selection."})
+    calibrated: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, calibrated: bool) -> None:
+        is_new = self.peft_version is None  # a saved one has the version; what was once accepted stays loadable
         super().__post_init__()
         self.peft_type = PeftType.ROCOFT  # type: ignore[attr-defined]
         self.target_modules = _as_set(self.target_modules)
@@ -71,11 +75,18 @@ class RoCoFTConfig(PeftConfig):
         if not 0 < self.probability <= 1:
             raise ValueError(f"probability={self.probability} is outside (0, 1]")
         self._check_layer_choice()
+        self._check_patterns()
+        if is_new:
+            self._check_ignored()
 
     @property
-    def needs_calibration(self) -> bool:
-        """True until `calibrate` has made the scored selection that this configuration asks for."""
-        return self.mode != "random" and self.selection in SCORED_SELECTIONS and not self.calibrated
+    def is_scored(self) -> bool:
+        """Whether rows or columns are chosen by score, so that each adapter needs `calibrate` or saved indices."""
+        return self.mode != "random" and self.selection in SCORED_SELECTIONS
+
+    def to_dict(self) -> dict[str, Any]:
+        """As PEFT's, with sets as sorted lists: equal configurations are saved as equal files."""
+        return {key: sorted(value) if isinstance(value, set) else value for key, value in super().to_dict().items()}
 
     def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)
@@ -95,6 +106,30 @@ class RoCoFTConfig(PeftConfig):
             raise ValueError("`layers_pattern` cannot be used when `target_modules` is a str.")
         if self.layers_pattern and self.layers_to_transform is None:
             raise ValueError("When `layers_pattern` is specified, `layers_to_transform` must also be specified.")
+
+    def _check_patterns(self) -> None:
+        for name, pattern in self._patterns():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{name}={pattern!r} is not a regular expression: {error}") from None
+
+    def _patterns(self) -> Iterator[tuple[str, str]]:
+        """Everything that PEFT matches as a regular expression, with the setting it stands in."""
+        for name in ("target_modules", "exclude_modules"):
+            if isinstance(value := getattr(self, name), str):
+                yield name, value
+        for name in ("layers_pattern", "modules_to_save", "rank_pattern"):
+            value = getattr(self, name) or ()
+            yield from ((name, pattern) for pattern in ([value] if isinstance(value, str) else value))
+
+    def _check_ignored(self) -> None:
+        ignored, instead = ["probability"], "rank"
+        if self.mode == "random":
+            ignored, instead = ["rank", "rank_pattern", "selection"], "probability, the share of entries"
+        for name in ignored:
+            if (value := getattr(self, name)) != getattr(RoCoFTConfig, name, {}):  # another than the default
+                raise ValueError(f"{name}={value!r} has no meaning in mode {self.mode!r}: set {instead}")
 
 
 def _as_set(names: Any) -> Any:

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft.tuners._buffer_dict import BufferDict
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.tuner import selection
+from rocoft_bench.tuner.bases import whole_weight
 from rocoft_bench.tuner.config import RoCoFTConfig
+from rocoft_bench.tuner.entries import TrainedEntries
 from rocoft_bench.tuner.functional import add_update, fused_linear
 
 
 class RoCoFTLayer(nn.Module, BaseTunerLayer):
-    """What a layer knows about its adapters: the trained entries of W, where they belong, and how to merge them.
+    """What a layer knows about its adapters: what each of them trains, and how to merge it.
 
-    `rocoft_weight` holds entries of W, not a change of W, so that weight decay acts on the weights themselves: r rows
-    (r, d_in), r columns (r, d_out) or n entries (n,). `rocoft_bias` (d_out,) exists where `train_bias` asks for it.
-    `rocoft_indices` (int32) is saved with them. The base layer's tensors change only while an adapter is merged.
+    `rocoft_adapter` has a `TrainedEntries` for each adapter of this layer. The base layer's tensors change only while
+    an adapter is merged.
     """
 
-    adapter_layer_names = ("rocoft_weight", "rocoft_bias")
-    other_param_names = ("rocoft_indices", "configs")
+    adapter_layer_names = ("rocoft_adapter",)
+    other_param_names = ()
 
     def __init__(self, base_layer: nn.Module, adapter_name: str) -> None:
         super().__init__()
         self.base_layer = base_layer
-        self.rocoft_weight = nn.ParameterDict()
-        self.rocoft_bias = nn.ParameterDict()
-        self.rocoft_indices = BufferDict(persistent=True)
-        self.configs: dict[str, RoCoFTConfig] = {}
+        self.rocoft_adapter = nn.ModuleDict()
         self._overwritten: list[tuple[str, Tensor, Tensor]] = []  # by merge(): mode, indices, values of W there
         self._overwritten_bias: Tensor | None = None
         self._disable_adapters = False
@@ -43,19 +42,31 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
     @property
     def matrix(self) -> Tensor:
-        """The frozen weight as (d_out, d_in), a view, whatever way round the base layer stores it."""
-        weight: Tensor = self.weight.detach()
-        return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
+        """The frozen weight as (d_out, d_in), a view, whatever way round the base layer stores it.
+
+        Raises:
+            RuntimeError: If it is not here as a whole: offloaded, partitioned or sharded.
+        """
+        base = self.get_base_layer()
+        weight = whole_weight(base).detach()
+        return weight.t() if isinstance(base, Conv1D) else weight
+
+    def entries(self, adapter_name: str) -> TrainedEntries:
+        entries = self.rocoft_adapter[adapter_name]
+        assert isinstance(entries, TrainedEntries)
+        return entries
 
     def update_layer(
         self, adapter_name: str, config: RoCoFTConfig, rank: int, layer_name: str, inference_mode: bool = False
     ) -> None:
         """Add an adapter. Trained values start as the pretrained ones, so the layer's output does not change."""
-        self.configs[adapter_name] = config
-        self.rocoft_indices[adapter_name] = self._select(config, rank, layer_name).to(self.matrix.device)
-        self.rocoft_weight[adapter_name] = nn.Parameter(self._initial_values(adapter_name))
-        if config.train_bias and self.bias is not None:
-            self.rocoft_bias[adapter_name] = nn.Parameter(self.bias.detach().clone())
+        with self.frozen():
+            indices = self._select(config, rank, layer_name).to(self.matrix.device)
+            values = selection.read(self.matrix, indices, config.mode)
+            bias = self.bias.detach().clone() if config.train_bias and self.bias is not None else None
+        if config.is_scored:
+            indices = torch.full_like(indices, -1)  # until `reselect`, or until the adapter's own are loaded
+        self.rocoft_adapter[adapter_name] = TrainedEntries(config, indices, _started(values, config), bias)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
     def _select(self, config: RoCoFTConfig, rank: int, layer_name: str) -> Tensor:
@@ -69,36 +80,48 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             rank = size
         if config.selection == "random":
             return selection.sample(size, rank, generator)
-        return selection.first(rank)  # a scored selection replaces these in `reselect`
-
-    def _initial_values(self, adapter_name: str) -> Tensor:
-        values = self._read(adapter_name)
-        return values if self.configs[adapter_name].init_weights else torch.randn_like(values)
+        return selection.first(rank)
 
     @torch.no_grad()
-    def reselect(self, adapter_name: str, config: RoCoFTConfig, input_norms: Tensor) -> None:
-        """Choose the trained rows or columns anew by Wanda score. `input_norms` (d_in,) holds ||X_j||_2."""
-        self.configs[adapter_name] = config
-        scores = selection.wanda_scores(self.matrix, input_norms, config.mode)
-        count = len(self.rocoft_indices[adapter_name])
-        self.rocoft_indices[adapter_name] = selection.by_score(scores, count, config.selection)
-        self.rocoft_weight[adapter_name].copy_(self._initial_values(adapter_name))
+    def reselect(self, adapter_name: str, input_norms: Tensor) -> None:
+        """Choose the trained rows or columns by Wanda score. `input_norms` (d_in,) holds ||X_j||_2.
+
+        To be called while no adapter is merged, see `frozen`.
+        """
+        entries = self.entries(adapter_name)
+        scores = selection.wanda_scores(self.matrix, input_norms, entries.mode)
+        chosen = selection.by_score(scores, len(entries.indices), entries.config.selection)
+        entries.indices.copy_(chosen)
+        entries.weight.copy_(_started(self._read(adapter_name), entries.config))
 
     def _read(self, adapter_name: str) -> Tensor:
         """A copy of the base weight's values at the adapter's indices."""
-        return selection.read(self.matrix, self.rocoft_indices[adapter_name], self.configs[adapter_name].mode)
+        entries = self.entries(adapter_name)
+        return selection.read(self.matrix, entries.indices, entries.mode)
 
     def delta(self, adapter_name: str) -> Tensor:
-        """Trained minus frozen values, in the trained values' precision; the shape of `rocoft_weight`."""
-        return self.rocoft_weight[adapter_name] - self._read(adapter_name)
+        """Trained minus frozen values, in the trained values' precision; the shape of the trained ones."""
+        return self.entries(adapter_name).weight - self._read(adapter_name)
 
     def _check_calibrated(self, names: list[str]) -> None:
         for name in names:
-            if self.configs[name].needs_calibration:
+            if self.entries(name).needs_calibration:
                 raise RuntimeError(
                     f"adapter {name!r} chooses its rows or columns by score (selection="
-                    f"{self.configs[name].selection!r}): call rocoft_bench.calibrate(model, batches) first"
+                    f"{self.entries(name).config.selection!r}): call rocoft_bench.calibrate(model, batches) first"
                 )
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The base layer alone, with its own values; adapters that were merged are merged again afterwards."""
+        merged, disabled = self.merged_adapters, self._disable_adapters
+        self._restore()
+        self._disable_adapters = True
+        try:
+            yield
+        finally:
+            self._disable_adapters = disabled
+            self._write(merged)
 
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
@@ -110,7 +133,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             ValueError: With `safe_merge`, if a trained value is not finite in the base layer's precision; the base
                 layer is then as it was.
         """
-        names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.rocoft_weight]
+        names = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.rocoft_adapter]
         if not names:
             return
         self._check_calibrated(names)
@@ -118,26 +141,31 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             self._check_finite(names)
         names = self.merged_adapters + names
         self._restore()  # every change is taken against the frozen weight, not against another adapter's
-        self._overwritten = [(self.configs[n].mode, self.rocoft_indices[n].clone(), self._read(n)) for n in names]
-        for name, (mode, indices, frozen) in zip(names, self._overwritten, strict=True):
-            trained = self.rocoft_weight[name]
-            values = trained if name == names[0] else self._read(name) + (trained - frozen)
-            selection.write(self.matrix, indices, mode, values)
-        self._merge_biases([name for name in names if name in self.rocoft_bias])
-        self.merged_adapters = names
+        self._write(names)
 
     def _check_finite(self, names: list[str]) -> None:
         for name in names:
-            for values in (group[name] for group in (self.rocoft_weight, self.rocoft_bias) if name in group):
+            for values in self.entries(name).parameters():
                 if not torch.isfinite(values.to(self.matrix.dtype)).all():
                     raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
 
-    def _merge_biases(self, names: list[str]) -> None:
-        if names:
+    @torch.no_grad()
+    def _write(self, names: list[str]) -> None:
+        """Merge into the frozen base layer."""
+        self._overwritten = [(self.entries(n).mode, self.entries(n).indices.clone(), self._read(n)) for n in names]
+        for name, (mode, indices, frozen) in zip(names, self._overwritten, strict=True):
+            trained = self.entries(name).weight
+            values = trained if name == names[0] else self._read(name) + (trained - frozen)
+            selection.write(self.matrix, indices, mode, values)
+        self._write_biases([bias for name in names if (bias := self.entries(name).bias) is not None])
+        self.merged_adapters = names
+
+    def _write_biases(self, biases: list[Tensor]) -> None:
+        if biases:
             frozen = self._overwritten_bias = self.bias.detach().clone()
-            self.bias.copy_(self.rocoft_bias[names[0]])
-            for name in names[1:]:
-                self.bias.add_(self.rocoft_bias[name] - frozen)
+            self.bias.copy_(biases[0])
+            for bias in biases[1:]:
+                self.bias.add_(bias - frozen)
 
     def unmerge(self) -> None:
         """Put back the exact values that `merge` overwrote."""
@@ -162,11 +190,11 @@ class Linear(RoCoFTLayer):
         """x (..., d_in) -> (..., d_out)."""
         if self.disable_adapters and self.merged:
             self.unmerge()
-        names = [name for name in self.active_adapters if name in self.rocoft_weight]
+        names = [name for name in self.active_adapters if name in self.rocoft_adapter]
         if self.disable_adapters or self.merged or not names:
             return self.base_layer(x, *args, **kwargs)
         self._check_calibrated(names)
-        if len(names) == 1 and _is_plain_product(self.base_layer):
+        if len(names) == 1 and not (args or kwargs) and _is_plain_product(self.base_layer):
             return self._fused_forward(x, names[0])
         y = self.base_layer(x, *args, **kwargs)
         for name in names:
@@ -174,18 +202,23 @@ class Linear(RoCoFTLayer):
         return y
 
     def _fused_forward(self, x: Tensor, name: str) -> Tensor:
-        bias = self.rocoft_bias.get(name, self.base_layer.bias)
-        return fused_linear(self.configs[name].mode, x, self.matrix, bias, self.delta(name), self.rocoft_indices[name])
+        entries = self.entries(name)
+        bias = self.bias if entries.bias is None else entries.bias
+        return fused_linear(entries.mode, x, self.matrix, bias, self.delta(name), entries.indices)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
-        mode, indices = self.configs[name].mode, self.rocoft_indices[name]
-        y = add_update(mode, y, x, self.delta(name), indices, self.matrix.shape)
-        if name in self.rocoft_bias:
-            y = y + (self.rocoft_bias[name] - self.bias.detach()).to(y.dtype)
+        entries = self.entries(name)
+        y = add_update(entries.mode, y, x, self.delta(name), entries.indices, self.matrix.shape)
+        if entries.bias is not None:
+            y = y + (entries.bias - self.bias.detach()).to(y.dtype)
         return y
 
     def __repr__(self) -> str:
         return "rocoft." + super().__repr__()
+
+
+def _started(values: Tensor, config: RoCoFTConfig) -> Tensor:
+    return values if config.init_weights else torch.randn_like(values)
 
 
 def _is_plain_product(base: nn.Module) -> bool:

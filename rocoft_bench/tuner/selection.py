@@ -1,6 +1,7 @@
 """Which rows, columns or entries of a weight are trained, and how they are read and written.
 
-Weights have shape (d_out, d_in); indices are int32: r row or column numbers, ascending, or n flat entry numbers.
+Weights have shape (d_out, d_in); indices are r row or column numbers, ascending, or n flat entry numbers: int32, but
+for entries of a matrix that has more than int32 counts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def sample(size: int, count: int, generator: np.random.Generator) -> Tensor:
     """
     chosen = generator.choice(size, count, replace=False, shuffle=False)
     chosen.sort()
-    return torch.from_numpy(chosen.astype(np.int32))
+    return torch.from_numpy(chosen.astype(np.int32 if size <= 2**31 else np.int64))
 
 
 def wanda_scores(weight: Tensor, input_norms: Tensor, mode: str) -> Tensor:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_a_run_leaves_a_complete_record(rocoft: Cli, options: list[object], tmp_
     assert r["peak_memory_mib"] > 0
     assert len(r["epoch_metrics"]) == 2
     adapter = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
-    indices = [value for name, value in adapter.items() if name.endswith("rocoft_indices")]
+    indices = [value for name, value in adapter.items() if name.endswith("rocoft_adapter.row_indices")]
     assert [value.shape for value in indices] == [(3,)] * 12
 
 
@@ -378,13 +379,14 @@ def test_mixed_precision_trains_close_to_full_precision(rocoft: Cli, options: li
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
-@pytest.mark.parametrize("mode", ["row", "column", "random"])
-@pytest.mark.parametrize("selection", ["first", "random", "max", "min", "mixed"])
+@pytest.mark.parametrize(
+    ("mode", "selection"),
+    [*product(("row", "column"), ("first", "random", "max", "min", "mixed")), ("random", "first")],
+)
 def test_every_mode_and_selection_runs(
     rocoft: Cli, options: list[object], tmp_path: Path, mode: str, selection: str
 ) -> None:
     command = ["train", "glue", "--task", "rte", "--mode", mode, "--selection", selection, *options, "--epochs", 1]
     assert rocoft(*command, "--output", tmp_path / "run").code == 0
     notes = record(tmp_path / "run")["notes"]
-    scored = mode != "random" and selection in ("max", "min", "mixed")
-    assert any("were scored on" in note for note in notes) is scored
+    assert any("were scored on" in note for note in notes) is (selection in ("max", "min", "mixed"))

@@ -80,8 +80,8 @@ def wrap() -> Callable[..., PeftModel]:
     """Puts a RoCoFT adapter with its head on a model; mode random trains a fifth of the entries."""
 
     def call(model: nn.Module, **settings: Any) -> PeftModel:
-        defaults: dict[str, Any] = {"task_type": "SEQ_CLS", "rank": 2, "probability": 0.2}
-        return get_peft_model(model, RoCoFTConfig(**(defaults | settings)))
+        size: dict[str, Any] = {"probability": 0.2} if settings.get("mode") == "random" else {"rank": 2}
+        return get_peft_model(model, RoCoFTConfig(**({"task_type": "SEQ_CLS"} | size | settings)))
 
     return call
 

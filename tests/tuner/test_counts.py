@@ -63,8 +63,8 @@ def test_saved_adapter_of_roberta_base_is_one_megabyte(tmp_path: Path) -> None:
     with safe_open(tmp_path / "adapter_model.safetensors", "pt") as file:
         keys = list(file.keys())
         shapes = {key: file.get_slice(key).get_shape() for key in keys}
-        dtypes = {file.get_slice(key).get_dtype() for key in keys if key.endswith("rocoft_indices")}
+        dtypes = {file.get_slice(key).get_dtype() for key in keys if key.endswith("row_indices")}
     assert len(keys) == 2 * 72
-    assert all(shape == [3] for key, shape in shapes.items() if key.endswith("rocoft_indices"))
+    assert all(shape == [3] for key, shape in shapes.items() if key.endswith("row_indices"))
     assert dtypes == {"I32"}
-    assert shapes["base_model.model.roberta.encoder.layer.0.output.dense.rocoft_weight"] == [3, 3072]
+    assert shapes["base_model.model.roberta.encoder.layer.0.output.dense.rocoft_adapter.weight"] == [3, 3072]

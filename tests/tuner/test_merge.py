@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rocoft_bench import RoCoFTConfig, RoCoFTLayer
+from rocoft_bench import RoCoFTConfig, RoCoFTLayer, calibrate
 
 
 def base_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def test_merge_and_exact_unmerge(build: Any, wrap: Any, mode: str, make_batch: A
     before, expected = base_tensors(model), model(**batch).logits
     model.merge_adapter(safe_merge=safe)
     torch.testing.assert_close(model(**batch).logits, expected)
-    assert torch.equal(first_layer(model)._read("default"), first_layer(model).rocoft_weight["default"])
+    assert torch.equal(first_layer(model)._read("default"), first_layer(model).entries("default").weight)
     model.unmerge_adapter()
     assert_untouched(model, before)
     assert torch.equal(model(**batch).logits, expected)
@@ -84,14 +84,14 @@ def test_overlapping_adapters_add_up(build: Any, wrap: Any, mode: str, make_batc
         assert_untouched(model, before)
 
 
-@pytest.mark.parametrize("group", ["rocoft_weight", "rocoft_bias"])
-def test_safe_merge_refuses_what_is_not_finite(build: Any, wrap: Any, mode: str, scramble: Any, group: str) -> None:
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_safe_merge_refuses_what_is_not_finite(build: Any, wrap: Any, mode: str, scramble: Any, part: str) -> None:
     model = wrap(build(), mode=mode, train_bias=True)
     model.add_adapter("broken", RoCoFTConfig(mode=mode, train_bias=True))
     scramble(model)
     model.merge_adapter()
     before, layer = base_tensors(model), first_layer(model)
-    getattr(layer, group)["broken"].data[-1] = torch.inf
+    getattr(layer.entries("broken"), part).data[-1] = torch.inf
     with pytest.raises(ValueError, match="The adapter broken seems to be broken"):
         model.merge_adapter(["broken"], safe_merge=True)
     assert_untouched(model, before)
@@ -99,11 +99,12 @@ def test_safe_merge_refuses_what_is_not_finite(build: Any, wrap: Any, mode: str,
 
 
 def test_loading_while_merged_does_not_damage_the_base(build: Any, wrap: Any, mode: str, scramble: Any) -> None:
-    model, other = wrap(build(), mode=mode), wrap(build(), mode=mode, selection="random", seed=5)
+    other_choice = {} if mode == "random" else {"selection": "random"}
+    model, other = wrap(build(), mode=mode), wrap(build(), mode=mode, seed=5, **other_choice)
     before = base_tensors(model)
     scramble(model)
     model.merge_adapter()
-    first_layer(model).rocoft_indices["default"].copy_(first_layer(other).rocoft_indices["default"])
+    first_layer(model).entries("default").indices.copy_(first_layer(other).entries("default").indices)
     model.unmerge_adapter()
     assert_untouched(model, before)
 
@@ -125,3 +126,39 @@ def test_copies_are_independent(
         twin.unmerge_adapter()
         assert_untouched(twin, before)
     assert torch.equal(model(**batch).logits, expected)
+
+
+@pytest.mark.parametrize("second", ["row", "column", "random"])
+def test_an_adapter_added_while_another_is_merged(
+    build: Any, wrap: Any, mode: str, second: str, make_batch: Any, scramble: Any
+) -> None:
+    """It starts from the pretrained values. (PEFT unmerges, with a warning, when it is in place.)"""
+    model, batch, base = wrap(build(), mode=mode, train_bias=True, task_type=None).eval(), make_batch(0), build().eval()
+    scramble(model)
+    trained, before = model(**batch).logits, base_tensors(model)
+    model.merge_adapter()
+    with pytest.warns(UserWarning, match="Unmerging the model first"):
+        model.add_adapter("other", RoCoFTConfig(mode=second, train_bias=True))
+    assert_untouched(model, before)
+    assert torch.equal(model(**batch).logits, trained)
+    model.set_adapter("other")
+    torch.testing.assert_close(model(**batch).logits, base(**batch).logits)
+
+
+def test_calibration_sees_the_frozen_model_and_leaves_others_merged(
+    build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any
+) -> None:
+    batch, alone = make_batch(0), wrap(build(), selection="max", task_type=None)
+    calibrate(alone, [batch])
+    model = wrap(build(), mode=mode, train_bias=True, task_type=None).eval()
+    model.add_adapter("other", RoCoFTConfig(rank=2, selection="max"))
+    scramble(model)
+    model.merge_adapter()
+    merged = base_tensors(model)
+    calibrate(model, [batch], "other")
+    assert_untouched(model, merged)
+    assert first_layer(model).merged_adapters == ["default"]
+    ours, expected = ([m for m in peft_model.modules() if isinstance(m, RoCoFTLayer)] for peft_model in (model, alone))
+    for layer, other in zip(ours, expected, strict=True):
+        assert torch.equal(layer.entries("other").indices, other.entries("default").indices)
+        assert torch.equal(layer.entries("other").weight, other.entries("default").weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rocoft_bench import RoCoFTConfig, RoCoFTLayer
 
 
 def trainable(model: nn.Module) -> set[str]:
-    return {name.split(".")[-1] for name, p in model.named_parameters() if p.requires_grad and "rocoft_" in name}
+    return {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad and "rocoft_" in name}
 
 
 def test_only_the_active_adapter_is_trained(build: Any, wrap: Any, mode: str, make_batch: Any) -> None:
@@ -106,3 +107,47 @@ def test_two_processes_average_to_one(tmp_path: Path) -> None:
     spawn(train_on_rank, (str(tmp_path), x), nprocs=2)
     expected = [gradients(small(mode), x) for mode in ("row", "column", "random")]
     torch.testing.assert_close(torch.load(tmp_path / "gradients.pt"), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_16_bit_trained_values_are_said(build: Any, mode: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    config = RoCoFTConfig(mode=mode)
+    said = rf"the trained values of adapter '\w+' are {dtype}, in which small steps are rounded away"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "the trained values")
+        model = get_peft_model(build().to(dtype), config)
+        model.add_adapter("other", config)
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+        model.save_pretrained(tmp_path, selected_adapters=["default"])
+        build().to(dtype).load_adapter(str(tmp_path))  # for inference
+    with pytest.warns(UserWarning, match=said):
+        get_peft_model(build().to(dtype), config, autocast_adapter_dtype=False)
+    with pytest.warns(UserWarning, match=said):
+        model.add_adapter("third", config, autocast_adapter_dtype=False)
+    with pytest.warns(UserWarning, match=said):
+        build().to(dtype).add_adapter(config)
+
+
+def test_mixed_batches_are_refused(build: Any, wrap: Any, make_batch: Any) -> None:
+    model = wrap(build()).eval()
+    with pytest.raises(ValueError, match="RoCoFT cannot mix adapters in a batch"):
+        model(**make_batch(0), adapter_names=["default", "__base__", "default", "default"])
+    with pytest.raises(ValueError, match="there is no adapter 'nosuch', and RoCoFT cannot mix"):
+        model(**make_batch(0), adapter_names=["nosuch"] * 4)
+
+
+def test_the_reference_copy_of_dpo_is_the_adapter(
+    build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any
+) -> None:
+    """trl adds an adapter with the same configuration and copies every parameter by this piece of its name."""
+    model, batch = wrap(build(), mode=mode, train_bias=True).eval(), make_batch(0)
+    scramble(model)
+    model.add_adapter("ref", model.peft_config["default"])
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert all(".default." in name for name in names)
+    assert all(".default." in name for name, _ in model.named_buffers() if "rocoft_" in name and "ref" not in name)
+    for name in names:
+        model.get_parameter(name.replace(".default.", ".ref.")).data.copy_(model.get_parameter(name).data)
+    expected = model(**batch).logits
+    model.set_adapter("ref")
+    assert torch.equal(model(**batch).logits, expected)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import warnings
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,18 @@ import pytest
 import torch
 from peft import (
     AutoPeftModelForSequenceClassification,
-    PeftConfig,
     PeftModel,
+    get_peft_model,
     get_peft_model_state_dict,
     inject_adapter_in_model,
     set_peft_model_state_dict,
 )
+from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from rocoft_bench import RoCoFTConfig, RoCoFTLayer, calibrate
+from rocoft_bench.tuner.entries import INDEX_NAMES
 
 RELOAD = """
 import sys
@@ -46,7 +51,8 @@ def test_a_new_process_computes_the_same_logits(
     for (name, build), mode in product(both_builds.items(), ("row", "column", "random")):
         folder, base = tmp_path / name / mode, build()
         base.save_pretrained(folder / "base")
-        model = wrap(base, mode=mode, selection="max", train_bias=True).eval()
+        scored = {} if mode == "random" else {"selection": "max"}
+        model = wrap(base, mode=mode, train_bias=True, **scored).eval()
         if mode != "random":
             calibrate(model, [batch])
         scramble(model)
@@ -63,7 +69,6 @@ def test_indices_come_from_the_file(build: Any, wrap: Any, make_batch: Any, scra
     calibrate(model, [batch])
     scramble(model)
     model.save_pretrained(tmp_path)
-    assert PeftConfig.from_pretrained(tmp_path).calibrated
     for low_cpu in (False, True):
         loaded = PeftModel.from_pretrained(build(), tmp_path, low_cpu_mem_usage=low_cpu).eval()
         assert torch.equal(loaded(**batch).logits, model(**batch).logits)
@@ -80,7 +85,7 @@ def test_transformers_and_auto_classes(
     batch, base = make_batch(0), build()
     base.save_pretrained(tmp_path / "base")
     base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", dtype=torch.float32)
-    model = wrap(base, mode=mode, selection="max").eval()
+    model = wrap(base, mode=mode, **({} if mode == "random" else {"selection": "max"})).eval()
     if mode != "random":
         calibrate(model, [batch])
     scramble(model)
@@ -114,3 +119,46 @@ def test_injection(build: Any, mode: str, make_batch: Any, low_cpu: bool) -> Non
     logits = target(**make_batch(0)).logits
     assert torch.equal(logits, source(**make_batch(0)).logits)
     assert not torch.allclose(logits, plain(**make_batch(0)).logits)
+
+
+def test_files_of_earlier_versions(
+    build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any, tmp_path: Path
+) -> None:
+    """They have other keys, none of which names the mode, and say in their configuration that they are calibrated."""
+    scored = {} if mode == "random" else {"selection": "max"}
+    model, batch = wrap(build(), mode=mode, train_bias=True, **scored).eval(), make_batch(0)
+    if scored:
+        calibrate(model, [batch])
+    scramble(model)
+    model.save_pretrained(tmp_path)
+    weights, config = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
+    old_parts = {"weight": "weight", "bias": "bias", INDEX_NAMES[mode]: "indices"}
+    old = {}
+    for key, value in load_file(weights).items():
+        layer, adapter, part = key.partition(".rocoft_adapter.")
+        old[f"{layer}.rocoft_{old_parts[part]}" if adapter else key] = value
+    assert any(key.endswith(".rocoft_indices") for key in old)
+    save_file(old, weights, {"format": "pt"})
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"calibrated": bool(scored)}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        loaded = PeftModel.from_pretrained(build(), tmp_path).eval()
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+
+
+@pytest.mark.parametrize("other", ["row", "column", "random"])
+def test_the_mode_is_in_the_file(mode: str, other: str) -> None:
+    """Rows and columns of a square matrix have one shape."""
+
+    def adapted(mode: str) -> PeftModel:
+        size = {"probability": 0.5} if mode == "random" else {"rank": 2}
+        return get_peft_model(nn.Sequential(nn.Linear(4, 4)), RoCoFTConfig(mode=mode, target_modules=["0"], **size))
+
+    state = get_peft_model_state_dict(adapted(mode))
+    if mode == other:
+        assert not set_peft_model_state_dict(adapted(other), state).unexpected_keys
+    else:
+        with pytest.raises(
+            ValueError, match=f"the saved adapter is of mode '{mode}', its configuration says '{other}'"
+        ):
+            set_peft_model_state_dict(adapted(other), state)

@@ -6,17 +6,19 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import PeftConfig, get_peft_model
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench import RoCoFTLayer, calibrate
-from rocoft_bench.tuner import selection
+from rocoft_bench.tuner import needs_calibration, selection
 
 
 def layers(model: nn.Module) -> dict[str, RoCoFTLayer]:
@@ -26,16 +28,18 @@ def layers(model: nn.Module) -> dict[str, RoCoFTLayer]:
 @pytest.mark.parametrize("mode", ["row", "column"])
 def test_first(build: Any, wrap: Any, mode: str) -> None:
     for layer in layers(wrap(build(), mode=mode, rank=3)).values():
-        assert layer.rocoft_indices["default"].tolist() == [0, 1, 2]
+        assert layer.entries("default").indices.tolist() == [0, 1, 2]
         matrix = layer.matrix
         expected = matrix[:3] if mode == "row" else matrix[:, :3].t()
-        assert torch.equal(layer.rocoft_weight["default"], expected)
+        assert torch.equal(layer.entries("default").weight, expected)
 
 
 def test_random_depends_on_the_seed_and_the_layer(build: Any, wrap: Any, mode: str) -> None:
+    chosen_at_random = {} if mode == "random" else {"selection": "random", "rank": 3}
+
     def chosen(seed: int) -> list[tuple[int, ...]]:
-        model = wrap(build(), mode=mode, rank=3, selection="random", seed=seed)
-        return [tuple(layer.rocoft_indices["default"].tolist()) for layer in layers(model).values()]
+        model = wrap(build(), mode=mode, seed=seed, **chosen_at_random)
+        return [tuple(layer.entries("default").indices.tolist()) for layer in layers(model).values()]
 
     once = chosen(1)
     assert once == chosen(1) != chosen(2)
@@ -45,7 +49,7 @@ def test_random_depends_on_the_seed_and_the_layer(build: Any, wrap: Any, mode: s
 
 def test_random_entries_are_an_exact_share(build: Any, wrap: Any) -> None:
     for layer in layers(wrap(build(), mode="random", probability=0.1)).values():
-        assert len(layer.rocoft_indices["default"]) == round(0.1 * layer.matrix.numel())
+        assert len(layer.entries("default").indices) == round(0.1 * layer.matrix.numel())
 
 
 def wanda(model: nn.Module, batches: list[dict[str, Tensor]], mode: str) -> dict[str, Tensor]:
@@ -84,8 +88,8 @@ def test_scored(
     for name, layer in layers(model).items():
         ranking = scores[name.removeprefix("base_model.model.")].argsort().tolist()
         expected = {"max": ranking[-3:], "min": ranking[:3], "mixed": [ranking[0], *ranking[-2:]]}[kind]
-        assert layer.rocoft_indices["default"].tolist() == sorted(expected)
-        assert torch.equal(layer.rocoft_weight["default"], layer._read("default"))
+        assert layer.entries("default").indices.tolist() == sorted(expected)
+        assert torch.equal(layer.entries("default").weight, layer._read("default"))
 
 
 def test_calibration_streams(build: Any, wrap: Any, make_batch: Callable[[int], dict[str, Tensor]]) -> None:
@@ -105,7 +109,7 @@ def test_calibration_streams(build: Any, wrap: Any, make_batch: Callable[[int], 
     calibrate(at_once, [whole])
     assert len(inputs) == 4
     for a, b in zip(layers(streamed).values(), layers(at_once).values(), strict=True):
-        assert torch.equal(a.rocoft_indices["default"], b.rocoft_indices["default"])
+        assert torch.equal(a.entries("default").indices, b.entries("default").indices)
 
 
 def test_scored_selection_wants_calibration_once(build: Any, wrap: Any, make_batch: Any) -> None:
@@ -124,7 +128,8 @@ def test_scored_selection_wants_calibration_once(build: Any, wrap: Any, make_bat
     with pytest.raises(ValueError, match="'other' does not exist"):
         calibrate(model, [make_batch(0)], "other")
     model.add_adapter("other", shared)  # the same configuration object: still to be calibrated
-    assert model.peft_config["other"].needs_calibration
+    assert needs_calibration(model, "other")
+    assert not needs_calibration(model)
 
 
 @settings(max_examples=100, deadline=None)
@@ -150,3 +155,31 @@ def test_write_puts_back_what_read_took_and_nothing_else(
     assert int((weight != before).sum()) == values.numel()
     selection.write(weight, indices, mode, values)
     assert torch.equal(weight, before)
+
+
+def test_a_calibrated_configuration_used_again_needs_calibration(
+    build: Any, wrap: Any, make_batch: Any, tmp_path: Path
+) -> None:
+    """The selection belongs to the adapter, however the configuration reaches another one."""
+    model, batch = wrap(build(), selection="max"), make_batch(0)
+    calibrate(model, [batch])
+    model.save_pretrained(tmp_path)
+    used = model.peft_config["default"]
+    stored: Any = PeftConfig.from_pretrained(tmp_path)
+    stored.inference_mode = False
+    model.add_adapter("other", used)
+    model.set_adapter("other")
+    for again in (model, get_peft_model(build(), used), get_peft_model(build(), stored)):
+        with pytest.raises(RuntimeError, match=r"call rocoft_bench.calibrate\(model, batches\) first"):
+            again(**batch)
+    calibrate(model, [batch], "other")
+    for layer in layers(model).values():
+        assert torch.equal(layer.entries("other").indices, layer.entries("default").indices)
+
+
+def test_entry_numbers_beyond_int32() -> None:
+    numbers = selection.sample(2**33, 50, selection.layer_generator(0, "wide"))
+    assert numbers.dtype == torch.int64
+    assert 2**32 < int(numbers.max()) < 2**33
+    assert int(numbers.min()) >= 0
+    assert selection.sample(2**31, 3, selection.layer_generator(0, "wide")).dtype == torch.int32

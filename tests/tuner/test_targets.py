@@ -160,8 +160,8 @@ def test_exclude_and_all_linear(bart: nn.Module) -> None:
     assert {name.split(".")[-1] for name in model.targeted_module_names} == {"q_proj", "k_proj", "v_proj", "out_proj"}
     model.add_adapter("all", RoCoFTConfig(target_modules="all-linear"))
     layer = model.base_model.model.model.encoder.layers[0]
-    assert set(layer.self_attn.q_proj.rocoft_weight) == {"default", "all"}
-    assert set(layer.fc1.rocoft_weight) == {"all"}
+    assert set(layer.self_attn.q_proj.rocoft_adapter) == {"default", "all"}
+    assert set(layer.fc1.rocoft_adapter) == {"all"}
 
 
 def test_all_blocks_beside_another_method(bart: nn.Module) -> None:

@@ -22,7 +22,7 @@ def masks(model: nn.Module, peft_model: nn.Module, mode: str) -> dict[str, Tenso
     for name, layer in peft_model.named_modules():
         if isinstance(layer, RoCoFTLayer):
             mask = torch.zeros(layer.out_features, layer.in_features, dtype=torch.bool)
-            chosen = layer.rocoft_indices["default"].tolist()
+            chosen = layer.entries("default").indices.tolist()
             for index in chosen:
                 if mode == "row":
                     mask[index, :] = True
@@ -110,7 +110,7 @@ def test_half_precision_model(build: Any, wrap: Any, mode: str, make_batch: Any,
     assert all(p.grad.dtype == torch.float32 for p in trained)
     model.to(dtype)
     layer = next(m for m in model.modules() if isinstance(m, RoCoFTLayer))
-    assert layer.rocoft_indices["default"].dtype == torch.int32
+    assert layer.entries("default").indices.dtype == torch.int32
     assert torch.isfinite(model(**make_batch(0)).logits).all()
 
 
@@ -120,10 +120,10 @@ def test_compiled(build: Any, wrap: Any, mode: str, make_batch: Any) -> None:
     layer = next(m for m in model.modules() if isinstance(m, RoCoFTLayer))
     x = torch.randn(2, 3, layer.in_features, requires_grad=True)
     expected = layer(x).square().sum()
-    gradients = torch.autograd.grad(expected, [x, layer.rocoft_weight["default"]])
+    gradients = torch.autograd.grad(expected, [x, layer.entries("default").weight])
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)(x).square().sum()
     torch.testing.assert_close(compiled, expected)
-    torch.testing.assert_close(torch.autograd.grad(compiled, [x, layer.rocoft_weight["default"]]), gradients)
+    torch.testing.assert_close(torch.autograd.grad(compiled, [x, layer.entries("default").weight]), gradients)
 
 
 def test_biases_are_trained_per_adapter(build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any) -> None:
@@ -131,7 +131,7 @@ def test_biases_are_trained_per_adapter(build: Any, wrap: Any, mode: str, make_b
     model = wrap(build(), mode=mode, train_bias=True).eval()
     model.add_adapter("other", model.peft_config["default"])
     model(**batch).loss.backward()
-    biases = [p for name, p in model.named_parameters() if "rocoft_bias.default" in name]
+    biases = [p for name, p in model.named_parameters() if name.endswith("rocoft_adapter.default.bias")]
     assert len(biases) == (12 if "Roberta" in type(plain).__name__ else 8)
     assert all(p.grad is not None for p in biases)
     with torch.no_grad():

@@ -1,0 +1,85 @@
+"""What a base layer must be for some of its weight to be trained in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.quantization_utils import resolve_quantization_backend
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from transformers.pytorch_utils import Conv1D
+
+
+def unwrapped(module: nn.Module) -> Any:
+    """The layer inside the adapters around it, or the module itself."""
+    return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+
+
+def whole_weight(base: Any) -> Tensor:
+    """The base layer's weight (d_out, d_in), or (d_in, d_out) of a `Conv1D`.
+
+    Raises:
+        RuntimeError: If the weight is not here as a whole: offloaded, partitioned or sharded.
+    """
+    weight: Tensor = base.weight
+    if elsewhere := _elsewhere(base, weight):
+        raise RuntimeError(
+            f"the weight of a {type(base).__name__} layer is {elsewhere}, and RoCoFT reads and changes it in place: "
+            "make, load and merge the adapter on a model whose targeted layers are whole and in memory, or choose "
+            "other target_modules"
+        )
+    return weight
+
+
+def _elsewhere(base: Any, weight: Tensor) -> str | None:
+    if hasattr(weight, "ds_id") and weight.dim() != 2:
+        return "partitioned by DeepSpeed ZeRO-3"
+    if hasattr(weight, "full_tensor"):
+        return "sharded (a DTensor, as of FSDP2 or tensor parallelism)"
+    if weight.is_meta and hasattr(base, "_hf_hook"):
+        return "offloaded by accelerate"
+    return None if weight.dim() == 2 else f"no matrix but of shape {tuple(weight.shape)} (sharded by FSDP?)"
+
+
+def check_supported(model: nn.Module, name: str) -> None:
+    """Check that the named module's weight can be trained in place.
+
+    Raises:
+        TypeError: If the target is no linear layer, is quantised, computes its weight from other parameters, or is
+            never called by the module that it belongs to.
+        RuntimeError: If its weight is not here as a whole.
+    """
+    base, parent = unwrapped(model.get_submodule(name)), model.get_submodule(name.rpartition(".")[0])
+    if not isinstance(base, nn.Linear | Conv1D):
+        raise TypeError(
+            f"Target module {name} ({type(base).__name__}) is not supported. "
+            "Currently, only `torch.nn.Linear` and `Conv1D` are supported."
+        )
+    if is_parametrized(base) or base._parameters.get("weight") is None:
+        raise TypeError(
+            f"Target module {name} computes its weight from other parameters (weight normalisation, pruning, a "
+            "parametrization), so its rows and columns cannot be trained in place: make them permanent first, e.g. by "
+            "torch.nn.utils.parametrize.remove_parametrizations, or leave it out by exclude_modules"
+        )
+    if not base.weight.is_floating_point() or resolve_quantization_backend(base, get_apply_tensor_subclass=object):
+        raise TypeError(f"Target module {name} is quantised; RoCoFT needs floating-point base weights.")
+    if name.rpartition(".")[2] in bypassed_children(parent):
+        raise TypeError(
+            f"Target module {name} would never be trained: {type(parent).__name__} reads its weight without calling "
+            "it. Leave it out of target_modules, or by exclude_modules"
+        )
+    whole_weight(base)
+
+
+def bypassed_children(parent: nn.Module) -> tuple[str, ...]:
+    """Names of the linear layers whose weights a module hands to a function of its own, always or in a fast path."""
+    if isinstance(parent, nn.MultiheadAttention):
+        return ("out_proj",)
+    if isinstance(parent, nn.TransformerEncoderLayer):
+        return ("linear1", "linear2")  # in evaluation
+    if isinstance(getattr(parent, "A_log", None), nn.Parameter):  # Mamba and its kin, above all by their GPU kernels
+        return ("x_proj", "dt_proj", "out_proj")
+    if type(parent).__name__ == "WavLMAttention":  # calls torch's multi_head_attention_forward
+        return ("q_proj", "k_proj", "v_proj", "out_proj")
+    return ()

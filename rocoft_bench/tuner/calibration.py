@@ -1,0 +1,84 @@
+"""Choosing rows or columns by score, from real activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from rocoft_bench.tuner.layer import RoCoFTLayer
+from rocoft_bench.tuner.model import RoCoFTModel
+
+
+def needs_calibration(model: PeftModel | RoCoFTModel, adapter_name: str = "default") -> bool:
+    """Whether an adapter has a scored selection ("max", "min", "mixed") that has been neither made nor loaded."""
+    return any(layer.rocoft_adapter[adapter_name].needs_calibration for layer in _layers(model, adapter_name))
+
+
+@torch.no_grad()
+def calibrate(
+    model: PeftModel | RoCoFTModel, batches: Iterable[Mapping[str, Tensor]], adapter_name: str = "default"
+) -> None:
+    """Choose the rows or columns of a scored selection ("max", "min", "mixed") from real activations (Section 6).
+
+    Runs the frozen model once over `batches` (keyword arguments of its forward, on its device) and keeps one running
+    sum of squares (d_in,) per layer, never the activations. Every position that a layer sees counts, so pass batches
+    without padding. Call it once, before the optimizer's first step. Merged adapters stay merged.
+
+    Raises:
+        ValueError: If the adapter does not exist or needs no calibration, or a layer saw none of the `batches`.
+    """
+    if not needs_calibration(model, adapter_name):
+        raise ValueError(f"adapter {adapter_name!r} does not exist or needs no calibration")
+    layers = _layers(model, adapter_name)
+    with _frozen_in_eval_mode(model):
+        norms = _input_norms(model, layers, batches)
+        for layer in layers:
+            layer.reselect(adapter_name, norms[layer])
+
+
+def _layers(model: nn.Module, adapter_name: str) -> list[RoCoFTLayer]:
+    return [m for m in model.modules() if isinstance(m, RoCoFTLayer) and adapter_name in m.rocoft_adapter]
+
+
+def _input_norms(
+    model: nn.Module, layers: list[RoCoFTLayer], batches: Iterable[Mapping[str, Tensor]]
+) -> dict[RoCoFTLayer, Tensor]:
+    """||X_j||_2 of each layer's input features over all batches, in float32: {layer: (d_in,)}."""
+    squares: dict[RoCoFTLayer, Tensor] = {}
+
+    def accumulate(layer: nn.Module, args: tuple[Any, ...]) -> None:
+        assert isinstance(layer, RoCoFTLayer)
+        total = args[0].detach().float().reshape(-1, layer.in_features).square().sum(0)
+        squares[layer] = squares[layer] + total if layer in squares else total
+
+    handles = [layer.register_forward_pre_hook(accumulate) for layer in layers]
+    try:
+        for batch in batches:
+            model(**batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(squares) < len(layers):
+        raise ValueError(f"the calibration batches reached {len(squares)} of {len(layers)} layers: pass at least one")
+    return {layer: total.sqrt() for layer, total in squares.items()}
+
+
+@contextmanager
+def _frozen_in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Adapters off, merged ones too, and evaluation mode on; afterwards every module is as it was."""
+    training = [(module, module.training) for module in model.modules()]
+    with ExitStack() as layers:
+        try:
+            model.eval()
+            for module, _ in training:
+                if isinstance(module, RoCoFTLayer):
+                    layers.enter_context(module.frozen())
+            yield
+        finally:
+            for module, was_training in training:
+                module.training = was_training

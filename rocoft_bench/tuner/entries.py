@@ -1,0 +1,44 @@
+"""What one adapter trains in one layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rocoft_bench.tuner.config import RoCoFTConfig
+
+INDEX_NAMES = {"row": "row_indices", "column": "column_indices", "random": "entry_indices"}
+"""By mode. A saved adapter so says by a name which way its values lie, which square layers' shapes do not tell."""
+
+
+class TrainedEntries(nn.Module):
+    """The trained entries of a weight, and where they belong.
+
+    `weight` holds entries of W, not a change of W, so that weight decay acts on the weights themselves: r rows
+    (r, d_in), r columns (r, d_out) or n entries (n,). `bias` (d_out,) exists where `train_bias` asks for it. The
+    indices (r,) or (n,) are saved with them; all are -1 while a scored selection has not been made.
+    """
+
+    def __init__(self, config: RoCoFTConfig, indices: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.config = config
+        self.weight = nn.Parameter(weight)
+        self.bias: nn.Parameter | None
+        self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
+        self.register_buffer(INDEX_NAMES[config.mode], indices)
+        self._chosen = False
+
+    @property
+    def mode(self) -> str:
+        return self.config.mode
+
+    @property
+    def indices(self) -> Tensor:
+        indices: Tensor = getattr(self, INDEX_NAMES[self.mode])
+        return indices
+
+    @property
+    def needs_calibration(self) -> bool:
+        """True until a scored selection has been made by `calibrate` or loaded."""
+        if not self._chosen:  # looked up until it is true: reading a GPU's memory makes it wait
+            self._chosen = not self.config.is_scored or bool((self.indices >= 0).all())
+        return not self._chosen
