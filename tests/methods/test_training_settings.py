@@ -30,7 +30,7 @@ class Row(NamedTuple):
 NORMS = ("LayerNorm",)
 OWN = "no paper's: chosen here"
 TABLE = {
-    "rocoft": Row(1e-3, 0.0, ("rocoft_bias",), "Kowsher et al., Table 10 states both for each task"),
+    "rocoft": Row(1e-3, 0.0, (), "Kowsher et al., Table 10 states both for each task"),
     "full": Row(3e-5, 0.1, NORMS, "Liu et al. 2019 (RoBERTa), Table 10: 1e-5, 2e-5, 3e-5 and 0.1"),
     "bitfit": Row(1e-3, 0.0, (), "Ben Zaken et al. 2021: 1e-4 to 1e-3; benzakenelad/BitFit: AdamW without decay"),
     "head-only": Row(5e-3, 0.0, (), OWN),
