@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_NAMES = 100
+"""That a message lists."""
+
 
 class UserError(Exception):
     """Bad input. The message says what was given, what is allowed and how to fix it, on one line."""
@@ -19,7 +22,8 @@ def suggest(given: object, allowed: Iterable[str]) -> str:
     names = sorted(allowed)
     close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
     hint = f'did you mean "{close[0]}"? ' if close else ""
-    return f"{hint}Allowed: {', '.join(names)}"
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"{hint}Allowed: {', '.join(names[:MOST_NAMES])}{more}"
 
 
 def shortened(text: str, most: int = 80) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import typer
 
 from rocoft_bench.cli import demo, evaluate, export, ls, params, predict, prefetch, report, sweep, train, validate
-from rocoft_bench.errors import UserError
+from rocoft_bench.cli.console import complain, finish_output, show_what_can_be_shown
+from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -22,14 +28,57 @@ for module in (train, sweep, evaluate, demo, report, predict, export, ls, params
     module.register(app)
 
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""Of the click that typer brings: wrong options and arguments."""
+
+DEVICE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE)
+"""What goes wrong although what was given is right."""
+
+
 def main() -> None:
     """Entry point. Bad input ends with one line and exit code 2, an interrupted run with 130."""
     quiet_libraries()
+    show_what_can_be_shown()
+    sys.exit(_finished(_run))
+
+
+def _run() -> int:
     try:
-        app()
+        return app(standalone_mode=False) or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        complain(f"error: {error}")
+    except UsageError as error:
+        text = io.StringIO()
+        error.show(text)  # type: ignore[attr-defined]
+        complain(text.getvalue().rstrip())
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+        complain("stopped")
+        return 130
+    return 2
+
+
+def _finished(run: Callable[[], int]) -> int:
+    """The exit code, after the output is written. An OSError that nobody foresaw is told in one line."""
+    try:
+        code = run()
+        finish_output()
+        return code
+    except BrokenPipeError:  # who read the output has enough
+        with suppress(OSError):
+            finish_output()
+        return 1
+    except OSError as error:
+        what = shortened(str(error.filename)) if error.filename else _without_name(error)
+        complain(f"error: {what}: {error.strerror or error}")
+        with suppress(OSError):
+            finish_output()
+        return 1 if error.errno in DEVICE_ERRORS else 2
+
+
+def _without_name(error: OSError) -> str:
+    """Where an error may come from that names no file."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "the working directory is gone; cd to one that is there"
+    return "the output cannot be written" if error.errno in DEVICE_ERRORS else "a file cannot be used"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ def demo(
     runs = list(COMPARED.items()) if family is Family.glue else _runs_of(family)
     done = [_run(output, name, file, seed, force) for name, file in runs]
     print_tables(build_tables(done) if family is Family.glue else [before_and_after(run.record for run in done)])
-    typer.echo(
+    say(
         "\nThese are generated data and small models: they show that the methods work here, and are not comparable\n"
         "with the paper's tables. For those: rocoft train glue --task rte --rank 3 --mode row"
     )
-    typer.echo(f"records: {output}")
+    say(f"records: {output}")
 
 
 def _runs_of(family: Family) -> list[tuple[str, str]]:

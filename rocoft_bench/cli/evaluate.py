@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.row_files import ENDINGS
 
@@ -42,7 +43,7 @@ def evaluate(
 
     directory = find_run(run)
     family = directory.read_record().task["family"]
-    for name in tasks.families()[family] if task == "all" else [task]:
+    for name in tasks.of_family(family) if task == "all" else [task]:
         changes = Settings()
         for assignment in assignments or []:
             changes.update(parse_assignment(assignment), f"--set {assignment}")
@@ -55,4 +56,4 @@ def evaluate(
                 record, target = inference.evaluate(directory, changes, display, force)
         except Interrupted:
             raise KeyboardInterrupt from None
-        typer.echo(f"{record.task['name']}: {result_line(record)}\nrecord: {target.record}")
+        say(f"{record.task['name']}: {result_line(record)}\nrecord: {target.record}")

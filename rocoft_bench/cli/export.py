@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.errors import UserError
 
@@ -65,7 +66,7 @@ def _save(run: Path, output: Path | None, options_of_upload: bool) -> None:
     directory = find_run(run)
     folder = output or directory.path / "merged"
     inference.export(directory, folder)
-    typer.echo(f"merged model: {folder}")
+    say(f"merged model: {folder}")
 
 
 def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool) -> None:
@@ -79,4 +80,4 @@ def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool
     if not sys.stderr.isatty():
         disable_progress_bars()
     uploaded = publishing.push(find_run(run), name, private, merged)
-    typer.echo(f"{'merged model' if merged else 'trained values'}: {uploaded.url} at commit {uploaded.commit}")
+    say(f"{'merged model' if merged else 'trained values'}: {uploaded.url} at commit {uploaded.commit}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.text import aligned
 
 
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")]) -> None:
     """List the tasks, the fine-tuning methods or the known models."""
     table = {What.tasks: _tasks, What.methods: _methods, What.models: _models}[what]
-    typer.echo(aligned(table()))
+    say(aligned(table()))
 
 
 def _tasks() -> list[list[str]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.text import aligned
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def params(
 
     rows = parameter_audit(model, method)
     header = ["table", "model", "method", "adapter", "head", "total", "share %", "paper M", "ours M", "diff %", "why"]
-    typer.echo(aligned([header, *map(_cells, rows)]))
+    say(aligned([header, *map(_cells, rows)]))
     compared = [row for row in rows if row.figure is not None]
-    typer.echo(f"{sum(row.agrees for row in compared)} of {len(compared)} figures of the paper are met as printed")
+    say(f"{sum(row.agrees for row in compared)} of {len(compared)} figures of the paper are met as printed")
 
 
 def _cells(row: AuditRow) -> list[str]:

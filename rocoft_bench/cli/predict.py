@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
+
 EPILOG = 'Example: rocoft predict results/demo/rocoft-row --text "No dog sleeps." --text-pair "A dog sleeps."'
 
 
@@ -25,4 +27,4 @@ def predict(
     from rocoft_bench.inference import answer, load_run
     from rocoft_bench.runs import find_run
 
-    typer.echo(answer(load_run(find_run(run)), text, text_pair))
+    say(answer(load_run(find_run(run)), text, text_pair))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
+
 if TYPE_CHECKING:
     from rocoft_bench.prefetch import Need
     from rocoft_bench.resolving import Experiment
@@ -52,11 +54,11 @@ def prefetch(
     sizes = [_line(need, check) for need in wanted]
     had = [size for size in sizes if size is not None]
     state = "can be had" if check else "ready"
-    typer.echo(f"{len(had)} of {len(wanted)} {state}{_size(sum(had), ', in all ')}")
+    say(f"{len(had)} of {len(wanted)} {state}{_size(sum(had), ', in all ')}")
     if len(had) < len(wanted):
         raise typer.Exit(1)
     if not check:
-        typer.echo(f"for runs without internet: export HF_HOME={constants.HF_HOME} HF_HUB_OFFLINE=1")
+        say(f"for runs without internet: export HF_HOME={constants.HF_HOME} HF_HUB_OFFLINE=1")
 
 
 def _experiments(config: str, assignments: list[str]) -> Iterator[Experiment]:
@@ -83,9 +85,9 @@ def _line(need: Need, check: bool) -> int | None:
     try:
         found = need.check() if check else need.fetch()
     except UserError as error:
-        typer.echo(f"✗ {error}")
+        say(f"✗ {error}")
         return None
-    typer.echo(f"✓ {need.what}: {found.detail}{_size(found.size, ', ')}")
+    say(f"✓ {need.what}: {found.detail}{_size(found.size, ', ')}")
     return found.size
 
 

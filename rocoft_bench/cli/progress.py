@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.engine.observer import Observer
 
 
@@ -23,7 +23,7 @@ class ProgressDisplay(Observer):
     """A context manager; leave it to take the bars away."""
 
     def __init__(self, title: str) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = TerminalConsole(stderr=True)
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

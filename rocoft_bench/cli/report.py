@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.console import TerminalConsole, complain, say
 from rocoft_bench.cli.options import AS_FOLDER
 
 if TYPE_CHECKING:
@@ -48,17 +49,16 @@ def report(
     print_tables([only_run(table, beside=compare is not None) for table in tables])
     title = " beside ".join(folder.resolve().name for folder in (results, compare) if folder is not None)
     page = _write(found[0], tables, output or results / "report", title)
-    typer.echo(f"\npage: {page}")
+    say(f"\npage: {page}")
     _end([problem for each in found for problem in each.problems])
 
 
 def _write(results: Results, tables: list[Table], folder: Path, title: str) -> Path:
-    from rich.console import Console
     from rich.progress import Progress
 
     from rocoft_bench.report import write_report
 
-    console = Console(stderr=True)
+    console = TerminalConsole(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("comparing methods", total=None)
 
@@ -72,7 +72,7 @@ def _end(problems: list[Problem]) -> None:
     from rocoft_bench.report.writing.cleaning import one_line
 
     for problem in problems:
-        typer.echo(one_line(f"skipped: {problem.path}: {problem.reason}"), err=True)
+        complain(one_line(f"skipped: {problem.path}: {problem.reason}"))
     if problems:
-        typer.echo(f"{len(problems)} {'files' if len(problems) > 1 else 'file'} skipped", err=True)
+        complain(f"{len(problems)} {'files' if len(problems) > 1 else 'file'} skipped")
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from rocoft_bench.cli.console import complain, say
+
 if TYPE_CHECKING:
     from rocoft_bench.engine.tracking import TrackerName
     from rocoft_bench.experiment import Experiment
@@ -33,14 +35,14 @@ def run_with_display(
         with ProgressDisplay(title) as display, tracked(display, track, config, RunDirectory(folder)) as observer:
             record, was_run = launch.run(experiment, folder, observer, force, how)
     except Interrupted:
-        typer.echo(f"stopped; the same command goes on from the checkpoint in {folder}", err=True)
+        complain(f"stopped; the same command goes on from the checkpoint in {folder}")
         raise typer.Exit(130) from None
     if record.status != "ok":
         hint = f"; {record.hint}" if record.hint else ""
-        typer.echo(f"{record.status}: {record.error}{hint} (record: {folder / 'record.json'})", err=True)
+        complain(f"{record.status}: {record.error}{hint} (record: {folder / 'record.json'})")
         raise typer.Exit(1)
     if not was_run:
-        typer.echo(f"already finished: {folder} (--force runs it again)")
+        say(f"already finished: {folder} (--force runs it again)")
     return record
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.console import complain, say
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.engine.tracking import TrackerName
 
@@ -89,7 +90,7 @@ def sweep(
     share = _launch(num_processes, config_file)
     plan = make_plan(content, output, parse_filter(*(filters or [])), assignments or [])
     to_do = plan.to_do(retry_failed)
-    typer.echo("\n".join(plan_lines(plan, to_do)))
+    say("\n".join(plan_lines(plan, to_do)))
     if dry_run:
         raise typer.Exit(1 if plan.wrong else 0)
     RunDirectory(output).check_writable()
@@ -111,7 +112,7 @@ def sweep(
     with LiveView(plan, available, workers.slots, max_runs) as view:
         runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)
         outcomes = runner.run()
-    typer.echo("\n".join(closing_lines(plan, to_do, outcomes)))
+    say("\n".join(closing_lines(plan, to_do, outcomes)))
     raise typer.Exit(_exit_code(plan, outcomes, runner.stopped, lacking=len(to_do) - len(available)))
 
 
@@ -155,7 +156,7 @@ def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[Pla
     if lacking and len(lacking) == len(to_do):
         raise UserError("\n".join(reasons))
     for reason in reasons:
-        typer.echo(reason, err=True)
+        complain(reason)
     return [run for run in to_do if run.name not in lacking]
 
 

@@ -10,11 +10,12 @@ from itertools import groupby
 from types import TracebackType
 from typing import Any, get_args
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.cli.text import aligned
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.runs import Status
@@ -127,7 +128,7 @@ class LiveView(SweepView):
     """A context manager: a line for each run that ends, and on a terminal what is running and the time left."""
 
     def __init__(self, plan: Plan, to_do: Sequence[PlannedRun], slots: int, max_runs: int | None = None) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = TerminalConsole(stderr=True)
         self.known = Known(plan.runs)
         self.waiting = {run.name: run for run in to_do[:max_runs]}
         self.total, self.slots = len(self.waiting), slots

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.report.model import Column, Standing, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.texts import Line, Piece, caption, heading, lines
@@ -45,8 +46,8 @@ def print_tables(tables: Sequence[Table], console: Console | None = None) -> Non
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
+    console = TerminalConsole()
+    return console if console.is_terminal else TerminalConsole(width=PIPE_WIDTH)
 
 
 def _blocks(table: Table, width: int) -> Iterator[RichTable]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.engine.tracking import TrackerName
 from rocoft_bench.row_files import ENDINGS
@@ -100,7 +101,7 @@ def train(
     folder = output or experiment.folder_in(Path("results"))
     file = config_file and found_or_shipped(config_file)
     how = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, file)
-    typer.echo(summary(run_with_display(experiment, folder, force, how, track), folder))
+    say(summary(run_with_display(experiment, folder, force, how, track), folder))
 
 
 def _settings(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.text import aligned
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def validate(
 
     file = find_config(config)
     sweep = read_sweep(file)
-    typer.echo(_settings(read_settings(file), assignments or []) if sweep is None else _runs(sweep, assignments or []))
-    typer.echo("valid")
+    say(_settings(read_settings(file), assignments or []) if sweep is None else _runs(sweep, assignments or []))
+    say("valid")
 
 
 def _settings(settings: Settings, assignments: list[str]) -> str:

@@ -8,6 +8,14 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with `~` replaced by the home that it means; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def absolute(path: str | Path) -> Path:
     """The full path of what a path, relative to the working directory or to a home (`~`), means now.
 

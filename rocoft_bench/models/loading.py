@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rocoft_bench.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.config import ModelConfig
+from rocoft_bench.config.paths import expanded
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
 from rocoft_bench.models.weights import conversion
@@ -96,7 +97,7 @@ def locate(config: ModelConfig) -> ModelSource:
     known = known_model(config.name)
     if known is not None and known.embedded is not None:
         return ModelSource(str(embedded_folder(known.alias, known.embedded)), None, known.hub_id)
-    folder = Path(config.name).expanduser()
+    folder = expanded(config.name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"--model {config.name}: the folder holds no config.json, so it is not a saved model")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.tasks import commonsense, demo, glue, math, squad, summarization
 from rocoft_bench.tasks.base import HubDataset, LoadedSplit, Task
 
@@ -43,13 +43,22 @@ def named_in(values: dict[str, Any]) -> Task | None:
     return get(family, name) if isinstance(family, str) and isinstance(name, str) else None
 
 
+def of_family(family: str) -> dict[str, Task]:
+    """The tasks of a family by name.
+
+    Raises: UserError with the families allowed and the nearest one.
+    """
+    if family not in _FAMILIES:
+        raise UserError(f'unknown task family "{shortened(family)}": {suggest(family, _FAMILIES)}')
+    return _FAMILIES[family]
+
+
 def get(family: str, name: str) -> Task:
     """The task `name` of `family`.
 
     Raises: UserError with the names allowed and the nearest one.
     """
-    if family not in _FAMILIES:
-        raise UserError(f'unknown task family "{family}": {suggest(family, _FAMILIES)}')
-    if name not in _FAMILIES[family]:
-        raise UserError(f'unknown {family} task "{name}": {suggest(name, _FAMILIES[family])}')
-    return _FAMILIES[family][name]
+    tasks = of_family(family)
+    if name not in tasks:
+        raise UserError(f'unknown {family} task "{shortened(name)}": {suggest(name, tasks)}')
+    return tasks[name]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.catalog import known_model
+from rocoft_bench.config.paths import expanded
 
 
 def model_type_of(name: str) -> str | None:
@@ -15,7 +16,7 @@ def model_type_of(name: str) -> str | None:
     known = known_model(name)
     if known is not None and known.paper_name is not None:
         return _shipped(known.alias)["model_type"]
-    folder = known.embedded.path() if known is not None and known.embedded is not None else Path(name).expanduser()
+    folder = known.embedded.path() if known is not None and known.embedded is not None else expanded(name)
     try:
         return json.loads((folder or Path()).joinpath("config.json").read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError):
