@@ -59,14 +59,19 @@ def assert_same_result(folder: Path, other: Path) -> None:
         assert value.flatten().tolist() == pytest.approx(expected_weights[name].flatten().tolist(), abs=1e-5)
 
 
-def test_two_processes_compute_what_one_does(rocoft: Cli, command: list[str], tmp_path: Path) -> None:
+def test_two_processes_compute_what_one_does(
+    rocoft: Cli, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """40 rows in batches of 7 make two steps: each process has a whole batch and half of another, the last one short.
 
-    Three evaluation batches of 5, 5 and 3 rows leave one process with one to spare.
+    Three evaluation batches of 5, 5 and 3 rows leave one process with one to spare. What another launcher has left in
+    the environment does not reach them.
     """
     sizes = ("batch_size=7", "gradient_accumulation=3", "eval_batch_size=5", "keep=best", "evaluate_before=true")
     command += [word for size in sizes for word in ("--set", f"training.{size}")]
     one = rocoft(*command, "--output", tmp_path / "one")
+    for name, value in {"GRADIENT_ACCUMULATION_STEPS": "4", "MIXED_PRECISION": "bf16", "USE_FSDP": "true"}.items():
+        monkeypatch.setenv(f"ACCELERATE_{name}", value)
     two = rocoft(*command, "--output", tmp_path / "two", "--num-processes", 2)
     assert (one.code, two.code) == (0, 0), two.err
     assert_same_result(tmp_path / "two", tmp_path / "one")

@@ -6,6 +6,8 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
 
+from rocoft_bench.engine.launchers import forget_launchers
+
 
 def make_accelerator(precision: str) -> Accelerator:
     """An accelerator of a run's own: accelerate keeps one precision per process, and runs in one process may differ.
@@ -13,8 +15,9 @@ def make_accelerator(precision: str) -> Accelerator:
     Where processes share a run, a trained parameter may be without a gradient in some step (gates that are fixed,
     say), and buffers are the same everywhere from the start.
     """
+    forget_launchers()
     AcceleratorState._reset_state()
-    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):  # set by accelerate's launcher
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):  # set by this project's launcher
         from rocoft_bench.engine.zero import ZeroAccelerator
 
         return ZeroAccelerator(precision)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.engine.launchers import OWN_LAUNCH, forget_launchers
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import Experiment, make_record, unless_finished
@@ -85,9 +86,11 @@ def _start(launch: Launch, exchange: Exchange, job: str) -> None:
     from accelerate.utils import patch_environment
     from torch.distributed import run as torchrun
 
+    forget_launchers()  # the user's: torch and accelerate would read them, and pass them on
     local = (launch.num_processes or torch.cuda.device_count()) // launch.num_machines
     threads = max(1, len(os.sched_getaffinity(0)) // max(1, local))
     environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)), "PYTHONSAFEPATH": "1"}
+    environment[OWN_LAUNCH] = "1"
     if not torch.cuda.is_available():
         environment["ACCELERATE_USE_CPU"] = "true"
     use_accelerate = launch.config_file is not None

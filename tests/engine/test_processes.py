@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rocoft_bench.engine.batching import shared
+from rocoft_bench.engine.launchers import OWN_LAUNCH
 from rocoft_bench.engine.processes import Processes
 from tests.engine.comparison import assert_same
 
@@ -56,7 +57,7 @@ def test_one_process_has_nobody_to_talk_to() -> None:
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     """What `shared_runs.py` finds, by the number of its processes."""
     results = {}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", OWN_LAUNCH: "1"}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     for count in (1, 2):
         folder = tmp_path_factory.mktemp(f"processes{count}")

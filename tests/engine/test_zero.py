@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rocoft_bench.engine.launchers import OWN_LAUNCH
 from tests.engine.comparison import assert_same
 
 pytest.importorskip("deepspeed", reason="needs the extra deepspeed: pip install 'rocoft-bench[deepspeed]'")
@@ -25,6 +26,7 @@ def found(folder: Path, stage: int | None) -> dict[str, Any]:
     command = [sys.executable, str(PROGRAM), str(folder)]
     if stage is not None:
         environment |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": str(stage)}
+        environment |= {OWN_LAUNCH: "1"}
         command[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert result.returncode == 0, result.stderr[-3000:]
