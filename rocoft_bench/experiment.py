@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from rocoft_bench.runs import (
     SavedFile,
     config_hash,
     made_aside,
+    other_weights,
     provenance,
     saved_files,
     settings_hash,
@@ -30,6 +30,7 @@ from rocoft_bench.runs import (
     write_json_lines,
     write_text,
 )
+from rocoft_bench.untrusted import read_json
 
 if TYPE_CHECKING:
     from rocoft_bench.engine.observer import Observer
@@ -124,7 +125,7 @@ def _begin(
 ) -> None:
     if processes.is_main:
         _open(experiment, directory, force)
-        _check_same_data(prepared, directory)
+        _check_same_inputs(prepared, directory)
     processes.wait()
     if not directory.config.is_file():
         raise UserError(f"--output {directory.path}: must be a folder that all machines share")
@@ -156,13 +157,21 @@ def _record_failure(
     return record
 
 
-def _check_same_data(prepared: Prepared, directory: RunDirectory) -> None:
-    """A checkpoint only goes on with the rows that it was made with."""
-    hashes = json.dumps([rows.origin["sha256"] for rows in (prepared.train, prepared.evaluation)])
+def _check_same_inputs(prepared: Prepared, directory: RunDirectory) -> None:
+    """A checkpoint only goes on with the rows and the base model that it was made with."""
+    rows = [rows.origin["sha256"] for rows in (prepared.train, prepared.evaluation)]
     file = directory.work / "data.json"
-    if file.is_file() and file.read_text(encoding="utf-8") != hashes:
-        raise UserError(f"{directory.path}: the data has changed since this run began; --force starts it afresh")
-    write_text(file, hashes)
+    before = read_json(file) if file.is_file() else {}
+    if isinstance(before, list):  # of a version that did not note the model
+        before = {"rows": before}
+    changed = []
+    if before.get("rows", rows) != rows:
+        changed.append("the data has changed")
+    if what := other_weights(before.get("model", {}), prepared.model_origin):
+        changed.append(f"the base model is another one ({what})")
+    if changed:
+        raise UserError(f"{directory.path}: {' and '.join(changed)} since this run began; --force starts it afresh")
+    write_json(file, {"rows": rows, "model": prepared.model_origin})
 
 
 def train(

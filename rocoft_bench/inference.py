@@ -15,6 +15,7 @@ from rocoft_bench.config import Settings, leaves, read_settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import Experiment, resolve, what_was_judged
 from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
+from rocoft_bench.models import ModelSource
 from rocoft_bench.preparing import limits, load_base
 from rocoft_bench.resolving import folder_of
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for
@@ -22,8 +23,11 @@ from rocoft_bench.runs import (
     Failure,
     RunDirectory,
     RunRecord,
+    can_be_compared,
     config_hash,
     config_values,
+    made_aside,
+    other_weights,
     provenance,
     write_json,
     write_json_lines,
@@ -52,18 +56,19 @@ TEXT_OPTIONS = ("--text", "--text-pair")
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The base model with a run's trained values, ready to answer."""
+    """The base model with a run's trained values, ready to answer. notes: what is to be said of it."""
 
     experiment: Experiment
     model: Any
     tokenizer: Any
+    notes: tuple[str, ...] = ()
 
 
 def load_run(directory: RunDirectory) -> TrainedModel:
     """Load the model of a finished run, the base model from where the run had it.
 
     Raises:
-        UserError: If the run is not finished or its base model cannot be had.
+        UserError: If the run is not finished, its files are damaged, or its base model cannot be had or is another one.
     """
     return _load(experiment_of(directory), directory)
 
@@ -86,17 +91,56 @@ def _settings_of(directory: RunDirectory) -> Settings:
 
 def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:
     folder = trained_values(directory)
-    model, tokenizer, _ = load_base(experiment, models.locate(experiment.config.model))
+    _check_settings(experiment, directory)
+    source = models.locate(experiment.config.model)
+    notes = _check_local_base(experiment, source, directory)
+    model, tokenizer, _ = load_base(experiment, source)
+    if source.revision is not None:
+        notes = _check_base(experiment, source.origin(model.config), directory)
     model = experiment.method.load(model, folder, experiment.task.kind)
-    return TrainedModel(experiment, model.eval(), tokenizer)
+    return TrainedModel(experiment, model.eval(), tokenizer, notes)
+
+
+def _check_settings(experiment: Experiment, directory: RunDirectory) -> None:
+    """Refuse a config.yaml that is not the one by which the values were trained."""
+    record, config = directory.read_record(), experiment.config
+    differing = [f"method.{key}" for key, value in record.method.items() if config.method.get(key) != value]
+    if record.seed != config.seed:
+        differing.append("seed")
+    if differing:
+        raise UserError(
+            f"{directory.config}: {differing[0]} is not what the run's record says; one of them was changed"
+        )
+
+
+def _check_local_base(experiment: Experiment, source: ModelSource, directory: RunDirectory) -> tuple[str, ...]:
+    """`_check_base` before a model of a folder is loaded; of one of the hub, the commit is known only after that."""
+    return _check_base(experiment, source.origin(None), directory) if source.revision is None else ()
+
+
+def _check_base(experiment: Experiment, origin: dict[str, Any], directory: RunDirectory) -> tuple[str, ...]:
+    """Refuse another base model than the run's; a note, where the two cannot be compared."""
+    stated, name = directory.read_record().model, experiment.config.model.name
+    if what := other_weights(stated, origin):
+        raise UserError(
+            f"--model {name}: is not the base model that {directory.path} was trained on ({what}); put that one in its "
+            "place, or train again (rocoft train --force)"
+        )
+    if stated.get("kind") is None or can_be_compared(stated, origin):
+        return ()
+    trained_on = stated.get("id") or stated["name"]
+    return (f"whether {name} has the weights of {trained_on}, on which the run was trained, is not on record",)
 
 
 def trained_values(directory: RunDirectory) -> Path:
     """The folder of a run's trained values: adapter/ or, of one that was downloaded from the hub, the run's own.
 
     Raises:
-        UserError: If they are not there.
+        UserError: If they are not there or not as the run's record states them.
     """
+    damage = directory.damage(directory.read_record()) if directory.adapter.is_dir() else None
+    if damage is not None:
+        raise UserError(f"{damage}; run its command again")
     for folder in (directory.adapter, directory.path):
         if any((folder / name).is_file() for name in (PEFT_CONFIG, OWN_FILE)):
             return folder
@@ -112,19 +156,38 @@ def evaluate(
     of its own below the run's folder, with the training's facts; one that is there already is left alone.
 
     Raises:
-        UserError: If the run is not finished, a setting would have changed the training, or the rows cannot be had.
+        UserError: If the run is not finished, a setting would have changed the training, the rows cannot be had, or the
+            record that is there is of other rows or another model than there are now.
     """
     experiment = resolve(_changed(directory, changes))
+    directory.check_kinds()
     target = evaluation_directory(directory, experiment)
+    target.check_kinds()
     if target.record.is_file() and not force and (known := target.read_record()).status == "ok":
+        _check_still_true(known, experiment, directory)
         return known, target
-    record, lines = _evaluated(experiment, directory, observer)
-    target.path.mkdir(parents=True, exist_ok=True)
-    write_text(target.config, yaml.safe_dump(config_values(experiment.config), sort_keys=False))
-    write_json_lines(target.predictions, lines)
-    write_json(target.provenance, provenance())
-    write_json(target.record, record.model_dump())
+    with target.locked():
+        record, lines = _evaluated(experiment, directory, observer)
+        write_text(target.config, yaml.safe_dump(config_values(experiment.config), sort_keys=False))
+        write_json_lines(target.predictions, lines)
+        write_json(target.provenance, provenance())
+        write_json(target.record, record.model_dump())
+        target.remove_work()
     return record, target
+
+
+def _check_still_true(known: RunRecord, experiment: Experiment, directory: RunDirectory) -> None:
+    """Refuse to repeat the result of an evaluation whose rows or model have changed."""
+    _check_local_base(experiment, models.locate(experiment.config.model), directory)
+    trained_values(directory)
+    rows = experiment.task.load(experiment.task.eval_split, experiment.config.task.data_dir).origin
+    if known.data["evaluation"].get("sha256") != rows["sha256"]:
+        changed = "its rows"
+    elif known.adapter_files != directory.read_record().adapter_files:
+        changed = "the trained values"
+    else:
+        return
+    raise UserError(f"{directory.path}: evaluated already, and {changed} have changed since; --force evaluates again")
 
 
 def record_failed_evaluation(directory: RunDirectory, changes: Settings, failure: Failure) -> None:
@@ -174,6 +237,8 @@ def _evaluated(
     trained = _load(experiment, directory)
     settings = fitted_settings(task, config.task, limits(experiment, trained.model, trained.tokenizer), notes)
     rows = encoded(task, split, trained.tokenizer, settings, False, notes)
+    record = directory.read_record()
+    notes += [*trained.notes, *_changed_rows(record, rows.origin)]
     accelerator = make_accelerator(config.training.precision)
     batch_size = config.training.eval_batch_size
     evaluator = make_evaluator(task, rows, trained.tokenizer, settings, batch_size, accelerator, observer)
@@ -185,7 +250,6 @@ def _evaluated(
             evaluation = evaluator.run(trained.model.to(accelerator.device), stop)
     except NotFiniteError as error:
         raise UserError(f"{directory.path}: {error}") from None
-    record = directory.read_record()
     of_training = [note for note in record.notes if "evaluation" not in note]
     changed = {
         **what_was_judged(experiment),
@@ -197,6 +261,15 @@ def _evaluated(
         "notes": [*of_training, *(note for note in notes if note not in of_training)],
     }
     return record.model_copy(update=changed), list(prediction_lines(task, rows, evaluation))
+
+
+def _changed_rows(record: RunRecord, origin: dict[str, Any]) -> list[str]:
+    """A note where the rows are from the place that a run was evaluated on, and are not those of then."""
+    before = record.data.get("evaluation", {})
+    same_place = all(before.get(key) == origin.get(key) for key in ("kind", "path", "id", "config", "split"))
+    if not same_place or before.get("sha256") in (None, origin["sha256"]):
+        return []
+    return ["the evaluation rows have changed since the run was trained and evaluated on them"]
 
 
 def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
@@ -224,20 +297,27 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     return task.in_words(task.read(outputs, encoded, rows, trained.tokenizer, settings)[0])
 
 
-def export(directory: RunDirectory, folder: Path) -> None:
+def export(directory: RunDirectory, folder: Path) -> tuple[str, ...]:
     """Write a finished run's model, all trained values merged, as a plain checkpoint that transformers loads by itself.
+
+    It is put in place whole. Returns what is to be said of it.
 
     Raises:
         UserError: If the run is not finished or cannot be merged, or the folder is in use or cannot be written.
     """
+    from safetensors import SafetensorError
+
     experiment = experiment_of(directory)
     experiment.method.check_mergeable()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UserError(f"{folder}: exists already and is not an empty folder; choose another")
     trained = _load(experiment, directory)
     merged: Any = experiment.method.merge(trained.model)
     try:
-        merged.save_pretrained(folder, safe_serialization=True)
-        trained.tokenizer.save_pretrained(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with made_aside(folder) as made:
+            merged.save_pretrained(made, safe_serialization=True)
+            trained.tokenizer.save_pretrained(made)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+    return trained.notes

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rocoft_bench.cli.console import say
+from rocoft_bench.cli.console import complain, say
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.errors import UserError
 
@@ -65,7 +65,8 @@ def _save(run: Path, output: Path | None, options_of_upload: bool) -> None:
 
     directory = find_run(run)
     folder = output or directory.path / "merged"
-    inference.export(directory, folder)
+    for note in inference.export(directory, folder):
+        complain(f"note: {note}")
     say(f"merged model: {folder}")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rocoft_bench.cli.console import say
+from rocoft_bench.cli.console import complain, say
 
 EPILOG = 'Example: rocoft predict results/demo/rocoft-row --text "No dog sleeps." --text-pair "A dog sleeps."'
 
@@ -27,4 +27,7 @@ def predict(
     from rocoft_bench.inference import answer, load_run
     from rocoft_bench.runs import find_run
 
-    say(answer(load_run(find_run(run)), text, text_pair))
+    trained = load_run(find_run(run))
+    for note in trained.notes:
+        complain(f"note: {note}")
+    say(answer(trained, text, text_pair))

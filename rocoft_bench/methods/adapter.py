@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method, hold_trained_in_float32
+from rocoft_bench.methods.saved import check_peft_config, check_taken, read_tensors, refused
 from rocoft_bench.models import peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ TASK_TYPES = {
     "seq2seq_lm": "SEQ_2_SEQ_LM",
 }
 """PEFT's task type for a task kind; where the kind has a task head, PEFT then trains and saves it in full."""
+
+PEFT_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""PEFT's files."""
 
 LINEAR_ONLY = {"gpt2": "peft has it for nn.Linear alone, and the matrices of a gpt2 model are Conv1D"}
 """`not_architectures` of such a method."""
@@ -62,13 +66,21 @@ class AdapterMethod(Method):
 
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         from peft import PeftConfig, PeftModel
+        from peft.utils import get_peft_model_state_dict
 
         from rocoft_bench.models import hold_in_float32
 
+        file = folder / WEIGHTS
+        saved = read_tensors(file)
         hold_in_float32(model, self.copied_parameters(model, task_kind))  # or the saved values would be rounded
         with self._quietly():
-            config = with_names_for_patterns(PeftConfig.from_pretrained(str(folder)), model)
-            return PeftModel.from_pretrained(model, folder, config=config)
+            expected: Any = self.peft_config(model, 0)
+            check_peft_config(folder / PEFT_CONFIG, {**vars(expected), "peft_type": str(expected.peft_type.value)})
+            with refused(file):
+                config = with_names_for_patterns(PeftConfig.from_pretrained(str(folder)), model)
+                loaded = PeftModel.from_pretrained(model, folder, config=config)
+        check_taken(file, saved, get_peft_model_state_dict(loaded, save_embedding_layers=False))
+        return loaded
 
     def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:
         """Those of the base's own modules that peft trains a copy of."""

@@ -29,6 +29,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from rocoft_bench.config import Section, TrainingConfig
 from rocoft_bench.methods.base import TASKS_WITH_HEAD
 from rocoft_bench.methods.native import FILE_NAME, NativeMethod
+from rocoft_bench.methods.saved import check_fits, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,17 +114,17 @@ class DiffPruning(NativeMethod):
 
     def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
         """The plain model with the changes in place."""
-        from safetensors.torch import load_file
+        import torch
 
         from rocoft_bench.models import head_parameter_names, hold_in_float32
 
         head = head_parameter_names(model) if task_kind in TASKS_WITH_HEAD else set()
         changed = [name for name, _ in model.named_parameters() if name not in head]
-        saved = load_file(folder / FILE_NAME)
-        expected = head | {f"{name}.{part}" for name in changed for part in ("indices", "values")}
-        if expected != saved.keys():
-            differing = sorted(expected ^ saved.keys())[:3]
-            raise ValueError(f"{folder / FILE_NAME} does not fit the model: {differing}")
+        saved = read_tensors(folder / FILE_NAME)
+        own: dict[str, Tensor] = {name: model.get_parameter(name) for name in head}
+        for name in changed:  # as many values as places
+            own |= dict.fromkeys((f"{name}.indices", f"{name}.values"), saved.get(f"{name}.indices", torch.empty(0)))
+        check_fits(folder / FILE_NAME, saved, own)
         hold_in_float32(model, map(model.get_parameter, head))
         for name in head:
             model.get_parameter(name).data.copy_(saved[name])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method, hold_trained_in_float32
+from rocoft_bench.methods.saved import check_fits, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,16 +57,12 @@ class NativeMethod(Method):
         save_file(own, folder / FILE_NAME, {"method": self.name})
 
     def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
-        from safetensors.torch import load_file
-
+        saved = read_tensors(folder / FILE_NAME)
         _freeze(model, task_kind)
         self.attach_to_load(model)
         hold_trained_in_float32(model)
-        saved = load_file(folder / FILE_NAME)
         own = self.own_tensors(model)
-        if own.keys() != saved.keys():
-            differing = sorted(own.keys() ^ saved.keys())[:3]
-            raise ValueError(f"{folder / FILE_NAME} does not fit the model and the method's settings: {differing}")
+        check_fits(folder / FILE_NAME, saved, own)
         for name, tensor in own.items():
             tensor.data.copy_(saved[name])
         return model

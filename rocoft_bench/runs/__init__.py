@@ -21,6 +21,7 @@ from rocoft_bench.runs.files import (
 )
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.lock import inherit as inherit_lock
+from rocoft_bench.runs.origin import can_be_compared, other_weights
 from rocoft_bench.runs.provenance import provenance
 from rocoft_bench.runs.record import LOG_TAIL, MAKE_ROOM, SMALLER, Failure, RunRecord, Status, read_record
 
@@ -38,11 +39,13 @@ __all__ = [
     "RunRecord",
     "SavedFile",
     "Status",
+    "can_be_compared",
     "config_hash",
     "config_values",
     "find_run",
     "inherit_lock",
     "made_aside",
+    "other_weights",
     "private_folder",
     "provenance",
     "read_record",

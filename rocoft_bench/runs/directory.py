@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -88,9 +87,9 @@ class RunDirectory:
             raise UserError(f"{self.path}: no finished run here (no record.json)")
         return read_record(self.record, RunRecord)
 
-    def check_kinds(self) -> None:
+    def check_kinds(self, follow_links: bool = False) -> None:
         """Refuse a folder with links, pipes or devices where a run has files and folders of its own: to follow them
-        could write or delete elsewhere, or wait for ever.
+        could write or delete elsewhere, or wait for ever. follow_links: to files and folders, for those who only read.
 
         Raises:
             UserError: Naming the one that is not what it should be.
@@ -98,10 +97,10 @@ class RunDirectory:
         folders = (self.adapter, self.work, self.tracking, self.evaluations)
         files = (self.config, self.record, self.history, self.predictions, self.provenance, self.log)
         for folder in filter(os.path.lexists, folders):
-            if not stat.S_ISDIR(folder.lstat().st_mode):
+            if not folder.is_dir() or (folder.is_symlink() and not follow_links):
                 raise UserError(f"{folder}: is {'a link' if folder.is_symlink() else 'not a folder'}; remove it")
         for file in filter(os.path.lexists, (*files, *_entries(self.adapter), *_entries(self.work))):
-            require_file(file, follow_links=False)
+            require_file(file, follow_links)
 
     def check_is_ours(self, config: RunConfig, replace: bool = False) -> None:
         """Refuse a folder that holds files that no run made or, unless it may be replaced, another run.
@@ -188,7 +187,7 @@ class RunDirectory:
         """Remove the files of a run, the record first, so that what is left never looks finished."""
         for file in (self.record, self.config, self.history, self.predictions, self.provenance):
             file.unlink(missing_ok=True)
-        for folder in (self.adapter, self.tracking):
+        for folder in (self.adapter, self.tracking, self.evaluations):
             shutil.rmtree(folder, ignore_errors=True)
         self.remove_work()
 
@@ -276,17 +275,22 @@ def find_run(path: Path) -> RunDirectory:
     """The run in a folder, or the only run below it.
 
     Raises:
-        UserError: If there is no run or more than one.
+        UserError: If there is no run or more than one, or one with something else in place of its files.
     """
     if (path / "config.yaml").is_file():
-        return RunDirectory(path)
+        return _checked(RunDirectory(path))
     if not path.is_dir():
         raise UserError(f"{path}: no such run folder")
     found = sorted(file.parent for file in path.rglob("record.json") if file.parent.parent.name != "evaluations")
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs; name one, e.g. {found[0]}"
         raise UserError(f"{path}: holds {what}")
-    return RunDirectory(found[0])
+    return _checked(RunDirectory(found[0]))
+
+
+def _checked(directory: RunDirectory) -> RunDirectory:
+    directory.check_kinds(follow_links=True)
+    return directory
 
 
 def _entries(folder: Path) -> list[Path]:
