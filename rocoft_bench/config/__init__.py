@@ -15,12 +15,25 @@ from rocoft_bench.config.loading import (
     validate,
 )
 from rocoft_bench.config.paths import SettingPath, absolute
-from rocoft_bench.config.schema import OF_THE_METHOD, ModelConfig, RunConfig, Section, TaskConfig, TrainingConfig
+from rocoft_bench.config.schema import (
+    OF_THE_METHOD,
+    Count,
+    CountFromZero,
+    LargeCount,
+    ModelConfig,
+    RunConfig,
+    Section,
+    TaskConfig,
+    TrainingConfig,
+)
 from rocoft_bench.config.sweep import Sweep, read_sweep
 
 __all__ = [
     "OF_THE_METHOD",
     "Condition",
+    "Count",
+    "CountFromZero",
+    "LargeCount",
     "ModelConfig",
     "RunConfig",
     "Section",

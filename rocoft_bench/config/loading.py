@@ -44,12 +44,22 @@ class Settings:
     def update(self, values: dict[str, Any], source: str) -> None:
         """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and what
         was chosen for the method before it, learning rate and weight decay too, is left behind.
+
+        Raises:
+            UserError: If a setting is to stand in a group in whose place a value stands.
         """
+        self._check_groups(values)
         new, old = _method_name(values), _method_name(self.values)
         if new is not None and new != old and self.values:
             self._leave_method(old)
         merge(self.values, values)
         self.sources.update({key: source for key, _ in leaves(values)})
+
+    def _check_groups(self, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            there = self.values.get(key)
+            if isinstance(value, dict) and key != "method" and there is not None and not isinstance(there, dict):
+                raise UserError(f"{self.sources.get(key)}: {key} = {shortened(repr(there))}: is a group of settings")
 
     def assign(self, assignments: Iterable[str]) -> None:
         """Lay `key=value` of `--set` over what is there, a method first: the others are meant for it.

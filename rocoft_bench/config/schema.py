@@ -9,9 +9,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
@@ -21,6 +19,13 @@ from pydantic import (
 from rocoft_bench.config.paths import SettingPath
 from rocoft_bench.row_files import ENDINGS
 
+MOST = 1_000_000
+"""Ranks, epochs, rows of a batch, tokens, steps: no run has more, and a slip of the keyboard may train for ever."""
+
+Count = Annotated[int, Field(gt=0, le=MOST)]
+CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
+LargeCount = Annotated[int, Field(gt=0, le=10**12)]
+"""Of rows or parameters."""
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -56,11 +61,11 @@ class TaskConfig(Section):
     data_dir: SettingPath | None = Field(
         None, description=f"Folder with FAMILY/TASK/SPLIT{ENDINGS}, recorded as its full path; without it, the hub."
     )
-    max_length: PositiveInt = 512
+    max_length: Count = 512
     """Longest input in tokens; longer ones are cut, which is counted and reported."""
-    max_train_rows: PositiveInt | None = None
+    max_train_rows: LargeCount | None = None
     """Train on the first rows only (for trying things out; recorded)."""
-    max_eval_rows: PositiveInt | None = None
+    max_eval_rows: LargeCount | None = None
     """Evaluate on the first rows only (for trying things out; recorded)."""
 
 
@@ -82,18 +87,18 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of AdamW; by default the method's own."""
-    epochs: PositiveInt = 3
+    epochs: Count = 3
     """Passes over the training rows."""
-    batch_size: PositiveInt = 32
+    batch_size: Count = 32
     """Rows per forward pass, over all processes: more processes share them, and do not change what is computed."""
-    eval_batch_size: PositiveInt = 64
+    eval_batch_size: Count = 64
     """Rows per forward pass in evaluation."""
-    gradient_accumulation: PositiveInt = 1
+    gradient_accumulation: Count = 1
     """Forward passes per optimizer step, over all processes. Table 10's "Gradient Accumul." 0 means none, that is 1."""
     weight_decay: NonNegativeFloat = 0.0
     """AdamW's decoupled decay of trained weights, by default the method's own; biases, norms and what else has no
     neutral value of 0 are exempt."""
-    warmup_steps: NonNegativeInt = 0
+    warmup_steps: CountFromZero = 0
     """Optimizer steps of linear warm-up."""
     lr_scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     """Learning rate after warm-up."""

@@ -91,7 +91,9 @@ def resolve(
     targets = getattr(settings, "target_modules", None)
     if isinstance(targets, str):
         check_pattern(targets)
-    return method(settings)
+    resolved = method(settings)
+    resolved.check_effect(sources or {})
+    return resolved
 
 
 __all__ = ["ALL_TASKS", "REGISTRY", "TASKS_WITH_HEAD", "Method", "resolve"]

@@ -16,9 +16,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 
-from rocoft_bench.config import TrainingConfig
+from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.config.schema import Share
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 class AdaLoRASettings(LowRankSettings):
-    rank: PositiveInt = 8
+    rank: Count = 8
     """Rank per matrix, on average, that is left at the end."""
-    init_rank: PositiveInt = 12
+    init_rank: Count = 12
     """r0, the rank of every matrix at the start."""
     alpha: PositiveFloat = 24
     """Numerator of the scale alpha / r0."""
@@ -42,7 +42,7 @@ class AdaLoRASettings(LowRankSettings):
     """Share of the steps before the first triplet is dropped."""
     final: Share = 0.3
     """Share of the steps, at the end, that train the triplets left without dropping more."""
-    interval: PositiveInt = 10
+    interval: Count = 10
     """Steps from one allocation of the budget to the next."""
     orthogonality: NonNegativeFloat = 0.5
     """Weight of the penalty on P and Q for not being orthogonal."""

@@ -98,6 +98,9 @@ class Method(ABC):
         if model_type in self.not_architectures:
             raise UserError(f"method {self.name}: {self.not_architectures[model_type]}")
 
+    def check_effect(self, sources: Mapping[str, str]) -> None:  # noqa: B027 - most have nothing to check
+        """Raises UserError where a setting was asked for that has no effect. sources: by dotted key."""
+
     def check_training(self, training: TrainingConfig) -> None:
         """Raises UserError where the method cannot be trained in such a way."""
         if training.keep == "best" and not self.keeps_best:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
+from rocoft_bench.config import Count
 from rocoft_bench.methods.low_rank import LowRankSettings
 from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class LoftQSettings(LowRankSettings):
-    rank: PositiveInt = 16
+    rank: Count = 16
     """r, the inner dimension of the product."""
     alpha: PositiveFloat = 16
     """Numerator of the scale alpha / r."""
     target_modules: list[str] | str = ALL_LINEARS
     """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
-    iterations: PositiveInt = 1
+    iterations: Count = 1
     """How often quantisation and decomposition take turns."""
 
 

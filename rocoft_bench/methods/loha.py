@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LoHaSettings(Section):
-    rank: PositiveInt = 8
+    rank: Count = 8
     """r, the inner dimension of both products."""
     alpha: PositiveFloat = 8
     """Numerator of the scale alpha / r."""

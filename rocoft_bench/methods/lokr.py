@@ -11,11 +11,12 @@ the 1,538 of the head (paper 0.815M), on query and value of BART-large 1,184,256
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ BEYOND_ANY_SIDE = 2**20
 
 
 class LoKrSettings(Section):
-    factor: PositiveInt = 8
+    factor: Count = 8
     """Rows and columns of the first factor."""
-    rank: PositiveInt | None = None
+    rank: Count | None = None
     """r of the second factor; none trains it in full."""
     alpha: PositiveFloat = 8
     """Numerator of the scale alpha / r; of no effect without a rank."""
@@ -82,5 +83,5 @@ def split_side(side: int, factor: int) -> tuple[int, int]:
     """A side of the weight as (side of the first factor, side of the second)."""
     if side % factor == 0:
         return factor, side // factor
-    small = max(divisor for divisor in range(1, factor + 1) if side % divisor == 0 and divisor**2 <= side)
+    small = max(divisor for divisor in range(1, min(factor, isqrt(side)) + 1) if side % divisor == 0)
     return small, side // small

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
-from rocoft_bench.config import TrainingConfig
+from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.methods.lora import LoRA
 from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LoRAFASettings(LowRankSettings):
-    rank: PositiveInt = 16
+    rank: Count = 16
     """r, the inner dimension of the product."""
     alpha: PositiveFloat = 32
     """Numerator of the scale alpha / r."""

@@ -13,9 +13,9 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
-from rocoft_bench.config import TrainingConfig
+from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.methods.low_rank import LowRankSettings
 from rocoft_bench.methods.native import NativeMethod
 
@@ -29,7 +29,7 @@ SIX_LINEARS = ["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 
 
 class LoraXSSettings(LowRankSettings):
-    rank: PositiveInt = 25
+    rank: Count = 25
     """r, how many singular directions of each weight; at most its smaller side."""
     target_modules: list[str] | str = ["query", "value", "attention_output", "ffn_out"]  # noqa: RUF012
     """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
 
 LLM_TARGETS = ["query", "key", "value", "ffn_in", "ffn_out"]
 """Where LLM-Adapters, whose set-up Table 2 follows, puts LoRA."""
 
 
 class LowRankSettings(Section):
-    rank: PositiveInt = 8
+    rank: Count = 8
     """r, the inner dimension of the product."""
     alpha: PositiveFloat = 16
     """Numerator of the scale alpha / r."""

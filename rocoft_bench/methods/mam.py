@@ -17,9 +17,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
 from rocoft_bench.methods.base import KNOWN_LAYOUTS
 from rocoft_bench.methods.native import NativeMethod
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class MAMSettings(Section):
-    num_virtual_tokens: PositiveInt = 32
+    num_virtual_tokens: Count = 32
     """l, trained keys and values in front of those of each attention."""
-    bottleneck: PositiveInt = 32
+    bottleneck: Count = 32
     """m, inner width of the adapters."""
     scale: PositiveFloat = 2.0
     """s, factor of the adapters' output."""

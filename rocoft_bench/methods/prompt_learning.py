@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
-
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
 from rocoft_bench.methods.adapter import AdapterMethod
 
 
 class PromptSettings(Section):
-    num_virtual_tokens: PositiveInt = 20
+    num_virtual_tokens: Count = 20
     """l, the trained positions before the input."""
 
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveInt
-
+from rocoft_bench.config import Count
 from rocoft_bench.methods.base import KNOWN_LAYOUTS
 from rocoft_bench.methods.propetl import Propetl, PropetlSettings
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PropetlAdapterSettings(PropetlSettings):
-    bottleneck: PositiveInt = 64
+    bottleneck: Count = 64
     """m, the inner width of the shared adapter."""
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
+from rocoft_bench.config import Count
 from rocoft_bench.methods.propetl import Propetl, PropetlSettings
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PropetlLoRASettings(PropetlSettings):
-    rank: PositiveInt = 32
+    rank: Count = 32
     """r, the inner dimension of the shared product."""
     alpha: PositiveFloat = 48
     """Numerator of the scale alpha / r."""

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
+from rocoft_bench.config import Count
 from rocoft_bench.methods.base import KNOWN_LAYOUTS
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
 from rocoft_bench.methods.propetl import Propetl, PropetlSettings
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class PropetlPrefixSettings(PropetlSettings):
-    num_virtual_tokens: PositiveInt = 64
+    num_virtual_tokens: Count = 64
     """l, keys and values in front of those of each attention."""
-    hidden_size: PositiveInt = 512
+    hidden_size: Count = 512
     """m', inner width of the MLP that makes them."""
     keep: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the prefix's entries that each attention's mask lets through."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
+from rocoft_bench.config import Count
 from rocoft_bench.methods.low_rank import LowRankSettings
 from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
 
@@ -35,7 +36,7 @@ NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 
 
 class QLoRASettings(LowRankSettings):
-    rank: PositiveInt = 64
+    rank: Count = 64
     """r, the inner dimension of the product."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout on the adapter's input."""

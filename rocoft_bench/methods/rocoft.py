@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
+from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class RoCoFTSettings(Section):
     mode: Literal["row", "column", "random"] = "row"
     """Train rows, columns or single entries."""
-    rank: PositiveInt = 3
+    rank: Count = 3
     """Rows or columns per matrix."""
     selection: Literal["first", "random", "max", "min", "mixed"] = "first"
     """How rows or columns are chosen; max, min and mixed by Wanda score."""
@@ -35,6 +36,10 @@ class RoCoFTSettings(Section):
     """Train the biases of the targeted layers too."""
     target_modules: list[str] | str | None = None
     """Roles, module names or a regular expression; by default all linear layers of the blocks."""
+
+
+WITHOUT_EFFECT = {"row": ("probability",), "column": ("probability",), "random": ("rank", "selection")}
+"""By mode, the settings that say nothing to it."""
 
 
 class RoCoFT(AdapterMethod):
@@ -53,6 +58,14 @@ class RoCoFT(AdapterMethod):
     def label(self) -> str:  # type: ignore[override]
         s = self.settings
         return f"RoCoFT-random-p{s.probability:g}" if s.mode == "random" else f"RoCoFT-{s.rank}-{s.mode.capitalize()}"
+
+    def check_effect(self, sources: Mapping[str, str]) -> None:
+        """Those that the command asks for; a file may have been written for another mode."""
+        mode = self.settings.mode
+        for key in WITHOUT_EFFECT[mode]:
+            source = sources.get(f"method.{key}", "")
+            if source.startswith("--"):
+                raise UserError(f"{shortened(source)}: method.{key} has no effect in mode {mode}; leave it out")
 
     def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig

@@ -15,9 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveInt
-
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
 from rocoft_bench.methods.base import KNOWN_LAYOUTS
 from rocoft_bench.methods.native import NativeMethod
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class AdapterSettings(Section):
-    bottleneck: PositiveInt = 200
+    bottleneck: Count = 200
     """m, the inner width of each adapter."""
 
 

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from rocoft_bench.config import Section, TrainingConfig
+from rocoft_bench.config import Count, LargeCount, Section, TrainingConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.native import NativeMethod
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 
 class SFTSettings(Section):
-    budget: PositiveInt | None = None
+    budget: LargeCount | None = None
     """Trained entries; by default a share of the model's parameters."""
     density: Annotated[float, Field(gt=0, le=1)] = 0.0025
     """That share, where there is no budget."""
-    reselection_steps: PositiveInt = 20
+    reselection_steps: Count = 20
     """Steps from one exchange of entries to the next."""
-    accumulation_steps: PositiveInt = 5
+    accumulation_steps: Count = 5
     """Steps over which the gradients of candidates are added up."""
     reselection_rate: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the entries that is exchanged, falling linearly to 0; the first exchange replaces all."""

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import PositiveInt
-
-from rocoft_bench.config import Section
+from rocoft_bench.config import Count, Section
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class SHiRASettings(Section):
-    rank: PositiveInt = 8
+    rank: Count = 8
     """r: each matrix gets as many trained entries as LoRA of this rank would have."""
     target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
     """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""

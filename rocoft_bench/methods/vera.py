@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
-from rocoft_bench.config import Section, TrainingConfig
+from rocoft_bench.config import Count, Section, TrainingConfig
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class VeRASettings(Section):
-    rank: PositiveInt = 1024
+    rank: Count = 1024
     """r, the inner dimension of the random matrices."""
     d_initial: PositiveFloat = 0.1
     """Value that d starts at."""

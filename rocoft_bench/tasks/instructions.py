@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import PositiveInt, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
-from rocoft_bench.config import TaskConfig
+from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.metrics import compute
 from rocoft_bench.row_files import FORMS
@@ -50,9 +50,9 @@ _ENCODE_ROWS = 1000
 class InstructionConfig(TaskConfig):
     """The `task` section of a config."""
 
-    max_length: PositiveInt = 512
+    max_length: Count = 512
     """Longest training row in tokens, prompt and response; the beginning of longer prompts is cut (counted)."""
-    max_prompt_length: PositiveInt | None = None
+    max_prompt_length: Count | None = None
     """Longest evaluation prompt in tokens; by default max_length, or what the model takes beside max_new_tokens."""
     train_on: str | None = None
     """Training rows other than the task's own: a task of the family, or a mixed set of LLM-Adapters."""
@@ -64,9 +64,9 @@ class InstructionConfig(TaskConfig):
     """strict: the prompt ends where the response begins. published: as the notebooks, with the right response in it."""
     scoring: Literal["generate", "likelihood"] = "generate"
     """Read the answer from generated text, or take the choice whose response is most likely."""
-    max_new_tokens: PositiveInt = 32
+    max_new_tokens: Count = 32
     """Longest answer that is generated, in tokens."""
-    num_beams: PositiveInt = 1
+    num_beams: Count = 1
     """Beams of the search; 1 is greedy. LLM-Adapters samples with 4."""
 
     @field_validator("scoring")

@@ -46,9 +46,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import PositiveInt, field_validator
+from pydantic import field_validator
 
-from rocoft_bench.config import TaskConfig
+from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.tasks.answers import Published, first_number, last_number, spelt_number
 from rocoft_bench.tasks.base import Task
 from rocoft_bench.tasks.instructions import InstructionConfig, InstructionTask, TrainingFile
@@ -64,7 +64,7 @@ _VERSION = 2
 class NumberConfig(InstructionConfig):
     """The `task` section of a config."""
 
-    max_new_tokens: PositiveInt = 256
+    max_new_tokens: Count = 256
     """Longest answer that is generated, in tokens."""
 
     @field_validator("scoring")

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import model_validator
 
-from rocoft_bench.config import TaskConfig
+from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.base import Encoded, Output, Prediction, Task
@@ -43,17 +43,24 @@ _SHOWN = 40
 class SpanConfig(TaskConfig):
     """What extractive question answering can be told."""
 
-    max_length: PositiveInt = 384
+    max_length: Count = 384
     """Longest input in tokens; a longer context becomes several windows of this length."""
-    doc_stride: NonNegativeInt = 128
+    doc_stride: CountFromZero = 128
     """Tokens that two neighbouring windows of a context have in common."""
-    n_best: PositiveInt = 20
+    n_best: Count = 20
     """Best start and best end tokens of a window that are combined to spans."""
-    max_answer_length: PositiveInt = 30
+    max_answer_length: Count = 30
     """Longest answer in tokens."""
     null_threshold: float = 0.0
     """Answer nothing where that scores more than this above the best span; where every question has an answer, unused.
     """
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> SpanConfig:
+        """The default overlap is made to fit a short window, with a note."""
+        if self.doc_stride >= self.max_length and self.doc_stride != type(self).model_fields["doc_stride"].default:
+            raise ValueError(f"doc_stride = {self.doc_stride}: must be below max_length = {self.max_length}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

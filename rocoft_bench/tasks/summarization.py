@@ -37,9 +37,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import model_validator
 
-from rocoft_bench.config import TaskConfig
+from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.metrics.other_scripts import is_of_other_script
@@ -59,19 +59,19 @@ _ENCODE_ROWS = 1000
 class SummarizationConfig(TaskConfig):
     """The defaults are BART's for XSum."""
 
-    max_length: PositiveInt = 1024
+    max_length: Count = 1024
     """Longest document in tokens; longer ones are cut at the end, which is counted and reported."""
-    max_target_length: PositiveInt = 128
+    max_target_length: Count = 128
     """Longest summary to train on, in tokens; longer ones are cut, which is counted and reported."""
-    num_beams: PositiveInt = 6
+    num_beams: Count = 6
     """Hypotheses that beam search follows; 1 is greedy search."""
     length_penalty: float = 1.0
     """Beam search divides a summary's log-probability by its length to this power; more makes longer summaries."""
-    min_new_tokens: NonNegativeInt = 10
+    min_new_tokens: CountFromZero = 10
     """Fewest tokens of a generated summary."""
-    max_new_tokens: PositiveInt = 61
+    max_new_tokens: Count = 61
     """Most tokens of a generated summary, the end token included."""
-    no_repeat_ngram_size: NonNegativeInt = 3
+    no_repeat_ngram_size: CountFromZero = 3
     """So many tokens in a row never occur twice in a generated summary; 0 allows it."""
     early_stopping: bool = True
     """Stop when as many summaries have ended as there are beams; else when no better one is likely."""
@@ -86,11 +86,11 @@ class SummarizationConfig(TaskConfig):
 class CnnDailyMailConfig(SummarizationConfig):
     """The same keys; the defaults are BART's for CNN/DailyMail."""
 
-    max_target_length: PositiveInt = 256
-    num_beams: PositiveInt = 4
+    max_target_length: Count = 256
+    num_beams: Count = 4
     length_penalty: float = 2.0
-    min_new_tokens: NonNegativeInt = 55
-    max_new_tokens: PositiveInt = 141
+    min_new_tokens: CountFromZero = 55
+    max_new_tokens: Count = 141
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -279,3 +279,43 @@ def test_of_many_problems_the_first_are_told(tmp_path: Path) -> None:
     lines = str(caught.value).splitlines()
     assert lines[-1] == "and 8,990 more problems"
     assert len(lines) == 11
+
+
+@pytest.mark.parametrize(
+    ("assignments", "expected"),
+    [
+        (["method.rank=9223372036854775808"], "method.rank = 9223372036854775808: input should be less than or equal"),
+        (["method.rank=1" + "0" * 18], "input should be less than or equal to 1000000"),
+        (["training.epochs=1000001"], "training.epochs = 1000001: input should be less than or equal to 1000000"),
+        (["training.batch_size=1e30"], "training.batch_size = '1e30': input should be a valid integer"),
+        (["method.name=lokr", "method.factor=1000000000"], "method.factor = 1000000000: input should be less than"),
+        (["method.mode=random", "method.rank=5"], "--set method.rank=5: method.rank has no effect in mode random"),
+        (["method.mode=random", "method.selection=max"], "method.selection has no effect in mode random"),
+        (["method.probability=0.5"], "method.probability has no effect in mode row"),
+    ],
+)
+def test_settings_beyond_reason_or_without_effect_are_refused(assignments: list[str], expected: str) -> None:
+    settings = read_settings(find_config("glue/rte.yaml"))
+    settings.assign(assignments)
+    with pytest.raises(UserError) as caught:
+        resolve(settings)
+    assert expected in str(caught.value)
+
+
+def test_what_a_file_says_for_another_mode_is_left_alone() -> None:
+    settings = read_settings(find_config("glue/rte.yaml"))
+    settings.assign(["method.mode=random"])
+    assert resolve(settings).config.method["selection"] == "random"
+
+
+def test_windows_of_a_text_must_advance() -> None:
+    settings = read_settings(find_config("squad/v1.1.yaml"))
+    settings.assign(["task.doc_stride=384", "task.max_length=384"])
+    with pytest.raises(UserError, match="doc_stride = 384: must be below max_length = 384"):
+        resolve(settings)
+
+
+def test_a_value_where_a_group_belongs_is_refused_when_a_flag_follows(tmp_path: Path) -> None:
+    settings = read_settings(write(tmp_path / "run.yaml", "task: {family: glue, name: rte}\ntraining: fast"))
+    with pytest.raises(UserError, match=r"run.yaml: training = 'fast': is a group of settings"):
+        settings.update(override("training.epochs", 1), "--epochs")
