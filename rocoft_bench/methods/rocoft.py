@@ -70,7 +70,7 @@ class RoCoFT(AdapterMethod):
     def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig
 
-        values = self.settings.model_dump()
+        values = self.settings.model_dump(exclude=set(WITHOUT_EFFECT[self.settings.mode]))
         if values["target_modules"] is not None:
             values["target_modules"] = self.targets(model, values["target_modules"])
         return RoCoFTConfig(seed=seed, **values)
