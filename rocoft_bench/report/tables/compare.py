@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rocoft_bench.report.model import Cell, Part, Row, Table
+from rocoft_bench.report.model import Cell, Column, Part, Row, Table
 
 
 def side_by_side(ours: Sequence[Table], others: Sequence[Table], name: str) -> list[Table]:
@@ -25,14 +25,23 @@ def _merged(ours: Table | None, other: Table | None, name: str) -> Table:
     assert table is not None
     rows = {row.key: row for row in (ours.rows if ours else ())}
     beside = {row.key: row for row in (other.rows if other else ())}
-    columns = {column.key: column for part in (ours, other) if part for column in part.columns}
     return replace(
         table,
-        columns=list(columns.values()),
+        columns=_columns([*(ours.columns if ours else ()), *(other.columns if other else ())]),
         rows=[_row(rows.get(key), beside.get(key), name) for key in dict.fromkeys((*rows, *beside))],
         conditions=_conditions(ours, other, name),
         notes=_notes(ours, other, name),
     )
+
+
+def _columns(columns: Sequence[Column]) -> list[Column]:
+    """Each once, with names for as many numbers as either table has there."""
+    found: dict[str, Column] = {}
+    for column in columns:
+        known = found.setdefault(column.key, column)
+        if len(column.parts) > len(known.parts):
+            found[column.key] = column
+    return list(found.values())
 
 
 def _row(ours: Row | None, other: Row | None, name: str) -> Row:

@@ -7,6 +7,8 @@ from rocoft_bench.report.tables.compare import side_by_side
 from rocoft_bench.runs import RunRecord
 from tests.made_up import a_run, run_record
 
+OTHER_MODEL = {"name": "some/minilm", "paper_name": None}
+
 
 def tables(*records: RunRecord) -> list[Table]:
     return build_tables([a_run(record, str(index)) for index, record in enumerate(records)])
@@ -40,3 +42,13 @@ def test_what_only_one_folder_has_is_there() -> None:
     assert theirs.notes[0] == "all of this was run in other alone"
     (failed,) = [row for table in merged for row in table.rows if row.method == "FT" and table.key == "table1"]
     assert failed.cells["cola"].reference_text == "[oom]"
+
+
+def test_the_heading_names_all_numbers_of_either_folder() -> None:
+    """Two averages where two tasks with a second metric were run, one elsewhere."""
+    two = tables(*(run_record(task=task, label="mine", model=OTHER_MODEL) for task in ("mrpc", "stsb")))
+    one = tables(*(run_record(task=task, label="mine", model=OTHER_MODEL) for task in ("mrpc", "rte")))
+    for ours, other in ((two, one), (one, two)):
+        (table,) = side_by_side(ours, other, "other")
+        assert table.column("average").parts == ("first", "second")
+        assert [column.key for column in table.columns].count("average") == 1
