@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,13 +64,13 @@ class TrainedModel:
     notes: tuple[str, ...] = ()
 
 
-def load_run(directory: RunDirectory) -> TrainedModel:
-    """Load the model of a finished run, the base model from where the run had it.
+def load_run(directory: RunDirectory, base: str | None = None) -> TrainedModel:
+    """Load the model of a finished run. base: where its base model is now; by default where the run had it.
 
     Raises:
         UserError: If the run is not finished, its files are damaged, or its base model cannot be had or is another one.
     """
-    return _load(experiment_of(directory), directory)
+    return _load(experiment_of(directory), directory, base)
 
 
 def experiment_of(directory: RunDirectory) -> Experiment:
@@ -89,14 +89,14 @@ def _settings_of(directory: RunDirectory) -> Settings:
     return read_settings(directory.config)
 
 
-def _load(experiment: Experiment, directory: RunDirectory) -> TrainedModel:
+def _load(experiment: Experiment, directory: RunDirectory, base: str | None) -> TrainedModel:
     folder = trained_values(directory)
     _check_settings(experiment, directory)
-    source = models.locate(experiment.config.model)
-    notes = _check_local_base(experiment, source, directory)
-    model, tokenizer, _ = load_base(experiment, source)
+    based = _based(experiment, base)
+    source, notes = _local_base(based, directory)
+    model, tokenizer, _ = load_base(based, source)
     if source.revision is not None:
-        notes = _check_base(experiment, source.origin(model.config), directory)
+        notes = _check_base(based, source.origin(model.config), directory)
     model = experiment.method.load(model, folder, experiment.task.kind)
     return TrainedModel(experiment, model.eval(), tokenizer, notes)
 
@@ -113,9 +113,31 @@ def _check_settings(experiment: Experiment, directory: RunDirectory) -> None:
         )
 
 
-def _check_local_base(experiment: Experiment, source: ModelSource, directory: RunDirectory) -> tuple[str, ...]:
-    """`_check_base` before a model of a folder is loaded; of one of the hub, the commit is known only after that."""
-    return _check_base(experiment, source.origin(None), directory) if source.revision is None else ()
+def _based(experiment: Experiment, base: str | None) -> Experiment:
+    """The experiment with its base model where that is now."""
+    if base is None:
+        return experiment
+    model = experiment.config.model.model_copy(update={"name": base})
+    return replace(experiment, config=experiment.config.model_copy(update={"model": model}))
+
+
+def _local_base(experiment: Experiment, directory: RunDirectory) -> tuple[ModelSource, tuple[str, ...]]:
+    """Where the base model is, and what `_check_base` notes of one in a folder; of one of the hub, the commit is known
+    only when it is loaded.
+    """
+    config = experiment.config.model
+    try:
+        source = models.locate(config)
+    except UserError as error:
+        raise UserError(f"{error}; --model says where the base model is now") from None
+    if source.revision is None:
+        return source, _check_base(experiment, source.origin(None), directory)
+    if directory.read_record().model.get("kind") == "folder":
+        raise UserError(
+            f"{directory.path}: its base model is the folder {config.name}, which is not here; "
+            "--model says where the base model is now"
+        )
+    return source, ()
 
 
 def _check_base(experiment: Experiment, origin: dict[str, Any], directory: RunDirectory) -> tuple[str, ...]:
@@ -123,8 +145,8 @@ def _check_base(experiment: Experiment, origin: dict[str, Any], directory: RunDi
     stated, name = directory.read_record().model, experiment.config.model.name
     if what := other_weights(stated, origin):
         raise UserError(
-            f"--model {name}: is not the base model that {directory.path} was trained on ({what}); put that one in its "
-            "place, or train again (rocoft train --force)"
+            f"--model {name}: is not the base model that {directory.path} was trained on ({what}); name that one with "
+            "--model, or train again (rocoft train --force)"
         )
     if stated.get("kind") is None or can_be_compared(stated, origin):
         return ()
@@ -148,12 +170,13 @@ def trained_values(directory: RunDirectory) -> Path:
 
 
 def evaluate(
-    directory: RunDirectory, changes: Settings, observer: Observer, force: bool = False
+    directory: RunDirectory, changes: Settings, observer: Observer, force: bool = False, base: str | None = None
 ) -> tuple[RunRecord, RunDirectory]:
     """Evaluate the model of a finished run once more: on another task of its family, by another protocol.
 
     changes: settings of the task (not those of its training) and `training.eval_batch_size`. The result is a record
-    of its own below the run's folder, with the training's facts; one that is there already is left alone.
+    of its own below the run's folder, with the training's facts; one that is there already is left alone. base: as in
+    `load_run`.
 
     Raises:
         UserError: If the run is not finished, a setting would have changed the training, the rows cannot be had, or the
@@ -164,10 +187,10 @@ def evaluate(
     target = evaluation_directory(directory, experiment)
     target.check_kinds()
     if target.record.is_file() and not force and (known := target.read_record()).status == "ok":
-        _check_still_true(known, experiment, directory)
+        _check_still_true(known, _based(experiment, base), directory)
         return known, target
     with target.locked():
-        record, lines = _evaluated(experiment, directory, observer)
+        record, lines = _evaluated(experiment, directory, observer, base)
         write_text(target.config, yaml.safe_dump(config_values(experiment.config), sort_keys=False))
         write_json_lines(target.predictions, lines)
         write_json(target.provenance, provenance())
@@ -178,7 +201,7 @@ def evaluate(
 
 def _check_still_true(known: RunRecord, experiment: Experiment, directory: RunDirectory) -> None:
     """Refuse to repeat the result of an evaluation whose rows or model have changed."""
-    _check_local_base(experiment, models.locate(experiment.config.model), directory)
+    _local_base(experiment, directory)
     trained_values(directory)
     rows = experiment.task.load(experiment.task.eval_split, experiment.config.task.data_dir).origin
     if known.data["evaluation"].get("sha256") != rows["sha256"]:
@@ -225,7 +248,7 @@ def _changed(directory: RunDirectory, changes: Settings) -> Settings:
 
 
 def _evaluated(
-    experiment: Experiment, directory: RunDirectory, observer: Observer
+    experiment: Experiment, directory: RunDirectory, observer: Observer, base: str | None
 ) -> tuple[RunRecord, list[dict[str, Any]]]:
     from rocoft_bench.engine.accelerator import make_accelerator
     from rocoft_bench.engine.interrupt import GracefulStop
@@ -234,7 +257,7 @@ def _evaluated(
     task, config = experiment.task, experiment.config
     notes: list[str] = []
     split = limited(task.load(task.eval_split, config.task.data_dir), config.task.max_eval_rows, "evaluation", notes)
-    trained = _load(experiment, directory)
+    trained = _load(experiment, directory, base)
     settings = fitted_settings(task, config.task, limits(experiment, trained.model, trained.tokenizer), notes)
     rows = encoded(task, split, trained.tokenizer, settings, False, notes)
     record = directory.read_record()
@@ -297,10 +320,10 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     return task.in_words(task.read(outputs, encoded, rows, trained.tokenizer, settings)[0])
 
 
-def export(directory: RunDirectory, folder: Path) -> tuple[str, ...]:
+def export(directory: RunDirectory, folder: Path, base: str | None = None) -> tuple[str, ...]:
     """Write a finished run's model, all trained values merged, as a plain checkpoint that transformers loads by itself.
 
-    It is put in place whole. Returns what is to be said of it.
+    base: as in `load_run`. It is put in place whole. Returns what is to be said of it.
 
     Raises:
         UserError: If the run is not finished or cannot be merged, or the folder is in use or cannot be written.
@@ -311,7 +334,7 @@ def export(directory: RunDirectory, folder: Path) -> tuple[str, ...]:
     experiment.method.check_mergeable()
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UserError(f"{folder}: exists already and is not an empty folder; choose another")
-    trained = _load(experiment, directory)
+    trained = _load(experiment, directory, base)
     merged: Any = experiment.method.merge(trained.model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -25,10 +25,13 @@ FORM_FILES = {PEFT_CONFIG, OWN_FILE, "config.json"}
 """The file that each form of trained values has: by them a loader decides what a repository holds."""
 
 
-def push(directory: RunDirectory, name: str, private: bool = False, merged: bool = False) -> Upload:
+def push(
+    directory: RunDirectory, name: str, private: bool = False, merged: bool = False, base: str | None = None
+) -> Upload:
     """Upload a finished run to the model repository `name` (owner/name, or a name of the token's owner) in one commit.
 
     private: nobody else sees the repository if it is made now. merged: the merged model instead of the trained values.
+    base: where the base model to merge with is now; by default where the run had it.
 
     Raises:
         UserError: If the run has nothing to upload, cannot be merged, or the hub does not take it. Nothing is changed
@@ -40,7 +43,7 @@ def push(directory: RunDirectory, name: str, private: bool = False, merged: bool
     with tempfile.TemporaryDirectory(prefix="rocoft-export-") as scratch:
         if merged:
             folder = Path(scratch) / "merged"
-            inference.export(directory, folder)
+            inference.export(directory, folder, base)
         repository = hub.open_repository(name, private)
         form = "merged" if merged else form_of(folder)
         facts = Facts(experiment, record, _provenance(directory), form, repository.id, evaluations)

@@ -9,6 +9,7 @@ import typer
 
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
+from rocoft_bench.cli.running import BASE_HELP
 from rocoft_bench.row_files import ENDINGS
 
 EPILOG = """Examples:
@@ -31,6 +32,7 @@ def evaluate(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Another setting of the evaluation.")
     ] = None,
+    model: Annotated[str | None, typer.Option(help=BASE_HELP)] = None,
     force: Annotated[bool, typer.Option("--force", help="Evaluate again what has been evaluated.")] = False,
 ) -> None:
     """Evaluate the model of a finished run once more; each result is a record of its own inside the run's folder."""
@@ -53,7 +55,7 @@ def evaluate(
                 changes.update(override(f"task.{key}", value), f"--{key}")
         try:
             with ProgressDisplay(f"{directory.path} on {name or 'its own task'}") as display:
-                record, target = inference.evaluate(directory, changes, display, force)
+                record, target = inference.evaluate(directory, changes, display, force, model)
         except Interrupted:
             raise KeyboardInterrupt from None
         say(f"{record.task['name']}: {result_line(record)}\nrecord: {target.record}")

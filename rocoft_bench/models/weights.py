@@ -6,6 +6,7 @@ of the same repository. Only the weights are taken from there; configuration and
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,6 +60,16 @@ def find_on_hub(hub_id: str, revision: str) -> str:
         "convert (a model that writes text with AutoModelForCausalLM in place of AutoModel): "
         f"from transformers import AutoModel, AutoTokenizer; AutoModel.{copy}; AutoTokenizer.{copy}"
     )
+
+
+def weights_sha256(folder: Path) -> str:
+    """Of all safetensors files of a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def missing_files(folder: Path) -> list[str]:

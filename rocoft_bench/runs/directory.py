@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from rocoft_bench.config import RunConfig, absolute, leaves
+from rocoft_bench.config import RunConfig, absolute, leaves, model_name
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
@@ -260,9 +260,10 @@ def _differences(ours: RunConfig, theirs: dict[str, Any]) -> str:
     are of the working directory.
     """
     mine, other = dict(leaves(config_values(ours))), dict(leaves(theirs))
-    if isinstance(rows := other.get("task.data_dir"), str):
-        with suppress(ValueError):
-            other["task.data_dir"] = str(absolute(rows))
+    for key, full in (("task.data_dir", absolute), ("model.name", model_name)):
+        if isinstance(path := other.get(key), str):
+            with suppress(ValueError):
+                other[key] = str(full(path))
     named = {"family": ours.task.family, "name": ours.task.name}
     defaults = dict(leaves(config_values(type(ours).model_validate({"task": named}))))
     keys = [key for key in mine if mine[key] != other.get(key, defaults.get(key))]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.catalog import known_model
-from rocoft_bench.config.paths import expanded
+from rocoft_bench.config import expanded, is_folder
+from rocoft_bench.errors import UserError
+from rocoft_bench.untrusted import read_json
 
 
 def model_type_of(name: str) -> str | None:
@@ -16,11 +18,14 @@ def model_type_of(name: str) -> str | None:
     known = known_model(name)
     if known is not None and known.paper_name is not None:
         return _shipped(known.alias)["model_type"]
-    folder = known.embedded.path() if known is not None and known.embedded is not None else expanded(name)
+    embedded = known.embedded if known is not None else None
+    folder = embedded.path() if embedded else expanded(name) if is_folder(name) else None
     try:
-        return json.loads((folder or Path()).joinpath("config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None  # no such folder; or a damaged one, and loading it will say what is wrong
+        config = read_json(folder / "config.json") if folder else None
+    except UserError:  # loading it will say what is wrong
+        config = None
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    return model_type if isinstance(model_type, str) else None
 
 
 def paper_model(alias: str, auto_class: str) -> Any:
