@@ -17,6 +17,7 @@ from rocoft_bench.preparing import Prepared, prepare
 from rocoft_bench.resolving import Experiment, resolve
 from rocoft_bench.rows import make_evaluator, prediction_lines
 from rocoft_bench.runs import (
+    MAKE_ROOM,
     RunDirectory,
     RunRecord,
     SavedFile,
@@ -55,11 +56,12 @@ def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = 
 
     Finished is a run with its trained values: of a record that came without them, a new run takes the place.
 
-    Returns the record and whether anything was run. A run that fails leaves a record that says how.
+    Returns the record and whether anything was run. A run that fails leaves a record that says how, if the disk has
+    room for it.
 
     Raises:
         UserError: If the input, the model or the folder cannot be used; nothing is left behind then.
-        Interrupted: On Ctrl-C or SIGTERM, after a checkpoint.
+        Interrupted: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
     """
     return unless_finished(
         experiment, folder, force, lambda directory: carry_out(experiment, directory, observer, force)
@@ -115,7 +117,7 @@ def carry_out(
         if prepared is None and processes.is_main:
             _open(experiment, directory, force)
         record = _record_failure(experiment, prepared, directory, error, processes)
-        if record.status in ("nan", "oom"):
+        if record.status in ("nan", "oom") or record.hint == MAKE_ROOM:
             return record
         raise
 
@@ -151,7 +153,7 @@ def _record_failure(
         return record
     if failure.status == "nan":
         directory.remove_work()  # going on from here would only fail again
-    with suppress(OSError):  # a full disk may be what went wrong; `error` then tells of it
+    with suppress(OSError):  # a full disk may be what went wrong; the failure then tells of it
         write_json(directory.provenance, provenance())
         write_json(directory.record, record.model_dump())
     return record

@@ -29,6 +29,7 @@ from rocoft_bench.runs import (
     made_aside,
     other_weights,
     provenance,
+    remove_leftovers,
     write_json,
     write_json_lines,
     write_text,
@@ -332,6 +333,7 @@ def export(directory: RunDirectory, folder: Path, base: str | None = None) -> tu
 
     experiment = experiment_of(directory)
     experiment.method.check_mergeable()
+    remove_leftovers(folder.absolute().parent, folder.name)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UserError(f"{folder}: exists already and is not an empty folder; choose another")
     trained = _load(experiment, directory, base)

@@ -49,7 +49,8 @@ def run_with_display(
         raise typer.Exit(130) from None
     if record.status != "ok":
         hint = f"; {record.hint}" if record.hint else ""
-        complain(f"{record.status}: {record.error}{hint} (record: {folder / 'record.json'})")
+        where = f" (record: {folder / 'record.json'})" if (folder / "record.json").is_file() else ""
+        complain(f"{record.status}: {record.error}{hint}{where}")
         raise typer.Exit(1)
     if not was_run:
         say(f"already finished: {folder} (--force runs it again)")

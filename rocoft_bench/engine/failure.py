@@ -5,7 +5,7 @@ from __future__ import annotations
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.memory import is_out_of_memory
 from rocoft_bench.engine.prediction import NotFiniteError
-from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure
+from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure, tells_of_full_disk
 
 
 def diagnose(error: BaseException) -> Failure:
@@ -21,4 +21,4 @@ def diagnose(error: BaseException) -> Failure:
     if is_out_of_memory(error):
         return Failure("oom", "out of memory", SMALLER)
     message = " ".join(str(error).split())
-    return Failure("failed", f"{type(error).__name__}: {message}", MAKE_ROOM if "No space left" in message else None)
+    return Failure("failed", f"{type(error).__name__}: {message}", MAKE_ROOM if tells_of_full_disk(message) else None)

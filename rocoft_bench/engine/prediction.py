@@ -172,7 +172,7 @@ class Evaluator:
 
         Raises:
             NotFiniteError: If an output is NaN or infinite.
-            Interrupted: Between two batches, on Ctrl-C or SIGTERM.
+            Interrupted: Between two batches, on Ctrl-C, SIGTERM or SIGHUP.
         """
         batches = self._own_batches()
         self.observer.evaluation_started(len(batches))

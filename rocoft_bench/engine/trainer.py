@@ -119,7 +119,7 @@ class Trainer:
 
         Raises:
             NotFiniteError: If the loss is NaN or infinite.
-            Interrupted: On Ctrl-C or SIGTERM, after a checkpoint.
+            Interrupted: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
         """
         if self.checkpoint_path.is_file():
             self._resume()

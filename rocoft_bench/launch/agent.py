@@ -38,7 +38,7 @@ def run(
 
     Raises:
         UserError: If the input, the model, the folder or the processes cannot be used; nothing is left behind then.
-        Interrupted: On Ctrl-C or SIGTERM, after a checkpoint; a second one ends the processes at once.
+        Interrupted: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint; a second one ends the processes at once.
     """
     launch = launch or Launch()
     launch.check()
@@ -163,9 +163,10 @@ def _failed(
     else:
         record = make_record(experiment, None, **changes)
     if launch.machine_rank == 0:
-        if not directory.config.is_file():
-            directory.start(experiment.config)
-        write_json(directory.record, record.model_dump())
+        with suppress(OSError):  # a full disk may be what went wrong
+            if not directory.config.is_file():
+                directory.start(experiment.config)
+            write_json(directory.record, record.model_dump())
     return record
 
 

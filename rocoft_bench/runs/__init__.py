@@ -23,7 +23,16 @@ from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.lock import inherit as inherit_lock
 from rocoft_bench.runs.origin import can_be_compared, other_weights
 from rocoft_bench.runs.provenance import provenance
-from rocoft_bench.runs.record import LOG_TAIL, MAKE_ROOM, SMALLER, Failure, RunRecord, Status, read_record
+from rocoft_bench.runs.record import (
+    LOG_TAIL,
+    MAKE_ROOM,
+    SMALLER,
+    Failure,
+    RunRecord,
+    Status,
+    read_record,
+    tells_of_full_disk,
+)
 
 __all__ = [
     "LOG_TAIL",
@@ -53,6 +62,7 @@ __all__ = [
     "replace_atomically",
     "saved_files",
     "settings_hash",
+    "tells_of_full_disk",
     "write_json",
     "write_json_lines",
     "write_text",

@@ -21,7 +21,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
 from rocoft_bench.runs.files import remove_leftovers, write_text
-from rocoft_bench.runs.record import RunRecord, read_record
+from rocoft_bench.runs.record import RunRecord, read_record, tells_of_full_disk
 from rocoft_bench.untrusted import read_yaml, require_file
 
 LEFT_BY_A_KILLED_START = re.compile(r"\.lock|\.members|log\.txt|work|\.config\.yaml(\.\w+)?\.partial")
@@ -176,8 +176,10 @@ class RunDirectory:
         try:
             with TemporaryFile(dir=existing):  # what os.access says is not true of every file system
                 pass
-        except OSError:
-            raise UserError(f"--output {self.path}: cannot be written ({existing} is not a writable folder)") from None
+        except OSError as error:
+            full = tells_of_full_disk(str(error))
+            why = f"{existing}: {error.strerror}" if full else f"{existing} is not a writable folder"
+            raise UserError(f"--output {self.path}: cannot be written ({why})") from None
 
     def start(self, config: RunConfig) -> None:
         self.work.mkdir(parents=True, exist_ok=True)

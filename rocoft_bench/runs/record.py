@@ -33,6 +33,11 @@ MAKE_ROOM = "make room on the disk; what was trained up to the last checkpoint i
 """Hints."""
 
 
+def tells_of_full_disk(text: str) -> bool:
+    """Whether a message says that nothing more can be written, as Python, torch or safetensors have it."""
+    return "No space left on device" in text or "Disk quota exceeded" in text
+
+
 class RunRecord(BaseModel):
     """`record.json`. Metrics are fractions, not percent. Fields that a run did not reach are None."""
 

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure
+from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure, tells_of_full_disk
 
 BAD_INPUT = 2
 """Exit code after a `UserError`, whose text is the last line that starts with `error: `."""
@@ -18,8 +18,6 @@ OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 """How Python, torch, safetensors, the loader and OpenMP say it."""
-
-DISK_FULL = "No space left on device"
 
 
 def diagnose(exit_code: int, log: Sequence[str], killed_for_memory: bool) -> Failure:
@@ -38,7 +36,7 @@ def diagnose(exit_code: int, log: Sequence[str], killed_for_memory: bool) -> Fai
         said = next((line.removeprefix("error: ") for line in reversed(log) if line.startswith("error: ")), None)
         return Failure("failed", said or "bad input", "mend what it names, then --retry-failed")
     last = next((line.strip() for line in reversed(log) if line.strip()), "no output")
-    hint = MAKE_ROOM if DISK_FULL in last else None
+    hint = MAKE_ROOM if tells_of_full_disk(last) else None
     return Failure("failed", f"the process ended with exit code {exit_code}: {last}", hint)
 
 

@@ -64,7 +64,7 @@ class Runner:
     def run(self) -> list[tuple[PlannedRun, Outcome]]:
         """Every run that was started or was done elsewhere, with its outcome.
 
-        The first Ctrl-C or SIGTERM ends running runs after their step, a second Ctrl-C at once.
+        The first Ctrl-C, SIGTERM or SIGHUP ends running runs after their step, a second Ctrl-C at once.
         """
         try:
             with GracefulStop() as stop:

@@ -55,6 +55,7 @@ def _run(job: Job, observer: Observer) -> int:
     with tracked(observer, tracker, experiment.config, RunDirectory(folder)) as listener:
         record, _ = launch.run(experiment, folder, listener, launch=how)
     if record.status != "ok":
+        print(f"{record.status}: {record.error}", file=sys.stderr)
         return 1
     judged = [_evaluated(folder, task, observer) for task in job.evaluations]
     return 0 if all(judged) else BAD_INPUT

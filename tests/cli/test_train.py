@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -251,8 +252,9 @@ def test_a_killed_run_resumes_to_the_identical_result(rocoft: Cli, options: list
     assert record(tmp_path / "killed")["metrics"] == record(tmp_path / "whole")["metrics"]
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_result_that_cannot_be_written_is_a_failed_run_and_not_lost(
-    rocoft: Cli, options: list[object], tmp_path: Path
+    rocoft: Cli, options: list[object], tmp_path: Path, number: int
 ) -> None:
     from rocoft_bench import experiment
 
@@ -260,17 +262,31 @@ def test_a_result_that_cannot_be_written_is_a_failed_run_and_not_lost(
     rocoft(*command, tmp_path / "whole")
 
     def full_disk(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "write_json_lines", full_disk)
-        with pytest.raises(OSError, match="No space left"):
-            rocoft(*command, tmp_path / "run")
+        result = rocoft(*command, tmp_path / "run")
+    assert result.code == 1
+    assert f"{os.strerror(number)}; make room on the disk" in result.err
     assert record(tmp_path / "run")["status"] == "failed"
     again = rocoft(*command, tmp_path / "run")
     assert "going on after step 10 of 10" in again.err
     assert history(tmp_path / "run") == history(tmp_path / "whole")
     assert record(tmp_path / "run")["metrics"] == record(tmp_path / "whole")["metrics"]
+
+
+def test_a_run_whose_record_cannot_be_written_either_says_why(
+    rocoft: Cli, options: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    result = rocoft("train", "glue", "--task", "rte", *options, "--output", tmp_path / "run")
+    assert result.code == 1
+    assert "make room on the disk" in result.err
+    assert "record.json" not in result.err
 
 
 def test_changed_data_does_not_continue_an_old_run(
