@@ -46,6 +46,22 @@ def records(run: Path) -> dict[str, dict[str, Any]]:
     return {record["task"]["name"]: record for record in found}
 
 
+def test_rows_are_found_again_from_another_folder(
+    rocoft: Cli, tiny_of: Callable[[str], Path], math_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(data_dir: object) -> Any:
+        options = ["--model", tiny_of("meta-llama/Llama-2-7b-hf"), "--data-dir", data_dir, "--epochs", 1]
+        short = ["--set", "task.max_new_tokens=5", "--output", tmp_path / "run"]
+        return rocoft("train", "math", "--task", "gsm8k", *options, *short)
+
+    monkeypatch.chdir(math_dir.parent)
+    assert train(math_dir.name).code == 0
+    monkeypatch.chdir(tmp_path)
+    assert "already finished" in train(math_dir).out
+    result = rocoft("evaluate", "run", "--task", "addsub")
+    assert result.code == 0, result.err
+
+
 def test_another_task_is_a_record_of_its_own(rocoft: Cli, run: Path) -> None:
     result = rocoft("evaluate", run, "--task", "addsub")
     assert result.code == 0, result.err
