@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from rocoft_bench import RoCoFTLayer
+from rocoft_bench import RoCoFTConfig, RoCoFTLayer
+from rocoft_bench.tuner import selection
 
 OPTIMIZER = {"lr": 0.02, "weight_decay": 0.1}
 HEADS = ("classifier", "score")
@@ -77,6 +80,53 @@ def test_equals_masked_dense_training(
             mask = chosen.get(name, torch.zeros_like(before, dtype=torch.bool))
             assert torch.equal(merged[name][~mask], before[~mask])
             assert name not in chosen or not torch.equal(merged[name][mask], before[mask])
+
+
+def dense_copy(model: PeftModel, start: nn.Module, adapter: str) -> nn.Module:
+    """The plain model with an adapter's values in its weights."""
+    merged = copy.deepcopy(model)
+    merged.set_adapter(adapter)
+    start.load_state_dict(merged.merge_and_unload().state_dict())
+    return start.eval()
+
+
+def disabled(model: PeftModel, batch: dict[str, Tensor]) -> None:
+    with torch.no_grad(), model.disable_adapter():
+        model(**batch)
+
+
+def other_adapter(model: PeftModel, batch: dict[str, Tensor]) -> None:
+    model.set_adapter("other")
+    with torch.no_grad():
+        model(**batch)
+    model.set_adapter("default")
+
+
+@pytest.mark.parametrize("between", [disabled, other_adapter, lambda model, batch: None], ids=["off", "other", "none"])
+def test_two_forwards_before_one_backward(
+    build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any, between: Any
+) -> None:
+    """As in preference learning, where the reference model, or another adapter, runs between."""
+    first, second = make_batch(0), make_batch(1)
+    model = wrap(build(), mode=mode, task_type=None).eval()
+    model.add_adapter("other", RoCoFTConfig(mode="column", selection="random", init_weights=False))
+    scramble(model)
+    dense = dense_copy(model, build(), "default")
+    chosen = masks(dense, model, mode)
+
+    for each in (model, dense):
+        each.zero_grad()
+        logits = each(**first).logits
+        if each is model:
+            between(model, second)
+        (logits * each(**second).logits).sum().backward()
+    weights = dict(dense.named_parameters())
+    for name, mask in chosen.items():
+        layer = model.base_model.model.get_submodule(name.removesuffix(".weight"))
+        ours = torch.zeros(mask.shape)
+        view = ours.t() if isinstance(layer.get_base_layer(), Conv1D) else ours
+        selection.write(view, layer.entries("default").indices, mode, layer.entries("default").weight.grad)
+        torch.testing.assert_close(ours, weights[name].grad * mask, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
