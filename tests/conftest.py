@@ -30,10 +30,15 @@ def _one_thread_per_worker() -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a 2-layer BERT of width 16 and its WordPiece tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    save_tiny_bert(folder)
+    return folder
+
+
+def save_tiny_bert(folder: Path) -> None:
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
     vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
     BertTokenizer(vocab=vocabulary, model_max_length=32).save_pretrained(folder)
     torch.manual_seed(0)
@@ -46,7 +51,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=32,
     )
     BertModel(config).save_pretrained(folder)
-    return folder
 
 
 def _tokenizer(pair_template: str | None, single_template: str | None) -> Any:
@@ -135,8 +139,13 @@ def sentence(rng: random.Random) -> str:
 def glue_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 training and 13 validation rows of rte (pairs, two labels), cola (single) and stsb (regression)."""
     folder = tmp_path_factory.mktemp("data")
+    write_glue(folder, ("rte", "cola", "stsb"))
+    return folder
+
+
+def write_glue(folder: Path, tasks: tuple[str, ...]) -> None:
     rng = random.Random(0)
-    for task in ("rte", "cola", "stsb"):
+    for task in tasks:
         for split, count in (("train", 40), ("validation", 13)):
             rows = []
             for index in range(count):
@@ -151,7 +160,6 @@ def glue_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 label = rng.randint(0, 50) / 10 if task == "stsb" else rng.randint(0, 1)
                 rows.append({**text, "label": label, "idx": index})
             write_rows(folder / "glue" / task / f"{split}.jsonl", rows)
-    return folder
 
 
 def write_rows(file: Path, rows: list[dict[str, object]]) -> None:
