@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", **AS_FOLDER)],
     task: Annotated[str | None, typer.Option(help='Task of the same family; "all" for each in turn.')] = None,
     protocol: Annotated[str | None, typer.Option(help="strict or published (commonsense and math).")] = None,
     data_dir: Annotated[Path | None, typer.Option(help=f"Folder with FAMILY/TASK/SPLIT{ENDINGS}.", **AS_FOLDER)] = None,

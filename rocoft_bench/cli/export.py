@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", **AS_FOLDER)],
     output: Annotated[
         Path | None, typer.Option(help="New folder for the merged model; default: merged/ inside the run.", **AS_FOLDER)
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
+from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.cli.running import BASE_HELP, show_notes
 
 EPILOG = 'Example: rocoft predict results/demo/rocoft-row --text "No dog sleeps." --text-pair "A dog sleeps."'
@@ -18,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", **AS_FOLDER)],
     text: Annotated[str, typer.Option(help="The input: a sentence, a document, an instruction; a question.")],
     text_pair: Annotated[
         str | None, typer.Option(help="The second input, where the task has two: a sentence; the passage that answers.")

@@ -33,7 +33,7 @@ from rocoft_bench.methods.sequential_adapter import SequentialAdapter
 from rocoft_bench.methods.sft import SFT
 from rocoft_bench.methods.shira import SHiRA
 from rocoft_bench.methods.vera import VeRA
-from rocoft_bench.models import check_pattern, known_model
+from rocoft_bench.models import check_named, known_model
 
 REGISTRY: dict[str, type[Method]] = {
     method.name: method
@@ -88,9 +88,7 @@ def resolve(
     known = known_model(model)
     presets = [method.presets.get(task_kind, {}), method.presets.get(known.alias, {}) if known else {}]
     settings = checked(method.Settings, presets[0] | presets[1] | given, sources, prefix="method")
-    targets = getattr(settings, "target_modules", None)
-    if isinstance(targets, str):
-        check_pattern(targets)
+    check_named(getattr(settings, "target_modules", None))
     resolved = method(settings)
     resolved.check_effect(sources or {})
     return resolved

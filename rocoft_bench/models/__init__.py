@@ -11,7 +11,7 @@ from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target
 from rocoft_bench.models.limits import Limits, limits
 from rocoft_bench.models.loading import AUTO_CLASSES, KINDS_WITH_HEAD, Loaded, ModelSource, load, locate
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes, block_of, shipped_shapes
-from rocoft_bench.models.targets import check_pattern, peft_pattern, require_targets, with_names_for_patterns
+from rocoft_bench.models.targets import check_named, peft_pattern, require_targets, with_names_for_patterns
 
 if TYPE_CHECKING:
     from rocoft_bench.models.parameters import (
@@ -69,7 +69,7 @@ __all__ = [
     "ParameterCounts",
     "block_linears",
     "block_of",
-    "check_pattern",
+    "check_named",
     "count_parameters",
     "head_parameter_names",
     "hold_in_float32",

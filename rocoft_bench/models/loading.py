@@ -15,6 +15,8 @@ from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
 from rocoft_bench.models.weights import conversion, weights_sha256
 
+SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+"""Fields that every configuration has under these names."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 DROPOUT_FIELDS = (
@@ -184,7 +186,12 @@ def load_config(source: ModelSource, name: str, **how: Any) -> Any:
     from transformers import AutoConfig
 
     with reading(source, name, "its configuration"):
-        return AutoConfig.from_pretrained(source.path, **source.where, **how)
+        config = AutoConfig.from_pretrained(source.path, **source.where, **how)
+    for field in SIZES:
+        size = getattr(config, field, None)
+        if isinstance(size, int) and size < 1:
+            raise UserError(f"--model {name}: its configuration has {field} = {size}; it must be above 0")
+    return config
 
 
 def load_tokenizer(source: ModelSource, name: str) -> Any:

@@ -25,6 +25,14 @@ NAMES_ONLY = ("exclude_modules", "modules_to_save", "layers_pattern", "rank_patt
 PLAIN_NAME = re.compile(r"[\w.-]*")
 
 
+def check_named(targets: Sequence[str] | str | None) -> None:
+    """Raises: UserError if `target_modules` names nothing in any model, or is not a regular expression."""
+    if targets is not None and not (targets and all(targets)):
+        raise UserError(f"{SETTING} = {targets!r}: names nothing; leave it out for the default")
+    if isinstance(targets, str):
+        check_pattern(targets)
+
+
 def check_pattern(pattern: str, where: str = SETTING) -> None:
     """Raises: UserError if it is not a regular expression."""
     try:

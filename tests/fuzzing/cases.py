@@ -64,6 +64,10 @@ UNKNOWN_KEYS = [
 TARGETS = ["'('", "'*'", "'[a'", "'(([a-z._0-9]+)+)+!'", "[query, nosuch]", "[]", "''", "'x{9999999999}'", "5", "[1]"]
 
 
+WRONG_FOR_A_MODEL = [f"method.target_modules={text}" for text in ("'(([a-z._0-9]+)+)+!'", "[query, nosuch]")]
+"""Refused once there is a model."""
+
+
 def wrong_assignment(rng: random.Random) -> str:
     """`key=value` that no run can have."""
     kind = rng.randrange(6)
@@ -167,7 +171,9 @@ SHORT_TRAINING = ["--set", "task.max_train_rows=32", "--set", "task.max_eval_row
 
 def settings_case(rng: random.Random) -> Case:
     text = wrong_assignment(rng)
-    return Case(f"--set {text[:60]}", [*rng.choice(COMMANDS_ON_SETTINGS), "--set", text])
+    arguments = rng.choice(COMMANDS_ON_SETTINGS)
+    refused = arguments is TRAIN or text not in WRONG_FOR_A_MODEL
+    return Case(f"--set {text[:60]}", [*arguments, "--set", text], refused)
 
 
 def filter_case(rng: random.Random) -> Case:
