@@ -13,6 +13,8 @@ from rocoft_bench.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.config import ModelConfig, expanded, is_folder
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.hub import from_cache_or_hub
+from rocoft_bench.models.folder import check_files, check_size
+from rocoft_bench.models.limits import POSITION_FIELDS
 from rocoft_bench.models.weights import conversion, weights_sha256
 
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
@@ -43,6 +45,10 @@ AUTO_CLASSES = {
 KINDS_WITH_HEAD = ("sequence_classification", "question_answering")
 """Kinds of tasks whose model has a task head; language models have none."""
 
+NO_LIMIT = 10**30
+"""As transformers says it of a tokenizer."""
+RUST_PANIC = "PanicException"
+"""How the tokenizers library fails; no Exception."""
 TORCH_NORM_EPS = 1e-5
 WEIGHTS_REVISION = "weights_revision"
 """In a model's configuration and in the record: the commit of the weights, where they are a conversion."""
@@ -101,6 +107,7 @@ def locate(config: ModelConfig) -> ModelSource:
         folder = expanded(config.name)
         if not (folder / "config.json").is_file():
             raise UserError(f"--model {config.name}: the folder holds no config.json, so it is not a saved model")
+        check_files(folder)
         return ModelSource(str(folder), None)
     if known is None and not HUB_ID.fullmatch(config.name):
         names = [model.alias for model in KNOWN_MODELS]
@@ -149,7 +156,8 @@ def load(
     with _quiet_transformers():
         if source.revision is not None:
             return from_cache_or_hub(f"model {source.path}", lambda: _load(source, config, kind, options, check, how))
-        return _load(source, config, kind, options, check, how)
+        with reading(source, config.name, "it"):
+            return _load(source, config, kind, options, check, how)
 
 
 def _load(
@@ -169,6 +177,8 @@ def _load(
         setattr(hf_config, name, value)
     _set_fields(hf_config, DROPOUT_FIELDS, config.dropout, "model.dropout")
     _set_norm_eps(hf_config, config.norm_eps)
+    if source.revision is None:
+        _check_size(source, config.name, hf_config, kind)
     tokenizer = load_tokenizer(source, config.name)
     if getattr(hf_config, "pad_token_id", None) is None:
         hf_config.pad_token_id = tokenizer.pad_token_id
@@ -185,13 +195,27 @@ def load_config(source: ModelSource, name: str, **how: Any) -> Any:
     """The model's configuration. name: of the model, as it was given. how: further arguments of `from_pretrained`."""
     from transformers import AutoConfig
 
-    with reading(source, name, "its configuration"):
+    with reading(source, name, "its config.json"):
         config = AutoConfig.from_pretrained(source.path, **source.where, **how)
     for field in SIZES:
         size = getattr(config, field, None)
         if isinstance(size, int) and size < 1:
-            raise UserError(f"--model {name}: its configuration has {field} = {size}; it must be above 0")
+            raise UserError(f"--model {name}: its config.json has {field} = {size}; it must be above 0")
+    for field in POSITION_FIELDS:
+        if not isinstance(positions := getattr(config, field, None), int | None):
+            raise UserError(f"--model {name}: its config.json has {field} = {positions!r}; it must be a number")
     return config
+
+
+def _check_size(source: ModelSource, name: str, hf_config: Any, kind: str) -> None:
+    from rocoft_bench.models.architectures import on_meta
+
+    with reading(source, name, "its config.json"):
+        try:
+            model = on_meta(hf_config, AUTO_CLASSES[kind])
+        except ValueError as error:
+            raise _not_of_kind(error, name, hf_config, kind) from None
+        check_size(Path(source.path), model)
 
 
 def load_tokenizer(source: ModelSource, name: str) -> Any:
@@ -203,6 +227,9 @@ def load_tokenizer(source: ModelSource, name: str) -> Any:
 
     with reading(source, name, "its tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source.path, **source.where)
+        tokenizer.model_max_length = int(min(tokenizer.model_max_length, NO_LIMIT))
+        if tokenizer.model_max_length < 1:
+            raise ValueError(f"model_max_length = {tokenizer.model_max_length}")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
@@ -231,9 +258,14 @@ def _load_weights(
                 weights, config=hf_config, dtype=config.dtype, **where
             )
         except ValueError as error:
-            if "Unrecognized configuration class" not in str(error):
-                raise
-            raise UserError(f"--model {config.name}: a {hf_config.model_type} model cannot do {kind}") from None
+            raise _not_of_kind(error, config.name, hf_config, kind) from None
+
+
+def _not_of_kind(error: ValueError, name: str, hf_config: Any, kind: str) -> Exception:
+    """What is to be said instead of an error by which transformers has no such class of a model; else the error."""
+    if "Unrecognized configuration class" not in str(error):
+        return error
+    return UserError(f"--model {name}: a {hf_config.model_type} model cannot do {kind}")
 
 
 @contextmanager
@@ -245,7 +277,9 @@ def reading(source: ModelSource, name: str, what: str) -> Iterator[None]:
         yield
     except (UserError, MemoryError, OutOfMemoryError):
         raise
-    except Exception as error:  # whatever a damaged file makes of the libraries that read it
+    except BaseException as error:  # whatever a damaged file makes of the libraries that read it
+        if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
+            raise
         if "trust_remote_code" in str(error):
             raise UserError(
                 f"--model {name}: it needs code of its own (auto_map in its files), which is never run; "
@@ -316,5 +350,5 @@ def _quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -107,7 +107,7 @@ def local_shapes(model: ModelConfig, task_kind: str, has_head: bool) -> ModelSha
     source = locate(model)
     try:
         config = load_config(source, model.name, local_files_only=True)
-        with reading(source, model.name, "its configuration"):
+        with reading(source, model.name, "its config.json"):
             return shapes_of(on_meta(config, AUTO_CLASSES[task_kind]), has_head)
     except (OSError, ValueError, UserError):
         return None  # loading the model will say what is wrong with it
