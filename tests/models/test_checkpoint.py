@@ -208,3 +208,32 @@ def test_a_tokenizer_that_does_not_fit(tiny_of: Callable[[str], Path], tmp_path:
     kept = {name: value for name, value in said.items() if name not in ("pad_token", "eos_token")}
     (bare / "tokenizer_config.json").write_text(json.dumps(kept))
     assert "neither a padding nor an end token" in refused(bare, "causal_lm")
+
+
+def test_a_quantised_base_is_checked_too(tiny_of: Callable[[str], Path], tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    from rocoft_bench import methods
+
+    options = methods.resolve({"name": "qlora"}).loading_options
+
+    def load_4bit(folder: Path) -> models.Loaded:
+        config = ModelConfig(name=str(folder))
+        return models.load(models.locate(config), config, "causal_lm", {}, how=options)
+
+    assert load_4bit(tiny_of(LLAMA)).notes == []
+    gone = "layers.0.self_attn.q_proj.weight"
+    without = edited(
+        tiny_of(LLAMA), tmp_path / "m", lambda tensors: {k: v for k, v in tensors.items() if not k.endswith(gone)}
+    )
+    with pytest.raises(UserError, match=f"its checkpoint lacks model.{gone}"):
+        load_4bit(without)
+
+
+def test_t5_has_a_dropout_and_needs_no_more_than_its_checkpoint(tiny_of: Callable[[str], Path], tmp_path: Path) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 1}
+    folder = Path(shutil.copytree(tiny_of(LLAMA), tmp_path / "t5"))
+    T5ForConditionalGeneration(T5Config(vocab_size=300, dropout_rate=0.3, **sizes)).save_pretrained(folder)
+    model, _, notes = load(folder, "seq2seq_lm", dropout=0.0)
+    assert (model.config.dropout_rate, model.encoder.block[0].layer[0].dropout.p, notes) == (0.0, 0.0, [])
