@@ -215,9 +215,14 @@ def _check_still_true(known: RunRecord, experiment: Experiment, directory: RunDi
 
 
 def record_failed_evaluation(directory: RunDirectory, changes: Settings, failure: Failure) -> None:
-    """Leave a record that says why a finished run's model could not be evaluated with some changes."""
+    """Leave a record that says why a finished run's model could not be evaluated with some changes. A result that is
+    there stays.
+    """
+    directory.check_kinds()
     experiment = resolve(_changed(directory, changes))
     target = evaluation_directory(directory, experiment)
+    if target.record.is_file() and target.read_record().status == "ok":
+        return
     unknown: dict[str, Any] = {"metrics": None, "initial_metrics": None, "epoch_metrics": [], "eval_seconds": None}
     changed = {**what_was_judged(experiment), **failure._asdict(), **unknown}
     target.path.mkdir(parents=True, exist_ok=True)

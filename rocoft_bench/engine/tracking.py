@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.engine.observer import Observer, Several
 from rocoft_bench.errors import UserError
+from rocoft_bench.runs import write_text
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -146,7 +147,7 @@ def _run_id(directory: RunDirectory) -> str:
     file = directory.tracking / "id"
     if not file.is_file():
         directory.tracking.mkdir(exist_ok=True)
-        file.write_text(secrets.token_hex(8), encoding="utf-8")
+        write_text(file, secrets.token_hex(8))
     return file.read_text(encoding="utf-8")
 
 

@@ -45,6 +45,7 @@ class Child:
         """Carry out the run unless another process is at it or has just done it; whatever happens is an outcome."""
         started = time.monotonic()
         try:
+            self.directory.check_kinds()
             with self.directory.locked() as lock:
                 if self._is_done_elsewhere():
                     return Outcome("elsewhere")

@@ -10,7 +10,7 @@ from rocoft_bench.engine.observer import Observer, Sender
 from rocoft_bench.engine.orphan import end_with_parent
 from rocoft_bench.errors import UserError
 from rocoft_bench.quiet import quiet_libraries
-from rocoft_bench.runs import Failure, RunDirectory, inherit_lock
+from rocoft_bench.runs import Failure, RunBusyError, RunDirectory, inherit_lock
 from rocoft_bench.sweep.failures import BAD_INPUT
 from rocoft_bench.sweep.job import Job
 
@@ -70,6 +70,8 @@ def _evaluated(folder: Path, task: str, observer: Observer) -> bool:
     changes = Settings(override("task.name", task))
     try:
         evaluate(RunDirectory(folder), changes, observer)
+    except RunBusyError:
+        raise  # who is at it puts on record how it ends
     except Exception as error:
         failure = Failure("failed", str(error)) if isinstance(error, UserError) else diagnose(error)
         if failure.status == "interrupted":

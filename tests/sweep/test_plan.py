@@ -9,7 +9,7 @@ import pytest
 from rocoft_bench.config import parse_filter, read_sweep
 from rocoft_bench.errors import UserError
 from rocoft_bench.inference import evaluation_directory
-from rocoft_bench.runs import Failure, RunDirectory, write_json
+from rocoft_bench.runs import Failure, RunDirectory, SavedFile, config_hash, saved_files, write_json
 from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State, make_plan
 from rocoft_bench.sweep.records import failure_record, record_wrong
 
@@ -59,6 +59,20 @@ def test_states_follow_from_what_is_in_the_folders(tmp_path: Path) -> None:
     numbers = {run.name: number for number, run in enumerate(plan.runs)}
     assert [numbers[run.name] for run in plan.to_do(retry_failed=False)] == [1, 3, 4]
     assert [numbers[run.name] for run in plan.to_do(retry_failed=True)] == [1, 2, 3, 4, 5]
+
+
+def test_a_planted_or_damaged_run_is_to_be_done(tmp_path: Path) -> None:
+    first = plan_of(tmp_path)
+    other = config_hash(first.runs[5].experiment.config)
+    leave(first.runs[0], "ok", config_hash=other)
+    leave(first.runs[1], "ok", adapter_files={"weights": SavedFile(bytes=1, sampled_sha256="")})
+    weights = RunDirectory(first.runs[2].folder).adapter / "weights"
+    leave(first.runs[2], "ok")
+    weights.write_bytes(b"1234")
+    leave(first.runs[2], "ok", adapter_files=saved_files(weights.parent))
+    assert states(plan_of(tmp_path)) == ["to do", "to do", "done", "to do", "to do", "to do"]
+    weights.write_bytes(b"")
+    assert states(plan_of(tmp_path))[2] == "to do"
 
 
 def test_what_another_process_is_at_comes_last(tmp_path: Path) -> None:
