@@ -188,6 +188,7 @@ def evaluate(
     target = evaluation_directory(directory, experiment)
     target.check_kinds()
     if target.record.is_file() and not force and (known := target.read_record()).status == "ok":
+        remove_leftovers(target.path)  # of a process that died at the very end
         _check_still_true(known, _based(experiment, base), directory)
         return known, target
     with target.locked():
