@@ -174,6 +174,7 @@ def test_bad_input_of_the_processes_is_one_line_and_leaves_nothing(
     [
         (Launch(num_processes=3, num_machines=2), "must be a multiple of --num-machines 2"),
         (Launch(num_processes=0), "--num-processes 0"),
+        (Launch(num_processes=99999999), "--num-processes 99999999: at most 1,024 on each machine"),
         (Launch(num_processes=2, machine_rank=1), "--machine-rank 1: must be from 0 to 0"),
         (Launch(machine_rank=-1), "--machine-rank -1: must be from 0 to 0"),
         (Launch(num_processes=2, num_machines=2), "--main-process-ip"),

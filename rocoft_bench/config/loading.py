@@ -135,7 +135,10 @@ def read_settings(path: Path) -> Settings:
 
 def _read(path: Path, includers: tuple[Path, ...], known: dict[Path, Settings]) -> Settings:
     """includers: the files that led here, from the first. known: what has been read; each file is read once."""
-    place = path.resolve()
+    try:
+        place = path.resolve()
+    except (RuntimeError, OSError):
+        raise UserError(f"{path}: cannot be read (its links lead nowhere)") from None
     if place in includers:
         raise UserError(f"{path}: include goes round in a circle")
     if len(includers) > MAX_INCLUDES:

@@ -11,6 +11,8 @@ from rocoft_bench.errors import UserError, suggest
 WAYS = ("FSDP", "DEEPSPEED", "MULTI_GPU")
 """What a config_file may ask for."""
 
+MOST_PROCESSES = 1024
+"""Of one machine: none has so many GPUs or cores for it."""
 LAST_PORT = 65535
 
 
@@ -42,6 +44,8 @@ class Launch:
             raise UserError(
                 f"--num-processes {total}: must be a multiple of --num-machines {machines}, and not below it"
             )
+        if total // machines > MOST_PROCESSES:
+            raise UserError(f"--num-processes {total}: at most {MOST_PROCESSES:,} on each machine")
         if not 0 <= self.machine_rank < machines:
             raise UserError(
                 f"--machine-rank {self.machine_rank}: must be from 0 to {machines - 1}, one less than machines"

@@ -272,6 +272,12 @@ def test_a_long_chain_of_includes_is_refused(tmp_path: Path) -> None:
         read_settings(tmp_path / "0.yaml")
 
 
+def test_an_included_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(UserError, match="loop.yaml: cannot be read"):
+        read_settings(write(tmp_path / "run.yaml", "include: loop.yaml"))
+
+
 def test_of_many_problems_the_first_are_told(tmp_path: Path) -> None:
     text = "task: {family: glue, name: rte}\n" + "".join(f"key{number}: 1\n" for number in range(9_000))
     with pytest.raises(UserError) as caught:

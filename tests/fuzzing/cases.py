@@ -322,6 +322,102 @@ def run_case(rng: random.Random) -> Case:
     return Case(f"damaged run for {arguments[0]}", arguments, damage=rng.choice(damages))
 
 
+def tensors(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Damage:
+    """A file of tensors with others in their place."""
+
+    def damage(folder: Path) -> None:
+        from safetensors.torch import load_file, save_file
+
+        path = folder / name
+        path.write_bytes(path.read_bytes())  # the copy shares no mapping with what is replaced
+        changed = change({key: value.clone() for key, value in load_file(path).items()})
+        save_file(changed, path, metadata={"format": "pt"})
+
+    return damage
+
+
+def wrong_tensors(rng: random.Random) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """One tensor left out, renamed, of another shape, or not finite."""
+    kind = rng.randrange(4)
+
+    def change(values: dict[str, Any]) -> dict[str, Any]:
+        key = rng.choice(sorted(key for key in values if "pooler" not in key))
+        if kind == 0:
+            del values[key]
+        elif kind == 1:
+            values[f"{key}.{ESCAPES}"] = values.pop(key)
+        elif kind == 2:
+            values[key] = values[key].repeat(*([2] * values[key].dim()))
+        else:
+            values[key] = values[key].float() * float("nan")
+        return values
+
+    return change
+
+
+def tensors_case(rng: random.Random) -> Case:
+    """Trained values or a model that are not whole."""
+    if rng.random() < 0.6:
+        arguments = rng.choice(COMMANDS_ON_RUNS)
+        damage = tensors(f"{RUN}/adapter/adapter_model.safetensors", wrong_tensors(rng))
+        return Case(f"wrong tensors for {arguments[0]}", arguments, damage=damage)
+    damage = tensors("model/model.safetensors", wrong_tensors(rng))
+    return Case("wrong tensors of a model", [*TRAIN, *SHORT_TRAINING], damage=damage)
+
+
+def shipped_case(rng: random.Random) -> Case:
+    """A shipped file of each family with a setting that it cannot have."""
+    files = [
+        "squad/v1.1.yaml",
+        "summarization/xsum.yaml",
+        "commonsense/boolq.yaml",
+        "math/gsm8k.yaml",
+        "glue/cola.yaml",
+    ]
+    key = rng.choice([*INTEGERS[:5], "task.max_length", "task.max_new_tokens", "task.num_beams"])
+    known = [file for file in files if key not in ("task.max_new_tokens", "task.num_beams") or file[0] in "cm"]
+    text = f"{key}={rng.choice(WRONG_INTEGERS)}" if rng.random() < 0.7 else wrong_assignment(rng)
+    refused = text not in WRONG_FOR_A_MODEL
+    return Case(f"shipped --set {text[:60]}", ["validate", rng.choice(files), "--set", text], refused)
+
+
+def other_forms_of_rows_case(rng: random.Random) -> Case:
+    """CSV, tab-separated, JSON and Parquet in place of JSON Lines, each damaged."""
+    ending, content = rng.choice(
+        [
+            ("csv", "sentence1,sentence2,label\na,b\n"),
+            ("csv", "sentence1,sentence2\na,b\n"),
+            ("csv", "sentence1,sentence1,sentence2,label\na,a,b,1\n"),
+            ("csv", 'sentence1,sentence2,label\n"a,b,1\n'),
+            ("csv", f"sentence1,{ESCAPES},label\na,b,1\n"),
+            ("csv", "sentence1,sentence2,label\na,b,7\n"),
+            ("tsv", "sentence1\tsentence2\tlabel\na\tb\n"),
+            ("json", "{}"),
+            ("json", "[1, 2]"),
+            ("json", "[" * 100_000),
+            ("parquet", "PAR1 no parquet PAR1"),
+            ("parquet", ""),
+        ]
+    )
+
+    def damage(folder: Path) -> None:
+        split = folder / "data/glue/rte" / rng.choice(["train", "validation"])
+        split.with_suffix(".jsonl").unlink()
+        _write(split.with_suffix(f".{ending}"), content)
+
+    return Case(f"rows in .{ending}", [*TRAIN, *SHORT_TRAINING], damage=damage)
+
+
+def hostile_record_case(rng: random.Random) -> Case:
+    """A record that can be read, with texts that a terminal would obey."""
+    text = rng.choice([ESCAPES, "[bold]x[/b]", "=cmd()", "\u202ex", "<script>"])
+    changes = rng.choice(
+        [{"notes": [text]}, {"label": text}, {"error": text, "status": "failed"}, {"protocol": text}, {"hint": text}]
+    )
+    damage = edited(f"{RUN}/record.json", with_keys(**changes))
+    return Case("hostile record for report", ["report", "results"], refused=False, damage=damage)
+
+
 def report_case(rng: random.Random) -> Case:
     record = f"{RUN}/record.json"
     damages = [
@@ -385,6 +481,7 @@ def options_case(rng: random.Random) -> Case:
             [*TRAIN, "--rank", number],
             [*TRAIN, "--epochs", number],
             [*TRAIN, "--batch-size", number],
+            [*TRAIN, "--num-processes", rng.choice(["-1", "0", "x", "99999999", "1" + "0" * 30])],
             [*TRAIN, "--num-machines", rng.choice(["-1", "0", "x"])],
             [*TRAIN, "--main-process-port", number],
             [*TRAIN, "--machine-rank", rng.choice(["-1", "1", "x"])],
@@ -408,8 +505,6 @@ def options_case(rng: random.Random) -> Case:
             ["params", "extra"],
         ]
     )
-    if "99999999" in arguments and "--main-process-port" not in arguments:
-        return options_case(rng)
     return Case(f"{' '.join(arguments)[:60]}", arguments)
 
 
@@ -436,6 +531,10 @@ MAKERS = (
     *(rows_case,) * 2,
     *(model_case,) * 2,
     *(run_case,) * 4,
+    *(tensors_case,) * 2,
+    *(other_forms_of_rows_case,) * 2,
+    shipped_case,
+    hostile_record_case,
     report_case,
     other_files_of_a_run_case,
     mutated_yaml_case,

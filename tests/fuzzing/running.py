@@ -89,7 +89,9 @@ def _verdict(case: Case, code: int | None, output: str, left: list[str]) -> str:
         return "accepted"
     if code == 2 and left:
         return "half-written"
-    said = code == 0 or any(word in output.lower() for word in ("error: ", "skipped: ", "failed", "✗", "wrong"))
+    said = code == 0 or any(
+        word in output.lower() for word in ("error: ", "skipped: ", "failed", "nan: ", "✗", "wrong")
+    )
     if not said or CONTROL.search(output) or max(map(len, output.splitlines()), default=0) > LONGEST_LINE:
         return "unclear"
     return "ok"
