@@ -274,7 +274,7 @@ def test_a_long_chain_of_includes_is_refused(tmp_path: Path) -> None:
 
 def test_an_included_link_to_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    with pytest.raises(UserError, match="loop.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"loop.yaml: cannot be read"):
         read_settings(write(tmp_path / "run.yaml", "include: loop.yaml"))
 
 

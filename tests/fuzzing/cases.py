@@ -372,10 +372,8 @@ def shipped_case(rng: random.Random) -> Case:
         "summarization/xsum.yaml",
         "commonsense/boolq.yaml",
         "math/gsm8k.yaml",
-        "glue/cola.yaml",
     ]
-    key = rng.choice([*INTEGERS[:5], "task.max_length", "task.max_new_tokens", "task.num_beams"])
-    known = [file for file in files if key not in ("task.max_new_tokens", "task.num_beams") or file[0] in "cm"]
+    key = rng.choice([*INTEGERS[:5], "task.max_length", "task.max_new_tokens", "task.num_beams", "task.n_best"])
     text = f"{key}={rng.choice(WRONG_INTEGERS)}" if rng.random() < 0.7 else wrong_assignment(rng)
     refused = text not in WRONG_FOR_A_MODEL
     return Case(f"shipped --set {text[:60]}", ["validate", rng.choice(files), "--set", text], refused)

@@ -20,6 +20,8 @@ from pathlib import Path
 TIMEOUT_SECONDS = 30
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]")
 LONGEST_LINE = 4_000
+TELLS = ("error: ", "skipped: ", "failed", "nan: ", "✗", "wrong")
+"""One of these stands in what says that something is wrong."""
 VERDICTS = ("ok", "traceback", "accepted", "hang", "unclear", "half-written")
 
 Damage = Callable[[Path], None]
