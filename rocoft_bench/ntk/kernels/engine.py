@@ -1,0 +1,158 @@
+"""Kernels of several parameter sets from the same captured blocks, and predictions without a kernel of test examples.
+
+    K_S(x, x') = Σ over the parts of S of ΦΦ'ᵀ, layer by layer, added up in float64;
+    f(x) = Σ_i α_i K_S(x, x_i) = ⟨∇_S f(x), θ⟩ with θ = Σ_i α_i ∇_S f(x_i), which takes one pass over the test examples
+    for all sets, draws and penalties together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rocoft_bench.ntk.kernels.captured import Block, Captured, Matrix, SparseRows
+from rocoft_bench.ntk.kernels.views import Piece, View, Whole, token_gram, token_gram_is_cheaper
+
+ParameterSet = Mapping[str, View]
+"""Which part of which captured parameter belongs to a set."""
+
+SCRATCH = 2**24
+"""Numbers of a piece of features: 64 MiB in float32."""
+
+
+@dataclass
+class Direction:
+    """θ for one part of one parameter: values (A, F), in order of the pieces; A is the number of coefficient vectors.
+
+    ids: of an embedding, the rows that θ has, ascending; values are then (A, U, d).
+    """
+
+    values: Tensor
+    ids: Tensor | None = None
+
+
+@dataclass
+class Directions:
+    """θ of several sets. columns: where the coefficient vectors of a set stand in each part's values."""
+
+    parts: dict[tuple[str, View], Direction] = field(default_factory=dict)
+    columns: dict[tuple[str, View], dict[str, slice]] = field(default_factory=dict)
+
+
+class Engine:
+    """Kernels of the given parameter sets.
+
+    signs: take the gradients' signs in place of their values, on both sides (the kernel of signed descent).
+    scratch: the most numbers that a piece of features may take.
+    """
+
+    def __init__(self, sets: Mapping[str, ParameterSet], signs: bool = False, scratch: int = SCRATCH) -> None:
+        self.sets = sets
+        self.signs = signs
+        self.scratch = scratch
+        self._parts: dict[tuple[str, View], list[str]] = {}
+        for name, views in sets.items():
+            for part in views.items():
+                self._parts.setdefault(part, []).append(name)
+
+    def kernels(self, first: Block, second: Block | None = None) -> dict[str, Tensor]:
+        """K of each set between the examples of two blocks, or of one: (B · C, B' · C) in float64."""
+        other = first if second is None else second
+        shape = (first.outputs.numel(), other.outputs.numel())
+        made = {name: torch.zeros(shape, dtype=torch.float64) for name in self.sets}
+        for part, names in self._parts.items():
+            gram = self._gram(part[1], first.parameters[part[0]], other.parameters[part[0]])
+            for name in names:
+                made[name] += gram
+        return made
+
+    def _gram(self, view: View, first: Captured, second: Captured) -> Tensor:
+        whole = isinstance(view, Whole) and not self.signs
+        if whole and isinstance(first, Matrix) and isinstance(second, Matrix) and token_gram_is_cheaper(first, second):
+            return token_gram(first, second, self.scratch).double().cpu()
+        both = [first] if second is first else [first, second]
+        gram = torch.zeros(first.count, second.count, dtype=torch.float64)
+        for piece in view.pieces(both, self.scratch):
+            left = self._features(view, first, piece)
+            right = left if second is first else self._features(view, second, piece)
+            gram += (left @ right.t()).double().cpu()
+        return gram
+
+    def _features(self, view: View, captured: Captured, piece: Piece) -> Tensor:
+        features = view.features(captured, piece)
+        return features.sign() if self.signs else features
+
+    def directions(self, blocks: Iterable[tuple[Block, Mapping[str, Tensor]]]) -> Directions:
+        """θ = Σ_i α_i ∇f(x_i) over blocks, each with its α of each set, (A, B · C); a set without any is left out."""
+        directions = Directions()
+        for block, coefficients in blocks:
+            self._add_block(directions, block, coefficients)
+        return directions
+
+    def _add_block(self, directions: Directions, block: Block, coefficients: Mapping[str, Tensor]) -> None:
+        for part, names in self._parts.items():
+            wanted = [name for name in names if name in coefficients]
+            if not wanted:
+                continue
+            captured = block.parameters[part[0]]
+            alpha = torch.cat([coefficients[name] for name in wanted]).to(captured.gradients)
+            directions.columns[part] = _columns(coefficients, wanted)
+            self._add(directions, part, captured, alpha)
+
+    def _add(self, directions: Directions, part: tuple[str, View], captured: Captured, alpha: Tensor) -> None:
+        view = part[1]
+        pieces = view.pieces([captured], self.scratch)
+        values = torch.cat([alpha @ self._features(view, captured, piece) for piece in pieces], 1)
+        before = directions.parts.get(part)
+        if isinstance(captured, SparseRows):
+            new = Direction(values.view(len(alpha), -1, captured.gradients.shape[-1]), torch.cat(pieces))
+            directions.parts[part] = new if before is None else _united(before, new)
+        else:
+            directions.parts[part] = Direction(values if before is None else before.values + values)
+
+    def scores(self, block: Block, directions: Directions) -> dict[str, Tensor]:
+        """⟨∇_S f(x), θ⟩ of each set that has a θ: (B, C, A) in float64."""
+        found: dict[str, Any] = {}
+        for part, direction in directions.parts.items():
+            total = self._products(part[1], block.parameters[part[0]], direction)
+            for name, columns in directions.columns[part].items():
+                found[name] = found.get(name, 0) + total[:, columns]
+        return {name: total.view(*block.outputs.shape, -1) for name, total in found.items()}
+
+    def _products(self, view: View, captured: Captured, direction: Direction) -> Tensor:
+        """Φθᵀ of one part, (B · C, A)."""
+        pieces = view.pieces([captured], self.scratch)
+        values = direction.values
+        if direction.ids is not None:
+            step = max(1, self.scratch // (captured.count * values.shape[-1]))
+            pieces, values = list(direction.ids.split(step)), values.flatten(1)
+        total = torch.zeros(captured.count, len(values), dtype=torch.float64)
+        start = 0
+        for piece in pieces:
+            features = self._features(view, captured, piece)
+            total += (features @ values[:, start : start + features.shape[1]].t()).double().cpu()
+            start += features.shape[1]
+        return total
+
+
+def _columns(coefficients: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, slice]:
+    columns, start = {}, 0
+    for name in names:
+        columns[name] = slice(start, start + len(coefficients[name]))
+        start += len(coefficients[name])
+    return columns
+
+
+def _united(first: Direction, second: Direction) -> Direction:
+    """The sum of two θ of an embedding, each with rows of its own."""
+    assert first.ids is not None and second.ids is not None
+    ids = torch.cat([first.ids, second.ids]).unique()
+    count, _, width = first.values.shape
+    values = first.values.new_zeros(count, len(ids), width)
+    for part in (first, second):
+        values.index_add_(1, torch.searchsorted(ids, part.ids), part.values)
+    return Direction(values, ids)

@@ -1,0 +1,73 @@
+"""Tiny language models in float64 and examples for them, and gradients taken one example and one logit at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rocoft_bench.ntk.kernels import Example
+
+IDS = {"vocab_size": 60, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+WORDS = (10, 11, 12, 13, 14, 15)
+KINDS = ("roberta", "roberta-untied", "bert", "deberta", "llama", "llama-tied", "gpt2", "gpt2-untied")
+
+
+def tiny(kind: str, dtype: torch.dtype = torch.float64) -> Any:
+    """A randomly initialised model; norms and biases are random too, so that nothing is one or zero by chance."""
+    import transformers as t
+
+    name, _, tie = kind.partition("-")
+    encoder = {**SMALL, **IDS, "max_position_embeddings": 40}
+    tied = {"tie_word_embeddings": tie != "untied" and (name != "llama" or tie == "tied")}
+    torch.manual_seed(0)
+    model: Any = {
+        "roberta": lambda: t.RobertaForMaskedLM(t.RobertaConfig(**encoder, **tied)),
+        "bert": lambda: t.BertForMaskedLM(t.BertConfig(**encoder, **tied)),
+        "deberta": lambda: t.DebertaV2ForMaskedLM(
+            t.DebertaV2Config(
+                **encoder, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=4,
+                share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False,
+            )  # fmt: skip
+        ),
+        "llama": lambda: t.LlamaForCausalLM(t.LlamaConfig(**encoder, **tied)),
+        "gpt2": lambda: t.GPT2LMHeadModel(t.GPT2Config(**IDS, n_embd=8, n_layer=2, n_head=2, n_positions=40, **tied)),
+    }[name]()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model.to(dtype).eval()
+
+
+def examples(count: int = 5) -> list[Example]:
+    """Of different lengths; some words are in several, one twice in the same."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = [7, 4, 9, 5, 6, 8, 3][:count]
+    rows = [torch.randint(10, 30, (length,), generator=generator).tolist() for length in lengths]
+    rows[0][1] = rows[0][2]
+    return [Example((0, *row, 2), 1 + index % 3) for index, row in enumerate(rows)]
+
+
+def dense_gradients(model: Any, chosen: list[Example], words: tuple[int, ...]) -> dict[str, Tensor]:
+    """J of every parameter by its name: (n, C, …), without batches, hooks or padding."""
+    model.requires_grad_(True)
+    parameters = dict(model.named_parameters())
+    rows: dict[str, list[Tensor]] = {name: [] for name in parameters}
+    for example in chosen:
+        logits = model(input_ids=torch.tensor([example.input_ids])).logits[0, example.position]
+        for word in words:
+            found = torch.autograd.grad(
+                logits[word], list(parameters.values()), retain_graph=True, allow_unused=True
+            )
+            for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
+                rows[name].append(torch.zeros_like(parameter) if gradient is None else gradient)
+    model.requires_grad_(False)
+    return {name: torch.stack(found).view(len(chosen), len(words), *found[0].shape) for name, found in rows.items()}
+
+
+def gram(*features: Tensor) -> Tensor:
+    """Σ ΦΦᵀ of features (n, C, …), as (n · C, n · C)."""
+    flat = torch.cat([each.flatten(2) for each in features], 2).flatten(0, 1).double()
+    return flat @ flat.t()
