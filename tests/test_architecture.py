@@ -15,7 +15,7 @@ LAYERS = [
     {"cli"},
     {"sweep", "publishing"},
     {"inference", "launch", "prefetch"},
-    {"experiment", "report"},
+    {"experiment", "report", "ntk"},
     {"memory", "preparing", "card"},
     {"rows", "resolving"},
     {"engine", "methods", "models", "tasks"},

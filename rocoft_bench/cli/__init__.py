@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from rocoft_bench.cli import demo, evaluate, export, ls, params, predict, prefetch, report, sweep, train, validate
+from rocoft_bench.cli import demo, evaluate, export, ls, ntk, params, predict, prefetch, report, sweep, train, validate
 from rocoft_bench.cli.console import complain, finish_output, show_what_can_be_shown
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.quiet import quiet_libraries
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, sweep, evaluate, demo, report, predict, export, ls, params, validate, prefetch):
+for module in (train, sweep, evaluate, ntk, demo, report, predict, export, ls, params, validate, prefetch):
     module.register(app)
 
 

@@ -42,6 +42,9 @@ AUTO_CLASSES = {
 }
 """By the kind of a task, the class of transformers that loads its model."""
 
+MASKED_LM = "masked_lm"
+"""No task is of this kind: prompts ask a masked language model as it is, head included."""
+
 KINDS_WITH_HEAD = ("sequence_classification", "question_answering")
 """Kinds of tasks whose model has a task head; language models have none."""
 
@@ -254,7 +257,7 @@ def _load_weights(
     where |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
     with reading(source, config.name, "its weights"):
         try:
-            return getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
+            return getattr(transformers, {**AUTO_CLASSES, MASKED_LM: "AutoModelForMaskedLM"}[kind]).from_pretrained(
                 weights, config=hf_config, dtype=config.dtype, **where
             )
         except ValueError as error:

@@ -15,8 +15,11 @@ from rocoft_bench.runs.facts import KernelDataFacts, ModelFacts, holds
 from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
 from rocoft_bench.runs.record import Status
 
-KernelName = Literal["full_ft", "K_full", "K_row", "K_column", "K_lora"]
-"""Of all parameters, of one row or one column of each matrix, of LoRA's at its start; `full_ft`: no kernel but full
+KernelName = Literal[
+    "full_ft", "K_full", "K_row", "K_column", "K_lora", "K_entries", "K_biases", "K_norms", "K_ia3", "K_head"
+]
+"""Of all parameters, of rows or columns of each matrix, of LoRA's at its start, of single entries of each matrix, of
+all biases, of the norms, of (IA)³'s vectors at their start, of the language-model head; `full_ft`: no kernel but full
 fine-tuning with the same prompts, for comparison."""
 
 
@@ -36,6 +39,8 @@ class Kernel(BaseModel):
     """Length of the gradients."""
     relative_difference: dict[Literal["1", "2"], Number] = {}
     """||K / ||K||_p - K_full / ||K_full||_p||_p of the flattened training kernels, for p = 1 and 2."""
+    alignment: Number | None = None
+    """Centred kernel alignment with K_full (Cortes et al., 2012); 1 is the nearest."""
     eigenvalues: list[Number] = []
     """Of the training kernel, the largest first."""
 

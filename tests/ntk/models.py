@@ -28,9 +28,14 @@ def tiny(kind: str, dtype: torch.dtype = torch.float64) -> Any:
         "bert": lambda: t.BertForMaskedLM(t.BertConfig(**encoder, **tied)),
         "deberta": lambda: t.DebertaV2ForMaskedLM(
             t.DebertaV2Config(
-                **encoder, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=4,
-                share_att_key=True, norm_rel_ebd="layer_norm", position_biased_input=False,
-            )  # fmt: skip
+                **encoder,
+                relative_attention=True,
+                pos_att_type=["p2c", "c2p"],
+                position_buckets=4,
+                share_att_key=True,
+                norm_rel_ebd="layer_norm",
+                position_biased_input=False,
+            )
         ),
         "llama": lambda: t.LlamaForCausalLM(t.LlamaConfig(**encoder, **tied)),
         "gpt2": lambda: t.GPT2LMHeadModel(t.GPT2Config(**IDS, n_embd=8, n_layer=2, n_head=2, n_positions=40, **tied)),
@@ -58,9 +63,7 @@ def dense_gradients(model: Any, chosen: list[Example], words: tuple[int, ...]) -
     for example in chosen:
         logits = model(input_ids=torch.tensor([example.input_ids])).logits[0, example.position]
         for word in words:
-            found = torch.autograd.grad(
-                logits[word], list(parameters.values()), retain_graph=True, allow_unused=True
-            )
+            found = torch.autograd.grad(logits[word], list(parameters.values()), retain_graph=True, allow_unused=True)
             for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
                 rows[name].append(torch.zeros_like(parameter) if gradient is None else gradient)
     model.requires_grad_(False)

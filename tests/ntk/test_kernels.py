@@ -86,9 +86,11 @@ def _part(view: Any, gradient: Tensor, model: Any, key: str) -> Tensor:
     if kind == "InputScale":  # y = W (l * x): dy/dl_j = W[:, j] x_j
         return (gradient * weight).sum(-2)
     bias = model.get_submodule(key.rpartition(".")[0]).bias  # y = l * (W x + b)
-    of_bias = 0 if bias is None else dense_gradients(model, examples(), WORDS[: gradient.shape[1]])[
-        key.removesuffix("weight") + "bias"
-    ] * bias
+    of_bias = (
+        0
+        if bias is None
+        else dense_gradients(model, examples(), WORDS[: gradient.shape[1]])[key.removesuffix("weight") + "bias"] * bias
+    )
     return (gradient * weight).sum(-1) + of_bias
 
 

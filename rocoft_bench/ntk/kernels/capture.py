@@ -20,7 +20,16 @@ from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.models import is_norm
-from rocoft_bench.ntk.kernels.captured import Block, Captured, Dense, Matrix, SparseRows, joined, merged, without_dead_tokens
+from rocoft_bench.ntk.kernels.captured import (
+    Block,
+    Captured,
+    Dense,
+    Matrix,
+    SparseRows,
+    joined,
+    merged,
+    without_dead_tokens,
+)
 
 PROBE_EXAMPLES = 3
 """A number that no tensor of a model has as its first dimension by chance."""
@@ -245,7 +254,7 @@ class Capturer:
         with self._only_at(positions, inputs["input_ids"].shape[1]), torch.enable_grad():
             logits = self.model(**inputs).logits
         if logits.shape[1] > 1:
-            logits = logits[torch.arange(len(examples)), positions].unsqueeze(1)
+            logits = logits[torch.arange(len(examples), device=positions.device), positions].unsqueeze(1)
         return logits[:, 0, self._words] @ self._weights.t()
 
     def _padded(self, examples: Sequence[Example]) -> dict[str, Tensor]:
@@ -268,7 +277,10 @@ class Capturer:
         def pick(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
             if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].shape[1:2] != (length,):
                 return None
-            return (inputs[0][torch.arange(len(positions)), positions].unsqueeze(1), *inputs[1:])
+            return (
+                inputs[0][torch.arange(len(positions), device=positions.device), positions].unsqueeze(1),
+                *inputs[1:],
+            )
 
         heads = [module for module in self.model.children() if module is not self.model.base_model]
         handles = [module.register_forward_pre_hook(pick) for module in heads]

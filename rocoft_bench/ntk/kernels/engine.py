@@ -1,8 +1,8 @@
 """Kernels of several parameter sets from the same captured blocks, and predictions without a kernel of test examples.
 
-    K_S(x, x') = Σ over the parts of S of ΦΦ'ᵀ, layer by layer, added up in float64;
-    f(x) = Σ_i α_i K_S(x, x_i) = ⟨∇_S f(x), θ⟩ with θ = Σ_i α_i ∇_S f(x_i), which takes one pass over the test examples
-    for all sets, draws and penalties together.
+K_S(x, x') = Σ over the parts of S of ΦΦ'ᵀ, layer by layer, added up in float64;
+f(x) = Σ_i α_i K_S(x, x_i) = ⟨∇_S f(x), θ⟩ with θ = Σ_i α_i ∇_S f(x_i), which takes one pass over the test examples
+for all sets, draws and penalties together.
 """
 
 from __future__ import annotations
@@ -149,10 +149,11 @@ def _columns(coefficients: Mapping[str, Tensor], names: Sequence[str]) -> dict[s
 
 def _united(first: Direction, second: Direction) -> Direction:
     """The sum of two θ of an embedding, each with rows of its own."""
-    assert first.ids is not None and second.ids is not None
+    assert first.ids is not None
+    assert second.ids is not None
     ids = torch.cat([first.ids, second.ids]).unique()
     count, _, width = first.values.shape
     values = first.values.new_zeros(count, len(ids), width)
-    for part in (first, second):
-        values.index_add_(1, torch.searchsorted(ids, part.ids), part.values)
+    for own, part in ((first.ids, first.values), (second.ids, second.values)):
+        values.index_add_(1, torch.searchsorted(ids, own), part)
     return Direction(values, ids)

@@ -183,7 +183,9 @@ def make_set(name: str, own: Parameters, choices: Choices) -> ParameterSet:
         raise UserError(f'--kernels: unknown kernel "{name}"; {suggest(name, SETS)}')
     views = SETS[name](own, choices)
     if not views:
-        raise UserError(f"--kernels {name}: a {own.model.config.model_type} model has no such parameters with a gradient")
+        raise UserError(
+            f"--kernels {name}: a {own.model.config.model_type} model has no such parameters with a gradient"
+        )
     return views
 
 

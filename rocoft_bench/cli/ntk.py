@@ -1,0 +1,190 @@
+"""`rocoft ntk`: few-shot kernels and what they predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rocoft_bench.ntk.settings import KernelSettings
+    from rocoft_bench.runs import KernelRecord
+
+EPILOG = """Examples:
+
+  rocoft ntk --model roberta-base --task sst-2 --shots 16 --seeds 13,21,42,87,100
+
+  rocoft ntk --config ntk_16shot.yaml --data-dir data --output results
+
+  rocoft ntk --model ./my-model --task mr --kernels full,row,ia3 --rank 3 --set solver=ridge --set ridge=0.01
+
+  rocoft ntk compare results/ntk-mr/a results/ntk-mr/b
+"""
+
+command = typer.Typer(epilog=EPILOG, invoke_without_command=True, no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(command, name="ntk")
+
+
+@command.callback()
+def ntk(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="YAML file of analyses, e.g. ntk_16shot.yaml.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Few-shot tasks, e.g. sst-2 or sst-2,mr; all: the paper's 13.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A masked language model: hub id, folder, or a known name.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Training rows of each class.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Of the draws; default: the paper's five, 13,21,42,87,100.")] = None,
+    kernels: Annotated[
+        str | None, typer.Option(help="Of full, row, column, lora, entries, biases, norms, ia3, head.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Rows or columns of each matrix.")] = None,
+    selection: Annotated[str | None, typer.Option(help="Which rows or columns: first or random.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with fewshot/TASK/SHOTS-SEED and fewshot/TASK; default: the hub.")
+    ] = None,
+    label_words: Annotated[str | None, typer.Option(help="By class, where the task's own are not one token.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of a prompt; default: the task's.")] = None,
+    first_limit: Annotated[int | None, typer.Option(help="Tokens of its first sentence; default: the task's.")] = None,
+    max_test_rows: Annotated[int | None, typer.Option(help="Test on the first rows only (recorded).")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="strict, or published: as the code that the paper follows.")
+    ] = None,
+    solver: Annotated[str | None, typer.Option(help="strict, published or ridge.")] = None,
+    logits: Annotated[str | None, typer.Option(help="Of two classes: difference or all.")] = None,
+    f0: Annotated[bool | None, typer.Option("--f0/--no-f0", help="Start from the model's own logits.")] = None,
+    test_kernels: Annotated[bool | None, typer.Option("--test-kernels", help="Keep kernels of test rows too.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per forward pass.")] = None,
+    memory_gib: Annotated[float | None, typer.Option(help="The most memory to use.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. lora_rank=4.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of all results; each analysis has its own below it.")] = Path(
+        "results"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the analyses and make none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make again what is finished.")] = False,
+) -> None:
+    """Neural tangent kernels of a masked language model on few-shot tasks (Tables 4, 5, 13 and Figures 3, 5, 6).
+
+    Kernels of several parameter sets come from the same passes, and test rows are predicted by kernel logistic
+    regression. The same command goes on after an interruption and leaves what is finished alone.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from rocoft_bench.ntk.groups import of_paper
+
+    flags = {
+        "tasks": of_paper() if task == "all" else _split(task),
+        "model": model,
+        "shots": shots,
+        "seeds": _seeds(seeds),
+        "kernels": _split(kernels),
+        "rank": rank,
+        "selection": selection,
+        "data_dir": None if data_dir is None else str(data_dir),
+        "label_words": _split(label_words),
+        "max_length": max_length,
+        "first_limit": first_limit,
+        "max_test_rows": max_test_rows,
+        "preset": preset,
+        "solver": solver,
+        "logits": logits,
+        "f0": f0,
+        "test_kernels": test_kernels,
+        "batch_size": batch_size,
+        "memory_gib": memory_gib,
+    }
+    groups = _groups(config, flags, assignments or [])
+    if dry_run:
+        _show_plan(groups, output)
+    else:
+        run_and_show(groups, output, force)
+
+
+@command.command("compare", epilog="Example: rocoft ntk compare results/ntk-mr/a results/ntk-mr/b")
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of an analysis, or a .pt or .safetensors file of kernels.")],
+    second: Annotated[Path, typer.Argument(help="Another one, of the same rows.")],
+) -> None:
+    """Hold the training kernels of two analyses, or of other programs, side by side."""
+    from rocoft_bench.cli.text import aligned
+    from rocoft_bench.ntk.comparing import compared
+
+    rows = [["kernel", "size", "relative difference p=1", "p=2", "alignment", "largest entry, second / first"]]
+    for pair in compared(first, second):
+        numbers = (pair.difference_1, pair.difference_2, pair.alignment, pair.scale)
+        rows.append([pair.name, str(pair.size), *(f"{number:.4g}" for number in numbers)])
+    typer.echo(aligned(rows))
+
+
+def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) -> list[KernelRecord]:
+    """Make the analyses and print what came out, as the paper's tables have it."""
+    from rocoft_bench.cli.tables import print_tables
+    from rocoft_bench.report.records import Results, Stored
+    from rocoft_bench.report.tables.kernels import kernel_tables
+
+    done: list[tuple[Path, KernelRecord]] = []
+    for group in groups:
+        done += zip((Path(own.folder_name) for own in group), _made(group, output, force), strict=True)
+    stored = [Stored(folder.as_posix(), record, output / folder) for folder, record in done]
+    print_tables(kernel_tables(Results(output, kernels=stored)))
+    typer.echo(f"records: {output}")
+    return [record for _, record in done]
+
+
+def _made(group: list[KernelSettings], output: Path, force: bool) -> list[KernelRecord]:
+    from rocoft_bench.cli.ntk_progress import KernelDisplay
+    from rocoft_bench.engine.interrupt import Interrupted
+    from rocoft_bench.ntk.analysis import analyse
+
+    first = group[0]
+    title = f"{first.task}, {first.shots} shots, {first.model.name}, seeds {', '.join(str(own.seed) for own in group)}"
+    try:
+        with KernelDisplay(title) as display:
+            return analyse(group, output, display, force)
+    except Interrupted:
+        typer.echo(f"stopped; the same command goes on from the last block in {output}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _groups(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> list[list[KernelSettings]]:
+    from rocoft_bench.config import Settings, find_config, parse_assignment, read_settings
+    from rocoft_bench.errors import UserError
+    from rocoft_bench.ntk.groups import SECTION, analyses, flagged
+
+    if config is None and flags["tasks"] is None:
+        raise UserError("--task is missing: a few-shot task such as sst-2, or all; or a file of analyses with --config")
+    settings = read_settings(find_config(config)) if config else Settings()
+    for assignment in assignments:
+        settings.update({SECTION: parse_assignment(assignment)}, f"--set {assignment}")
+    return analyses(flagged(settings, flags))
+
+
+def _show_plan(groups: list[list[KernelSettings]], output: Path) -> None:
+    from rocoft_bench.cli.text import aligned
+    from rocoft_bench.ntk.directory import KernelDirectory
+
+    rows = [["task", "shots", "seed", "kernels", "state", "folder"]]
+    for own in [each for group in groups for each in group]:
+        state = "done" if KernelDirectory(output / own.folder_name).is_done() else "to do"
+        rows.append([own.task, str(own.shots), str(own.seed), ",".join(own.kernels), state, own.folder_name])
+    typer.echo(aligned(rows))
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    from rocoft_bench.errors import UserError
+
+    parts = _split(text)
+    try:
+        return None if parts is None else [int(part) for part in parts]
+    except ValueError:
+        raise UserError(f"--seeds {text}: write whole numbers, e.g. 13,21,42,87,100") from None

@@ -1,0 +1,110 @@
+"""Kernels of two analyses held side by side; also those that the code that the paper follows has written.
+
+LM-Kernel-FT stores its training kernels with torch.save: a tensor (c, n, n), a kernel of its own for each logit. Such a
+file is read as tensors only; no code in it is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rocoft_bench.errors import UserError
+from rocoft_bench.ntk.directory import read_tensors
+from rocoft_bench.ntk.distances import alignment, relative_difference
+
+FILE = "kernels.safetensors"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two kernels of one name. scale: largest entry of the second by that of the first."""
+
+    name: str
+    size: int
+    difference_1: float
+    difference_2: float
+    alignment: float
+    scale: float
+
+
+def compared(first: Path, second: Path) -> list[Pair]:
+    """How near the kernels are that both have; where either has only one, it is compared with all of the other.
+
+    Raises:
+        UserError: If one of them holds no kernels, or they have none of the same name and size.
+    """
+    ours, theirs = read_kernels(first), read_kernels(second)
+    if len(ours) == 1 or len(theirs) == 1:
+        couples = [(a, b) for a in ours for b in theirs]
+    else:
+        couples = [(name, name) for name in ours if name in theirs]
+    pairs = [_pair(_title(a, b), ours[a], theirs[b]) for a, b in couples if ours[a].shape == theirs[b].shape]
+    if not pairs:
+        said = [", ".join(f"{name} {len(kernel)}" for name, kernel in own.items()) for own in (ours, theirs)]
+        raise UserError(f"no kernels of the same name and size: {first} has {said[0]}; {second} has {said[1]}")
+    return pairs
+
+
+def _title(first: str, second: str) -> str:
+    return first if first == second else f"{first} and {second}"
+
+
+def _pair(name: str, first: Tensor, second: Tensor) -> Pair:
+    a, b = first.double().numpy(), second.double().numpy()
+    return Pair(
+        name,
+        len(a),
+        relative_difference(b, a, 1),
+        relative_difference(b, a, 2),
+        alignment(a, b),
+        float(abs(b).max() / abs(a).max()),
+    )
+
+
+def read_kernels(place: Path) -> dict[str, Tensor]:
+    """The square matrices of finite numbers in a folder or file, by name.
+
+    Raises:
+        UserError: If there is no such file, it cannot be read, or it holds no kernel.
+    """
+    file = place / FILE if place.is_dir() else place
+    if not file.is_file():
+        raise UserError(f"{file}: there is no such file; give the folder of an analysis, or a .pt or .safetensors file")
+    tensors = _of_torch(file) if file.suffix == ".pt" else read_tensors(file)
+    if tensors is None:
+        raise UserError(f"{file}: is not a whole safetensors file")
+    kernels = {name: tensor for name, tensor in tensors.items() if _is_kernel(tensor)}
+    if not kernels:
+        raise UserError(f"{file}: holds no square matrix of finite numbers other than zero")
+    return kernels
+
+
+def _is_kernel(tensor: Tensor) -> bool:
+    is_square = tensor.dim() == 2 and tensor.shape[0] == tensor.shape[1] and tensor.is_floating_point()
+    return is_square and bool(tensor.isfinite().all()) and bool(tensor.any())
+
+
+def _of_torch(file: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged or a hostile file raises is of many kinds
+        raise UserError(f"{file}: is not a file of tensors alone ({' '.join(str(error).split())[:120]})") from None
+    return dict(_named(content, file.stem))
+
+
+def _named(content: Any, name: str) -> list[tuple[str, Tensor]]:
+    """The matrices of a tensor, or of a dictionary or list of them."""
+    if isinstance(content, dict):
+        return [pair for key, value in content.items() for pair in _named(value, str(key))]
+    if isinstance(content, list | tuple):
+        return [pair for index, value in enumerate(content) for pair in _named(value, f"{name}[{index}]")]
+    if not isinstance(content, Tensor):
+        return []
+    if content.dim() == 3:
+        return [(f"{name}[{index}]" if len(content) > 1 else name, matrix) for index, matrix in enumerate(content)]
+    return [(name, content)]

@@ -1,0 +1,94 @@
+"""How many examples go through at a time, so that memory stays under a bound that is known before anything starts.
+
+Measured on the longest example there is: what its gradients are made of, and what autograd keeps for its backward pass.
+Everything else follows from sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rocoft_bench.engine.memory import MIB
+from rocoft_bench.errors import UserError
+from rocoft_bench.ntk.kernels import Block, Capturer, Engine, Example
+
+SCRATCH_BUFFERS = 3
+"""Pieces of features that live at the same time: of either side, and what they are made from."""
+PROCESS_MIB = 620.0
+"""Python and the libraries, resident, as for a run."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes, and what they allow. captured, saved: of one example. block: examples whose gradients are kept at a time
+    while kernels are made (two such blocks are); batch: of one forward pass.
+    """
+
+    model: int
+    captured: int
+    saved: int
+    scratch: int
+    block: int
+    batch: int
+    bound: float
+
+    @property
+    def mib(self) -> float:
+        """The most that making kernels takes."""
+        blocks = 2 * self.block * self.captured
+        return PROCESS_MIB + (self.model + blocks + self.batch * self.saved + self.scratch) / MIB
+
+    def __str__(self) -> str:
+        return (
+            f"memory: about {self.mib / 1024:.1f} GiB of at most {self.bound:g} (model {self.model / MIB:.0f} MiB, "
+            f"blocks of {self.block} examples with {self.captured / MIB:.1f} MiB each, batches of {self.batch})"
+        )
+
+
+def make_plan(
+    capturer: Capturer, engine: Engine, examples: Sequence[Example], most: int, batch_size: int, bound_gib: float
+) -> Plan:
+    """How to stay under the bound with these examples. most: as many of them as a kernel is of.
+
+    Raises:
+        UserError: If two examples do not fit under it.
+    """
+    longest = max(examples, key=lambda example: len(example.input_ids))
+    captured, saved = _measured(capturer, longest)
+    weight = next(capturer.model.parameters())
+    model = sum(parameter.nbytes for parameter in capturer.model.parameters())
+    scratch = SCRATCH_BUFFERS * engine.scratch * weight.element_size()
+    room = bound_gib * 1024 * MIB - PROCESS_MIB * MIB - model - scratch
+    batch = 1 if capturer.one_by_one else min(batch_size, max(1, int(room // 2 // saved)))
+    block = min(most, int((room - batch * saved) // (2 * captured)))
+    if block < 1:
+        least = (bound_gib * 1024 * MIB - room + saved + 2 * captured) / MIB / 1024
+        raise UserError(f"--memory-gib {bound_gib:g}: too little for one example at a time; {least:.1f} GiB is needed")
+    return Plan(model, captured, saved, scratch, block, min(batch, block), bound_gib)
+
+
+def _measured(capturer: Capturer, example: Example) -> tuple[int, int]:
+    """Bytes of what is captured of an example, and of what autograd keeps meanwhile."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {parameter.untyped_storage().data_ptr() for parameter in capturer.model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        block = capturer.capture([example], 1)
+    return unique_bytes(block), max(1, sum(size for place, size in kept.items() if place not in weights))
+
+
+def unique_bytes(block: Block) -> int:
+    """Memory of a block's tensors, those that layers share counted once."""
+    tensors = [value for captured in block.parameters.values() for value in vars(captured).values()]
+    storages: Mapping[int, int] = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors
+    }
+    return sum(storages.values())

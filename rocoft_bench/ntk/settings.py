@@ -1,0 +1,126 @@
+"""What a kernel analysis is made of: a model, few-shot rows, parameter sets, and how kernels lead to predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+
+from rocoft_bench.config import ModelConfig, Section
+from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.ntk.fewshot import tasks
+from rocoft_bench.ntk.solvers import SolverName
+
+SET_NAMES = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head")
+DRAW_SEEDS = (13, 21, 42, 87, 100)
+PAPER_KERNELS = ("full", "row", "column", "lora")
+PUBLISHED: dict[str, Any] = {"solver": "published", "tied": False, "lora_head": True}
+"""What `preset: published` changes, as the code that the paper follows has it."""
+ELSEWHERE = ("model", "task", "shots", "seed", "data_dir", "label_words", "max_length", "first_limit", "max_test_rows")
+"""Settings that have a place of their own in the record, or show in its protocol and notes."""
+HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
+"""Settings that change how something is computed and not what."""
+
+
+class KernelSettings(Section):
+    """One analysis: all seeds but one setting of everything."""
+
+    model: ModelConfig = ModelConfig()
+    task: str
+    shots: PositiveInt = 16
+    """Training rows of each class."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
+    """Of the draw, and of whatever is random in a parameter set."""
+    kernels: tuple[str, ...] = PAPER_KERNELS
+    """Parameter sets: full, row, column, lora, entries, biases, norms, ia3, head."""
+    data_dir: Path | None = None
+    """Folder with fewshot/<task>/<shots>-<seed>/train and fewshot/<task>/{train,test}; without it, the hub."""
+    label_words: tuple[str, ...] | None = None
+    """By class, each one token after a blank; by default the task's own."""
+    max_length: PositiveInt | None = None
+    """Tokens of a prompt; by default the task's."""
+    first_limit: PositiveInt | None = None
+    """Tokens of a prompt's first sentence; by default the task's."""
+    max_test_rows: PositiveInt | None = None
+    """Test on the first rows only (for trying things out; recorded)."""
+    preset: Literal["strict", "published"] = "strict"
+    """strict: the paper's text on the model as it is; published: switches as in the code that the paper follows."""
+    logits: Literal["difference", "all"] = "difference"
+    """Of a task with two classes: one output, class 1's logit minus class 0's, or one for each class."""
+    kernel: Literal["sgd", "signgd"] = "sgd"
+    """Inner products of gradients, or of their signs."""
+    tied: bool = True
+    """Whether a decoder that shares the embeddings' matrix is the same parameter, cross terms included."""
+    embeddings: bool = True
+    """Whether K_full has the embeddings."""
+    head: bool = True
+    """Whether K_full has the language-model head."""
+    rank: PositiveInt = 1
+    """Rows or columns of each matrix."""
+    selection: Literal["first", "random"] = "first"
+    """Which rows or columns."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of each matrix's entries in the set `entries`."""
+    lora_rank: PositiveInt = 8
+    lora_alpha: PositiveFloat = 16.0
+    lora_targets: tuple[str, ...] = ("query", "value")
+    """Roles (query, key, value, attention_output, ffn_in, …) or module names."""
+    lora_head: bool = False
+    """Whether K_LoRA has the language-model head, as in the followed code."""
+    solver: SolverName = "strict"
+    ridge: NonNegativeFloat = 0.0
+    """For the solver ridge: penalty relative to the kernel's operator norm."""
+    f0: bool = False
+    """Whether predictions start from the model's own logits."""
+    precision: Literal["float32", "float64"] = "float32"
+    """Of the gradients; kernels are summed in float64."""
+    test_kernels: bool = False
+    """Make the kernels between test and training rows too, and keep them."""
+    batch_size: PositiveInt = 8
+    """Examples per forward pass."""
+    memory_gib: PositiveFloat = 6.0
+    """The most memory to use; smaller means more and smaller blocks."""
+
+    @field_validator("kernels")
+    @classmethod
+    def _known_kernels(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SET_NAMES:
+                raise ValueError(f'unknown kernel "{name}"; {suggest(name, SET_NAMES)}')
+        if not names:
+            raise ValueError(f"name at least one of {', '.join(SET_NAMES)}")
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, name: str) -> str:
+        try:
+            tasks.get(name)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    def chosen(self) -> dict[str, Any]:
+        """How kernels and predictions are made, as plain values: what is the same for all tasks of a table."""
+        return self.model_dump(mode="json", exclude={*HOW_ONLY, *ELSEWHERE})
+
+    def config_hash(self) -> str:
+        """Equal where the same is computed."""
+        return _hash(self.model_dump(mode="json", exclude={*HOW_ONLY}))
+
+    def settings_hash(self) -> str:
+        """Equal for analyses that differ in their seed only."""
+        return self.model_copy(update={"seed": 0}).config_hash()
+
+    @property
+    def folder_name(self) -> str:
+        """Below the folder of all results; different for every different analysis."""
+        name = Path(self.model.name).name
+        return f"ntk-{self.task}/{name}_{self.shots}-shot_seed{self.seed}_{self.config_hash()}"
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
