@@ -69,7 +69,7 @@ class Predictor:
             whole = {name: t.view(len(rows), outputs, -1)[rows].flatten(0, 1) for name, t in cross.items()}
             save_tensors(self.directories[seed].test_kernels, whole)
         placed: dict[str, Array] = {
-            name: tensor.numpy()[places] for name, tensor in joined.items() if name not in cross
+            name: tensor.numpy()[places] for name, tensor in joined.items() if not name.startswith(CROSS)
         }
         start = placed[OUTPUTS] if self.prepared.settings.f0 else np.zeros_like(placed[OUTPUTS])
         return {name: start + placed[name] + solution.intercept for name, solution in self.solutions[seed].items()}

@@ -63,7 +63,7 @@ class Prepared:
         first = f", the first sentence at most {p.first_limit}" if p.first_limit else ""
         what = "logit difference" if self.is_difference else "logits"
         words = ", ".join(p.words)
-        return f"{p.task.text}: {what} of {words} at the mask; at most {p.max_length} tokens{first}; 1,000 test rows"
+        return f"{p.task.text}: {what} of {words} at the mask; at most {p.max_length} tokens{first}; at most 1,000 test rows"
 
 
 def choices(settings: KernelSettings, seed: int) -> Choices:

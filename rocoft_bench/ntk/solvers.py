@@ -122,7 +122,8 @@ def _folds(labels: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[n
 
 def _path(phi: Array, problem: Problem, rows: NDArray[np.int64], penalties: Sequence[float]) -> list[Array]:
     """The weights for each penalty, each from those before it."""
-    weights, found = np.zeros(phi.shape[1]), []
+    weights: Array = np.zeros(phi.shape[1])
+    found: list[Array] = []
     for penalty in penalties:
         weights = logistic_weights(phi, problem, rows, penalty, weights)
         found.append(weights)
@@ -217,10 +218,13 @@ def _published(problem: Problem) -> Solution:
 
     if problem.f0 is not None:
         raise UserError("--solver published: does not use f0; leave out --f0, or use strict or ridge")
+    targets = problem.targets().ravel()
+    if min((targets == value).sum() for value in (0, 1)) < FOLDS:
+        raise UserError(f"--solver published: cross-validates in {FOLDS} folds; use at least --shots {FOLDS}")
     model = LogisticRegressionCV(Cs=10, cv=FOLDS, scoring="accuracy", max_iter=10000, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of defaults that will change
-        model.fit(problem.kernel, problem.targets().ravel())
+        model.fit(problem.kernel, targets)
     return Solution(model.coef_[0], float(model.intercept_[0]), 1 / float(np.ravel(model.C_)[0]))
 
 

@@ -1,4 +1,4 @@
-"""Tiny language models in float64 and examples for them, and gradients taken one example and one logit at a time."""
+"""Tiny language models, examples and a tokenizer for them, and gradients taken one example and one logit at a time."""
 
 from __future__ import annotations
 
@@ -74,3 +74,29 @@ def gram(*features: Tensor) -> Tensor:
     """Σ ΦΦᵀ of features (n, C, …), as (n · C, n · C)."""
     flat = torch.cat([each.flatten(2) for each in features], 2).flatten(0, 1).double()
     return flat @ flat.t()
+
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+TOKENS = (
+    *("A", "film", "ĠA", "Ġfilm", "Ġa", "ĠIt", "Ġwas", "ĠThis", "Ġis", ".", ",", ":", "?", "Ġsmall", "Ġcat", "ĠCat"),
+    *("Ġterrible", "Ġbad", "Ġokay", "Ġgood", "Ġgreat", "Ġsubjective", "Ġobjective", "ĠDescription", "ĠEntity"),
+    *("ĠExpression", "ĠHuman", "ĠLocation", "ĠNumber", "ĠYes", "ĠMaybe", "ĠNo", "!", "Ġ"),
+)
+VOCABULARY = {token: index for index, token in enumerate((*SPECIAL, *TOKENS))}
+
+
+def word_tokenizer() -> Any:
+    """One token a word, with its blank, as RoBERTa's for common words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.WordLevel(VOCABULARY, "<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    names = {
+        "cls_token": "<s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    return PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=30, **names)

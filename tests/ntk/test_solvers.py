@@ -98,6 +98,8 @@ def test_published_is_a_call_of_scikit_learn(classes: int) -> None:
 
 def test_published_takes_no_f0() -> None:
     phi, _, labels = data(2)
+    with pytest.raises(UserError, match="cross-validates in 5 folds"):
+        solve(Problem(np.eye(8), np.arange(8) % 2), "published")
     with pytest.raises(UserError, match="--solver published: does not use f0"):
         solve(Problem(phi @ phi.T, labels, np.zeros((ROWS, 1))), "published")
 

@@ -58,9 +58,7 @@ def draw_for_training(task: FewShotTask, shots: int, seed: int, data_dir: Path |
     order = list(range(len(raw.places)))
     np.random.RandomState(seed).shuffle(order)
     chosen = _first_of_each_class(task, raw, order, shots)
-    note = (
-        f"the {shots} training rows of each class were drawn with seed {seed} from {len(order):,} rows of {raw.source}"
-    )
+    note = f"the training rows were drawn by the rule of LM-BFF from {len(order):,} rows of {raw.source}"
     return replace(_draw(task, raw, chosen, "train"), notes=(note, *_pinning(task, raw)))
 
 

@@ -20,10 +20,10 @@ from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.tasks import HubDataset
 
 CLS, MASK, SEP = "<cls>", "<mask>", "<sep>"
-FIRST = "{first}"
-FIRST_WITHOUT_END = "{first without its last character}"
-FIRST_AFTER_BLANK = "{ first}"
-SECOND = "{ second, lower-case first letter}"
+FIRST = "{S1}"
+FIRST_WITHOUT_END = "{S1 without its last character}"
+FIRST_AFTER_BLANK = "{ S1}"
+SECOND = "{ S2 with a lower-case first letter}"
 """Pieces of a template that are no text."""
 
 _SINGLE = ("text",)

@@ -75,7 +75,7 @@ def _heatmap(record: KernelRecord, kernels: dict[str, np.ndarray]) -> Drawing:
     borders = class_borders(record, len(next(iter(kernels.values()))))
     for axes, (name, kernel) in zip(panels, kernels.items(), strict=False):
         _show(axes, kernel, borders)
-        axes.set_title(TITLES[name], fontsize=9)
+        axes.set_title(_title(record, name), fontsize=9)
     model = model_name(record.model)
     caption = (
         f"Kernels of {model} on {record.task}, {record.shots} examples per class, seed {record.seed}: each between its "
@@ -85,6 +85,13 @@ def _heatmap(record: KernelRecord, kernels: dict[str, np.ndarray]) -> Drawing:
     key = key_of("kernels", record.task, f"{record.shots}-shot", model)
     number = ("Figure 3" if record.task == "sst-2" else "Figure 6") if record.shots == PAPER_SHOTS else None
     return Drawing(key, f"Kernels: {record.task}, {record.shots}-shot", caption, canvas, number)
+
+
+def _title(record: KernelRecord, name: str) -> str:
+    rank = record.settings.get("rank", 1)
+    return (
+        TITLES[name] if rank == 1 else {"K_row": f"{rank} rows", "K_column": f"{rank} columns"}.get(name, TITLES[name])
+    )
 
 
 def class_borders(record: KernelRecord, size: int) -> list[float]:
@@ -149,7 +156,7 @@ def _lines(axes: Axes, record: KernelRecord) -> None:
         relative = values / values[0] if values.size and values[0] > 0 else np.array([])
         shown = relative > ZERO
         places = np.arange(1, len(relative) + 1)[shown]
-        axes.plot(places, relative[shown], label=TITLES[name], **look.line_settings(len(places)))
+        axes.plot(places, relative[shown], label=_title(record, name), **look.line_settings(len(places)))
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()

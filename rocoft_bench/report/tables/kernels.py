@@ -40,6 +40,11 @@ TITLES: dict[KernelName, str] = {
     "K_row": "K_row",
     "K_column": "K_col",
     "K_lora": "K_LoRA",
+    "K_entries": "K_entries",
+    "K_biases": "K_biases",
+    "K_norms": "K_norms",
+    "K_ia3": "K_IA3",
+    "K_head": "K_head",
 }
 KERNELS: tuple[KernelName, ...] = get_args(KernelName)
 
@@ -48,7 +53,8 @@ DIFFERENCE_TABLES = {16: "5", 64: "13"}
 
 KERNEL_NOTE = (
     "K_θ is of the gradients of all parameters, K_row and K_col of one row or column of each matrix, "
-    "K_LoRA of LoRA's parameters at their start"
+    "K_LoRA of LoRA's parameters at their start; where there are others: K_entries of random entries, K_biases, K_norms "
+    "and K_head of all biases, norms and the language-model head, K_IA3 of (IA)³'s vectors at their start"
 )
 METRIC_NOTE = (
     "the paper does not name the metric; the code of Malladi et al. (2023), which it follows, scores MRPC and QQP by "
@@ -157,8 +163,7 @@ def _setting_names(analyses: Sequence[Analysis]) -> dict[str, str]:
 
 def _cell_facts(analysis: Analysis) -> tuple[str | None, ...]:
     record = analysis.record
-    hashes = (record.data.get(name, {}).get("sha256") for name in ("train", "evaluation"))
-    return (record.settings_hash, record.protocol, *hashes)
+    return (record.settings_hash, record.protocol, record.data.get("evaluation", {}).get("sha256"))
 
 
 def _rows(model: str, setup: Setup, columns: Sequence[Column], quantities: Sequence[Quantity]) -> list[Row]:
