@@ -101,8 +101,10 @@ def config_root() -> Path:
 
 
 def config_files() -> list[Path]:
-    """The YAML files of runs and sweeps that ship; those below `accelerate/` are that library's own."""
-    return sorted(file for file in config_root().rglob("*.yaml") if file.parent.name != "accelerate")
+    """The YAML files of runs and sweeps that ship. Those below `accelerate/` are that library's own; those of kernel
+    analyses (ntk_*.yaml) name no run."""
+    files = [file for file in config_root().rglob("*.yaml") if file.parent.name != "accelerate"]
+    return sorted(file for file in files if not file.name.startswith("ntk_"))
 
 
 def find_config(name: str | Path) -> Path:

@@ -63,7 +63,8 @@ class Prepared:
         first = f", the first sentence at most {p.first_limit}" if p.first_limit else ""
         what = "logit difference" if self.is_difference else "logits"
         words = ", ".join(p.words)
-        return f"{p.task.text}: {what} of {words} at the mask; at most {p.max_length} tokens{first}; at most 1,000 test rows"
+        lengths = f"at most {p.max_length} tokens{first}; at most 1,000 test rows"
+        return f"{p.task.text}: {what} of {words} at the mask; {lengths}"
 
 
 def choices(settings: KernelSettings, seed: int) -> Choices:
@@ -91,10 +92,10 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> Prepared:
     draws = {seed: draw_for_training(task, settings.shots, seed, settings.data_dir) for seed in seeds}
     tests = draw_for_testing(task, settings.data_dir, settings.max_test_rows)
     source = models.locate(settings.model)
-    model, tokenizer = models.load(source, settings.model, models.MASKED_LM, {})
+    model, tokenizer, loading_notes = models.load(source, settings.model, models.MASKED_LM, {})
     own = prompter(task, tokenizer, settings.label_words, settings.max_length, settings.first_limit)
     own.check(settings.model.name)
-    own, notes = _fitted(own, models.longest_input(model, tokenizer))
+    own, notes = _fitted(own, models.limits(model, tokenizer).source)
     rows = {seed: _rows(own, draw) for seed, draw in draws.items()}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device=device, dtype=getattr(torch, settings.precision))
@@ -112,7 +113,7 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> Prepared:
         train=rows,
         test=_rows(own, tests),
         model_origin=source.origin(model.config),
-        notes=[*notes, *source.notes(model.config)],
+        notes=[*notes, *loading_notes],
     )
 
 

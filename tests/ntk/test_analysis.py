@@ -194,6 +194,6 @@ def test_a_checkpoint_without_a_head_is_refused(make: Make, tmp_path: Path) -> N
 
     RobertaModel(RobertaConfig(**SMALL, **IDS, max_position_embeddings=40)).save_pretrained(tmp_path / "encoder")
     word_tokenizer().save_pretrained(tmp_path / "encoder")
-    with pytest.raises(UserError, match="its weights lack the language-model head"):
+    with pytest.raises(UserError, match="its checkpoint lacks"):
         analyse([make(model=ModelConfig(name=str(tmp_path / "encoder")))], tmp_path, Observer())
     assert not (tmp_path / "ntk-mr").exists()

@@ -53,8 +53,7 @@ DIFFERENCE_TABLES = {16: "5", 64: "13"}
 
 KERNEL_NOTE = (
     "K_θ is of the gradients of all parameters, K_row and K_col of one row or column of each matrix, "
-    "K_LoRA of LoRA's parameters at their start; where there are others: K_entries of random entries, K_biases, K_norms "
-    "and K_head of all biases, norms and the language-model head, K_IA3 of (IA)³'s vectors at their start"
+    "K_LoRA of LoRA's parameters at their start"
 )
 METRIC_NOTE = (
     "the paper does not name the metric; the code of Malladi et al. (2023), which it follows, scores MRPC and QQP by "
