@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rocoft_bench.cli.console import complain, say
+from rocoft_bench.cli.options import AS_FOLDER
+
 if TYPE_CHECKING:
     from rocoft_bench.ntk.settings import KernelSettings
     from rocoft_bench.runs import KernelRecord
@@ -45,7 +48,8 @@ def ntk(
     rank: Annotated[int | None, typer.Option(help="Rows or columns of each matrix.")] = None,
     selection: Annotated[str | None, typer.Option(help="Which rows or columns: first or random.")] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with fewshot/TASK/SHOTS-SEED and fewshot/TASK; default: the hub.")
+        Path | None,
+        typer.Option(help="Folder with fewshot/TASK/SHOTS-SEED and fewshot/TASK; default: the hub.", **AS_FOLDER),
     ] = None,
     label_words: Annotated[str | None, typer.Option(help="By class, where the task's own are not one token.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens of a prompt; default: the task's.")] = None,
@@ -63,9 +67,9 @@ def ntk(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. lora_rank=4.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder of all results; each analysis has its own below it.")] = Path(
-        "results"
-    ),
+    output: Annotated[
+        Path, typer.Option(help="Folder of all results; each analysis has its own below it.", **AS_FOLDER)
+    ] = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the analyses and make none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make again what is finished.")] = False,
 ) -> None:
@@ -119,7 +123,7 @@ def compare(
     for pair in compared(first, second):
         numbers = (pair.difference_1, pair.difference_2, pair.alignment, pair.scale)
         rows.append([pair.name, str(pair.size), *(f"{number:.4g}" for number in numbers)])
-    typer.echo(aligned(rows))
+    say(aligned(rows))
 
 
 def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) -> list[KernelRecord]:
@@ -133,7 +137,7 @@ def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) 
         done += zip((Path(own.folder_name) for own in group), _made(group, output, force), strict=True)
     stored = [Stored(folder.as_posix(), record, output / folder) for folder, record in done]
     print_tables(kernel_tables(Results(output, kernels=stored)))
-    typer.echo(f"records: {output}")
+    say(f"records: {output}")
     return [record for _, record in done]
 
 
@@ -148,7 +152,7 @@ def _made(group: list[KernelSettings], output: Path, force: bool) -> list[Kernel
         with KernelDisplay(title) as display:
             return analyse(group, output, display, force)
     except Interrupted:
-        typer.echo(f"stopped; the same command goes on from the last block in {output}", err=True)
+        complain(f"stopped; the same command goes on from the last block in {output}")
         raise typer.Exit(130) from None
 
 
@@ -173,7 +177,7 @@ def _show_plan(groups: list[list[KernelSettings]], output: Path) -> None:
     for own in [each for group in groups for each in group]:
         state = "done" if KernelDirectory(output / own.folder_name).is_done() else "to do"
         rows.append([own.task, str(own.shots), str(own.seed), ",".join(own.kernels), state, own.folder_name])
-    typer.echo(aligned(rows))
+    say(aligned(rows))
 
 
 def _split(text: str | None) -> list[str] | None:

@@ -21,7 +21,7 @@ from rocoft_bench.ntk.directory import KernelDirectory
 from rocoft_bench.ntk.distances import alignment, eigenvalues, relative_difference
 from rocoft_bench.ntk.kernels import make_set, size_of
 from rocoft_bench.ntk.kernels_of_draw import OUTPUTS, training_kernels
-from rocoft_bench.ntk.memory import make_plan
+from rocoft_bench.ntk.memory import Plan, make_plan
 from rocoft_bench.ntk.observer import Observer
 from rocoft_bench.ntk.predicting import Predictor
 from rocoft_bench.ntk.preparing import Prepared, choices, prepare
@@ -60,7 +60,8 @@ def _make(
             directory.check_writable()
             locks.enter_context(directory.locked())
         prepared = prepare(settings[0], list(directories))
-        for note in prepared.notes:
+        plan = _planned(prepared)
+        for note in (*prepared.notes, str(plan)):
             observer.note(note)
         for own in settings:
             if force:
@@ -68,7 +69,7 @@ def _make(
             directories[own.seed].record.unlink(missing_ok=True)
             directories[own.seed].begin(own)
         try:
-            _carry_out(prepared, settings, directories, observer, started)
+            _carry_out(prepared, plan, settings, directories, observer, started)
         except UserError:
             raise
         except BaseException as error:
@@ -80,20 +81,24 @@ def _make(
             raise
 
 
+def _planned(prepared: Prepared) -> Plan:
+    """Raises: UserError if the model lacks what a kernel is of, or there is too little memory."""
+    s = prepared.settings
+    every = [example for rows in (*prepared.train.values(), prepared.test) for example in rows.examples]
+    most = max(len(rows.examples) for rows in prepared.train.values())
+    engine = prepared.engine(list(prepared.train)[:1])
+    return make_plan(prepared.capturer, engine, every, most, s.batch_size, s.memory_gib)
+
+
 def _carry_out(
     prepared: Prepared,
+    plan: Plan,
     settings: Sequence[KernelSettings],
     directories: Mapping[int, KernelDirectory],
     observer: Observer,
     started: float,
 ) -> None:
-    first = settings[0]
     seeds = list(directories)
-    every = [example for rows in (*prepared.train.values(), prepared.test) for example in rows.examples]
-    engine = prepared.engine(seeds[:1])
-    most = max(len(rows.examples) for rows in prepared.train.values())
-    plan = make_plan(prepared.capturer, engine, every, most, first.batch_size, first.memory_gib)
-    observer.note(str(plan))
     device = next(prepared.capturer.model.parameters()).device
     reset_peak_memory(device)
     kernels = {seed: training_kernels(prepared, seed, plan, directories[seed], observer) for seed in seeds}

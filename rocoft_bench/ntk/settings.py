@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from rocoft_bench.config import ModelConfig, Section
 from rocoft_bench.errors import UserError, suggest
@@ -83,6 +83,12 @@ class KernelSettings(Section):
     """Examples per forward pass."""
     memory_gib: PositiveFloat = 6.0
     """The most memory to use; smaller means more and smaller blocks."""
+
+    @model_validator(mode="after")
+    def _published_has_no_f0(self) -> KernelSettings:
+        if self.solver == "published" and self.f0:
+            raise ValueError("solver published does not use f0: leave out f0, or use strict or ridge")
+        return self
 
     @field_validator("kernels")
     @classmethod

@@ -1,0 +1,111 @@
+"""`rocoft ntk` on a tiny masked language model, and what it says to wrong input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rocoft_bench.config import Settings, config_root, read_settings
+from rocoft_bench.ntk.groups import analyses, of_paper
+from tests.conftest import Outcome
+from tests.ntk.conftest import masked_lm, rows_dir  # noqa: F401 - fixtures
+
+Rocoft = Callable[..., Outcome]
+
+
+@pytest.fixture
+def tiny(rocoft: Rocoft, masked_lm: Path, rows_dir: Path) -> Rocoft:  # noqa: F811
+    def call(*arguments: object) -> Outcome:
+        common = ("--model", masked_lm, "--data-dir", rows_dir, "--shots", 4)
+        return rocoft("ntk", *common, *arguments)
+
+    return call
+
+
+def test_tables_and_records(tiny: Rocoft, tmp_path: Path) -> None:
+    outcome = tiny("--task", "mr,trec", "--seeds", "13,21", "--kernels", "full,row,ia3", "--output", tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "Table 4: few-shot accuracy of kernel regression" in outcome.out
+    assert "K_IA3" in outcome.out
+    assert "(n=2)" in outcome.out
+    assert "memory: about" in outcome.err
+    assert len(list(tmp_path.glob("ntk-*/*/kernels.json"))) == 4
+
+
+def test_two_folders_side_by_side(tiny: Rocoft, rocoft: Rocoft, tmp_path: Path) -> None:
+    assert tiny("--task", "mr", "--seeds", "13", "--output", tmp_path).code == 0
+    assert tiny("--task", "mr", "--seeds", "13", "--output", tmp_path, "--set", "tied=false").code == 0
+    outcome = rocoft("ntk", "compare", *sorted(tmp_path.glob("ntk-mr/*")))
+    assert outcome.code == 0, outcome.err
+    rows = {line.split()[0]: line.split() for line in outcome.out.splitlines()}
+    assert float(rows["K_row"][2]) == 0  # tying changes nothing in a row of the blocks
+    assert float(rows["K_full"][2]) > 0
+
+
+def test_a_plan_makes_nothing(tiny: Rocoft, tmp_path: Path) -> None:
+    outcome = tiny("--task", "all", "--dry-run", "--output", tmp_path / "new")
+    assert outcome.code == 0
+    assert outcome.out.count("to do") == 13 * 5
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "--task is missing"),
+        (("--task", "sst2"), 'did you mean "sst-2"'),
+        (("--task", "mr", "--kernels", "rows"), 'unknown kernel "rows"; did you mean "row"'),
+        (("--task", "mr", "--seeds", "a"), "--seeds a: write whole numbers"),
+        (("--task", "mr", "--solver", "svm"), "--solver: ntk.solver = 'svm'"),
+        (("--task", "mr", "--set", "lora_rnk=3"), 'ntk.lora_rnk is not a setting; did you mean "lora_rank"'),
+        (("--task", "mr", "--shots", "99"), "--shots 99: "),
+        (("--task", "mr", "--label-words", "great,unheard"), 'label word " unheard" of mr is not one token'),
+        (("--task", "mr", "--max-length", "4"), "loses its mask to the cut at 4"),
+        (("--task", "rte"), "rte"),
+        (("--task", "mr", "--memory-gib", "0.01"), "--memory-gib 0.01: too little"),
+        (("--task", "mr", "--set", "lora_targets=[quary]"), "has no layers quary"),
+    ],
+)
+def test_wrong_input_is_one_line(tiny: Rocoft, tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:
+    outcome = tiny(*arguments, "--output", tmp_path / "new")
+    assert outcome.code == 2
+    assert problem in outcome.err
+    assert outcome.err.strip().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_shipped_files() -> None:
+    for file in sorted(config_root().glob("ntk_*.yaml")):
+        groups = analyses(read_settings(file))
+        assert [group[0].task for group in groups] == of_paper()
+        assert all([own.seed for own in group] == [13, 21, 42, 87, 100] for group in groups)
+        assert all(own.shots == (64 if "64" in file.name else 16) for group in groups for own in group)
+
+
+def test_the_published_preset_yields_to_flags() -> None:
+    def of(**values: Any) -> Any:
+        return analyses(Settings({"ntk": {"tasks": ["mr"], "seeds": [13], "preset": "published", **values}}))[0][0]
+
+    assert (of().solver, of().tied, of().lora_head) == ("published", False, True)
+    assert of(solver="ridge").solver == "ridge"
+
+
+def test_the_record_says_what_was_chosen(tiny: Rocoft, tmp_path: Path) -> None:
+    tiny("--task", "mr", "--seeds", "13", "--preset", "published", "--shots", 5, "--output", tmp_path)
+    [file] = tmp_path.glob("ntk-mr/*/kernels.json")
+    settings = json.loads(file.read_text())["settings"]
+    assert settings["preset"] == "published"
+    assert settings["solver"] == "published"
+    assert settings["tied"] is False
+    assert {"embeddings", "head", "lora_rank", "lora_alpha", "lora_targets", "logits", "f0", "kernel"} <= set(settings)
+
+
+def test_the_demo(rocoft: Rocoft, tmp_path: Path) -> None:
+    outcome = rocoft("demo", "--family", "ntk", "--output", tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("(n=5)") >= 4
+    assert "Table 5: relative differences of kernels, 16-shot, demo-roberta" in outcome.out
