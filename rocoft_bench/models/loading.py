@@ -163,6 +163,10 @@ def load(
             return _load(source, config, kind, options, check, how)
 
 
+def _auto_class(kind: str) -> str:
+    return "AutoModelForMaskedLM" if kind == MASKED_LM else AUTO_CLASSES[kind]
+
+
 def _load(
     source: ModelSource,
     config: ModelConfig,
@@ -215,7 +219,7 @@ def _check_size(source: ModelSource, name: str, hf_config: Any, kind: str) -> No
 
     with reading(source, name, "its config.json"):
         try:
-            model = on_meta(hf_config, AUTO_CLASSES[kind])
+            model = on_meta(hf_config, _auto_class(kind))
         except ValueError as error:
             raise _not_of_kind(error, name, hf_config, kind) from None
         check_size(Path(source.path), model)
@@ -257,7 +261,7 @@ def _load_weights(
     where |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
     with reading(source, config.name, "its weights"):
         try:
-            return getattr(transformers, {**AUTO_CLASSES, MASKED_LM: "AutoModelForMaskedLM"}[kind]).from_pretrained(
+            return getattr(transformers, _auto_class(kind)).from_pretrained(
                 weights, config=hf_config, dtype=config.dtype, **where
             )
         except ValueError as error:

@@ -6,7 +6,7 @@ Everything else follows from sizes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rocoft_bench.engine.memory import MIB
 from rocoft_bench.errors import UserError
-from rocoft_bench.ntk.kernels import Block, Capturer, Engine, Example
+from rocoft_bench.ntk.kernels import Capturer, Engine, Example
 
 SCRATCH_BUFFERS = 3
 """Pieces of features that live at the same time: of either side, and what they are made from."""
@@ -82,13 +82,4 @@ def _measured(capturer: Capturer, example: Example) -> tuple[int, int]:
     weights = {parameter.untyped_storage().data_ptr() for parameter in capturer.model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         block = capturer.capture([example], 1)
-    return unique_bytes(block), max(1, sum(size for place, size in kept.items() if place not in weights))
-
-
-def unique_bytes(block: Block) -> int:
-    """Memory of a block's tensors, those that layers share counted once."""
-    tensors = [value for captured in block.parameters.values() for value in vars(captured).values()]
-    storages: Mapping[int, int] = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors
-    }
-    return sum(storages.values())
+    return block.nbytes, max(1, sum(size for place, size in kept.items() if place not in weights))

@@ -118,7 +118,7 @@ class Capturer:
         few = [examples[index % len(examples)] for index in range(PROBE_EXAMPLES)]
         self.direct, truth = {}, self._by_autograd(few)
         with self._recorded(len(few)):
-            self._outputs(few)
+            self.outputs(few)
         self.one_by_one = self._shared
         wrong = self._differing(self.capture(few, len(few)), truth)
         if not wrong:
@@ -160,7 +160,7 @@ class Capturer:
         parameters = dict(self.model.named_parameters())
         self.model.requires_grad_(True)
         try:
-            total = self._outputs(examples).sum()
+            total = self.outputs(examples).sum()
             found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         finally:
             self.model.requires_grad_(False)
@@ -171,7 +171,7 @@ class Capturer:
         for parameter in self.direct.values():
             parameter.requires_grad_(True)
         with self._recorded(len(examples)) as calls:
-            outputs = self._outputs(examples)
+            outputs = self.outputs(examples)
         wanted = [call.output for call in calls] + list(self.direct.values())
         count = outputs.shape[1]
         by_output = [
@@ -247,7 +247,7 @@ class Capturer:
             for handle in handles:
                 handle.remove()
 
-    def _outputs(self, examples: Sequence[Example]) -> Tensor:
+    def outputs(self, examples: Sequence[Example]) -> Tensor:
         """f(x) of each example, (B, C)."""
         inputs = self._padded(examples)
         positions = torch.tensor([example.position for example in examples], **self._place)

@@ -95,7 +95,7 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all tensors; one that several parameters share is counted for each."""
+        """Memory of all tensors."""
         return sum(captured.nbytes for captured in self.parameters.values())
 
 
@@ -130,11 +130,13 @@ def merged(uses: Sequence[Captured]) -> Captured:
 
 
 def joined(blocks: Sequence[Block]) -> Block:
-    """The examples of several blocks as one; shorter ones get tokens without a gradient."""
+    """The examples of several blocks as one; shorter ones get tokens without a gradient. The blocks are used up: there
+    are never two copies of all.
+    """
     if len(blocks) == 1:
         return blocks[0]
     names = dict.fromkeys(name for block in blocks for name in block.parameters)
-    parameters = {name: _joined([block.parameters[name] for block in blocks]) for name in names}
+    parameters = {name: _joined([block.parameters.pop(name) for block in blocks]) for name in names}
     return Block(parameters, torch.cat([block.outputs for block in blocks]))
 
 
