@@ -250,3 +250,10 @@ def test_a_method_of_one_process_says_so_before_anything_starts(
     assert result.code == 2
     assert result.err.splitlines()[-1].startswith("error: --num-processes: sft is trained by one process")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_config_file_that_no_reader_would_end_to_read(tmp_path: Path) -> None:
+    file = tmp_path / "accelerate.yaml"
+    file.write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"not a file of `accelerate config` .*more than 30 lists"):
+        Launch(config_file=file).way()

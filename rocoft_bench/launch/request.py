@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.untrusted import parse_yaml, read_text
 
 WAYS = ("FSDP", "DEEPSPEED", "MULTI_GPU")
 """What a config_file may ask for."""
@@ -91,6 +92,7 @@ class Launch:
         if self.config_file is None:
             return "MULTI_GPU"
         where = f"--config-file {self.config_file}"
+        _check_settings(self.config_file)
         try:
             way = str(load_config_from_file(str(self.config_file)).distributed_type.value)
         except OSError as error:
@@ -104,3 +106,15 @@ class Launch:
         if way == "DEEPSPEED" and find_spec("deepspeed") is None:
             raise UserError(f"{where}: needs the extra deepspeed: pip install 'rocoft-bench[deepspeed]'")
         return way
+
+
+def _check_settings(file: Path) -> None:
+    """Accelerate reads the file without limits. Raises: UserError if it has none that are plain."""
+    try:
+        text = read_text(file, limit=2**20)
+    except UserError as error:
+        raise UserError(f"--config-file {error}; configs/accelerate/ has some") from None
+    try:
+        parse_yaml(text, "its YAML")
+    except UserError as error:
+        raise UserError(f"--config-file {file}: not a file of `accelerate config` ({error})") from None
