@@ -103,11 +103,7 @@ def ntk(
         "batch_size": batch_size,
         "memory_gib": memory_gib,
     }
-    groups = _groups(config, flags, assignments or [])
-    if dry_run:
-        _show_plan(groups, output)
-    else:
-        run_and_show(groups, output, force)
+    carry_out(groups_of(config, flags, assignments or []), output, dry_run, force)
 
 
 @command.command("compare", epilog="Example: rocoft ntk compare results/ntk-mr/a results/ntk-mr/b")
@@ -124,6 +120,14 @@ def compare(
         numbers = (pair.difference_1, pair.difference_2, pair.alignment, pair.scale)
         rows.append([pair.name, str(pair.size), *(f"{number:.4g}" for number in numbers)])
     say(aligned(rows))
+
+
+def carry_out(groups: list[list[KernelSettings]], output: Path, dry_run: bool = False, force: bool = False) -> None:
+    """Make the analyses, or only show what is done and to do."""
+    if dry_run:
+        _show_plan(groups, output)
+    else:
+        run_and_show(groups, output, force)
 
 
 def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) -> list[KernelRecord]:
@@ -156,12 +160,16 @@ def _made(group: list[KernelSettings], output: Path, force: bool) -> list[Kernel
         raise typer.Exit(130) from None
 
 
-def _groups(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> list[list[KernelSettings]]:
+def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> list[list[KernelSettings]]:
+    """The analyses of a file, or of the command line alone, task by task.
+
+    Raises: UserError if a setting is unknown or out of range.
+    """
     from rocoft_bench.config import Settings, find_config, parse_assignment, read_settings
     from rocoft_bench.errors import UserError
     from rocoft_bench.ntk.groups import SECTION, analyses, flagged
 
-    if config is None and flags["tasks"] is None:
+    if config is None and flags.get("tasks") is None:
         raise UserError("--task is missing: a few-shot task such as sst-2, or all; or a file of analyses with --config")
     settings = read_settings(find_config(config)) if config else Settings()
     for assignment in assignments:

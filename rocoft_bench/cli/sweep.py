@@ -76,15 +76,21 @@ def sweep(
     interruption. Two sweeps may share a folder: no run is done twice.
     """
     from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
-    from rocoft_bench.config import find_config, parse_filter, read_sweep
+    from rocoft_bench.config import find_config, parse_filter, read_settings, read_sweep
     from rocoft_bench.errors import UserError
+    from rocoft_bench.ntk.groups import is_of_kernels
     from rocoft_bench.runs import RunDirectory
     from rocoft_bench.sweep.plan import make_plan
     from rocoft_bench.sweep.records import record_wrong
     from rocoft_bench.sweep.runner import Runner
 
     _check_options(track, address, executor, timeout_minutes)
-    content = read_sweep(find_config(file))
+    path = find_config(file)
+    if is_of_kernels(read_settings(path)):
+        others = {"--filter": filters, "--jobs": jobs, "--max-runs": max_runs, "--timeout-minutes": timeout_minutes}
+        _kernels(path, output, assignments or [], dry_run, [name for name, value in others.items() if value])
+        return
+    content = read_sweep(path)
     if content is None:
         raise UserError(f"{file}: has no axes, so it is one run: rocoft train FAMILY --config {file}")
     share = _launch(num_processes, config_file)
@@ -114,6 +120,19 @@ def sweep(
         outcomes = runner.run()
     say("\n".join(closing_lines(plan, to_do, outcomes)))
     raise typer.Exit(_exit_code(plan, outcomes, runner.stopped, lacking=len(to_do) - len(available)))
+
+
+def _kernels(file: Path, output: Path, assignments: list[str], dry_run: bool, others: list[str]) -> None:
+    """The analyses of a file of kernels, one task after the other: the draws of a task share their passes.
+
+    Raises: UserError if it was given options that are for runs.
+    """
+    from rocoft_bench.cli.ntk import carry_out, groups_of
+    from rocoft_bench.errors import UserError
+
+    if others:
+        raise UserError(f"{others[0]}: is for runs, and {file} is of kernel analyses; see rocoft ntk --help")
+    carry_out(groups_of(file, {}, assignments), output, dry_run)
 
 
 def _check_options(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,11 +44,28 @@ def validate(
     long as task.max_length allows, on this machine's kind of device.
     """
     from rocoft_bench.config import find_config, read_settings, read_sweep
+    from rocoft_bench.ntk.groups import is_of_kernels
 
     file = find_config(config)
-    sweep = read_sweep(file)
-    say(_settings(read_settings(file), assignments or []) if sweep is None else _runs(sweep, assignments or []))
+    if is_of_kernels(settings := read_settings(file)):
+        say(_kernels(file, assignments or []))
+    else:
+        sweep = read_sweep(file)
+        say(_settings(settings, assignments or []) if sweep is None else _runs(sweep, assignments or []))
     say("valid")
+
+
+def _kernels(file: Path, assignments: list[str]) -> str:
+    """The settings that the analyses of a file share, and how many there are."""
+    from rocoft_bench.cli.ntk import groups_of
+
+    groups = groups_of(file, {}, assignments)
+    first = groups[0][0]
+    rows = [["setting", "value"], ["model", first.model.name], ["shots", str(first.shots)]]
+    rows += [[key, str(value)] for key, value in first.chosen().items()]
+    draws = ", ".join(str(own.seed) for own in groups[0])
+    tasks = ", ".join(group[0].task for group in groups)
+    return f"{aligned(rows)}\n{sum(map(len, groups))} analyses: {len(groups)} tasks ({tasks}) x draws {draws}"
 
 
 def _settings(settings: Settings, assignments: list[str]) -> str:

@@ -21,6 +21,11 @@ def of_paper() -> list[str]:
     return [name for name, task in tasks.TASKS.items() if not task.embedded]
 
 
+def is_of_kernels(settings: Settings) -> bool:
+    """Whether a file is one of kernel analyses."""
+    return SECTION in settings.values
+
+
 def analyses(settings: Settings) -> list[list[KernelSettings]]:
     """The analyses of each task, which differ in their seed only.
 

@@ -109,3 +109,18 @@ def test_the_demo(rocoft: Rocoft, tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("(n=5)") >= 4
     assert "Table 5: relative differences of kernels, 16-shot, demo-roberta" in outcome.out
+
+
+def test_a_file_of_analyses_is_a_sweep(rocoft: Rocoft, masked_lm: Path, rows_dir: Path, tmp_path: Path) -> None:  # noqa: F811
+    file = tmp_path / "few.yaml"
+    names = f"model: {masked_lm}, data_dir: {rows_dir}, tasks: [mr], seeds: [13], kernels: [row]"
+    file.write_text(f"ntk: {{{names}}}", encoding="utf-8")
+    for state in ("to do", "done"):
+        outcome = rocoft("sweep", file, "--set", "shots=4", "--output", tmp_path / "out", "--dry-run")
+        assert state in outcome.out, outcome.err
+        assert rocoft("sweep", file, "--set", "shots=4", "--output", tmp_path / "out").code == 0
+    assert len(list((tmp_path / "out").glob("ntk-mr/*/kernels.json"))) == 1
+    assert "--jobs: is for runs" in rocoft("sweep", file, "--jobs", 2).err
+    assert rocoft("validate", file).out.splitlines()[-1] == "valid"
+    file.write_text(f"ntk: {{{names}, solver: svm}}", encoding="utf-8")
+    assert "ntk.solver = 'svm'" in rocoft("validate", file).err
