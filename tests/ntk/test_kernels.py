@@ -12,7 +12,9 @@ from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.models import is_norm
 from rocoft_bench.ntk.kernels import SETS, Capturer, Choices, Engine, Parameters, Readout, make_set, size_of
+from rocoft_bench.ntk.kernels.captured import Matrix
 from rocoft_bench.ntk.kernels.engine import SCRATCH
+from rocoft_bench.ntk.kernels.views import Whole, products, token_gram, weighted_sum
 from tests.ntk.models import IDS, KINDS, WORDS, dense_gradients, examples, gram, tiny
 
 CHOICES = Choices(count=2, selection="random", fraction=0.2, lora_rank=3, seed=5)
@@ -168,17 +170,18 @@ def test_signs() -> None:
     assert is_equal(engine.kernels(capturer.capture(examples(), 5))["full"], expected)
 
 
+@pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize("kind", ["roberta", "deberta", "gpt2"])
-def test_predictions_need_no_test_kernel(kind: str) -> None:
+def test_predictions_need_no_test_kernel(kind: str, count: int) -> None:
     capturer = capturer_of(kind)
     engine = Engine(sets_of(capturer), scratch=200)
     train, test = capturer.capture(examples()[:3], 3), capturer.capture(examples(7)[3:], 2)
     generator = torch.Generator().manual_seed(0)
-    alphas = {name: torch.randn(4, 6, dtype=torch.float64, generator=generator) for name in engine.sets}
+    alphas = {name: torch.randn(count, 6, dtype=torch.float64, generator=generator) for name in engine.sets}
     direct = engine.directions([(train, alphas)])
     for name, scores in engine.scores(test, direct).items():
         expected = engine.kernels(test, train)[name] @ alphas[name].t()
-        assert scores.shape == (4, 2, 4)
+        assert scores.shape == (4, 2, count)
         assert is_equal(scores.flatten(0, 1), expected, 1e-8), name
 
 
@@ -190,6 +193,19 @@ def test_the_difference_follows_from_all_logits() -> None:
     capturer.check(examples(3))
     expected = of_all[:, 1, :, 1] - of_all[:, 1, :, 0] - of_all[:, 0, :, 1] + of_all[:, 0, :, 0]
     assert is_equal(kernels(capturer)["row"], expected)
+
+
+def test_tokens_and_gradients_give_the_same_products() -> None:
+    """Whichever form the operations speak for."""
+    matrix, other = (
+        Matrix(torch.randn(3, tokens, 6).double(), torch.randn(3, 2, tokens, 4).double()) for tokens in (5, 7)
+    )
+    phi, psi = Whole().features(matrix, slice(0, 4)), Whole().features(other, slice(0, 4))
+    for limit in (1, SCRATCH):
+        assert is_equal(token_gram(matrix, other, limit), phi @ psi.t())
+    weights = torch.randn(2, 6).double()
+    assert is_equal(weighted_sum(matrix, weights), weights @ phi)
+    assert is_equal(products(matrix, weights @ phi), phi @ (weights @ phi).t())
 
 
 def test_norms_are_found_by_their_name() -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.ntk.kernels.captured import Block, Captured, Matrix, SparseRows
-from rocoft_bench.ntk.kernels.views import Piece, View, Whole, token_gram, token_gram_is_cheaper
+from rocoft_bench.ntk.kernels.views import Piece, View, Whole, products, token_gram, token_gram_is_cheaper, weighted_sum
 
 ParameterSet = Mapping[str, View]
 """Which part of which captured parameter belongs to a set."""
@@ -82,6 +82,14 @@ class Engine:
             gram += (left @ right.t()).double().cpu()
         return gram
 
+    def _by_tokens(self, view: View, captured: Captured, count: int) -> Matrix | None:
+        """The tokens of a whole weight, where `count` θ take no more operations from them than from the gradients:
+        T d_in d_out for each θ and example, in place of that for each output and example.
+        """
+        if self.signs or not isinstance(view, Whole) or not isinstance(captured, Matrix):
+            return None
+        return captured if count <= captured.gradients.shape[1] else None
+
     def _features(self, view: View, captured: Captured, piece: Piece) -> Tensor:
         features = view.features(captured, piece)
         return features.sign() if self.signs else features
@@ -106,7 +114,10 @@ class Engine:
     def _add(self, directions: Directions, part: tuple[str, View], captured: Captured, alpha: Tensor) -> None:
         view = part[1]
         pieces = view.pieces([captured], self.scratch)
-        values = torch.cat([alpha @ self._features(view, captured, piece) for piece in pieces], 1)
+        if tokens := self._by_tokens(view, captured, len(alpha)):
+            values = weighted_sum(tokens, alpha)
+        else:
+            values = torch.cat([alpha @ self._features(view, captured, piece) for piece in pieces], 1)
         before = directions.parts.get(part)
         if isinstance(captured, SparseRows):
             new = Direction(values.view(len(alpha), -1, captured.gradients.shape[-1]), torch.cat(pieces))
@@ -125,8 +136,10 @@ class Engine:
 
     def _products(self, view: View, captured: Captured, direction: Direction) -> Tensor:
         """Φθᵀ of one part, (B · C, A)."""
-        pieces = view.pieces([captured], self.scratch)
         values = direction.values
+        if tokens := self._by_tokens(view, captured, len(values)):
+            return products(tokens, values).double().cpu()
+        pieces = view.pieces([captured], self.scratch)
         if direction.ids is not None:
             step = max(1, self.scratch // (captured.count * values.shape[-1]))
             pieces, values = list(direction.ids.split(step)), values.flatten(1)

@@ -177,6 +177,26 @@ def _rows_of(captured: SparseRows, ids: Tensor) -> Tensor:
     return rows.scatter_add_(2, where, values).flatten(2).flatten(0, 1)
 
 
+def weighted_sum(matrix: Matrix, weights: Tensor) -> Tensor:
+    """Σ_bc weights[a, b · c] J[b, c] without any J: (A, d_out · d_in), from weights (A, B · C)."""
+    examples, outputs, _, _ = matrix.gradients.shape
+    inputs = matrix.inputs.flatten(0, 1)
+    rows = []
+    for row in weights:
+        gradients = torch.einsum("bcto,bc->bto", matrix.gradients, row.view(examples, outputs))
+        rows.append((gradients.flatten(0, 1).t() @ inputs).flatten())
+    return torch.stack(rows)
+
+
+def products(matrix: Matrix, directions: Tensor) -> Tensor:
+    """⟨J[b, c], θ_a⟩ without any J, Σ_t ⟨gradients[b, c, t], θ_a inputs[b, t]⟩: (B · C, A), θ (A, d_out · d_in)."""
+    columns = []
+    for theta in directions:
+        moved = matrix.inputs @ theta.view(matrix.gradients.shape[-1], -1).t()  # (B, T, d_out)
+        columns.append(torch.einsum("bcto,bto->bc", matrix.gradients, moved).flatten())
+    return torch.stack(columns, 1)
+
+
 def token_gram_is_cheaper(first: Matrix, second: Matrix) -> bool:
     """Whether ΦΦ'ᵀ of a whole weight takes fewer floating-point operations from the tokens than from the gradients.
 
