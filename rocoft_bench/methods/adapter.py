@@ -117,7 +117,12 @@ def bare(model: Any) -> nn.Module:
 
 
 def head_modules(model: Any) -> list[str]:
-    """Names of the modules that stand outside the encoder and have parameters: the task head."""
+    """Names of the modules that stand outside the encoder and have parameters: the task head.
+
+    None where a model has no part that is its encoder, such as T5's.
+    """
+    if not hasattr(model, model.base_model_prefix):
+        return []
     return [
         name
         for name, module in model.named_children()

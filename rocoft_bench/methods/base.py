@@ -40,7 +40,8 @@ class Method(ABC):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Other defaults by the kind of a task or by a model of the paper, the latter winning over the former."""
     learning_rate: ClassVar[float]
-    """Peak rate where the config states none, or one for another method: the paper's or its authors' code's."""
+    """Peak rate where the config states none, or one for another method. A comment says whether it is the paper's, its
+    authors' code's, or chosen here."""
     weight_decay: ClassVar[float]
     """The same of AdamW's decoupled decay."""
     serves: ClassVar[tuple[str, ...]] = ALL_TASKS

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod, bare, head_modules
 from rocoft_bench.methods.base import NoSettings
 
@@ -62,11 +63,16 @@ class LNTuning(AdapterMethod):
 
 
 def norm_pattern(model: Any) -> str:
-    """A regular expression for the normalisation layers outside the head, with one part for all blocks."""
+    """A regular expression for the normalisation layers outside the head, with one part for all blocks.
+
+    Raises: UserError if there are none.
+    """
     from rocoft_bench.models import is_norm
 
     heads = tuple(f"{head}." for head in head_modules(model))
     names = [name for name, module in model.named_modules() if is_norm(module) and not name.startswith(heads)]
+    if not names:
+        raise UserError(f"method ln-tuning: a {model.config.model_type} model has no normalisation layers to train")
     parts = [r"\.".join(r"\d+" if part.isdigit() else re.escape(part) for part in name.split(".")) for name in names]
     return "|".join(dict.fromkeys(parts))
 

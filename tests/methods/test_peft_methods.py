@@ -14,12 +14,14 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import AutoModelForSeq2SeqLM, T5Config
 
 from rocoft_bench import methods
+from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.methods.lokr import split_side
 from rocoft_bench.methods.shira import drawn_places
-from rocoft_bench.models import count_parameters, paper_model, shapes_of
+from rocoft_bench.models import count_parameters, is_norm, paper_model, shapes_of
 from rocoft_bench.models.loading import AUTO_CLASSES
 
 FILE = "adapter_model.safetensors"
@@ -222,6 +224,35 @@ def test_ln_tuning_keeps_float32_values_on_a_half_precision_base(
     merged = method.merge(loaded)
     assert {p.dtype for name, p in merged.named_parameters() if "LayerNorm" in name} == {torch.float32}
     assert torch.equal(merged(**batch).logits, expected)
+
+
+def test_ln_tuning_finds_the_norms_of_a_model_without_an_encoder_of_its_own(
+    make_batch: Callable[..., Any], tmp_path: Path
+) -> None:
+    def make() -> Any:
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 50, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+        return AutoModelForSeq2SeqLM.from_config(T5Config(**sizes, decoder_start_token_id=1, dropout_rate=0.0)).eval()
+
+    kind, method = "seq2seq_lm", methods.resolve({"name": "ln-tuning"})
+    batch, model = make_batch(kind), method.apply(make(), kind, 0)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert len(trained) == 7  # two norms in the encoder's block, three in the decoder's, one at the end of either
+    for norm in trained.values():
+        norm.data += 0.1 * torch.randn_like(norm)
+    method.save(model, tmp_path)
+    logits = model.eval()(**batch).logits
+    loaded = method.load(make(), tmp_path, kind).eval()
+    assert torch.equal(loaded(**batch).logits, logits)
+    assert torch.equal(method.merge(loaded)(**batch).logits, logits)
+
+
+def test_ln_tuning_of_a_model_without_norms_is_refused(make_model: Callable[..., Any]) -> None:
+    model = make_model("llama", "causal_lm")
+    for name in [name for name, module in model.named_modules() if is_norm(module)]:
+        model.set_submodule(name, torch.nn.Identity())
+    with pytest.raises(UserError, match="a llama model has no normalisation layers"):
+        methods.resolve({"name": "ln-tuning"}).apply(model, "causal_lm", 0)
 
 
 ALL = ["prompt-tuning", "prefix-tuning", "ia3", "vera", "loha", "lokr", "shira", "ln-tuning"]
