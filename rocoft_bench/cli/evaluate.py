@@ -39,7 +39,7 @@ def evaluate(
     from rocoft_bench import inference, tasks
     from rocoft_bench.cli.progress import ProgressDisplay
     from rocoft_bench.cli.running import result_line
-    from rocoft_bench.config import Settings, override, parse_assignment
+    from rocoft_bench.config import Settings, override
     from rocoft_bench.engine.interrupt import Interrupted
     from rocoft_bench.runs import find_run
 
@@ -47,8 +47,7 @@ def evaluate(
     family = directory.read_record().task["family"]
     for name in tasks.of_family(family) if task == "all" else [task]:
         changes = Settings()
-        for assignment in assignments or []:
-            changes.update(parse_assignment(assignment), f"--set {assignment}")
+        changes.assign(assignments or [])
         flags = {"name": name, "protocol": protocol, "data_dir": None if data_dir is None else str(data_dir)}
         for key, value in flags.items():
             if value is not None:

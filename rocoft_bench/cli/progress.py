@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.progress import (
     BarColumn,
@@ -19,8 +19,8 @@ from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.engine.observer import Observer
 
 
-class ProgressDisplay(Observer):
-    """A context manager; leave it to take the bars away."""
+class Display:
+    """A title and bars with the time left. A context manager; leave it to take the bars away."""
 
     def __init__(self, title: str) -> None:
         self.console = TerminalConsole(stderr=True)
@@ -36,11 +36,8 @@ class ProgressDisplay(Observer):
             transient=True,
         )
         self.title = title
-        self.loss = ""
-        self.training: TaskID | None = None
-        self.evaluation: TaskID | None = None
 
-    def __enter__(self) -> ProgressDisplay:
+    def __enter__(self) -> Self:
         self.console.print(self.title)
         self.bars.start()
         return self
@@ -49,6 +46,19 @@ class ProgressDisplay(Observer):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+
+    def note(self, message: str) -> None:
+        self.console.print(f"  note: {message}", style="yellow")
+
+
+class ProgressDisplay(Display, Observer):
+    """Of a run or an evaluation."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self.loss = ""
+        self.training: TaskID | None = None
+        self.evaluation: TaskID | None = None
 
     def training_started(self, total_steps: int, done_steps: int) -> None:
         if done_steps:
@@ -76,9 +86,6 @@ class ProgressDisplay(Observer):
     def evaluation_batch_done(self) -> None:
         if self.evaluation is not None:
             self.bars.advance(self.evaluation)
-
-    def note(self, message: str) -> None:
-        self.console.print(f"  note: {message}", style="yellow")
 
     def _drop_evaluation(self) -> None:
         if self.evaluation is not None:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 import rocoft_bench.cli
 from rocoft_bench.cli.console import TerminalConsole, printable
+from rocoft_bench.cli.ntk_progress import KernelDisplay
 
 Cli = Callable[..., Any]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]")
@@ -90,3 +91,12 @@ def test_nothing_prints_but_the_console() -> None:
     for file in Path(rocoft_bench.cli.__file__).parent.glob("*.py"):
         if file.name != "console.py":
             assert not re.search(r"typer\.echo|(?<![.\w])print\(|(?<!Terminal)Console\(", file.read_text()), file.name
+
+
+def test_an_analysis_shows_no_commands_either(capsys: pytest.CaptureFixture[str]) -> None:
+    with KernelDisplay(RED) as display:
+        display.note(RED)
+        display.finished_part(RED)
+    shown = capsys.readouterr().err
+    assert shown.count("red") == 3
+    assert not CONTROL.search(shown)
