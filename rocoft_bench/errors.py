@@ -18,10 +18,13 @@ def suggest(given: object, allowed: Iterable[str]) -> str:
 
     >>> suggest("rtee", ["rte", "mrpc"])
     'did you mean "rte"? Allowed: mrpc, rte'
+    >>> suggest("LoRA", ["lora", "vera"])
+    'did you mean "lora"? Allowed: lora, vera'
     """
     names = sorted(allowed)
-    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    hint = f'did you mean "{close[0]}"? ' if close else ""
+    by_lower_case = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(str(given).lower(), by_lower_case, n=1, cutoff=0.5)
+    hint = f'did you mean "{by_lower_case[close[0]]}"? ' if close else ""
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return f"{hint}Allowed: {', '.join(names[:MOST_NAMES])}{more}"
 

@@ -34,6 +34,7 @@ from rocoft_bench.runs import (
     write_json_lines,
     write_text,
 )
+from rocoft_bench.tasks.data import is_text
 
 if TYPE_CHECKING:
     from rocoft_bench.engine.observer import Observer
@@ -306,7 +307,7 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     """What the model says to one input, in the words of its task.
 
     Raises:
-        UserError: If the task takes one text and two are given, or the other way round.
+        UserError: If the task takes one text and two are given, or the other way round, or one is no text.
     """
     import torch
     from datasets import Dataset
@@ -318,6 +319,9 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
             f"{option} ({name})" for option, name in zip(TEXT_OPTIONS, task.text_columns, strict=False)
         )
         raise UserError(f"{task.family} {task.name} takes {wanted}")
+    for option, given in zip(TEXT_OPTIONS, texts, strict=False):
+        if not is_text(given):
+            raise UserError(f"{option}: is not UTF-8 text")
     rows = Dataset.from_list([task.question(*texts)])
     settings = task.fitted(task.for_questions(settings), *limits(trained.experiment, trained.model, trained.tokenizer))
     encoded = task.encode(rows, trained.tokenizer, settings, training=False).rows

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import SerializeAsAny, ValidationError, create_model
 
-from rocoft_bench.config.schema import OF_THE_METHOD, RunConfig, Section, TaskConfig
+from rocoft_bench.config.schema import DEFAULT_METHOD, OF_THE_METHOD, RunConfig, Section, TaskConfig
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.untrusted import parse_yaml, read_yaml
 
@@ -48,12 +48,20 @@ class Settings:
         Raises:
             UserError: If a setting is to stand in a group in whose place a value stands.
         """
+        self._lay(values, {key: source for key, _ in leaves(values)})
+
+    def include(self, other: Settings) -> None:
+        """As `update`, with the settings of a file."""
+        self._lay(other.values, other.sources)
+        self.left_behind = other.left_behind or self.left_behind
+
+    def _lay(self, values: dict[str, Any], sources: dict[str, str]) -> None:
         self._check_groups(values)
-        new, old = _method_name(values), _method_name(self.values)
+        new, old = _method_name(values), _method_name(self.values) or DEFAULT_METHOD
         if new is not None and new != old and self.values:
             self._leave_method(old)
         merge(self.values, values)
-        self.sources.update({key: source for key, _ in leaves(values)})
+        self.sources |= sources
 
     def _check_groups(self, values: dict[str, Any]) -> None:
         for key, value in values.items():
@@ -76,14 +84,14 @@ class Settings:
         merge(values, self.values)
         return Settings(values, dict(self.sources), self.left_behind)
 
-    def _leave_method(self, name: str | None) -> None:
+    def _leave_method(self, name: str) -> None:
         self.values["method"] = {}
         training = self.values.get("training")
         chosen = (
             {key: training.pop(key) for key in OF_THE_METHOD if key in training} if isinstance(training, dict) else {}
         )
         if chosen:
-            self.left_behind = (chosen, name or "the default method")
+            self.left_behind = (chosen, name)
         gone = ("method.", *(f"training.{key}" for key in OF_THE_METHOD))
         self.sources = {key: source for key, source in self.sources.items() if not key.startswith(gone)}
 
@@ -149,10 +157,7 @@ def _read(path: Path, includers: tuple[Path, ...], known: dict[Path, Settings]) 
         content = _parse(path)
         settings = Settings()
         for name in _included(path, content.pop("include", [])):
-            base = _read(path.parent / name, (*includers, place), known)
-            merge(settings.values, base.values)
-            settings.sources |= base.sources
-            settings.left_behind = base.left_behind or settings.left_behind
+            settings.include(_read(path.parent / name, (*includers, place), known))
         settings.update(content, str(path))
         known[place] = settings
     return known[place]
@@ -234,7 +239,7 @@ def checked(section: type[S], values: dict[str, Any], sources: dict[str, str] | 
 def _explain(section: type[Section], problem: dict[str, Any], sources: dict[str, str], prefix: str) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join([prefix, *path] if prefix else path)
-    source = next((sources[name] for name in sources if name == key or name.startswith(f"{key}.")), None)
+    source = sources.get(key) or next((sources[name] for name in sources if name.startswith(f"{key}.")), None)
     where = f"{shortened(source)}: " if source else ""
     given = shortened(repr(problem["input"]))
     if problem["type"] == "extra_forbidden":

@@ -129,12 +129,15 @@ OF_THE_METHOD = ("learning_rate", "weight_decay")
 among them, are the conditions that methods are compared under."""
 
 
+DEFAULT_METHOD = "rocoft"
+
+
 class RunConfig(Section):
     """One training run, complete."""
 
     task: SerializeAsAny[TaskConfig]
     model: ModelConfig = ModelConfig()
-    method: dict[str, Any] = {"name": "rocoft"}
+    method: dict[str, Any] = {"name": DEFAULT_METHOD}
     """`name` and the settings of that method; `rocoft ls methods` shows them."""
     training: TrainingConfig = TrainingConfig()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

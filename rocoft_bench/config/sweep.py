@@ -29,13 +29,14 @@ from typing import Any
 
 from rocoft_bench.config.condition import Condition, as_condition
 from rocoft_bench.config.loading import Settings, assigned, find_config, merge, read_settings
-from rocoft_bench.config.schema import RunConfig
+from rocoft_bench.config.schema import OF_THE_METHOD, RunConfig
 from rocoft_bench.errors import UserError, suggest
 
 AXES = "axes"
 CONFIG = "config"
 """The axis of the files that runs start from."""
 METHOD = "method"
+METHOD_AXES = (METHOD, f"{METHOD}.name")
 PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also")
 """Keys of a sweep file that are no settings."""
 
@@ -61,6 +62,8 @@ class Sweep:
     path: Path
     common: dict[str, Any]
     axes: dict[str, list[Any]]
+    common_method: dict[str, Any] = field(default_factory=dict)
+    """The `method` of all runs, if there is one, and in `training` what an included file states for it."""
     exclude: list[Condition] = field(default_factory=list)
     overrides: list[Override] = field(default_factory=list)
     evaluate_also: dict[str, list[str]] = field(default_factory=dict)
@@ -119,17 +122,16 @@ class Sweep:
 
     def _layers(self, point: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         """What is laid over the file of the axis `config`, and where it stands. The method comes first: a learning rate
-        that goes with another method is that of the file, not what the sweep says for all of its runs.
+        that goes with another method is that of a file of one run, not what the sweep says for all of its runs.
         """
-        shared = dict(self.common)
-        if METHOD in shared:
-            yield {METHOD: shared.pop(METHOD)}, str(self.path)
-        if METHOD in point:
-            yield assigned(METHOD, point[METHOD]), f"{self.path}: {AXES}.{METHOD}"
-        yield shared, str(self.path)
-        for axis, value in point.items():
-            if axis not in (CONFIG, METHOD):
-                yield assigned(axis, value), f"{self.path}: {AXES}.{axis}"
+        yield self.common_method, str(self.path)
+        first = [axis for axis in METHOD_AXES if axis in point]
+        last = [axis for axis in point if axis not in (CONFIG, *METHOD_AXES)]
+        for axis in first:
+            yield assigned(axis, point[axis]), f"{self.path}: {AXES}.{axis}"
+        yield self.common, str(self.path)
+        for axis in last:
+            yield assigned(axis, point[axis]), f"{self.path}: {AXES}.{axis}"
 
     def _check_conditions(self, written: list[dict[str, Any]]) -> None:
         for number, condition in enumerate(self.exclude, 1):
@@ -146,7 +148,8 @@ def read_sweep(path: Path) -> Sweep | None:
     Raises:
         UserError: If the file cannot be read or one of its parts is not of the form above.
     """
-    values = read_settings(path).values
+    settings = read_settings(path)
+    values = settings.values
     if AXES not in values:
         return None
     allowed = (*RunConfig.model_fields, *PARTS)
@@ -159,8 +162,23 @@ def read_sweep(path: Path) -> Sweep | None:
         exclude=[as_condition(entry, where) for where, entry in _entries(path, "exclude", values)],
         overrides=[_as_override(entry, where) for where, entry in _entries(path, "overrides", values)],
         evaluate_also=_lists(values.pop("evaluate_also", {}), f"{path}: evaluate_also", "family: [task, …]"),
+        common_method=_take_method(path, settings),
         common=values,
     )
+
+
+def _take_method(path: Path, settings: Settings) -> dict[str, Any]:
+    """Take the method out of a sweep's common settings, with the learning rate and weight decay that a file of one run,
+    which the sweep includes, states for it. What the sweep itself states is for every method.
+    """
+    values, sources = settings.values, settings.sources
+    if METHOD not in values:
+        return {}
+    taken = {METHOD: values.pop(METHOD)}
+    if sources.get(f"{METHOD}.name", str(path)) != str(path):
+        included = [key for key in OF_THE_METHOD if sources.get(f"training.{key}", str(path)) != str(path)]
+        taken["training"] = {key: values["training"].pop(key) for key in included}
+    return taken
 
 
 def _checked_axes(path: Path, content: Any) -> dict[str, list[Any]]:

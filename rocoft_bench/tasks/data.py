@@ -60,6 +60,11 @@ def read_hub(hub: HubDataset, split: str, wanted: Sequence[str]) -> RawRows:
     return RawRows(source, "row", range(1, len(rows) + 1), columns, origin)
 
 
+def is_text(given: str) -> bool:
+    """Whether a string can be encoded: half a surrogate pair cannot, as which Python keeps bytes that are not UTF-8."""
+    return _SURROGATE.search(given) is None
+
+
 def check_texts(rows: RawRows, names: Sequence[str]) -> None:
     """Each cell of the columns `names` is a string that can be encoded (half a surrogate pair cannot). It may be empty.
 
@@ -69,7 +74,7 @@ def check_texts(rows: RawRows, names: Sequence[str]) -> None:
         for row, cell in enumerate(rows.columns[name]):
             if not isinstance(cell, str):
                 raise rows.error(row, f'"{name}" is {reprlib.repr(cell)}, not a string')
-            if _SURROGATE.search(cell):
+            if not is_text(cell):
                 raise rows.error(row, f'"{name}" holds half of a surrogate pair, which is not text')
 
 

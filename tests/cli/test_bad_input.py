@@ -132,9 +132,10 @@ def test_fp16_without_a_gpu(fails: Callable[..., str], data: Path, tiny_model: P
     assert "fp16 needs a GPU" in message
 
 
-def test_predict_asks_for_both_texts(rocoft: Cli, data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_predict_asks_for_both_texts_in_utf8(rocoft: Cli, data: Path, tiny_model: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     rocoft(*RTE, "--model", tiny_model, "--data-dir", data, "--epochs", 1, "--output", run)
     result = rocoft("predict", run, "--text", "the cat")
     assert result.code == 2
     assert "glue rte takes --text (sentence1) and --text-pair (sentence2)" in result.err
+    assert rocoft("predict", run, "--text", "caf\udce9", "--text-pair", "b").err == "error: --text: is not UTF-8 text\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from rocoft_bench.config import (
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import resolve
 from rocoft_bench.methods.dense import Full
+from rocoft_bench.methods.lora import LoRA
 
 
 def write(path: Path, text: str) -> Path:
@@ -86,6 +88,37 @@ def test_what_was_left_behind_is_noted_through_includes(tmp_path: Path) -> None:
     write(tmp_path / "other.yaml", "include: base.yaml\nmethod: {name: lora}")
     resolved = resolve(read_settings(write(tmp_path / "run.yaml", "include: other.yaml\nseed: 1")))
     assert "weight decay 0.1 (the config's 0.5 is rocoft's)" in resolved.notes[0]
+
+
+def test_a_rate_without_a_method_is_the_default_methods(tmp_path: Path) -> None:
+    file = write(tmp_path / "run.yaml", "task: {family: glue, name: rte}\ntraining: {learning_rate: 0.0123}")
+    settings = read_settings(file)
+    settings.update(override("method.name", "rocoft"), "--method")
+    assert resolve(settings).config.training.learning_rate == 0.0123
+    settings.update(override("method.name", "lora"), "--method")
+    assert "the config's 0.0123 is rocoft's" in resolve(settings).notes[0]
+
+
+def test_an_included_file_with_another_method_leaves_the_one_before_it_behind(tmp_path: Path) -> None:
+    """Also where both know the same settings."""
+    write(
+        tmp_path / "base.yaml",
+        "task: {family: glue, name: rte}\nmethod: {name: rocoft, rank: 7}\ntraining: {learning_rate: 0.5, epochs: 9}",
+    )
+    write(tmp_path / "lora.yaml", "method: {name: lora}")
+    resolved = resolve(read_settings(write(tmp_path / "run.yaml", "include: [base.yaml, lora.yaml]")))
+    assert resolved.config.training.learning_rate == LoRA.learning_rate
+    assert (resolved.config.method["rank"], resolved.config.training.epochs) == (LoRA.Settings().rank, 9)
+    assert "the config's 0.5 is rocoft's" in resolved.notes[0]
+    back = resolve(read_settings(write(tmp_path / "back.yaml", "include: [lora.yaml, base.yaml]"))).config
+    assert (back.method["name"], back.method["rank"], back.training.learning_rate) == ("rocoft", 7, 0.5)
+
+
+def test_a_problem_is_told_of_the_file_that_has_it(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "task: {family: glue, name: rte}\nmodel: {name: roberta-base}")
+    file = write(tmp_path / "run.yaml", "include: base.yaml\nmodel: roberta-large")
+    with pytest.raises(UserError, match=f"^{re.escape(str(file))}: model = 'roberta-large'"):
+        resolve(read_settings(file))
 
 
 @pytest.mark.parametrize("wrong", ["method: lora", "training: 5", "training: {learning_rate: 2e-3}"])

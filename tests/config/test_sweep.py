@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocoft_bench.config import Condition, RunConfig, Settings, Sweep, read_settings, read_sweep
+from rocoft_bench.config import Condition, RunConfig, Settings, Sweep, find_config, read_settings, read_sweep
 from rocoft_bench.config.sweep import Override
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import resolve
+from rocoft_bench.methods.dense import Full
+from rocoft_bench.methods.vera import VeRA
 
 SWEEP = """
 model: {name: roberta-large}
@@ -303,7 +306,7 @@ def test_validate_names_every_problem_once_and_where_it_is(rocoft: Callable[...,
 @pytest.mark.parametrize("axes", ["method: [lora, rocoft], training.learning_rate: [0.1, 0.2]",
                                   "training.learning_rate: [0.1, 0.2], method: [lora, rocoft]"])  # fmt: skip
 def test_what_a_sweep_says_holds_for_every_method_in_any_order(tmp_path: Path, axes: str) -> None:
-    """A method leaves behind the learning rate of the file that a run starts from, and no other."""
+    """A method leaves behind the learning rate of a file of one run, on the axis or included, and no other."""
     text = f"axes: {{config: [glue/rte.yaml], {axes}}}"
     rates = {(run.method["name"], run.training.learning_rate) for run in configs(tmp_path, text)}
     assert rates == {(name, rate) for name in ("lora", "rocoft") for rate in (0.1, 0.2)}
@@ -313,6 +316,14 @@ def test_what_a_sweep_says_holds_for_every_method_in_any_order(tmp_path: Path, a
     assert [run.training.weight_decay for run in configs(tmp_path, decayed)] == [0.2, 0.2]
     of_file = "axes: {config: [glue/cola.yaml], method: [vera, rocoft]}"
     assert [run.training.weight_decay for run in configs(tmp_path, of_file)] == [0.0, 0.1]
+    of_included = "include: cola.yaml\naxes: {AXIS: [vera, full, rocoft]}"
+    shutil.copy(find_config("glue/cola.yaml"), tmp_path)
+    for axis in ("method", "method.name"):
+        runs = [resolve(settings) for _, settings in sweep_of(tmp_path, of_included.replace("AXIS", axis)).runs()]
+        assert [run.config.training.learning_rate for run in runs] == [VeRA.learning_rate, Full.learning_rate, 2e-4]
+        assert [len(run.notes) for run in runs] == [1, 1, 0]
+        own = f"training: {{weight_decay: 0.2}}\n{of_included.replace('AXIS', axis)}"
+        assert [run.training.weight_decay for run in configs(tmp_path, own)] == [0.2, 0.2, 0.2]
     rank = "axes: {config: [glue/rte.yaml], method.rank: [5, 6], method: [lora, rocoft]}"
     assert sorted(run.method["rank"] for run in configs(tmp_path, rank)) == [5, 5, 6, 6]
 
