@@ -29,6 +29,16 @@ def suggest(given: object, allowed: Iterable[str]) -> str:
     return f"{hint}Allowed: {', '.join(names[:MOST_NAMES])}{more}"
 
 
+def reason(error: BaseException, most: int = 300) -> str:
+    """What an error of a library or the system says, for a message: on one line, or its kind where it says nothing.
+
+    >>> reason(ValueError("not\\n  this")), reason(FileNotFoundError(2, "No such file", "a.txt")), reason(KeyError())
+    ('not this', 'No such file', 'KeyError')
+    """
+    said = str(getattr(error, "strerror", None) or error)
+    return shortened(" ".join(said.split()) or type(error).__name__, most)
+
+
 def shortened(text: str, most: int = 80) -> str:
     """The text for a message: its beginning where it is too long, and escapes for what no terminal shows.
 

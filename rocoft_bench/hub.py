@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 
 PROBE_SECONDS = 5.0
 WAYS_OUT = (
@@ -95,7 +95,7 @@ def check_upload(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise UserError(f"--push-to-hub {name}: {_one_line(error)}") from None
+        raise UserError(f"--push-to-hub {name}: {reason(error)}") from None
     if trouble := out_of_reach():
         raise UserError(f"--push-to-hub {name}: {trouble}; uploading needs the hub")
     if get_token() is None:
@@ -145,7 +145,7 @@ def _uploading(name: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) else None  # which only names the file
         status = getattr(getattr(cause or error, "response", None), "status_code", None)
-        said = TOKEN.sub("[token]", _one_line(cause or error)).rstrip(".")
+        said = TOKEN.sub("[token]", reason(cause or error)).rstrip(".")
         ways_out = {401: LOG_IN, 403: f"the token may not write there; choose a name of your own, or {LOG_IN}"}
         raise UserError(f"--push-to-hub {name}: {'; '.join(filter(None, [said, ways_out.get(status or 0)]))}") from None
 
@@ -199,19 +199,14 @@ def _ask(endpoint: str) -> str:
     try:
         status = get_session().head(endpoint, timeout=PROBE_SECONDS, follow_redirects=False).status_code
     except Exception as error:  # whatever it is, the hub cannot be used
-        return f"{endpoint} cannot be reached ({_one_line(error)})"
+        return f"{endpoint} cannot be reached ({reason(error)})"
     proxy_or_server_down = status == 407 or status >= 500
     return f"{endpoint} answers with HTTP status {status}" if proxy_or_server_down else ""
 
 
 def _explained(error: Exception) -> str:
     """What the hub said, and for a gated or private repository how to get in."""
-    said = _one_line(error)
+    said = reason(error)
     if any(sign in said for sign in ("gated", "401", "403", "cannot be accessed")):
         return f"{said.rstrip('.')}; if it is gated or private, accept its terms there and log in with `hf auth login`"
     return said
-
-
-def _one_line(error: BaseException, limit: int = 300) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 1] + "…"

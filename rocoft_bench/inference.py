@@ -12,7 +12,7 @@ import yaml
 from rocoft_bench import models
 from rocoft_bench.card import PEFT_CONFIG
 from rocoft_bench.config import Settings, leaves, read_settings
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment import Experiment, resolve, what_was_judged
 from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
 from rocoft_bench.models import ModelSource
@@ -354,5 +354,5 @@ def export(directory: RunDirectory, folder: Path, base: str | None = None) -> tu
             merged.save_pretrained(made, safe_serialization=True)
             trained.tokenizer.save_pretrained(made)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+        raise UserError(f"{folder}: cannot be written ({reason(error)})") from None
     return trained.notes

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from rocoft_bench import models
 from rocoft_bench.config import ModelConfig
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment import Experiment
 from rocoft_bench.hub import ensure_reachable, from_cache_or_hub, no_network
 from rocoft_bench.models.weights import WEIGHT_FILES, conversion, find_on_hub, missing_files
@@ -244,7 +244,7 @@ class GitHubRows(Rows):
             response = get_session().head(url, timeout=_SECONDS)
             response.raise_for_status()
         except (OSError, httpx.HTTPError) as error:
-            raise UserError(f"{self.what}: {' '.join(str(error).split()) or type(error).__name__}") from error
+            raise UserError(f"{self.what}: {reason(error)}") from error
         return Found("rows", int(response.headers.get("Content-Length", 0)))
 
 

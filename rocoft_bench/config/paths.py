@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 
 from rocoft_bench.catalog import known_model
+from rocoft_bench.errors import reason
 
 
 def expanded(path: str | Path) -> Path:
@@ -32,7 +33,7 @@ def absolute(path: str | Path) -> Path:
     except UnicodeEncodeError:
         raise ValueError("is not UTF-8") from None
     except (RuntimeError, OSError) as error:  # no such user; a circle of links; a working directory that is gone
-        raise ValueError(getattr(error, "strerror", None) or str(error)) from None
+        raise ValueError(reason(error)) from None
     return full
 
 

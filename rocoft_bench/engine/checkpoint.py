@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.sharding import placed_like, put, whole
+from rocoft_bench.errors import reason
 from rocoft_bench.runs import replace_atomically
 
 
@@ -102,7 +103,7 @@ def load_checkpoint(
             state = TrainState(**json.loads(file.metadata()["state"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"damaged: {' '.join(str(error).split())}") from error
+        raise CheckpointError(f"damaged: {reason(error)}") from error
     load_trained_values(model, _under("model.", tensors))
     _load_optimizer(optimizer, _under("optimizer.", tensors))
     hooks.restore(_under("method.", tensors))

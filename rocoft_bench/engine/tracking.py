@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.engine.observer import Observer, Several
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import write_text
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ class Tracking(Observer):
                 yield
         except Exception as error:
             self._tracker = None
-            said = " ".join(str(error).split()) or type(error).__name__
-            print(f"warning: --track {self.name}: {said}; the run goes on without it", file=sys.stderr)
+            print(f"warning: --track {self.name}: {reason(error)}; the run goes on without it", file=sys.stderr)
 
 
 def _curves(entry: dict[str, Any]) -> dict[str, float]:

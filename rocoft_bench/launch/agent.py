@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.engine.launchers import OWN_LAUNCH, forget_launchers
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment import Experiment, make_record, unless_finished
 from rocoft_bench.experiment import run as run_alone
 from rocoft_bench.launch.exchange import POLL_SECONDS, SHUTDOWN_SECONDS, Exchange, Job
@@ -75,7 +75,7 @@ def _made_by_all(
         except ChildFailedError as error:
             return _failed(experiment, directory, exchange, launch, error.failures)
         except (ConnectionError, DistNetworkError, RendezvousError) as error:
-            raise UserError(f"the processes cannot meet: {' '.join(str(error).split())}") from error
+            raise UserError(f"the processes cannot meet: {reason(error)}") from error
     return directory.read_record()
 
 

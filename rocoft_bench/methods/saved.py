@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.errors import UserError, shortened
+from rocoft_bench.errors import UserError, reason, shortened
 from rocoft_bench.untrusted import read_json, require_file
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(file)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: not a whole safetensors file ({' '.join(str(error).split())})") from None
+        raise UserError(f"{file}: not a whole safetensors file ({reason(error)})") from None
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise UserError(f"{file}: {shortened(name)} holds NaN or infinity")
@@ -79,8 +79,7 @@ def refused(file: Path) -> Iterator[None]:
     except (UserError, OutOfMemoryError):
         raise
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        said = shortened(" ".join(str(error).split()), 300)
-        raise UserError(f"{file}: does not fit the model and the run's settings ({said})") from error
+        raise UserError(f"{file}: does not fit the model and the run's settings ({reason(error)})") from error
 
 
 def check_peft_config(file: Path, expected: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rocoft_bench.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.config import ModelConfig, expanded, is_folder
-from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.errors import UserError, reason, suggest
 from rocoft_bench.hub import from_cache_or_hub
 from rocoft_bench.models.folder import check_files, check_size
 from rocoft_bench.models.limits import POSITION_FIELDS
@@ -294,7 +294,7 @@ def reading(source: ModelSource, name: str, what: str) -> Iterator[None]:
             ) from None
         if source.revision is not None:
             raise
-        raise UserError(f"--model {name}: {what} cannot be loaded ({_one_line(error)})") from error
+        raise UserError(f"--model {name}: {what} cannot be loaded ({reason(error)})") from error
 
 
 def _conversion_notes(hf_config: Any) -> list[str]:
@@ -355,7 +355,3 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if progress:
             logging.enable_progress_bar()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

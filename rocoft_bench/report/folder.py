@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.report.model import Table
 from rocoft_bench.report.records import Results
 from rocoft_bench.runs import private_folder, remove_leftovers, write_text
@@ -36,8 +36,7 @@ def write_report(
             _write(results, tables, made, title, progress or (lambda what, done, total: None))
             _put_in_place(made, folder)
     except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"--output {folder}: cannot be written ({why}); choose another folder") from None
+        raise UserError(f"--output {folder}: cannot be written ({reason(error)}); choose another folder") from None
     return folder / PAGE
 
 

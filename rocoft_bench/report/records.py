@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_record
 from rocoft_bench.runs.numbers import LARGEST
 from rocoft_bench.untrusted import read_bytes, read_json, read_text
@@ -122,7 +122,7 @@ def _record_files(results: Results) -> list[Path]:
     """Whatever has the name of a record, in order; folders that cannot be listed become problems."""
 
     def name_problem(error: OSError) -> None:
-        results.problems.append(Problem(Path(error.filename), f"cannot be read ({error.strerror})"))
+        results.problems.append(Problem(Path(error.filename), f"cannot be read ({reason(error)})"))
 
     names = {"record.json", "kernels.json", "efficiency.json"}
     walk = os.walk(results.root, onerror=name_problem)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from rocoft_bench.config import RunConfig, absolute, leaves, model_name
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
 from rocoft_bench.runs.files import remove_leftovers, write_text
@@ -178,7 +178,7 @@ class RunDirectory:
                 pass
         except OSError as error:
             full = tells_of_full_disk(str(error))
-            why = f"{existing}: {error.strerror}" if full else f"{existing} is not a writable folder"
+            why = f"{existing}: {reason(error)}" if full else f"{existing} is not a writable folder"
             raise UserError(f"--output {self.path}: cannot be written ({why})") from None
 
     def start(self, config: RunConfig) -> None:
@@ -212,7 +212,7 @@ class RunDirectory:
         try:
             descriptor = self._acquire()
         except OSError as error:
-            raise UserError(f"--output {self.path}: cannot be written ({error.strerror})") from None
+            raise UserError(f"--output {self.path}: cannot be written ({reason(error)})") from None
         if descriptor is None:
             raise RunBusyError(f"{self.path}: another process is working on this run")
         if lock.is_held(self.members):
@@ -301,4 +301,4 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return [entry for entry in folder.iterdir() if entry.suffix != ".partial"] if folder.is_dir() else []
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{folder}: cannot be read ({reason(error)})") from None

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 
 _inherited: Final[dict[Path, int]] = {}
 
@@ -92,7 +92,7 @@ def _locked(path: Path, descriptor: int, kind: int) -> bool:
     except OSError as error:
         os.close(descriptor)
         raise UserError(
-            f"{path}: the file system has no file locks ({error.strerror}), and without them two processes could work "
+            f"{path}: the file system has no file locks ({reason(error)}), and without them two processes could work "
             "on one run; choose a folder on another one, such as a local disk, or mount it with locks"
         ) from None
 

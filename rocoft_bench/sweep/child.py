@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rocoft_bench.engine.observer import Observer, replay
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.resolving import restored
 from rocoft_bench.runs import LOG_TAIL, Failure, RunBusyError, RunDirectory, RunRecord, write_json
 from rocoft_bench.runs.lock import is_held
@@ -174,7 +174,7 @@ class Child:
         try:
             write_json(self.directory.record, record.model_dump())
         except OSError as error:
-            return Outcome(record.status, f"{record.error}; its record could not be written ({error.strerror})")
+            return Outcome(record.status, f"{record.error}; its record could not be written ({reason(error)})")
         return Outcome(record.status, record.error, record.hint)
 
     def _finished(self) -> RunRecord | None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.engine.observer import Observer, Relay
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import Failure, RunDirectory, write_json
 from rocoft_bench.sweep.child import Child
 from rocoft_bench.sweep.executor import Executor
@@ -107,7 +107,7 @@ class RayExecutor(Executor):
             output.mkdir(parents=True, exist_ok=True)
             self._marker.touch()
         except OSError as error:
-            raise UserError(f"--output {output}: cannot be written ({error.strerror})") from None
+            raise UserError(f"--output {output}: cannot be written ({reason(error)})") from None
 
     def submit(self, job: Job, observer: Observer) -> Future[Outcome]:
         return self._pool.submit(self._carry_out, job, observer)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment import make_record
 from rocoft_bench.resolving import restored
 from rocoft_bench.runs import Failure, RunDirectory, RunRecord, write_json
@@ -42,7 +42,7 @@ def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "record.json", record.model_dump())
     except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from None
+        raise UserError(f"--output {output}: cannot be written ({reason(error)})") from None
 
 
 def _left_before(output: Path, source: str) -> set[Path]:

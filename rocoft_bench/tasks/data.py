@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.hub import from_cache_or_hub
 from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks.readers import RawRows, read_rows, require_columns
@@ -152,7 +152,7 @@ def _is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        raise UserError(f"{path}: cannot be read ({reason(error)})") from error
     return True
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.hub import ensure_reachable
 from rocoft_bench.runs.files import replace_atomically
 from rocoft_bench.tasks.readers import RawRows, read_rows
@@ -48,7 +48,7 @@ class GitHubFiles:
                 cached.parent.mkdir(parents=True, exist_ok=True)
                 replace_atomically(cached, lambda made: made.write_bytes(content))
             except OSError as error:
-                raise UserError(f"{cached}: cannot be written ({error.strerror}); set HF_HOME") from error
+                raise UserError(f"{cached}: cannot be written ({reason(error)}); set HF_HOME") from error
         return cached
 
     def cached(self, path: str) -> Path:
@@ -67,6 +67,5 @@ class GitHubFiles:
             response = get_session().get(f"{self.endpoint}/{self.repo}/{self.commit}/{path}", timeout=_SECONDS)
             response.raise_for_status()
         except (OSError, httpx.HTTPError) as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            raise UserError(f"cannot get {what}: {said}; or put the file at {cached}") from error
+            raise UserError(f"cannot get {what}: {reason(error)}; or put the file at {cached}") from error
         return response.content

@@ -24,7 +24,7 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.errors import UserError, shortened
+from rocoft_bench.errors import UserError, reason, shortened
 from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks.squad_form import is_squad_form, squad_questions
 from rocoft_bench.untrusted import decoded, open_file, parse_json, read_bytes
@@ -153,7 +153,7 @@ def _unpacked(path: Path, packed: bytes) -> bytes:
         with GzipFile(fileobj=io.BytesIO(packed)) as stream:
             content = stream.read(limit + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not a whole gzip file ({error}); is it cut off?") from error
+        raise UserError(f"{path}: not a whole gzip file ({reason(error)}); is it cut off?") from error
     if len(content) > limit:
         raise UserError(f"{path}: becomes more than {LARGEST_RATIO} times as large; if that is right, unpack it first")
     return content
@@ -178,8 +178,7 @@ def _parquet_errors(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 200)
-        raise UserError(f"{path}: not a readable Parquet file ({reason})") from error
+        raise UserError(f"{path}: not a readable Parquet file ({reason(error)})") from error
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 
 TEXT_LIMIT = 64 * 2**20
 """Bytes; no file of settings, facts or results is nearly as large."""
@@ -107,4 +107,4 @@ def _regular(path: Path, found: os.stat_result) -> int:
 def _unreadable(path: Path, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: cannot be read (no such file)")
-    return UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
+    return UserError(f"{path}: cannot be read ({reason(error)})")
