@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from rocoft_bench import models
-from rocoft_bench.card import PEFT_CONFIG
 from rocoft_bench.config import Settings, leaves, read_settings
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment import Experiment, resolve, what_was_judged
 from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
-from rocoft_bench.models import ModelSource
+from rocoft_bench.models import PEFT_CONFIG, ModelSource
 from rocoft_bench.preparing import limits, load_base
 from rocoft_bench.resolving import folder_of
 from rocoft_bench.rows import encoded, fitted_settings, limited, make_evaluator, prediction_lines, predictor_for

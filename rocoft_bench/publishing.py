@@ -15,11 +15,13 @@ from typing import Any
 import yaml
 
 from rocoft_bench import hub, inference
-from rocoft_bench.card import CARD, PEFT_CONFIG, Facts, form_of, model_card
+from rocoft_bench.card import CARD, Facts, form_of, model_card
 from rocoft_bench.errors import UserError
 from rocoft_bench.hub import Upload
 from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
-from rocoft_bench.runs import RunDirectory, RunRecord
+from rocoft_bench.models import PEFT_CONFIG
+from rocoft_bench.runs import RunDirectory, RunRecord, read_provenance
+from rocoft_bench.untrusted import read_json
 
 FORM_FILES = {PEFT_CONFIG, OWN_FILE, "config.json"}
 """The file that each form of trained values has: by them a loader decides what a repository holds."""
@@ -46,7 +48,7 @@ def push(
             inference.export(directory, folder, base)
         repository = hub.open_repository(name, private)
         form = "merged" if merged else form_of(folder)
-        facts = Facts(experiment, record, _provenance(directory), form, repository.id, evaluations)
+        facts = Facts(experiment, record, read_provenance(directory.path), form, repository.id, evaluations)
         files = {**_trained(folder, facts), **_descriptions(facts)}
         if others := (FORM_FILES & repository.files) - files.keys():
             raise UserError(
@@ -65,7 +67,7 @@ def _trained(folder: Path, facts: Facts) -> dict[str, Path | bytes]:
         if file.is_file() and (facts.form == "merged" or file.suffix == ".safetensors" or file.name == PEFT_CONFIG)
     }
     if PEFT_CONFIG in files and facts.base.kind == "folder":
-        config = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / PEFT_CONFIG)
         files[PEFT_CONFIG] = _json({**config, "base_model_name_or_path": None})
     return files
 
@@ -90,11 +92,3 @@ def _evaluations(directory: RunDirectory) -> Iterator[RunRecord]:
         record = RunDirectory(file.parent).read_record()
         if record.status == "ok":
             yield record
-
-
-def _provenance(directory: RunDirectory) -> dict[str, Any] | None:
-    try:
-        read = json.loads(directory.provenance.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return read if isinstance(read, dict) else None

@@ -65,7 +65,7 @@ def resolve(settings: Settings) -> Experiment:
 
 
 def _check_head(model: ModelConfig, task_kind: str) -> None:
-    if model.head != "fresh" and task_kind not in models.KINDS_WITH_HEAD:
+    if model.head != "fresh" and task_kind not in models.TASKS_WITH_HEAD:
         raise UserError(f'model.head = "{model.head}": a {task_kind} model has no task head; leave it out')
 
 

@@ -6,7 +6,7 @@ run. All of it is from the run's own files; nothing is guessed.
 
 from __future__ import annotations
 
-from rocoft_bench.card.facts import PEFT_CONFIG, Facts, Form, form_of
+from rocoft_bench.card.facts import Facts, Form, form_of
 from rocoft_bench.card.metadata import metadata
 from rocoft_bench.card.portable import without_machine_paths
 from rocoft_bench.card.text import body
@@ -20,4 +20,4 @@ def model_card(facts: Facts) -> str:
     return f"---\n{metadata(facts).to_yaml()}\n---\n\n{body(facts)}"
 
 
-__all__ = ["CARD", "PEFT_CONFIG", "Facts", "Form", "form_of", "model_card", "without_machine_paths"]
+__all__ = ["CARD", "Facts", "Form", "form_of", "model_card", "without_machine_paths"]

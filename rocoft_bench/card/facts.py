@@ -10,14 +10,12 @@ from typing import Any, Literal
 
 from rocoft_bench.card.portable import name_of, without_machine_paths
 from rocoft_bench.catalog import known_model
+from rocoft_bench.models import PEFT_CONFIG
 from rocoft_bench.resolving import Experiment
 from rocoft_bench.runs import RunRecord, config_values
 
 Form = Literal["peft", "own", "merged"]
 """How the trained values are saved: as a PEFT adapter, in this package's own format, in a plain model."""
-
-PEFT_CONFIG = "adapter_config.json"
-"""The file by which PEFT's format is known."""
 
 
 def form_of(folder: Path) -> Form:

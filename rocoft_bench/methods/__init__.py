@@ -7,7 +7,7 @@ from typing import Any
 from rocoft_bench.config import checked
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.methods.adalora import AdaLoRA
-from rocoft_bench.methods.base import ALL_TASKS, TASKS_WITH_HEAD, Method
+from rocoft_bench.methods.base import ALL_TASKS, Method
 from rocoft_bench.methods.bitfit import BitFit
 from rocoft_bench.methods.dense import Full, HeadOnly
 from rocoft_bench.methods.diff_pruning import DiffPruning
@@ -33,7 +33,7 @@ from rocoft_bench.methods.sequential_adapter import SequentialAdapter
 from rocoft_bench.methods.sft import SFT
 from rocoft_bench.methods.shira import SHiRA
 from rocoft_bench.methods.vera import VeRA
-from rocoft_bench.models import check_named, known_model
+from rocoft_bench.models import TASKS_WITH_HEAD, check_named, known_model
 
 REGISTRY: dict[str, type[Method]] = {
     method.name: method

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method, hold_trained_in_float32
+from rocoft_bench.methods.base import Method, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_peft_config, check_taken, read_tensors, refused
-from rocoft_bench.models import peft_pattern, with_names_for_patterns
+from rocoft_bench.models import PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -25,8 +25,8 @@ TASK_TYPES = {
 }
 """PEFT's task type for a task kind; where the kind has a task head, PEFT then trains and saves it in full."""
 
-PEFT_CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-"""PEFT's files."""
+WEIGHTS = "adapter_model.safetensors"
+"""PEFT's file of trained values."""
 
 LINEAR_ONLY = {"gpt2": "peft has it for nn.Linear alone, and the matrices of a gpt2 model are Conv1D"}
 """`not_architectures` of such a method."""

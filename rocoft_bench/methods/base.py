@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.config import Section, TrainingConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import KINDS_WITH_HEAD, LAYOUTS
+from rocoft_bench.models import LAYOUTS, TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.models import LinearShape, ModelShapes
-
-
-TASKS_WITH_HEAD = KINDS_WITH_HEAD
 
 ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.base import TASKS_WITH_HEAD, NoSettings
+from rocoft_bench.methods.base import NoSettings
 from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.models import TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

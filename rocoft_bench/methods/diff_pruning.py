@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from rocoft_bench.config import Section, TrainingConfig
-from rocoft_bench.methods.base import TASKS_WITH_HEAD
 from rocoft_bench.methods.native import FILE_NAME, NativeMethod
 from rocoft_bench.methods.saved import check_fits, read_tensors
+from rocoft_bench.models import TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,9 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.base import TASKS_WITH_HEAD, Method, hold_trained_in_float32
+from rocoft_bench.methods.base import Method, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_fits, read_tensors
+from rocoft_bench.models import TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

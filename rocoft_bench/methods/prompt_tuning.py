@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.base import TASKS_WITH_HEAD
 from rocoft_bench.methods.prompt_learning import PromptLearning
-from rocoft_bench.models import ENCODERS, LAYOUTS
+from rocoft_bench.models import ENCODERS, LAYOUTS, TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
     from peft import PromptTuningConfig

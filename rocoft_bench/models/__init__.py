@@ -9,9 +9,9 @@ from rocoft_bench.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
 from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target_pattern
 from rocoft_bench.models.limits import Limits, limits
-from rocoft_bench.models.loading import AUTO_CLASSES, KINDS_WITH_HEAD, MASKED_LM, Loaded, ModelSource, load, locate
+from rocoft_bench.models.loading import AUTO_CLASSES, MASKED_LM, TASKS_WITH_HEAD, Loaded, ModelSource, load, locate
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes, block_of, shipped_shapes
-from rocoft_bench.models.targets import check_named, peft_pattern, require_targets, with_names_for_patterns
+from rocoft_bench.models.targets import PEFT_CONFIG, check_named, peft_pattern, require_targets, with_names_for_patterns
 
 if TYPE_CHECKING:
     from rocoft_bench.models.parameters import (
@@ -54,11 +54,12 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "AUTO_CLASSES",
     "ENCODERS",
-    "KINDS_WITH_HEAD",
     "KNOWN_MODELS",
     "LAYOUTS",
     "MASKED_LM",
+    "PEFT_CONFIG",
     "ROLES",
+    "TASKS_WITH_HEAD",
     "ForwardShapes",
     "KnownModel",
     "Layout",

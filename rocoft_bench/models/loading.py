@@ -45,7 +45,7 @@ AUTO_CLASSES = {
 MASKED_LM = "masked_lm"
 """No task is of this kind: prompts ask a masked language model as it is, head included."""
 
-KINDS_WITH_HEAD = ("sequence_classification", "question_answering")
+TASKS_WITH_HEAD = ("sequence_classification", "question_answering")
 """Kinds of tasks whose model has a task head; language models have none."""
 
 NO_LIMIT = 10**30
@@ -190,7 +190,7 @@ def _load(
     if getattr(hf_config, "pad_token_id", None) is None:
         hf_config.pad_token_id = tokenizer.pad_token_id
     model, info = _load_weights(source, config, hf_config, kind, how or {})
-    checkpoint = Checkpoint(config.name, model, kind in KINDS_WITH_HEAD, labels, **info)
+    checkpoint = Checkpoint(config.name, model, kind in TASKS_WITH_HEAD, labels, **info)
     checkpoint.check_complete()
     _check_vocabulary(config.name, model, tokenizer)
     notes = [*_conversion_notes(model.config), *checkpoint.notes(), *checkpoint.settle_head(config.head)]

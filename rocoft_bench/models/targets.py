@@ -19,9 +19,10 @@ MATCH_SECONDS = 2.0
 LONGEST_PATTERN = 10_000
 SETTING = "method.target_modules"
 
-CONFIG_FILE = "adapter_config.json"
+PEFT_CONFIG = "adapter_config.json"
+"""The file by which PEFT's format is known."""
 NAMES_ONLY = ("exclude_modules", "modules_to_save", "layers_pattern", "rank_pattern", "alpha_pattern")
-"""Parts of that file, with lists or keys that peft takes as regular expressions."""
+"""Parts of it, with lists or keys that peft takes as regular expressions."""
 PLAIN_NAME = re.compile(r"[\w.-]*")
 
 
@@ -97,10 +98,10 @@ def with_names_for_patterns(config: Any, model: Any) -> Any:
         value = getattr(config, part, None)
         for each in [value] if isinstance(value, str) else value or ():
             if not PLAIN_NAME.fullmatch(str(each)):
-                raise UserError(f"{CONFIG_FILE}: {part} = {shortened(str(each))!r}: must be the name of a module")
+                raise UserError(f"{PEFT_CONFIG}: {part} = {shortened(str(each))!r}: must be the name of a module")
     pattern = getattr(config, "target_modules", None)
     if isinstance(pattern, str):
-        where = f"{CONFIG_FILE}: target_modules"
+        where = f"{PEFT_CONFIG}: target_modules"
         found = _matched_in_time(pattern, [name for name, _ in model.named_modules() if name], where)
         if not found:
             raise UserError(f"{where} = {shortened(pattern)!r}: the model has no such module")

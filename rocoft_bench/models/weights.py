@@ -7,7 +7,6 @@ of the same repository. Only the weights are taken from there; configuration and
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.errors import UserError
+from rocoft_bench.untrusted import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 WEIGHT_FILES = (SINGLE, INDEX, "model-*.safetensors")
@@ -73,9 +73,12 @@ def weights_sha256(folder: Path) -> str:
 
 
 def missing_files(folder: Path) -> list[str]:
-    """The safetensors files that should be in a folder and are not."""
+    """The safetensors files that should be in a folder and are not.
+
+    Raises: UserError if the list of them is damaged.
+    """
     index = folder / INDEX
-    parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else []
+    parts = read_json(index)["weight_map"].values() if index.is_file() else []
     return [name for name in sorted(set(parts) or {SINGLE}) if not (folder / name).is_file()]
 
 

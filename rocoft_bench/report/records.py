@@ -12,9 +12,9 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_record
+from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_provenance, read_record
 from rocoft_bench.runs.numbers import LARGEST
-from rocoft_bench.untrusted import read_bytes, read_json, read_text
+from rocoft_bench.untrusted import read_bytes, read_text
 
 HISTORY_POINTS = 200
 
@@ -41,7 +41,7 @@ class Run:
     @cached_property
     def provenance(self) -> dict[str, Any] | None:
         """As `rocoft_bench.runs.provenance` made it; None if it is missing or damaged."""
-        return _provenance(self.directory.provenance)
+        return read_provenance(self.directory.path)
 
     def losses(self, points: int = HISTORY_POINTS) -> list[tuple[int, float]]:
         """(step, loss) at about so many steps, evenly spread over the file, where both are numbers, infinity not
@@ -81,7 +81,7 @@ class Stored(Generic[R]):
     @cached_property
     def provenance(self) -> dict[str, Any] | None:
         """As a run's."""
-        return _provenance(self.folder / "provenance.json")
+        return read_provenance(self.folder)
 
 
 @dataclass
@@ -148,14 +148,6 @@ def _text(file: Path) -> str | None:
         return read_text(file)
     except UserError:
         return None
-
-
-def _provenance(file: Path) -> dict[str, Any] | None:
-    try:
-        value = read_json(file)
-    except UserError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _lines(file: Path) -> list[bytes]:

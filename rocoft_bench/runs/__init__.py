@@ -22,7 +22,7 @@ from rocoft_bench.runs.files import (
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.lock import inherit as inherit_lock
 from rocoft_bench.runs.origin import can_be_compared, other_weights
-from rocoft_bench.runs.provenance import provenance
+from rocoft_bench.runs.provenance import provenance, read_provenance
 from rocoft_bench.runs.record import (
     LOG_TAIL,
     MAKE_ROOM,
@@ -57,6 +57,7 @@ __all__ = [
     "other_weights",
     "private_folder",
     "provenance",
+    "read_provenance",
     "read_record",
     "remove_leftovers",
     "replace_atomically",

@@ -11,6 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rocoft_bench.errors import UserError
+from rocoft_bench.untrusted import read_json
+
 PACKAGES = (
     "rocoft-bench",
     "torch",
@@ -38,6 +41,15 @@ def provenance() -> dict[str, Any]:
         "git": _git_state(),
         "hardware": _hardware(),
     }
+
+
+def read_provenance(folder: Path) -> dict[str, Any] | None:
+    """What a run or an analysis noted of it in its folder; None if that is missing or damaged."""
+    try:
+        value = read_json(folder / "provenance.json")
+    except UserError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _version(package: str) -> str | None:
