@@ -14,7 +14,7 @@ from rocoft_bench.config.loading import (
     read_settings,
     validate,
 )
-from rocoft_bench.config.paths import SettingModel, SettingPath, absolute, expanded, is_folder, model_name
+from rocoft_bench.config.paths import absolute, expanded, is_folder, model_name
 from rocoft_bench.config.schema import (
     OF_THE_METHOD,
     Count,
@@ -37,8 +37,6 @@ __all__ = [
     "ModelConfig",
     "RunConfig",
     "Section",
-    "SettingModel",
-    "SettingPath",
     "Settings",
     "Sweep",
     "TaskConfig",
