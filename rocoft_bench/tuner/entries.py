@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from rocoft_bench.tuner.config import RoCoFTConfig
+from rocoft_bench.tuner.selection import Place, place_of
 
 INDEX_NAMES = {"row": "row_indices", "column": "column_indices", "random": "entry_indices"}
 """By mode. A saved adapter so says by a name which way its values lie, which square layers' shapes do not tell."""
@@ -26,6 +28,8 @@ class TrainedEntries(nn.Module):
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
         self.register_buffer(INDEX_NAMES[config.mode], indices)
         self._chosen = False
+        self._place: Place = slice(0)
+        self._place_of: tuple[object, ...] = ()
 
     @property
     def mode(self) -> str:
@@ -42,3 +46,13 @@ class TrainedEntries(nn.Module):
         if not self._chosen:  # looked up until it is true: reading a GPU's memory makes it wait
             self._chosen = not self.config.is_scored or bool((self.indices >= 0).all())
         return not self._chosen
+
+    @property
+    def place(self) -> Place:
+        """The indices in the form in which W is read and written fastest."""
+        indices = self.indices
+        known = (id(indices), indices._version, indices.device)
+        if self._place_of != known:  # looked up when they change: reading a GPU's memory makes it wait
+            with torch.inference_mode(False):  # it may be used in training later
+                self._place, self._place_of = place_of(indices), known
+        return self._place

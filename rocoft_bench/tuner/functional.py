@@ -1,10 +1,8 @@
 """Linear layers of which only a few rows, columns or entries of the weight are trained.
 
-Notation: x (N, d_in), weight (d_out, d_in), S the trained rows or columns, r = |S|, N = tokens in the batch.
-`delta` (r, d) is trained value minus frozen value on S, one trained row (d = d_in) or column (d = d_out) after the
-other: in that layout the narrow products below run at the speed of memory. The weight itself is never copied, changed
-or differentiated: the forward pass adds delta's contribution to the frozen product, and the backward pass computes
-gradients for S alone, at 2*N*r*d FLOPs where the gradient of the whole matrix would cost 2*N*d_in*d_out.
+Notation: x (N, d_in), weight W (d_out, d_in), S the trained rows or columns, r = |S|, N = tokens in the batch. Beside
+the products of a frozen layer, its own and the gradient of x, there is a thin one: gradients for S alone, at 2*N*r*d
+FLOPs where those of the whole matrix would cost 2*N*d_in*d_out.
 """
 
 from __future__ import annotations
@@ -16,56 +14,68 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Gradients = tuple[Tensor | None, None, Tensor | None, Tensor | None, None]
+from rocoft_bench.tuner.in_place import standing
+from rocoft_bench.tuner.selection import Place, taken
 
 
-class RowLinear(torch.autograd.Function):
-    """y = x Wᵀ + b with W[S, :] increased by delta (r, d_in). Keeps x for backward."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, indices: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, delta, indices)
-        return _frozen(x, weight, bias).index_add_(1, indices, (delta.to(x.dtype) @ x.t()).t())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Gradients:
-        x, weight, delta, indices = ctx.saved_tensors
-        (grad_y,) = grads  # (N, d_out)
-        grad_rows = grad_y.index_select(1, indices)  # (N, r)
-        grad_x = grad_delta = None
-        if ctx.needs_input_grad[0]:
-            grad_x = (grad_rows @ delta.to(grad_y.dtype)).addmm_(grad_y, weight.to(grad_y.dtype))
-        if ctx.needs_input_grad[3]:
-            grad_delta = grad_rows.t() @ x  # (r, d_in)
-        return grad_x, None, _grad_bias(ctx, grad_y), grad_delta, None
+def in_place_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, place: Place, mode: str
+) -> Tensor:
+    """The layer's product with the trained values in its weight. x (..., d_in) -> y (..., d_out)."""
+    y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode)
+    return y.view(*x.shape[:-1], weight.shape[0])  # outside, so that y may be changed in place
 
 
-class ColumnLinear(torch.autograd.Function):
-    """y = x Wᵀ + b with W[:, S] increased by deltaᵀ, delta (r, d_out). Keeps only x[:, S], a copy, for backward.
+class InPlaceLinear(torch.autograd.Function):
+    """y = x Wᵀ + b, W with the trained values in it. Keeps x (N, d_in) for backward, of columns only x[:, S].
 
-    Without x there is nothing to differentiate a second time: double backward raises.
+    Its gradients are those of a dense W, of which only some entries are looked at; there is no second derivative:
+    double backward raises.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, indices: Tensor) -> Tensor:
-        x_columns = x.index_select(1, indices)  # (N, r)
-        ctx.save_for_backward(x_columns, weight, delta, indices)
-        delta = delta.to(x.dtype)
-        y = x_columns @ delta if bias is None else torch.addmm(bias.to(x.dtype), x_columns, delta)
-        return y.addmm_(x, weight.to(x.dtype).t())
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, place: Place, mode: str
+    ) -> Tensor:
+        kept = x if ctx.needs_input_grad[3] else None
+        if kept is not None and mode == "column":
+            kept = taken(x, place, 1).contiguous()  # (N, r); a view would keep all of x
+        ctx.save_for_backward(kept, weight, trained)
+        ctx.place, ctx.mode = place, mode
+        with standing(weight, trained, place, mode):
+            return F.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Gradients:
-        x_columns, weight, delta, indices = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        kept, weight, trained = ctx.saved_tensors
         (grad_y,) = grads  # (N, d_out)
-        grad_x = grad_delta = None
+        grad_x = grad_bias = grad_trained = None
         if ctx.needs_input_grad[0]:
-            grad_columns = (delta.to(grad_y.dtype) @ grad_y.t()).t()  # (N, r)
-            grad_x = (grad_y @ weight.to(grad_y.dtype)).index_add_(1, indices, grad_columns)
+            with standing(weight, trained, ctx.place, ctx.mode):
+                grad_x = grad_y @ weight.to(grad_y.dtype)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad_y.sum(0)
         if ctx.needs_input_grad[3]:
-            grad_delta = x_columns.t() @ grad_y  # (r, d_out)
-        return grad_x, None, _grad_bias(ctx, grad_y), grad_delta, None
+            grad_trained = _thin_gradient(ctx.mode, ctx.place, grad_y, kept).to(trained.dtype)
+        return grad_x, None, grad_bias, grad_trained, None, None
+
+
+def _thin_gradient(mode: str, place: Place, grad_y: Tensor, kept: Tensor) -> Tensor:
+    """Of r rows (r, d_in), of r columns (r, d_out) or of n entries (n,).
+
+    grad_y (N, d_out). kept (N, d_in), of columns (N, r).
+    """
+    kept = kept.to(grad_y.dtype)
+    if mode == "row":
+        return taken(grad_y, place, 1).t() @ kept
+    if mode == "column":
+        return kept.t() @ grad_y
+    return taken((grad_y.t() @ kept).flatten(), place, 0)  # the dense gradient exists for a moment
+
+
+def _flat(values: Tensor) -> Tensor:
+    return values.reshape(-1, values.shape[-1])
 
 
 class EntryLinear(torch.autograd.Function):
@@ -78,10 +88,10 @@ class EntryLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, indices: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight, delta, indices)
-        return _frozen(x, _changed(weight, delta, indices, x.dtype), bias)
+        return F.linear(x, _changed(weight, delta, indices, x.dtype), None if bias is None else bias.to(x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Gradients:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, delta, indices = ctx.saved_tensors
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_delta = None
@@ -89,16 +99,7 @@ class EntryLinear(torch.autograd.Function):
             grad_x = grad_y @ _changed(weight, delta, indices, grad_y.dtype)
         if ctx.needs_input_grad[3]:
             grad_delta = (grad_y.t() @ x).flatten().index_select(0, indices)
-        return grad_x, None, _grad_bias(ctx, grad_y), grad_delta, None
-
-
-def _frozen(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x Wᵀ + b in the precision of x: a tensor of its own, free to be changed."""
-    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-
-
-def _grad_bias(ctx: Any, grad_y: Tensor) -> Tensor | None:
-    return grad_y.sum(0) if ctx.needs_input_grad[2] else None
+        return grad_x, None, grad_y.sum(0) if ctx.needs_input_grad[2] else None, grad_delta, None
 
 
 def _changed(weight: Tensor, delta: Tensor, indices: Tensor, dtype: torch.dtype) -> Tensor:
@@ -108,27 +109,25 @@ def _changed(weight: Tensor, delta: Tensor, indices: Tensor, dtype: torch.dtype)
     return dense
 
 
-FUSED = {"row": RowLinear, "column": ColumnLinear, "random": EntryLinear}
-
-
-def fused_linear(mode: str, x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, indices: Tensor) -> Tensor:
-    """The frozen product and the trained part in one step, under autocast too. x (..., d_in) -> y (..., d_out)."""
+def entry_linear(x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, indices: Tensor) -> Tensor:
+    """A frozen product with changed entries, W left alone; under autocast too. x (..., d_in) -> y (..., d_out)."""
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    y = FUSED[mode].apply(x.reshape(-1, x.shape[-1]), weight, bias, delta, indices)
+    y = EntryLinear.apply(_flat(x), weight, bias, delta, indices)
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
-def add_update(mode: str, y: Tensor, x: Tensor, delta: Tensor, indices: Tensor, shape: torch.Size) -> Tensor:
+def add_update(mode: str, y: Tensor, x: Tensor, delta: Tensor, place: Place, shape: torch.Size) -> Tensor:
     """Add a trained part to an output y (..., d_out) that the frozen layer, of weight shape `shape`, has computed.
 
-    The general path, for what `fused_linear` does not serve: several active adapters, or a base layer that does more
-    than a plain product.
+    Of plain operations, which all that differentiates, transforms or compiles a model understands. delta is trained
+    minus frozen value on S: (r, d_in), (r, d_out) or (n,).
     """
     delta = delta.to(x.dtype)
-    if mode == "row":
-        return y.index_add(-1, indices, F.linear(x, delta).to(y.dtype))
     if mode == "column":
-        return y + x.index_select(-1, indices) @ delta
-    dense = delta.new_zeros(shape.numel()).index_add(0, indices, delta).view(shape)
+        return y + taken(x, place, -1) @ delta
+    numbers = torch.arange(place.start, place.stop, device=x.device) if isinstance(place, slice) else place
+    if mode == "row":
+        return y.index_add(-1, numbers, F.linear(x, delta).to(y.dtype))
+    dense = delta.new_zeros(shape.numel()).index_add(0, numbers, delta).view(shape)
     return y + F.linear(x, dense)

@@ -16,14 +16,15 @@ from rocoft_bench.tuner import selection
 from rocoft_bench.tuner.bases import whole_weight
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import TrainedEntries
-from rocoft_bench.tuner.functional import add_update, fused_linear
+from rocoft_bench.tuner.functional import add_update, in_place_linear
+from rocoft_bench.tuner.in_place import may_stand
 
 
 class RoCoFTLayer(nn.Module, BaseTunerLayer):
     """What a layer knows about its adapters: what each of them trains, and how to merge it.
 
     `rocoft_adapter` has a `TrainedEntries` for each adapter of this layer. The base layer's tensors change only while
-    an adapter is merged.
+    an adapter is merged, and for the moment of a product.
     """
 
     adapter_layer_names = ("rocoft_adapter",)
@@ -194,17 +195,17 @@ class Linear(RoCoFTLayer):
         if self.disable_adapters or self.merged or not names:
             return self.base_layer(x, *args, **kwargs)
         self._check_calibrated(names)
-        if len(names) == 1 and not (args or kwargs) and _is_plain_product(self.base_layer):
-            return self._fused_forward(x, names[0])
+        if len(names) == 1 and not (args or kwargs) and may_stand(self.base_layer):
+            return self._in_place(x, names[0])
         y = self.base_layer(x, *args, **kwargs)
         for name in names:
             y = self._add(name, x, y)
         return y
 
-    def _fused_forward(self, x: Tensor, name: str) -> Tensor:
-        entries = self.entries(name)
-        bias = self.bias if entries.bias is None else entries.bias
-        return fused_linear(entries.mode, x, self.matrix, bias, self.delta(name), entries.indices)
+    def _in_place(self, x: Tensor, name: str) -> Tensor:
+        entries, weight = self.entries(name), self.matrix
+        bias = self.bias if entries.bias is None else entries.bias.to(weight.dtype)
+        return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         entries = self.entries(name)
@@ -219,16 +220,3 @@ class Linear(RoCoFTLayer):
 
 def _started(values: Tensor, config: RoCoFTConfig) -> Tensor:
     return values if config.init_weights else torch.randn_like(values)
-
-
-def _is_plain_product(base: nn.Module) -> bool:
-    """Whether calling the layer computes x Wᵀ + b with a frozen W and does nothing else.
-
-    Not so for a subclass or a wrapper with a forward of its own, or with hooks (accelerate's, a user's).
-    """
-    return (
-        type(base).forward in (nn.Linear.forward, Conv1D.forward)
-        and "forward" not in base.__dict__
-        and not (base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base._backward_pre_hooks)
-        and not base.weight.requires_grad
-    )

@@ -52,27 +52,55 @@ def by_score(scores: Tensor, count: int, selection: str) -> Tensor:
     return torch.cat([low, high]).sort().values.to(torch.int32)
 
 
-def read(weight: Tensor, indices: Tensor, mode: str) -> Tensor:
+Place = slice | Tensor
+"""Where trained entries lie: indices of rows, of columns, or flat ones of entries; a slice where they follow on."""
+
+
+def place_of(indices: Tensor) -> Place:
+    """Indices (n,) as a slice, whose values are read without a copy and written in one, or else as int64."""
+    numbers = indices.long()
+    if numbers.is_meta or not len(numbers) or int(numbers[0]) < 0:
+        return numbers
+    start, stop = int(numbers[0]), int(numbers[0]) + len(numbers)
+    follow_on = torch.equal(numbers, torch.arange(start, stop, device=numbers.device))
+    return slice(start, stop) if follow_on else numbers
+
+
+def taken(values: Tensor, place: Place, dim: int) -> Tensor:
+    """The selected part along one dimension: a view where the selection is a slice."""
+    if isinstance(place, slice):
+        return values.narrow(dim, place.start, place.stop - place.start)
+    return values.index_select(dim, place.to(values.device))
+
+
+def read(weight: Tensor, place: Place, mode: str) -> Tensor:
     """A copy of the selected values: r rows (r, d_in), r columns (r, d_out), or n entries (n,)."""
-    if mode == "row":
-        return weight.index_select(0, indices)
-    if mode == "column":
-        return weight.t().index_select(0, indices)
-    return weight[_row_and_column(weight, indices)]
+    if mode == "random" and not weight.is_contiguous():
+        return weight[_row_and_column(weight, place)]
+    lines = _lines(weight, mode)
+    return taken(lines, place, 0).clone() if isinstance(place, slice) else taken(lines, place, 0)
 
 
-def write(weight: Tensor, indices: Tensor, mode: str, values: Tensor) -> None:
+def write(weight: Tensor, place: Place, mode: str, values: Tensor) -> None:
     """Put values of `read`'s shape back, in place; works through transposed views, from any device and precision."""
-    values, indices = values.to(weight), indices.to(weight.device, torch.int64)
-    if mode == "row":
-        weight.index_copy_(0, indices, values)
-    elif mode == "column":
-        weight.t().index_copy_(0, indices, values)
+    if mode == "random" and not weight.is_contiguous():
+        weight[_row_and_column(weight, place)] = values.to(weight)
+        return
+    lines = _lines(weight, mode)
+    if isinstance(place, slice):
+        taken(lines, place, 0).copy_(values)
     else:
-        weight[_row_and_column(weight, indices)] = values
+        lines.index_copy_(0, place.to(weight.device, torch.int64), values.to(weight))
 
 
-def _row_and_column(weight: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-    columns = weight.shape[1]
-    flat = indices.long()
-    return flat // columns, flat % columns
+def _lines(weight: Tensor, mode: str) -> Tensor:
+    """A view whose first dimension the indices of a mode count along."""
+    if mode == "random":
+        return weight.view(-1)
+    return weight if mode == "row" else weight.t()
+
+
+def _row_and_column(weight: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+    flat = torch.arange(place.start, place.stop) if isinstance(place, slice) else place
+    flat = flat.to(weight.device, torch.int64)
+    return flat // weight.shape[1], flat % weight.shape[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.methods.parts.wrappers import Wrapped
-from rocoft_bench.tuner.functional import fused_linear
+from rocoft_bench.tuner.functional import entry_linear
 from rocoft_bench.tuner.selection import read, sample, write
 
 
@@ -34,7 +34,7 @@ class SparseLinear(Wrapped):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d_in) -> (..., d_out)."""
-        y = fused_linear("random", x, self.matrix, self.bias, self.values, self.indices)
+        y = entry_linear(x, self.matrix, self.bias, self.values, self.indices)
         return _PassDenseGradient.apply(y, x, self._collect) if self.collecting else y
 
     def _collect(self, gradient: Tensor) -> None:

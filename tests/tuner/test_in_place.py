@@ -1,0 +1,293 @@
+"""Trained values stand in the weight for the moment of a product: nobody else ever sees them there."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import get_peft_model
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rocoft_bench import RoCoFTConfig
+from rocoft_bench.tuner.selection import read, write
+
+D_IN, D_OUT = 5, 6
+SIZES = {"row": {"rank": 2}, "column": {"rank": 2}, "random": {"probability": 0.3}}
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(D_IN, D_OUT)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+def adapted(mode: str, net: nn.Module | None = None, **settings: Any) -> Any:
+    """A float64 layer with an adapter whose values have moved."""
+    torch.manual_seed(0)
+    config = RoCoFTConfig(mode=mode, target_modules=["linear"], **SIZES[mode], **settings)
+    model = get_peft_model((net or Net()).double(), config)
+    move(model)
+    return model
+
+
+def move(model: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter))
+
+
+def layer_of(model: Any) -> Any:
+    return model.base_model.model.linear
+
+
+def dense(model: Any, adapter: str = "default") -> Tensor:
+    """The weight with the adapter's values in it, as a tensor of its own."""
+    layer = layer_of(model)
+    entries, weight = layer.rocoft_adapter[adapter], layer.base_layer.weight.detach().clone()
+    write(weight, entries.indices, entries.mode, entries.weight.detach())
+    return weight
+
+
+def dense_gradients(weight: Tensor, model: Any, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Of x and of the trained values, of a layer that has this weight."""
+    weight, x = weight.requires_grad_(), x.detach().requires_grad_()
+    loss(F.linear(x, weight, layer_of(model).base_layer.bias)).backward()
+    entries = layer_of(model).rocoft_adapter["default"]
+    assert x.grad is not None
+    assert weight.grad is not None
+    return x.grad, read(weight.grad, entries.indices, entries.mode)
+
+
+def squares(y: Tensor) -> Tensor:
+    return y.square().sum()
+
+
+def inputs() -> Tensor:
+    return torch.randn(2, 3, D_IN, dtype=torch.float64, requires_grad=True)
+
+
+def swap_averages_in_and_out(model: Any) -> None:
+    weight = layer_of(model).rocoft_adapter["default"].weight
+    kept = weight.data.clone()
+    weight.data.copy_(torch.zeros_like(weight))
+    with torch.no_grad():
+        model(inputs())
+    weight.data.copy_(kept)
+
+
+def run_disabled(model: Any) -> None:
+    with model.disable_adapter():
+        model(inputs())
+
+
+def run_another(model: Any) -> None:
+    model.set_adapter("other")
+    model(inputs())
+    model.set_adapter("default")
+
+
+def fail_in_a_product(model: Any) -> None:
+    with pytest.raises(RuntimeError):
+        model(torch.randn(2, D_IN + 1, dtype=torch.float64))
+
+
+BETWEEN: list[Callable[[Any], Any]] = [
+    lambda model: None,
+    run_disabled,
+    run_another,
+    lambda model: model(inputs()),
+    lambda model: model(inputs()).sum().backward(),
+    swap_averages_in_and_out,
+    fail_in_a_product,
+    lambda model: model.state_dict(),
+    copy.deepcopy,
+    pickle.dumps,
+]
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_whatever_happens_before_backward_changes_nothing(mode: str, between: Callable[[Any], Any]) -> None:
+    model = adapted(mode)
+    model.add_adapter("other", RoCoFTConfig(mode="row", selection="random", rank=3, target_modules=["linear"]))
+    model.set_adapter("other")
+    move(model)
+    model.set_adapter("default")
+    frozen, x = layer_of(model).base_layer.weight.clone(), inputs()
+    expected = dense_gradients(dense(model), model, x, squares)
+    loss = squares(model(x))
+    between(model)
+    model.zero_grad()
+    loss.backward()
+    trained = layer_of(model).rocoft_adapter["default"].weight
+    torch.testing.assert_close((x.grad, trained.grad), expected)
+    assert torch.equal(layer_of(model).base_layer.weight, frozen)
+
+
+def test_both_of_two_forward_passes(mode: str) -> None:
+    model, x, z = adapted(mode), inputs(), inputs()
+    weight = dense(model).requires_grad_()
+    bias = layer_of(model).base_layer.bias
+    (squares(F.linear(x, weight, bias)) * F.linear(z, weight, bias).sum()).backward()
+    (squares(model(x)) * model(z).sum()).backward()
+    entries = layer_of(model).rocoft_adapter["default"]
+    torch.testing.assert_close(entries.weight.grad, read(weight.grad, entries.indices, mode))
+
+
+def test_an_optimizer_that_writes_past_autograd_is_seen(mode: str) -> None:
+    model, x = adapted(mode), inputs()
+    model(x).sum().backward()
+    layer_of(model).rocoft_adapter["default"].weight.data.mul_(3)
+    torch.testing.assert_close(model(x), F.linear(x, dense(model), layer_of(model).base_layer.bias))
+
+
+def test_a_base_whose_weight_is_changed_afterwards(mode: str) -> None:
+    model, x = adapted(mode), inputs()
+    model(x).sum().backward()
+    base = layer_of(model).base_layer
+    base.weight.data.mul_(2)
+    torch.testing.assert_close(model(x), F.linear(x, dense(model), base.bias))
+    model.load_state_dict({k: v + 1 if "base_layer" in k else v for k, v in model.state_dict().items()})
+    torch.testing.assert_close(model(x), F.linear(x, dense(model), base.bias))
+    with model.disable_adapter():
+        torch.testing.assert_close(model(x), F.linear(x, base.weight, base.bias))
+
+
+class Tied(Net):
+    """Another layer has the same weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(D_IN, D_OUT)
+        self.other.weight = self.linear.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * self.other(x)
+
+
+def test_a_tied_layer_keeps_the_frozen_weight(mode: str) -> None:
+    model, x = adapted(mode, Tied()), inputs()
+    expected = F.linear(x, dense(model), layer_of(model).base_layer.bias) * model.base_model.model.other(x)
+    torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("how", ["grad", "vmap", "jvp", "forward mode"])
+def test_other_ways_to_differentiate(mode: str, how: str) -> None:
+    model, x = adapted(mode), inputs().detach()
+    weight, bias, tangent = dense(model), layer_of(model).base_layer.bias.detach(), torch.randn_like(x)
+
+    def reference(x: Tensor) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def through(f: Callable[[Tensor], Tensor]) -> Any:
+        if how == "grad":
+            return torch.func.grad(lambda x: squares(f(x)))(x)
+        if how == "vmap":
+            return torch.func.vmap(f)(x)
+        if how == "jvp":
+            return torch.func.jvp(f, (x,), (tangent,))
+        with torch.autograd.forward_ad.dual_level():
+            y = f(torch.autograd.forward_ad.make_dual(x, tangent))
+            return torch.autograd.forward_ad.unpack_dual(y)[:2]
+
+    torch.testing.assert_close(through(model), through(reference))
+
+
+def test_per_example_gradients_of_torch_func(mode: str) -> None:
+    model, x = adapted(mode), inputs().detach()[0]
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    names = list(trained)
+
+    def loss(values: dict[str, Tensor], row: Tensor) -> Tensor:
+        return squares(torch.func.functional_call(model, values, (row[None],)))
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(trained, x)[names[0]]
+    expected = torch.stack([dense_gradients(dense(model), model, row[None], squares)[1] for row in x])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("made_in", [True, False])
+def test_inference_mode(mode: str, made_in: bool) -> None:
+    with torch.inference_mode(made_in):
+        model = adapted(mode)
+    x = inputs().detach()
+    expected = F.linear(x, dense(model), layer_of(model).base_layer.bias)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(x), expected)
+    if not made_in:
+        torch.testing.assert_close(model(x), expected)
+
+
+def test_weights_that_other_processes_see_are_left_alone(mode: str) -> None:
+    model = adapted(mode)
+    layer_of(model).base_layer.share_memory()
+    seen: list[bool] = []
+    frozen, x = layer_of(model).base_layer.weight.clone(), inputs()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.append(torch.equal(layer_of(model).base_layer.weight, frozen))
+            return func(*args, **(kwargs or {}))
+
+    expected = F.linear(x, dense(model), layer_of(model).base_layer.bias)
+    with Watch():
+        y = model(x)
+        y.sum().backward()
+    torch.testing.assert_close(y, expected)
+    assert all(seen)
+
+
+def test_threads_that_share_a_model(mode: str) -> None:
+    model, x = adapted(mode), torch.randn(64, D_IN, dtype=torch.float64)
+    frozen = layer_of(model).base_layer.weight.clone()
+    expected, wrong = F.linear(x, dense(model), layer_of(model).base_layer.bias), []
+
+    def serve() -> None:
+        for _ in range(200):
+            with torch.no_grad():
+                if not torch.allclose(model(x), expected):
+                    wrong.append(1)
+
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert torch.equal(layer_of(model).base_layer.weight, frozen)
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations that compute or copy; views cost nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view and "empty" not in str(func) and "detach" not in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("mode", "thin"), [("row", 1), ("column", 2)])
+def test_operations_beside_those_of_a_frozen_layer(mode: str, thin: int) -> None:
+    """In each pass the frozen values are read, replaced and put back; there is a thin product, of columns also a copy
+    of x[:, S], and the gradient is added to that of the pass before."""
+    counts = []
+    for model in (Net().double().requires_grad_(False), adapted(mode)):
+        x = inputs()
+        model(x).sum().backward()
+        with Operations() as operations:
+            model(x).sum().backward()
+        counts.append(operations.count)
+    assert counts[1] - counts[0] == 3 + 3 + thin + 1
