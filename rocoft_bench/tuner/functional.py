@@ -18,9 +18,7 @@ from rocoft_bench.tuner.in_place import standing
 from rocoft_bench.tuner.selection import Place, taken
 
 
-def in_place_linear(
-    x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, place: Place, mode: str
-) -> Tensor:
+def in_place_linear(x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, place: Place, mode: str) -> Tensor:
     """The layer's product with the trained values in its weight. x (..., d_in) -> y (..., d_out)."""
     y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode)
     return y.view(*x.shape[:-1], weight.shape[0])  # outside, so that y may be changed in place

@@ -21,9 +21,7 @@ SHAPES = {"row": (2, D_IN), "column": (2, D_OUT), "random": (7,)}
 INDICES = {"row": [1, 4], "column": [0, 3], "random": [0, 3, 8, 11, 20, 28, 29]}
 
 
-def product(
-    mode: str, x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, indices: Tensor
-) -> Tensor:
+def product(mode: str, x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, indices: Tensor) -> Tensor:
     return in_place_linear(x, weight, bias, trained, place_of(indices), mode)
 
 
@@ -84,7 +82,9 @@ def test_gradients(mode: str, batch: tuple[int, ...], bias: bool, first: bool) -
 
 def test_gradients_of_a_change_of_entries() -> None:
     c = case("random", 2, 3)
-    assert gradcheck(lambda x, d, b: entry_linear(x, c["weight"], b, d, c["indices"]), (c["x"], c["trained"], c["bias"]))
+    assert gradcheck(
+        lambda x, d, b: entry_linear(x, c["weight"], b, d, c["indices"]), (c["x"], c["trained"], c["bias"])
+    )
 
 
 def test_double_backward_is_refused(mode: str) -> None:
