@@ -1,4 +1,4 @@
-"""Trained values in the weight itself, for the moment of a product: the layer computes that product and nothing else."""
+"""Trained values in the weight itself, for the moment of a product: the layer computes that and nothing else."""
 
 from __future__ import annotations
 
