@@ -61,7 +61,7 @@ def _is_plain(weight: Tensor) -> bool:
 def _is_transformed() -> bool:
     return (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined]
         or torch._C._functorch.maybe_current_level() is not None  # torch.func
         or torch.autograd.forward_ad._current_level >= 0
     )
