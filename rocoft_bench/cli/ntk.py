@@ -45,6 +45,10 @@ def ntk(
     kernels: Annotated[
         str | None, typer.Option(help="Of full, row, column, lora, entries, biases, norms, ia3, head.")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Kernel of what a fine-tuning method trains, before training (`rocoft ls methods`)."),
+    ] = None,
     rank: Annotated[int | None, typer.Option(help="Rows or columns of each matrix.")] = None,
     selection: Annotated[str | None, typer.Option(help="Which rows or columns: first or random.")] = None,
     data_dir: Annotated[
@@ -88,6 +92,7 @@ def ntk(
         "shots": shots,
         "seeds": _seeds(seeds),
         "kernels": _split(kernels),
+        "method": method,
         "rank": rank,
         "selection": selection,
         "data_dir": None if data_dir is None else str(data_dir),

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.methods.base import Method, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_peft_config, check_taken, read_tensors, refused
-from rocoft_bench.models import PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
+from rocoft_bench.models import MASKED_LM, PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
 
 TASK_TYPES = {
+    MASKED_LM: "FEATURE_EXTRACTION",  # nothing is added to what the model puts out
     "sequence_classification": "SEQ_CLS",
     "question_answering": "QUESTION_ANS",
     "causal_lm": "CAUSAL_LM",

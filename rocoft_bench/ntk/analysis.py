@@ -20,7 +20,7 @@ from rocoft_bench.metrics import compute
 from rocoft_bench.ntk.directory import KernelDirectory
 from rocoft_bench.ntk.distances import alignment, eigenvalues, relative_difference
 from rocoft_bench.ntk.kernels import make_set, size_of
-from rocoft_bench.ntk.kernels_of_draw import OUTPUTS, training_kernels
+from rocoft_bench.ntk.kernels_of_draw import OUTPUTS, full_kernel, training_kernels
 from rocoft_bench.ntk.memory import Plan, make_plan
 from rocoft_bench.ntk.observer import Observer
 from rocoft_bench.ntk.predicting import Predictor
@@ -106,14 +106,14 @@ def _carry_out(
     scores = Predictor(prepared, plan, directories, solutions, observer).scores()
     seconds = (time.monotonic() - started) / len(seeds)
     for own in settings:
-        found = _findings(prepared, own.seed, kernels[own.seed], solutions[own.seed], scores[own.seed])
+        directory = directories[own.seed]
+        found = _findings(prepared, own.seed, kernels[own.seed], solutions[own.seed], scores[own.seed], directory)
         outcome = {
             "status": "ok",
             "kernels": found,
             "seconds": round(seconds, 3),
             "peak_memory_mib": round(peak_memory_mib(device)[0], 1),
         }
-        directory = directories[own.seed]
         write_json_lines(directory.predictions, _prediction_lines(prepared, scores[own.seed]))
         write_json(directory.provenance, provenance())
         write_json(directory.record, _record(prepared, own, outcome).model_dump(mode="json"))
@@ -137,8 +137,9 @@ def _findings(
     kernels: Mapping[str, Tensor],
     solutions: Mapping[str, Solution],
     scores: Mapping[str, Array],
+    directory: KernelDirectory,
 ) -> dict[str, Kernel]:
-    reference = kernels.get(REFERENCE)
+    reference = kernels.get(REFERENCE, full_kernel(prepared, seed, directory))
     found = {}
     for name, solution in solutions.items():
         matrix = kernels[name].numpy()

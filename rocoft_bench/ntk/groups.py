@@ -54,7 +54,11 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
 
 def _one(values: dict[str, Any], sources: dict[str, str]) -> KernelSettings:
     model = values.get("model")
-    named = {**values, "model": {"name": model}} if isinstance(model, str) else values
+    named = {**values, "model": {"name": model}} if isinstance(model, str) else dict(values)
+    if named.get("method") is not None:
+        method = named["method"]
+        named["method"] = {"name": method} if isinstance(method, str) else method
+        named.setdefault("kernels", ["trained"])
     return checked(KernelSettings, named, sources, SECTION)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,6 +44,13 @@ def training_kernels(
     return found
 
 
+def full_kernel(prepared: Prepared, seed: int, directory: KernelDirectory) -> Tensor | None:
+    """K_full of a draw, if another analysis of the same task has made it."""
+    plain = prepared.settings.model_copy(update={"kernels": ("full",), "method": None})
+    alike = replace(prepared, settings=plain)
+    return _of_other_analyses(alike, seed, directory, identities(alike, seed, plain.logits)).get("K_full")
+
+
 def identities(prepared: Prepared, seed: int, logits: str) -> dict[str, str]:
     """By kernel, a hash of everything that it depends on."""
     s = prepared.settings
@@ -63,6 +71,7 @@ def identities(prepared: Prepared, seed: int, logits: str) -> dict[str, str]:
         "column": some,
         "lora": lora,
         "entries": (s.fraction, seed),
+        "trained": s.method,
     }
     made = {f"K_{name}": identity(**kernel, set=name, choices=depends.get(name)) for name in s.kernels}
     return {**made, OUTPUTS: identity(**common)}

@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 
-from rocoft_bench import models
+from rocoft_bench import methods, models
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.fewshot.draws import Draw, draw_for_testing, draw_for_training
 from rocoft_bench.ntk.fewshot.prompts import Prompter, prompter
 from rocoft_bench.ntk.kernels import Capturer, Choices, Engine, Example, Parameters, Readout, make_set
 from rocoft_bench.ntk.settings import KernelSettings
+
+METHOD_SEED = 0
+"""Of what a method draws when it is applied: the same for all draws of rows."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> Prepared:
     own.check(settings.model.name)
     own, notes = _fitted(own, models.limits(model, tokenizer).source)
     rows = {seed: _rows(own, draw) for seed, draw in draws.items()}
+    model, method_notes = _with_method(settings, model)
+    trained = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device=device, dtype=getattr(torch, settings.precision))
     capturer = _capturer(settings, model, own, next(iter(rows.values())).examples)
@@ -109,12 +114,34 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> Prepared:
         settings=settings,
         prompter=own,
         capturer=capturer,
-        parameters=Parameters(model, keys, capturer.parameter_of),
+        parameters=Parameters(model, keys, capturer.parameter_of, trained),
         train=rows,
         test=_rows(own, tests),
         model_origin=source.origin(model.config),
-        notes=[*notes, *loading_notes],
+        notes=[*notes, *loading_notes, *method_notes],
     )
+
+
+def _with_method(settings: KernelSettings, model: Any) -> tuple[Any, list[str]]:
+    """The model with a method applied and not trained, where one is asked for.
+
+    Raises:
+        UserError: If the method is unknown or cannot be applied to such a model.
+    """
+    if settings.method is None:
+        return model, []
+    from accelerate.utils import set_seed
+
+    method = methods.resolve(settings.method, None, "causal_lm", settings.model.name)
+    method.check_serves("causal_lm", model.config.model_type)
+    if method.added_tokens:
+        raise UserError(f"--method {method.name}: puts tokens before a prompt, which moves its mask; choose another")
+    set_seed(METHOD_SEED)
+    try:
+        applied = method.apply(model, models.MASKED_LM, METHOD_SEED)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"--method {method.name}: cannot be applied to {settings.model.name} ({error})") from None
+    return applied, [f"{method.label} is applied with seed {METHOD_SEED} and not trained"]
 
 
 def _capturer(settings: KernelSettings, model: Any, own: Prompter, examples: list[Example]) -> Capturer:

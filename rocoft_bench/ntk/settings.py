@@ -14,7 +14,7 @@ from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.solvers import SolverName
 
-SET_NAMES = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head")
+SET_NAMES = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head", "trained")
 DRAW_SEEDS = (13, 21, 42, 87, 100)
 PAPER_KERNELS = ("full", "row", "column", "lora")
 PUBLISHED: dict[str, Any] = {"solver": "published", "tied": False, "lora_head": True}
@@ -35,7 +35,9 @@ class KernelSettings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
     """Of the draw, and of whatever is random in a parameter set."""
     kernels: tuple[str, ...] = PAPER_KERNELS
-    """Parameter sets: full, row, column, lora, entries, biases, norms, ia3, head."""
+    """Parameter sets: full, row, column, lora, entries, biases, norms, ia3, head; trained: those of `method`."""
+    method: dict[str, Any] | None = None
+    """`name` and settings of a fine-tuning method, applied to the model and not yet trained; for the set `trained`."""
     data_dir: Path | None = None
     """Folder with fewshot/<task>/<shots>-<seed>/train and fewshot/<task>/{train,test}; without it, the hub."""
     label_words: tuple[str, ...] | None = None
@@ -83,6 +85,12 @@ class KernelSettings(Section):
     """Examples per forward pass."""
     memory_gib: PositiveFloat = 6.0
     """The most memory to use; smaller means more and smaller blocks."""
+
+    @model_validator(mode="after")
+    def _trained_needs_a_method(self) -> KernelSettings:
+        if (self.method is None) == ("trained" in self.kernels) or (self.method and len(self.kernels) > 1):
+            raise ValueError("kernels = trained is that of a method: give both, and make other kernels without them")
+        return self
 
     @model_validator(mode="after")
     def _published_has_no_f0(self) -> KernelSettings:

@@ -16,11 +16,21 @@ from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
 from rocoft_bench.runs.record import Status
 
 KernelName = Literal[
-    "full_ft", "K_full", "K_row", "K_column", "K_lora", "K_entries", "K_biases", "K_norms", "K_ia3", "K_head"
+    "full_ft",
+    "K_full",
+    "K_row",
+    "K_column",
+    "K_lora",
+    "K_entries",
+    "K_biases",
+    "K_norms",
+    "K_ia3",
+    "K_head",
+    "K_trained",
 ]
 """Of all parameters, of rows or columns of each matrix, of LoRA's at its start, of single entries of each matrix, of
-all biases, of the norms, of (IA)³'s vectors at their start, of the language-model head; `full_ft`: no kernel but full
-fine-tuning with the same prompts, for comparison."""
+all biases, of the norms, of (IA)³'s vectors at their start, of the language-model head, of what a method (of the
+settings) trains, before training; `full_ft`: no kernel but full fine-tuning with the same prompts, for comparison."""
 
 
 class Kernel(BaseModel):

@@ -40,7 +40,7 @@ def parameters_of(capturer: Capturer) -> Parameters:
 def sets_of(capturer: Capturer, choices: Choices = CHOICES) -> dict[str, Any]:
     own = parameters_of(capturer)
     lacks = {"biases": not any(key.endswith("bias") for key in own.keys), "head": not any(map(own.in_head, own.keys))}
-    names = [name for name in SETS if not lacks.get(name)]
+    names = [name for name in SETS if name != "trained" and not lacks.get(name)]
     return {name: make_set(name, own, choices) for name in names}
 
 

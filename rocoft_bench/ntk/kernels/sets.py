@@ -46,11 +46,15 @@ class Choices:
 
 @dataclass(frozen=True)
 class Parameters:
-    """A model's parameters as a capturer names them. keys: those that a gradient reaches."""
+    """A model's parameters as a capturer names them.
+
+    keys: those that a gradient reaches. trained: by their names, those that a method trains.
+    """
 
     model: Any
     keys: tuple[str, ...]
     parameter_of: Callable[[str], str]
+    trained: frozenset[str] = frozenset()
 
     def shape(self, key: str) -> torch.Size:
         """(d_out, d_in) of a linear layer's weight, whatever way it lies in memory; else the parameter's shape."""
@@ -160,6 +164,10 @@ def _head(own: Parameters, choices: Choices) -> ParameterSet:
     return _whole(filter(own.in_head, own.keys))
 
 
+def _trained(own: Parameters, choices: Choices) -> ParameterSet:
+    return _whole(key for key in own.keys if own.parameter_of(key) in own.trained)
+
+
 SETS: dict[str, Callable[[Parameters, Choices], ParameterSet]] = {
     "full": _full,
     "row": _rows,
@@ -170,6 +178,7 @@ SETS: dict[str, Callable[[Parameters, Choices], ParameterSet]] = {
     "norms": _norms,
     "ia3": _ia3,
     "head": _head,
+    "trained": _trained,
 }
 
 

@@ -45,6 +45,7 @@ TITLES: dict[KernelName, str] = {
     "K_norms": "K_norms",
     "K_ia3": "K_IA3",
     "K_head": "K_head",
+    "K_trained": "K_trained",
 }
 KERNELS: tuple[KernelName, ...] = get_args(KernelName)
 
