@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this": the CLI prints it on one line and exits with code 2."""
+"""The one exception that means "the user can fix this": the CLI prints its message and exits with code 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_NAMES = 100
 
 
 class UserError(Exception):
-    """Bad input. The message says what was given, what is allowed and how to fix it, on one line."""
+    """Bad input. The message says what was given, what is allowed and how to fix it, a line for each problem."""
 
 
 def suggest(given: object, allowed: Iterable[str]) -> str:

@@ -120,8 +120,7 @@ def _settings(
     if task is not None:
         tasks.get(family, task)
     elif config is None:
-        names = tasks.families().get(family)
-        raise UserError(f"--task is missing: {', '.join(names)}" if names else f"unknown task family {family!r}")
+        raise UserError(f"--task is missing: {', '.join(tasks.of_family(family))}")
     settings = read_settings(find_config(config or f"{family}/{task}.yaml"))
     if "axes" in settings.values:
         raise UserError(f"{config}: is a sweep: rocoft sweep {config}")

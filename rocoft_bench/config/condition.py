@@ -62,11 +62,11 @@ def as_condition(content: Any, where: str) -> Condition:
         UserError: If it is of another form.
     """
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{where} = {content!r}: must hold `setting: value` or `setting: [value, …]`")
+        raise UserError(f"{where} = {shortened(repr(content))}: must hold `setting: value` or `setting: [value, …]`")
     wanted = {str(key): value if isinstance(value, list) else [value] for key, value in content.items()}
     for key, choices in wanted.items():
         if not choices or any(isinstance(choice, dict) for choice in choices):
-            raise UserError(f"{where}: {key} = {content[key]!r}: must be a value or a list of values")
+            raise UserError(f"{where}: {key} = {shortened(repr(content[key]))}: must be a value or a list of values")
     return Condition(wanted)
 
 
@@ -85,9 +85,7 @@ def parse_filter(*texts: str) -> Condition:
         for part in text.split(","):
             key, equals, value = (piece.strip() for piece in part.partition("="))
             if not (key and equals and value):
-                raise UserError(
-                    f"--filter {shortened(text)}: write it as key=value,…, e.g. --filter method=lora,task=rte"
-                )
+                raise UserError(f"{where}: write it as key=value,…, e.g. --filter method=lora,task=rte")
             wanted.setdefault(key, []).append(parse_yaml(value, where))
     return Condition(wanted)
 

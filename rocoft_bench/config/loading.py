@@ -166,7 +166,7 @@ def _read(path: Path, includers: tuple[Path, ...], known: dict[Path, Settings]) 
 def _included(path: Path, names: Any) -> list[str]:
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: include = {names!r}: must be the name of a file or a list of names")
+        raise UserError(f"{path}: include = {shortened(repr(names))}: must be the name of a file or a list of names")
     return names
 
 

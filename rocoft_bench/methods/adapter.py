@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.methods.base import Method, hold_trained_in_float32
-from rocoft_bench.methods.saved import check_peft_config, check_taken, read_tensors, refused
+from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
 from rocoft_bench.models import MASKED_LM, PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class AdapterMethod(Method):
         with self._quietly():
             expected: Any = self.peft_config(model, 0)
             check_peft_config(folder / PEFT_CONFIG, {**vars(expected), "peft_type": str(expected.peft_type.value)})
-            with refused(file):
+            with misfits_explained(file):
                 config = with_names_for_patterns(PeftConfig.from_pretrained(str(folder)), model)
                 loaded = PeftModel.from_pretrained(model, folder, config=config)
-        check_taken(file, saved, get_peft_model_state_dict(loaded, save_embedding_layers=False))
+        check_loaded(file, saved, get_peft_model_state_dict(loaded, save_embedding_layers=False))
         return loaded
 
     def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:

@@ -52,7 +52,7 @@ def check_fits(file: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tensor
             raise UserError(f"{file}: {shortened(name)} {shapes}")
 
 
-def check_taken(file: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+def check_loaded(file: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Raises UserError unless a model now has the values of a file, and no others of its own.
 
     PEFT leaves aside, or at their initial values, what it does not find under the name that it looks for. It may take
@@ -68,13 +68,13 @@ def check_taken(file: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tenso
 
 
 @contextmanager
-def refused(file: Path) -> Iterator[None]:
+def misfits_explained(file: Path) -> Iterator[None]:
     """Turns into a UserError whatever PEFT makes of values that do not fit."""
     from torch import OutOfMemoryError
 
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Found missing adapter keys")  # `check_taken` refuses them
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # `check_loaded` does
             yield
     except (UserError, OutOfMemoryError):
         raise

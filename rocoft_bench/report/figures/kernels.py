@@ -89,9 +89,8 @@ def _heatmap(record: KernelRecord, kernels: dict[str, np.ndarray]) -> Drawing:
 
 def _title(record: KernelRecord, name: str) -> str:
     rank = record.settings.get("rank", 1)
-    return (
-        TITLES[name] if rank == 1 else {"K_row": f"{rank} rows", "K_column": f"{rank} columns"}.get(name, TITLES[name])
-    )
+    several = {"K_row": f"{rank} rows", "K_column": f"{rank} columns"} if rank > 1 else {}
+    return several.get(name, TITLES[name])
 
 
 def class_borders(record: KernelRecord, size: int) -> list[float]:
