@@ -13,12 +13,12 @@ import transformers as t
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from rocoft_bench import experiment as spine
 from rocoft_bench import memory, methods
 from rocoft_bench.config import Settings, TrainingConfig, override
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
+from rocoft_bench.experiment import Experiment, resolve
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import AUTO_CLASSES, ModelShapes, shapes_of
 from rocoft_bench.models.activations import LayerFacts, Row
@@ -163,12 +163,12 @@ def test_a_head_alone_keeps_nothing_of_the_model() -> None:
     assert saved_bytes(case.model, batch_for(case.kind), False) < ROWS * TOKENS * 64 * 4  # less than one layer's input
 
 
-def experiment(*assignments: tuple[str, Any], task: str = "rte", family: str = "glue") -> spine.Experiment:
+def experiment(*assignments: tuple[str, Any], task: str = "rte", family: str = "glue") -> Experiment:
     settings = Settings()
     settings.update({"task": {"family": family, "name": task}}, "test")
     for key, value in assignments:
         settings.update(override(key, value), "test")
-    return spine.resolve(settings)
+    return resolve(settings)
 
 
 def estimated(*assignments: tuple[str, Any], gpu: bool = False, row: Row | None = None) -> memory.MemoryEstimate:

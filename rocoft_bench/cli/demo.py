@@ -94,13 +94,13 @@ def _runs_of(family: Family) -> list[tuple[str, str]]:
 
 
 def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
-    from rocoft_bench import experiment as spine
     from rocoft_bench.cli.running import run_with_display
     from rocoft_bench.config import config_root, override, read_settings
+    from rocoft_bench.experiment import resolve
     from rocoft_bench.report import Run
     from rocoft_bench.runs import RunDirectory
 
     settings = read_settings(config_root() / "demo" / file)
     settings.update(override("seed", seed), "--seed")
     folder = output / (name if seed == 0 else f"{name}-seed{seed}")
-    return Run(folder.name, run_with_display(spine.resolve(settings), folder, force), RunDirectory(folder))
+    return Run(folder.name, run_with_display(resolve(settings), folder, force), RunDirectory(folder))

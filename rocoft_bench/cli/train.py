@@ -79,9 +79,9 @@ def train(
 
     The same command resumes an interrupted run and leaves a finished one alone.
     """
-    from rocoft_bench import experiment as spine
     from rocoft_bench.cli.running import run_with_display, summary
     from rocoft_bench.config import found_or_shipped
+    from rocoft_bench.experiment import resolve
     from rocoft_bench.launch import Launch
 
     flags = {
@@ -97,7 +97,7 @@ def train(
         "training.epochs": epochs,
         "training.batch_size": batch_size,
     }
-    experiment = spine.resolve(_settings(family, task, config, method, flags, assignments or []))
+    experiment = resolve(_settings(family, task, config, method, flags, assignments or []))
     folder = output or experiment.folder_in(Path("results"))
     file = config_file and found_or_shipped(config_file)
     how = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, file)

@@ -272,7 +272,10 @@ def _not_of_kind(error: ValueError, name: str, hf_config: Any, kind: str) -> Exc
     """What is to be said instead of an error by which transformers has no such class of a model; else the error."""
     if "Unrecognized configuration class" not in str(error):
         return error
-    return UserError(f"--model {name}: a {hf_config.model_type} model cannot do {kind}")
+    return UserError(
+        f"--model {name}: a {hf_config.model_type} model cannot do {kind}; choose one that transformers loads with "
+        f"{_auto_class(kind)}"
+    )
 
 
 @contextmanager
