@@ -61,7 +61,8 @@ def resolve(settings: Settings) -> Experiment:
     own = {key: getattr(method, key) for key in OF_THE_METHOD if key not in config.training.model_fields_set}
     changes["training"] = config.training.model_copy(update=own)
     settings.sources |= {f"training.{key}": f"default of {method.name}" for key in own}
-    return Experiment(config.model_copy(update=changes), task, method, _own_settings_note(method, own, settings))
+    notes = (*_own_settings_note(method, own, settings), *method.notes(settings.sources))
+    return Experiment(config.model_copy(update=changes), task, method, notes)
 
 
 def _check_head(model: ModelConfig, task_kind: str) -> None:

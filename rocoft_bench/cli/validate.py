@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import say
+from rocoft_bench.cli.running import show_notes
 from rocoft_bench.cli.text import aligned
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def _settings(settings: Settings, assignments: list[str]) -> str:
 
     settings.assign(assignments)
     experiment = resolve(settings)
+    show_notes(experiment.notes)
     resolved = experiment.config
     rows = [["setting", "value", "from"]]
     rows += [[key, str(value), settings.sources.get(key, "default")] for key, value in leaves(config_values(resolved))]

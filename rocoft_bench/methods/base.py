@@ -99,6 +99,10 @@ class Method(ABC):
     def check_effect(self, sources: Mapping[str, str]) -> None:  # noqa: B027 - most have nothing to check
         """Raises UserError where a setting was asked for that has no effect. sources: by dotted key."""
 
+    def notes(self, sources: Mapping[str, str]) -> tuple[str, ...]:
+        """What a run should say of the settings, a line each. sources: as in `check_effect`."""
+        return ()
+
     def check_training(self, training: TrainingConfig) -> None:
         """Raises UserError where the method cannot be trained in such a way."""
         if training.keep == "best" and not self.keeps_best:

@@ -67,6 +67,16 @@ class RoCoFT(AdapterMethod):
             if source.startswith("--"):
                 raise UserError(f"{shortened(source)}: method.{key} has no effect in mode {mode}; leave it out")
 
+    def notes(self, sources: Mapping[str, str]) -> tuple[str, ...]:
+        """Tells of what a file states beside the mode that has no use for it."""
+        mode, file = self.settings.mode, sources.get("method.mode", "default")
+        defaults = RoCoFTSettings()
+        return tuple(
+            f"method.{key} = {getattr(self.settings, key)} has no effect in mode {mode}"
+            for key in WITHOUT_EFFECT[mode]
+            if sources.get(f"method.{key}") == file and getattr(self.settings, key) != getattr(defaults, key)
+        )
+
     def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig
 

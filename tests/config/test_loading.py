@@ -358,3 +358,24 @@ def test_a_value_where_a_group_belongs_is_refused_when_a_flag_follows(tmp_path: 
     settings = read_settings(write(tmp_path / "run.yaml", "task: {family: glue, name: rte}\ntraining: fast"))
     with pytest.raises(UserError, match=r"run.yaml: training = 'fast': is a group of settings"):
         settings.update(override("training.epochs", 1), "--epochs")
+
+
+@pytest.mark.parametrize(
+    ("method", "notes"),
+    [
+        ("{mode: random, rank: 5, selection: first}", ["method.rank = 5 has no effect in mode random"]),
+        ("{mode: row, rank: 5, probability: 0.2}", ["method.probability = 0.2 has no effect in mode row"]),
+        ("{mode: random, rank: 3, probability: 0.2}", []),
+    ],
+)
+def test_what_a_file_states_in_vain_is_noted(method: str, notes: list[str], tmp_path: Path) -> None:
+    text = f"task: {{family: glue, name: rte}}\nmethod: {method}".replace("{mode", "{name: rocoft, mode")
+    file = write(tmp_path / "run.yaml", text)
+    assert list(resolve(read_settings(file)).notes) == notes
+
+
+def test_a_file_for_another_mode_is_not_blamed(tmp_path: Path) -> None:
+    text = "task: {family: glue, name: rte}\nmethod: {name: rocoft, mode: row, selection: max}"
+    settings = read_settings(write(tmp_path / "run.yaml", text))
+    settings.assign(["method.mode=random"])
+    assert resolve(settings).notes == ()
