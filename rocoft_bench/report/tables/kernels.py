@@ -63,11 +63,14 @@ METRIC_NOTE = (
 DEVIATION_NOTE = "ours are sample standard deviations; the paper does not say of which kind its own are"
 
 
+ALIGNMENT = "alignment"
+
+
 class Quantity(NamedTuple):
-    """What a row shows of one kernel: its accuracy, or the relative difference in the p-norm."""
+    """What a row shows of one kernel: its accuracy, or the relative difference in the p-norm, or its alignment."""
 
     kernel: KernelName
-    p: int | None = None
+    p: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,10 @@ def _tables(analyses: Sequence[Analysis]) -> list[Table]:
     model = _model(analyses)
     tables = [_accuracies(model, setups)]
     for shots in dict.fromkeys(setup.shots for setup in setups if setup.by_task):
-        tables.append(_differences(model, shots, [setup for setup in setups if setup.shots == shots]))
+        own = [setup for setup in setups if setup.shots == shots]
+        tables.append(_differences(model, shots, own))
+        if any(_is_measured(setup, Quantity(kernel, ALIGNMENT)) for setup in own for kernel in KERNELS):
+            tables.append(_alignments(model, shots, own))
     for table in tables:
         table.notes = [*stand_in_notes(model), *table.notes, *repeats(left_out, "analyses")]
     return tables
@@ -130,6 +136,22 @@ def _differences(model: str, shots: int, setups: Sequence[Setup]) -> Table:
         setups, "‖K/‖K‖_p − K_θ/‖K_θ‖_p‖_p of the flattened training kernels; lower is nearer"
     )
     table.notes = [KERNEL_NOTE, DEVIATION_NOTE, *_own_notes(setups)]
+    return table
+
+
+def _alignments(model: str, shots: int, setups: Sequence[Setup]) -> Table:
+    columns = [
+        Column(task, _title(task), ("",), task=task, decimals=3, better="higher") for task in _tasks(model, setups, ())
+    ]
+    title = f"centred alignment of kernels with K_θ, {shots}-shot, {model}"
+    table = Table(table_key(f"kernel-alignment-{shots}-shot", model), title, columns)
+    quantities = [Quantity(kernel, ALIGNMENT) for kernel in KERNELS]
+    table.rows = [row for setup in setups for row in _rows(model, setup, columns, quantities)]
+    table.conditions = _conditions(
+        setups,
+        "⟨HKH, HK_θH⟩ / ‖HKH‖‖HK_θH‖ of the training kernels, H = I − 11ᵀ/n (Cortes et al. 2012); 1 is the nearest",
+    )
+    table.notes = [KERNEL_NOTE, "the paper has no such table", *_own_notes(setups)]
     return table
 
 
@@ -182,7 +204,7 @@ def _rows(model: str, setup: Setup, columns: Sequence[Column], quantities: Seque
 def _row(model: str, setup: Setup, columns: Sequence[Column], quantity: Quantity) -> Row:
     cells = {column.key: _cell(model, setup, column, quantity) for column in columns}
     has_reference = any(part.reference is not None for cell in cells.values() for part in cell.parts)
-    detail = f"{setup.shots}-shot" if quantity.p is None else f"p = {quantity.p}"
+    detail = f"p = {quantity.p}" if isinstance(quantity.p, int) else f"{setup.shots}-shot"
     variant = listed(filter(None, [detail, setup.variant]))
     return Row(model, TITLES[quantity.kernel], cells, variant, reference_title(model) if has_reference else "")
 
@@ -209,6 +231,8 @@ def _cell(model: str, setup: Setup, column: Column, quantity: Quantity) -> Cell:
 def _values(record: KernelRecord, quantity: Quantity) -> list[float]:
     """The numbers of one analysis: accuracy and, where it was taken, F1, in percent; or a relative difference."""
     kernel = record.kernels.get(quantity.kernel, Kernel())
+    if quantity.p == ALIGNMENT:
+        return [] if kernel.alignment is None else [kernel.alignment]
     if quantity.p is not None:
         return [value for p, value in kernel.relative_difference.items() if p == str(quantity.p)]
     if kernel.accuracy is None:
@@ -221,7 +245,7 @@ def _is_measured(setup: Setup, quantity: Quantity) -> bool:
 
 
 @cache
-def _printed() -> dict[tuple[str, int, str, int | None], paper.KernelResult]:
+def _printed() -> dict[tuple[str, int, str, int | str | None], paper.KernelResult]:
     """The paper's numbers by task, shots, kernel and p."""
     return {(result.task, result.shots, result.kernel, result.p): result for result in paper.kernel_results()}
 

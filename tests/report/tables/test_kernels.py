@@ -186,3 +186,16 @@ def test_a_missing_or_damaged_provenance_costs_the_hardware_only(tmp_path: Path,
     if text is not None:
         (tmp_path / "provenance.json").write_text(text)
     assert tables(kernel_record(), folder=tmp_path)["table4"].conditions["Hardware"] == "not recorded"
+
+
+def test_alignment_has_a_table_where_it_was_taken() -> None:
+    assert not [key for key in tables(kernel_record()) if "alignment" in key]
+    records = [
+        kernel_record(seed=seed, kernels={"K_full": {"accuracy": 0.9}, "K_ia3": {"alignment": value}})
+        for seed, value in ((13, 0.8), (21, 0.9))
+    ]
+    [table] = [table for key, table in tables(*records).items() if "alignment" in key]
+    [row] = table.rows
+    assert row.title == "K_IA3, 16-shot"
+    [part] = row.cells["sst-2"].parts
+    assert (part.value, part.n, part.reference) == (pytest.approx(0.85), 2, None)
