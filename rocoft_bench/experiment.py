@@ -21,8 +21,8 @@ from rocoft_bench.runs import (
     RunDirectory,
     RunRecord,
     SavedFile,
+    atomic_replacement,
     config_hash,
-    made_aside,
     other_weights,
     provenance,
     saved_files,
@@ -234,7 +234,7 @@ def _finish(
     write_json_lines(directory.predictions, lines)
     source = provenance()
     write_json(directory.provenance, source)
-    with made_aside(directory.adapter) as adapter:
+    with atomic_replacement(directory.adapter) as adapter:
         experiment.method.save(prepared.model, adapter)
         record = _record_of_result(experiment, prepared, result, saved_files(adapter), processes)
         facts = Facts(experiment, record, source, form_of(adapter))

@@ -22,10 +22,10 @@ from rocoft_bench.runs import (
     Failure,
     RunDirectory,
     RunRecord,
+    atomic_replacement,
     can_be_compared,
     config_hash,
     config_values,
-    made_aside,
     other_weights,
     provenance,
     remove_leftovers,
@@ -349,7 +349,7 @@ def export(directory: RunDirectory, folder: Path, base: str | None = None) -> tu
     merged: Any = experiment.method.merge(trained.model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with made_aside(folder) as made:
+        with atomic_replacement(folder) as made:
             merged.save_pretrained(made, safe_serialization=True)
             trained.tokenizer.save_pretrained(made)
     except (OSError, SafetensorError) as error:

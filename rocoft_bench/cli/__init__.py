@@ -13,7 +13,7 @@ import typer
 
 from rocoft_bench.cli import demo, evaluate, export, ls, ntk, params, predict, prefetch, report, sweep, train, validate
 from rocoft_bench.cli.console import complain, finish_output, show_what_can_be_shown
-from rocoft_bench.errors import UserError, shortened
+from rocoft_bench.errors import UserError, reason, shortened
 from rocoft_bench.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -69,7 +69,7 @@ def _finished(run: Callable[[], int]) -> int:
         return 1
     except OSError as error:
         what = shortened(str(error.filename)) if error.filename else _without_name(error)
-        complain(f"error: {what}: {error.strerror or error}")
+        complain(f"error: {what}: {reason(error)}")
         with suppress(OSError):
             finish_output()
         return 1 if error.errno in DEVICE_ERRORS else 2

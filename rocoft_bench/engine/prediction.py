@@ -107,16 +107,15 @@ SPECIAL_TOKENS = (
 """All that is taken of a checkpoint's own generation settings. The rest would make "greedy", or a beam search of the
 same settings, mean something else for each checkpoint."""
 
+NOT_SETTINGS = ("_from_model_config", "transformers_version", "use_cache")
+"""In a generation configuration, but without effect on the answers."""
+
 
 def own_generation_settings(model: Any) -> list[str]:
     """Notes the generation settings of a checkpoint that could change its answers, and are not used."""
     own = model.generation_config.to_diff_dict()
     names = [name for name in sorted(own) if name not in NOT_SETTINGS and name not in SPECIAL_TOKENS]
     return [f"the checkpoint's own generation settings are not used: {', '.join(names)}"] if names else []
-
-
-NOT_SETTINGS = ("_from_model_config", "transformers_version", "use_cache")
-"""In a generation configuration, but without effect on the answers."""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rocoft_bench.runs.directory import (
 )
 from rocoft_bench.runs.efficiency_record import EfficiencyRecord
 from rocoft_bench.runs.files import (
-    made_aside,
+    atomic_replacement,
     private_folder,
     remove_leftovers,
     replace_atomically,
@@ -48,12 +48,12 @@ __all__ = [
     "RunRecord",
     "SavedFile",
     "Status",
+    "atomic_replacement",
     "can_be_compared",
     "config_hash",
     "config_values",
     "find_run",
     "inherit_lock",
-    "made_aside",
     "other_weights",
     "private_folder",
     "provenance",

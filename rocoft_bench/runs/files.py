@@ -27,7 +27,7 @@ _LONGEST_BEGINNING = 40
 
 
 @contextmanager
-def made_aside(path: Path) -> Iterator[Path]:
+def atomic_replacement(path: Path) -> Iterator[Path]:
     """Where to make a file or a folder that takes the place of `path` in the end, with the access that the umask gives.
 
     After an exception all is as it was. What processes that died have left of the same is removed.
@@ -57,7 +57,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file elsewhere, then put it in place in one step."""
-    with made_aside(path) as made:
+    with atomic_replacement(path) as made:
         write(made)
 
 

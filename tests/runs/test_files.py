@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from rocoft_bench.runs import atomic_replacement, remove_leftovers, replace_atomically, write_json, write_text
 from rocoft_bench.runs import files as files_module
-from rocoft_bench.runs import made_aside, remove_leftovers, replace_atomically, write_json, write_text
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from rocoft_bench.runs import made_aside
-with made_aside(Path(sys.argv[1])) as made:
+from rocoft_bench.runs import atomic_replacement
+with atomic_replacement(Path(sys.argv[1])) as made:
     made.mkdir()
     (made / "half").write_text("h")
     os.kill(os.getpid(), 9)
@@ -51,7 +51,7 @@ def test_nothing_is_written_through_a_link_that_waits_there(tmp_path: Path) -> N
 def test_access_follows_the_umask(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "a")
     replace_atomically(tmp_path / "b.safetensors", lambda made: save_file({"x": torch.zeros(2)}, made))
-    with made_aside(tmp_path / "folder") as made:
+    with atomic_replacement(tmp_path / "folder") as made:
         made.mkdir()
         save_file({"x": torch.zeros(2)}, made / "c.safetensors")
     files = [tmp_path / "a.txt", tmp_path / "b.safetensors", tmp_path / "folder" / "c.safetensors"]
@@ -62,7 +62,7 @@ def test_access_follows_the_umask(tmp_path: Path) -> None:
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     for text in ("old", "new"):
-        with made_aside(folder) as made:
+        with atomic_replacement(folder) as made:
             made.mkdir()
             (made / text).write_text(text)
     assert [file.name for file in folder.iterdir()] == ["new"]
@@ -82,13 +82,13 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -
     command = [sys.executable, "-c", KILLED, str(tmp_path / "model")]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 1
-    with made_aside(tmp_path / "model") as made:
+    with atomic_replacement(tmp_path / "model") as made:
         made.mkdir()
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
 def test_what_a_living_process_is_writing_is_left_alone(tmp_path: Path) -> None:
-    with made_aside(tmp_path / "model") as made:
+    with atomic_replacement(tmp_path / "model") as made:
         made.mkdir()
         (made / "half").touch()
         remove_leftovers(tmp_path)
@@ -112,7 +112,7 @@ def test_files_and_their_folder_reach_the_disk_before_and_after_the_rename(
 
     monkeypatch.setattr(files_module.os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "replace", note_replace)
-    with made_aside(tmp_path / "adapter") as made:
+    with atomic_replacement(tmp_path / "adapter") as made:
         made.mkdir()
         (made / "weights").write_text("w")
     assert done == ["weights", "adapter", "put in place", tmp_path.name]
