@@ -47,7 +47,7 @@ class LoKr(AdapterMethod):
     reference = "Edalati et al. 2022, arXiv 2212.10650"
     Settings = LoKrSettings
     settings: LoKrSettings
-    # Chosen here, not the paper's.
+    # Chosen here.
     learning_rate, weight_decay = 5e-3, 0.0
     not_architectures = LINEAR_ONLY
     presets = {  # noqa: RUF012 - a constant

@@ -40,7 +40,7 @@ class LoRAFA(LoRA):
     reference = "Zhang et al. 2023, arXiv 2308.03303"
     Settings = LoRAFASettings
     settings: LoRAFASettings
-    # Chosen here, not the paper's.
+    # Chosen here.
     learning_rate, weight_decay = 1e-3, 0.0
     shards = False
     presets = {"causal_lm": {"target_modules": LLM_TARGETS}}  # noqa: RUF012 - a constant

@@ -37,7 +37,7 @@ class SHiRA(AdapterMethod):
     reference = "Bhardwaj et al. 2024, arXiv 2406.13175"
     Settings = SHiRASettings
     settings: SHiRASettings
-    # Chosen here: the paper trains LLMs and image generators; it states no decay.
+    # Chosen here for encoders; the paper trains LLMs at 5e-4 (Table 9) and states no decay.
     learning_rate, weight_decay = 5e-3, 0.0
     not_architectures = LINEAR_ONLY
 
