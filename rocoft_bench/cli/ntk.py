@@ -135,19 +135,48 @@ def carry_out(groups: list[list[KernelSettings]], output: Path, dry_run: bool = 
         run_and_show(groups, output, force)
 
 
-def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) -> list[KernelRecord]:
-    """Make the analyses and print what came out, as the paper's tables have it."""
+def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) -> None:
+    """Make the analyses and print what came out, as the paper's tables have it. A task that fails costs no other one.
+
+    Raises: UserError if the only task cannot be used; typer.Exit with code 1 if others failed.
+    """
     from rocoft_bench.cli.tables import print_tables
     from rocoft_bench.report.records import Results, Stored
     from rocoft_bench.report.tables.kernels import kernel_tables
 
-    done: list[tuple[Path, KernelRecord]] = []
+    stored: list[Stored[KernelRecord]] = []
+    problems = []
     for group in groups:
-        done += zip((Path(own.folder_name) for own in group), _made(group, output, force), strict=True)
-    stored = [Stored(folder.as_posix(), record, output / folder) for folder, record in done]
+        records, problem = _tried(group, output, force, is_alone=len(groups) == 1)
+        names = [own.folder_name for own in group[: len(records)]]
+        stored += [Stored(name, record, output / name) for name, record in zip(names, records, strict=True)]
+        problems += [f"{group[0].task}: {problem}"] if problem else []
     print_tables(kernel_tables(Results(output, kernels=stored)))
     say(f"records: {output}")
-    return [record for _, record in done]
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _tried(
+    group: list[KernelSettings], output: Path, force: bool, is_alone: bool
+) -> tuple[list[KernelRecord], str | None]:
+    """The records of a task, or what went wrong."""
+    from rocoft_bench.errors import UserError
+    from rocoft_bench.ntk.analysis import failure_of
+
+    try:
+        return _made(group, output, force), None
+    except UserError as error:
+        if is_alone:
+            raise
+        return [], f"error: {error}"
+    except typer.Exit:
+        raise
+    except Exception as error:  # on record already; what it is does not matter to the other tasks
+        failure = failure_of(error)
+        return [], f"{failure.status}: {failure.error}" + (f"; {failure.hint}" if failure.hint else "")
 
 
 def _made(group: list[KernelSettings], output: Path, force: bool) -> list[KernelRecord]:

@@ -27,8 +27,13 @@ from rocoft_bench.ntk.predicting import Predictor
 from rocoft_bench.ntk.preparing import Prepared, choices, prepare
 from rocoft_bench.ntk.settings import KernelSettings
 from rocoft_bench.ntk.solvers import Array, Problem, Solution, predicted, solve
-from rocoft_bench.runs import Kernel, KernelRecord, provenance, read_record, write_json, write_json_lines
+from rocoft_bench.runs import Failure, Kernel, KernelRecord, provenance, read_record, write_json, write_json_lines
 
+HINTS = {
+    "oom": "try a smaller --memory-gib or --batch-size",
+    "nan": "try --set precision=float64",
+    "interrupted": "the same command goes on from the last block",
+}
 REFERENCE = "K_full"
 """The kernel that others are compared with."""
 
@@ -73,12 +78,18 @@ def _make(
         except UserError:
             raise
         except BaseException as error:
-            failure = diagnose(error)
+            failure = failure_of(error)
             for own in settings:
                 with suppress(OSError):
                     facts = {"kernels": {}, **failure._asdict()}
                     write_json(directories[own.seed].record, _record(prepared, own, facts).model_dump(mode="json"))
             raise
+
+
+def failure_of(error: BaseException) -> Failure:
+    """How an analysis that ended badly is put on record."""
+    failure = diagnose(error)
+    return failure._replace(hint=HINTS.get(failure.status, failure.hint))
 
 
 def _planned(prepared: Prepared) -> Plan:

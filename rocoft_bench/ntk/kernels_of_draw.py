@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rocoft_bench.engine.prediction import NotFiniteError
 from rocoft_bench.ntk.directory import (
     KernelDirectory,
     identity,
@@ -32,12 +33,20 @@ def training_kernels(
 ) -> dict[str, Tensor]:
     """K_S of each set, (n · c, n · c) in float64, and `OUTPUTS`. Those that exist, here or in another analysis of the
     same task, are read.
+
+    Raises:
+        NotFiniteError: If a kernel overflows.
     """
     wanted = identities(prepared, seed, prepared.settings.logits)
     found = directory.stored(wanted) or _of_other_analyses(prepared, seed, directory, wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
         made = _Tiles(prepared, seed, plan, directory, observer).kernels()
+        for name, kernel in made.items():
+            if not kernel.isfinite().all():
+                raise NotFiniteError(
+                    f"{name} of {prepared.settings.task}, seed {seed}, has entries that are not finite"
+                )
         found = {**found, **made}
         observer.finished_part(f"{prepared.settings.task}, seed {seed}: {len(made) - 1} kernels")
     save_kernels(directory.kernels, found, wanted)

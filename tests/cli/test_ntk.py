@@ -124,3 +124,17 @@ def test_a_file_of_analyses_is_a_sweep(rocoft: Rocoft, masked_lm: Path, rows_dir
     assert rocoft("validate", file).out.splitlines()[-1] == "valid"
     file.write_text(f"ntk: {{{names}, solver: svm}}", encoding="utf-8")
     assert "ntk.solver = 'svm'" in rocoft("validate", file).err
+
+
+def test_a_task_that_fails_costs_no_other_one(tiny: Rocoft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = ("--seeds", "13", "--kernels", "row", "--output", tmp_path)
+    outcome = tiny("--task", "rte,mr", *common)
+    assert outcome.code == 1
+    assert "rte: error: " in outcome.err
+    assert len(list(tmp_path.glob("ntk-mr/*/kernels.json"))) == 1
+    monkeypatch.setattr("rocoft_bench.ntk.analysis.solve", lambda *arguments: 1 / 0)
+    outcome = tiny("--task", "trec", *common)
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1] == "trec: failed: ZeroDivisionError: division by zero"
+    [record] = tmp_path.glob("ntk-trec/*/kernels.json")
+    assert json.loads(record.read_text())["status"] == "failed"

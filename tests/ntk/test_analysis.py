@@ -13,11 +13,12 @@ import torch
 
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.engine.interrupt import Interrupted
+from rocoft_bench.engine.prediction import NotFiniteError
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk import analysis
 from rocoft_bench.ntk.analysis import analyse
 from rocoft_bench.ntk.directory import KernelDirectory, read_tensors
-from rocoft_bench.ntk.kernels import Capturer
+from rocoft_bench.ntk.kernels import Capturer, Engine
 from rocoft_bench.ntk.observer import Observer
 from rocoft_bench.ntk.settings import KernelSettings
 from rocoft_bench.runs import KernelRecord
@@ -180,6 +181,18 @@ def test_a_failure_is_on_record(make: Make, tmp_path: Path, monkeypatch: pytest.
     record = analysis.read_record(folder_of(make(), tmp_path).record, KernelRecord)
     assert record.status == "failed"
     assert record.error == "ZeroDivisionError: division by zero"
+
+
+def test_a_kernel_that_overflows_is_on_record(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Engine.kernels
+    infinite = torch.inf
+    monkeypatch.setattr(
+        Engine, "kernels", lambda self, *blocks: {n: infinite * k for n, k in original(self, *blocks).items()}
+    )
+    with pytest.raises(NotFiniteError, match="K_full of mr, seed 13, is not finite"):
+        analyse([make()], tmp_path, Observer())
+    record = analysis.read_record(folder_of(make(), tmp_path).record, KernelRecord)
+    assert (record.status, record.hint) == ("nan", "try --set precision=float64")
 
 
 def test_too_little_memory_is_said_at_once(make: Make, tmp_path: Path) -> None:
