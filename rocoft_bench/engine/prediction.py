@@ -107,7 +107,10 @@ SPECIAL_TOKENS = (
 """All that is taken of a checkpoint's own generation settings. The rest would make "greedy", or a beam search of the
 same settings, mean something else for each checkpoint."""
 
-NOT_SETTINGS = ("_from_model_config", "transformers_version", "use_cache")
+NOT_SETTINGS = (
+    *("_from_model_config", "transformers_version", "use_cache"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate"),
+)
 """In a generation configuration, but without effect on the answers."""
 
 

@@ -42,9 +42,13 @@ class Checkpoint:
 
     def check_complete(self) -> None:
         """Raises: UserError if anything outside the head is not in the checkpoint, or has another shape there."""
-        self._require(exempt=self.head)
+        if trouble := self._trouble(exempt=self.head):
+            raise UserError(
+                f"--model {self.name}: its checkpoint {trouble}, which a {self.model.config.model_type} model of its "
+                "config.json needs"
+            )
 
-    def _require(self, exempt: Collection[str]) -> None:
+    def _trouble(self, exempt: Collection[str]) -> str | None:
         missing = [name for name in sorted(self.missing_keys) if name not in exempt]
         shapes = [
             f"{name} {_shape(there)} instead of {_shape(wanted)}"
@@ -52,14 +56,8 @@ class Checkpoint:
             if name not in exempt
         ]
         if missing:
-            raise UserError(
-                f"--model {self.name}: its checkpoint lacks {_listed(missing)}, which a "
-                f"{self.model.config.model_type} model of its config.json needs"
-            )
-        if shapes:
-            raise UserError(
-                f"--model {self.name}: its checkpoint has other shapes than its config.json: {_listed(shapes)}"
-            )
+            return f"lacks {_listed(missing)}"
+        return f"has {_listed(shapes)}" if shapes else None
 
     def notes(self) -> list[str]:
         """Says which tensors are left out, though the model has the part that they are named after.
@@ -91,7 +89,10 @@ class Checkpoint:
         labels = _names(self.model.config.id2label.values())
         wanted = labels if self._has_classes else []
         order = self._order(wanted) if wanted else []
-        self._require(exempt=())
+        if trouble := self._trouble(exempt=()):
+            raise UserError(
+                f'model.head = "checkpoint": {self.name} has no head for this task, it {trouble}; take a fresh head'
+            )
         if order != sorted(order):
             _reorder(_output_layer(self.model, self.head, len(order)), order)
         return ["training starts from the head that the checkpoint has (model.head)"]

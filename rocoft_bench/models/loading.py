@@ -158,7 +158,10 @@ def load(
     """
     with _quiet_transformers():
         if source.revision is not None:
-            return from_cache_or_hub(f"model {source.path}", lambda: _load(source, config, kind, options, check, how))
+            what = (
+                f"model {source.path}" if known_model(config.name) else f"model {source.path} (here is no such folder)"
+            )
+            return from_cache_or_hub(what, lambda: _load(source, config, kind, options, check, how))
         with reading(source, config.name, "it"):
             return _load(source, config, kind, options, check, how)
 

@@ -55,15 +55,17 @@ def last_number(text: str) -> float | None:
 def spelt_number(answer: str) -> float | None:
     """The number that the answer of a row spells: a decimal, a fraction, or with commas between thousands.
 
-    >>> spelt_number("1,450"), spelt_number("\u22121/4"), spelt_number("1,45")
-    (1450.0, -0.25, None)
+    >>> spelt_number("1,450"), spelt_number("\u22121/4"), spelt_number("1,45"), spelt_number("1_450")
+    (1450.0, -0.25, None, None)
     """
     text = answer.strip().replace(_MINUS_SIGN, "-")
     return _quotient(text.replace(",", "") if _GROUPED_THOUSANDS.fullmatch(text) else text)
 
 
 def _quotient(text: str) -> float | None:
-    """The number that "6", "1.5" or "3/4" spells, if it is finite."""
+    """The number that "6", "1.5" or "3/4" spells, if it is finite; "1_450", which Python reads, spells none."""
+    if "_" in text:
+        return None
     above, slash, below = text.partition("/")
     try:
         number = float(above) / (float(below) if slash else 1.0)

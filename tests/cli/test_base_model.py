@@ -84,3 +84,14 @@ def test_a_lost_folder_is_not_looked_up_on_the_hub(
     assert lost.code == 2
     assert "is the folder models/m, which is not here" in lost.err
     assert rocoft("predict", run, *ASKED, "--model", place / "models" / "m").code == 0
+
+
+def test_what_could_be_a_folder_is_said_to_be_none(
+    rocoft: Cli, glue_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    result = rocoft("train", "glue", "--task", "rte", "--model", "models/m", "--data-dir", glue_dir)
+    assert result.code == 2
+    assert "cannot get model models/m (here is no such folder)" in result.err

@@ -49,3 +49,9 @@ def test_a_name_that_is_no_model(rocoft: Command) -> None:
 def test_a_model_in_a_folder(rocoft: Command, tiny_model: Path) -> None:
     line = memory_line(rocoft("validate", "glue/rte.yaml", "--set", f"model.name={tiny_model}").out)
     assert "at 32 rows of 32 tokens" in line
+
+
+def test_what_another_method_does_not_take_from_the_config_is_said(rocoft: Command) -> None:
+    out = rocoft("validate", "glue/cola.yaml", "--set", "method=ia3").out
+    assert "note: ia3 has its own learning rate 0.003" in out
+    assert "note:" not in rocoft("validate", "glue/cola.yaml").out
