@@ -44,9 +44,7 @@ def training_kernels(
         made = _Tiles(prepared, seed, plan, directory, observer).kernels()
         for name, kernel in made.items():
             if not kernel.isfinite().all():
-                raise NotFiniteError(
-                    f"{name} of {prepared.settings.task}, seed {seed}, has entries that are not finite"
-                )
+                raise NotFiniteError(f"{name} of {prepared.settings.task}, seed {seed}, is not finite")
         found = {**found, **made}
         observer.finished_part(f"{prepared.settings.task}, seed {seed}: {len(made) - 1} kernels")
     save_kernels(directory.kernels, found, wanted)
