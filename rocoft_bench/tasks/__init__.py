@@ -11,7 +11,7 @@ from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.tasks import commonsense, demo, glue, math, squad, summarization
 from rocoft_bench.tasks.base import HubDataset, LoadedSplit, Task
 
-__all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "families", "get", "named_in"]
+__all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "get", "named_in", "of_family"]
 
 _FAMILIES: dict[str, dict[str, Task]] = {
     "glue": {task.name: task for task in glue.TASKS},
@@ -21,11 +21,6 @@ _FAMILIES: dict[str, dict[str, Task]] = {
     "math": {task.name: task for task in math.TASKS},
     "demo": {task.name: task for task in demo.TASKS},
 }
-
-
-def families() -> dict[str, list[str]]:
-    """The names of the tasks in each family."""
-    return {family: list(tasks) for family, tasks in _FAMILIES.items()}
 
 
 def all_tasks() -> list[Task]:
