@@ -109,7 +109,9 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> Prepared:
     if own.words != task.words:
         notes.append(f"label words {', '.join(own.words)} in place of {', '.join(task.words)}")
     if capturer.direct:
-        notes.append(f"gradients of {', '.join(capturer.direct)} were taken from autograd, one example at a time")
+        first, *others = capturer.direct
+        which = f"{first} and {len(others)} other parameters" if others else first
+        notes.append(f"gradients of {which} were taken from autograd, one example at a time")
     return Prepared(
         settings=settings,
         prompter=own,
