@@ -135,8 +135,9 @@ def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:
 
 
 def _calibrate(experiment: Experiment, prepared: Prepared) -> None:
-    if experiment.method.calibrate(prepared.model, _single_rows(prepared, CALIBRATION_ROWS)):
-        prepared.notes.append(f"rows or columns were scored on the first {CALIBRATION_ROWS} training rows")
+    count = min(CALIBRATION_ROWS, len(prepared.train.encoded))
+    if experiment.method.calibrate(prepared.model, _single_rows(prepared, count)):
+        prepared.notes.append(f"rows or columns were scored on the first {count} training rows")
 
 
 def _single_rows(prepared: Prepared, count: int) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from rocoft_bench.errors import shortened
+
 
 def folder(given: str | Path) -> Path:
     """The folder that an option names; an empty one, as of a variable that is not set, would be the working directory.
@@ -17,7 +19,10 @@ def folder(given: str | Path) -> Path:
     if not str(given).strip():
         raise typer.BadParameter("is empty; the working directory is .")
     try:
+        str(given).encode()
         return Path(given).expanduser()
+    except UnicodeEncodeError:
+        raise typer.BadParameter(f"{shortened(str(given))}: is not UTF-8") from None
     except RuntimeError as error:
         raise typer.BadParameter(f"{given}: {error}") from None
 

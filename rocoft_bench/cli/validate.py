@@ -80,7 +80,7 @@ def _settings(settings: Settings, assignments: list[str]) -> str:
     resolved = experiment.config
     rows = [["setting", "value", "from"]]
     rows += [[key, str(value), settings.sources.get(key, "default")] for key, value in leaves(config_values(resolved))]
-    return "\n".join([aligned(rows), *(f"note: {note}" for note in experiment.notes), _memory(experiment)])
+    return f"{aligned(rows)}\n{_memory(experiment)}"
 
 
 def _memory(experiment: Experiment) -> str:

@@ -62,6 +62,13 @@ def test_wrong_names_and_values(
     assert expected in fails(*arguments, *extra)
 
 
+def test_a_folder_has_a_name_that_is_text(rocoft: Cli) -> None:
+    for command in (("export", "run", "--output"), ("train", "glue", "--task", "rte", "--output")):
+        result = rocoft(*command, "caf\udce9")
+        assert result.code == 2
+        assert "caf\\udce9: is not UTF-8" in result.err
+
+
 def break_rows(change: Callable[[list[str]], list[str]]) -> Callable[[Path], None]:
     def apply(file: Path) -> None:
         file.write_text("".join(change(file.read_text().splitlines(keepends=True))))

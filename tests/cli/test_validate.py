@@ -52,6 +52,6 @@ def test_a_model_in_a_folder(rocoft: Command, tiny_model: Path) -> None:
 
 
 def test_what_another_method_does_not_take_from_the_config_is_said(rocoft: Command) -> None:
-    out = rocoft("validate", "glue/cola.yaml", "--set", "method=ia3").out
-    assert "note: ia3 has its own learning rate 0.003" in out
-    assert "note:" not in rocoft("validate", "glue/cola.yaml").out
+    err = rocoft("validate", "glue/cola.yaml", "--set", "method=ia3").err
+    assert "note: ia3 has its own learning rate 0.003" in err
+    assert "note:" not in rocoft("validate", "glue/cola.yaml").err
