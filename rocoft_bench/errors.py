@@ -39,6 +39,10 @@ def reason(error: BaseException, most: int = 300) -> str:
     return shortened(" ".join(said.split()) or type(error).__name__, most)
 
 
+LONGEST_SOURCE = 500
+"""Of a message, where the name of the file that is wrong must not be cut."""
+
+
 def shortened(text: str, most: int = 80) -> str:
     """The text for a message: its beginning where it is too long, and escapes for what no terminal shows.
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import SerializeAsAny, ValidationError, create_model
 
 from rocoft_bench.config.schema import DEFAULT_METHOD, OF_THE_METHOD, RunConfig, Section, TaskConfig
-from rocoft_bench.errors import UserError, shortened, suggest
+from rocoft_bench.errors import LONGEST_SOURCE, UserError, shortened, suggest
 from rocoft_bench.untrusted import parse_yaml, read_yaml
 
 MAX_INCLUDES = 50
@@ -240,14 +240,14 @@ def _explain(section: type[Section], problem: dict[str, Any], sources: dict[str,
     path = [str(part) for part in problem["loc"]]
     key = ".".join([prefix, *path] if prefix else path)
     source = sources.get(key) or next((sources[name] for name in sources if name.startswith(f"{key}.")), None)
-    where = f"{shortened(source)}: " if source else ""
+    where = f"{shortened(source, LONGEST_SOURCE)}: " if source else ""
     given = shortened(repr(problem["input"]))
     if problem["type"] == "extra_forbidden":
         return f"{where}{key} is not a setting; {suggest(path[-1], _fields(section, path[:-1]))}"
     if problem["type"] == "missing":
         return f"{where}{key} is missing"
     if problem["type"] in ("dict_type", "model_type", "model_attributes_type") and isinstance(problem["input"], str):
-        return f"{where}{key} = {given}: is a group of settings; perhaps {key}.name = {problem['input']}"
+        return f"{where}{key} = {given}: is a group of settings; perhaps {key}.name = {shortened(problem['input'])}"
     reason = problem["msg"].removeprefix("Value error, ")
     return f"{where}{key} = {given}: {reason[0].lower() + reason[1:]}"
 
