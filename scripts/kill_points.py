@@ -172,12 +172,11 @@ def _be_child(action: Action, root: str, on_operation: OnOperation, writing: int
     code = 0
     try:
         action()
-    except (UserError, OSError) as error:
-        code = 0 if os.strerror(errno.ENOSPC) in str(error) else FAILED
-    except BaseException:
-        code = FAILED
-    if code:
-        traceback.print_exc()
+    except BaseException as error:
+        is_full = isinstance(error, UserError | OSError) and os.strerror(errno.ENOSPC) in str(error)
+        code = 0 if is_full else FAILED
+        if code:
+            traceback.print_exc()
     os.write(writing, str(operations).encode())
     sys.stderr.flush()
     os._exit(code)
