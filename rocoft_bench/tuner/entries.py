@@ -51,7 +51,8 @@ class TrainedEntries(nn.Module):
     def place(self) -> Place:
         """The indices in the form in which W is read and written fastest."""
         indices = self.indices
-        known = (id(indices), indices._version, indices.device)
+        version = 0 if indices.is_inference() else indices._version  # such a tensor counts no changes
+        known = (id(indices), version, indices.device)
         if self._place_of != known:  # looked up when they change: reading a GPU's memory makes it wait
             with torch.inference_mode(False):  # it may be used in training later
                 self._place, self._place_of = place_of(indices), known

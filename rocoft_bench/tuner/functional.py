@@ -115,7 +115,7 @@ def entry_linear(x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, 
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
-def add_update(mode: str, y: Tensor, x: Tensor, delta: Tensor, place: Place, shape: torch.Size) -> Tensor:
+def add_update(mode: str, y: Tensor, x: Tensor, delta: Tensor, indices: Tensor, shape: torch.Size) -> Tensor:
     """Add a trained part to an output y (..., d_out) that the frozen layer, of weight shape `shape`, has computed.
 
     Of plain operations, which all that differentiates, transforms or compiles a model understands. delta is trained
@@ -123,9 +123,8 @@ def add_update(mode: str, y: Tensor, x: Tensor, delta: Tensor, place: Place, sha
     """
     delta = delta.to(x.dtype)
     if mode == "column":
-        return y + taken(x, place, -1) @ delta
-    numbers = torch.arange(place.start, place.stop, device=x.device) if isinstance(place, slice) else place
+        return y + x.index_select(-1, indices) @ delta
     if mode == "row":
-        return y.index_add(-1, numbers, F.linear(x, delta).to(y.dtype))
-    dense = delta.new_zeros(shape.numel()).index_add(0, numbers, delta).view(shape)
+        return y.index_add(-1, indices, F.linear(x, delta).to(y.dtype))
+    dense = delta.new_zeros(shape.numel()).index_add(0, indices, delta).view(shape)
     return y + F.linear(x, dense)

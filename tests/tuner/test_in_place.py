@@ -228,6 +228,13 @@ def test_inference_mode(mode: str, made_in: bool) -> None:
         torch.testing.assert_close(model(x), expected)
 
 
+def test_an_adapter_made_in_inference_mode_on_a_plain_model(mode: str) -> None:
+    net, x = Net().double(), inputs().detach()
+    with torch.inference_mode():
+        model = adapted(mode, net)
+        torch.testing.assert_close(model(x), F.linear(x, dense(model), net.linear.base_layer.bias))
+
+
 def test_weights_that_other_processes_see_are_left_alone(mode: str) -> None:
     model = adapted(mode)
     layer_of(model).base_layer.share_memory()
