@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rocoft_bench.config import Settings, parse_assignment
+from rocoft_bench.engine.warning_filters import quiet_libraries
 from rocoft_bench.errors import UserError
-from rocoft_bench.quiet import quiet_libraries
-from rocoft_bench.resolving import Experiment, resolve
+from rocoft_bench.experiment.resolve import Experiment, resolve
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link", "os.symlink", "os.truncate"}
 """Audit events of Python, raised before the operation, beside that of opening a file for writing."""
@@ -91,10 +91,10 @@ def _import_all(assignments: list[str]) -> None:
     """Once, before all forks, what a run needs. Nothing is trained here: after that, a fork could not train."""
     import torch
 
-    from rocoft_bench import inference  # noqa: F401
     from rocoft_bench.engine import trainer  # noqa: F401
     from rocoft_bench.engine.observer import Observer
-    from rocoft_bench.experiment import prepare
+    from rocoft_bench.experiment import inference  # noqa: F401
+    from rocoft_bench.experiment.build import prepare
 
     torch.set_num_threads(1)
     prepare(_experiment(assignments), Observer())
@@ -109,7 +109,7 @@ def _experiment(assignments: list[str]) -> Experiment:
 
 def _train(assignments: list[str], folder: Path) -> None:
     from rocoft_bench.engine.observer import Observer
-    from rocoft_bench.experiment import run
+    from rocoft_bench.experiment.run import run
     from rocoft_bench.runs import MAKE_ROOM
 
     record, _ = run(_experiment(assignments), folder, Observer())
@@ -119,14 +119,14 @@ def _train(assignments: list[str], folder: Path) -> None:
 
 def _evaluate(folder: Path) -> None:
     from rocoft_bench.engine.observer import Observer
-    from rocoft_bench.inference import evaluate
+    from rocoft_bench.experiment.inference import evaluate
     from rocoft_bench.runs import RunDirectory
 
     evaluate(RunDirectory(folder), Settings({"training": {"eval_batch_size": 3}}), Observer())
 
 
 def _export(folder: Path, target: Path) -> None:
-    from rocoft_bench.inference import export
+    from rocoft_bench.experiment.inference import export
     from rocoft_bench.runs import RunDirectory
 
     there = target.exists()

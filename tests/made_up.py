@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench import paper, tasks
-from rocoft_bench.report.records import Run, Stored
+from rocoft_bench.analysis.records import Run, Stored
 from rocoft_bench.report.tables.layouts import LAYOUTS, Layout, references
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord
 

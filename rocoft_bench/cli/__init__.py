@@ -13,8 +13,8 @@ import typer
 
 from rocoft_bench.cli import demo, evaluate, export, ls, ntk, params, predict, prefetch, report, sweep, train, validate
 from rocoft_bench.cli.console import complain, finish_output, show_what_can_be_shown
+from rocoft_bench.engine.warning_filters import quiet_libraries
 from rocoft_bench.errors import UserError, reason, shortened
-from rocoft_bench.quiet import quiet_libraries
 
 app = typer.Typer(
     name="rocoft",

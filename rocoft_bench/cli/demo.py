@@ -96,7 +96,7 @@ def _runs_of(family: Family) -> list[tuple[str, str]]:
 def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
     from rocoft_bench.cli.running import run_with_display
     from rocoft_bench.config import config_root, override, read_settings
-    from rocoft_bench.experiment import resolve
+    from rocoft_bench.experiment.resolve import resolve
     from rocoft_bench.report import Run
     from rocoft_bench.runs import RunDirectory
 

@@ -10,7 +10,7 @@ import typer
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.cli.running import BASE_HELP
-from rocoft_bench.row_files import ENDINGS
+from rocoft_bench.untrusted.data_files import ENDINGS
 
 EPILOG = """Examples:
 
@@ -36,11 +36,12 @@ def evaluate(
     force: Annotated[bool, typer.Option("--force", help="Evaluate again what has been evaluated.")] = False,
 ) -> None:
     """Evaluate the model of a finished run once more; each result is a record of its own inside the run's folder."""
-    from rocoft_bench import inference, tasks
+    from rocoft_bench import tasks
     from rocoft_bench.cli.progress import ProgressDisplay
     from rocoft_bench.cli.running import result_line
     from rocoft_bench.config import Settings, override
     from rocoft_bench.engine.interrupt import Interrupted
+    from rocoft_bench.experiment import inference
     from rocoft_bench.runs import find_run
 
     directory = find_run(run)

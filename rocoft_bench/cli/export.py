@@ -62,7 +62,7 @@ def export(
 def _save(run: Path, output: Path | None, options_of_upload: bool, model: str | None) -> None:
     if options_of_upload:
         raise UserError("--merged and --private say what to upload: name a repository, --push-to-hub OWNER/NAME")
-    from rocoft_bench import inference
+    from rocoft_bench.experiment import inference
     from rocoft_bench.runs import find_run
 
     directory = find_run(run)
@@ -78,7 +78,7 @@ def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool
         raise UserError("--model says what to merge with, and --push-to-hub uploads the trained values: add --merged")
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # at run time only
 
-    from rocoft_bench import publishing
+    from rocoft_bench.publish import upload as publishing
     from rocoft_bench.runs import find_run
 
     if not sys.stderr.isatty():

@@ -140,8 +140,8 @@ def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) 
 
     Raises: UserError if the only task cannot be used; typer.Exit with code 1 if others failed.
     """
+    from rocoft_bench.analysis.records import Results, Stored
     from rocoft_bench.cli.tables import print_tables
-    from rocoft_bench.report.records import Results, Stored
     from rocoft_bench.report.tables.kernels import kernel_tables
 
     stored: list[Stored[KernelRecord]] = []

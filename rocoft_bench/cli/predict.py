@@ -27,7 +27,7 @@ def predict(
     model: Annotated[str | None, typer.Option(help=BASE_HELP)] = None,
 ) -> None:
     """Answer one input with the model of a finished run."""
-    from rocoft_bench.inference import answer, load_run
+    from rocoft_bench.experiment.inference import answer, load_run
     from rocoft_bench.runs import find_run
 
     trained = load_run(find_run(run), model)

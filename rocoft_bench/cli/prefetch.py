@@ -10,8 +10,8 @@ import typer
 from rocoft_bench.cli.console import say
 
 if TYPE_CHECKING:
-    from rocoft_bench.prefetch import Need
-    from rocoft_bench.resolving import Experiment
+    from rocoft_bench.experiment.resolve import Experiment
+    from rocoft_bench.prefetch.needs import Need
 
 EPILOG = """Examples:
 
@@ -44,7 +44,7 @@ def prefetch(
     from huggingface_hub import constants
 
     from rocoft_bench.errors import UserError
-    from rocoft_bench.prefetch import needs
+    from rocoft_bench.prefetch.needs import needs
 
     if check and constants.is_offline_mode():
         raise UserError(
@@ -64,7 +64,7 @@ def prefetch(
 def _experiments(config: str, assignments: list[str]) -> Iterator[Experiment]:
     """What a file of settings or a sweep runs, and the evaluations of a sweep's runs on other tasks."""
     from rocoft_bench.config import find_config, read_settings, read_sweep
-    from rocoft_bench.resolving import resolve
+    from rocoft_bench.experiment.resolve import resolve
 
     sweep = read_sweep(find_config(config))
     if sweep is None:

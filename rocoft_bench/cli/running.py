@@ -12,8 +12,8 @@ from rocoft_bench.cli.console import complain, say
 
 if TYPE_CHECKING:
     from rocoft_bench.engine.tracking import TrackerName
-    from rocoft_bench.experiment import Experiment
-    from rocoft_bench.launch import Launch
+    from rocoft_bench.execution.options import Launch
+    from rocoft_bench.experiment.resolve import Experiment
     from rocoft_bench.runs import RunRecord
 
 
@@ -30,10 +30,10 @@ def run_with_display(
     experiment: Experiment, folder: Path, force: bool, how: Launch | None = None, track: TrackerName | None = None
 ) -> RunRecord:
     """Run or resume, print the outcome, and end the program with an error code if there is no result."""
-    from rocoft_bench import launch
     from rocoft_bench.cli.progress import ProgressDisplay
     from rocoft_bench.engine.interrupt import Interrupted
     from rocoft_bench.engine.tracking import check_installed, tracked
+    from rocoft_bench.execution import launcher
     from rocoft_bench.runs import RunDirectory
 
     check_installed(track)
@@ -43,7 +43,7 @@ def run_with_display(
     )
     try:
         with ProgressDisplay(title) as display, tracked(display, track, config, RunDirectory(folder)) as observer:
-            record, was_run = launch.run(experiment, folder, observer, force, how)
+            record, was_run = launcher.run(experiment, folder, observer, force, how)
     except Interrupted:
         complain(f"stopped; the same command goes on from the checkpoint in {folder}")
         raise typer.Exit(130) from None

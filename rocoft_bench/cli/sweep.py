@@ -16,9 +16,9 @@ from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.engine.tracking import TrackerName
 
 if TYPE_CHECKING:
-    from rocoft_bench.launch import Launch
-    from rocoft_bench.sweep.executor import Executor
-    from rocoft_bench.sweep.job import Job, Outcome
+    from rocoft_bench.execution.executor import Executor
+    from rocoft_bench.execution.job import Job, Outcome
+    from rocoft_bench.execution.options import Launch
     from rocoft_bench.sweep.plan import Plan, PlannedRun
 
 EPILOG = """Examples:
@@ -152,7 +152,7 @@ def _check_options(
 def _launch(num_processes: int, config_file: Path | None) -> Launch:
     """How each run is shared. Raises: UserError if the file is not one of accelerate."""
     from rocoft_bench.config import found_or_shipped
-    from rocoft_bench.launch import Launch
+    from rocoft_bench.execution.options import Launch
 
     if config_file is None:
         return Launch(num_processes)
@@ -182,11 +182,11 @@ def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[Pla
 def _executor(
     place: Place, address: str | None, output: Path, to_do: list[PlannedRun], jobs: int | None, per_run: int
 ) -> Executor:
-    from rocoft_bench.sweep.executor import local_executor
+    from rocoft_bench.execution.executor import local_executor
 
     largest = max((run.memory_mib for run in to_do if run.memory_mib is not None), default=None)
     if place is Place.ray and to_do:
-        from rocoft_bench.sweep.ray_executor import ray_executor
+        from rocoft_bench.execution.ray_executor import ray_executor
 
         return ray_executor(address, output, len(to_do), jobs, per_run, largest)
     return local_executor(len(to_do), jobs, per_run, largest)

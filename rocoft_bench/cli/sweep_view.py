@@ -18,8 +18,8 @@ from rich.table import Table
 from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.cli.text import aligned
 from rocoft_bench.engine.observer import Observer
+from rocoft_bench.execution.job import Outcome
 from rocoft_bench.runs import Status
-from rocoft_bench.sweep.job import Outcome
 from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State
 from rocoft_bench.sweep.runner import SweepView
 

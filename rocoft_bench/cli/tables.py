@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rocoft_bench.analysis.table import Column, Standing, Table
 from rocoft_bench.cli.console import TerminalConsole
-from rocoft_bench.report.model import Column, Standing, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.texts import Line, Piece, caption, heading, lines
 

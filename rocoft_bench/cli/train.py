@@ -10,7 +10,7 @@ import typer
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FOLDER
 from rocoft_bench.engine.tracking import TrackerName
-from rocoft_bench.row_files import ENDINGS
+from rocoft_bench.untrusted.data_files import ENDINGS
 
 if TYPE_CHECKING:
     from rocoft_bench.config import Settings
@@ -81,8 +81,8 @@ def train(
     """
     from rocoft_bench.cli.running import run_with_display, summary
     from rocoft_bench.config import found_or_shipped
-    from rocoft_bench.experiment import resolve
-    from rocoft_bench.launch import Launch
+    from rocoft_bench.execution.options import Launch
+    from rocoft_bench.experiment.resolve import resolve
 
     flags = {
         "method.rank": rank,

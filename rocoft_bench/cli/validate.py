@@ -15,7 +15,7 @@ from rocoft_bench.cli.text import aligned
 
 if TYPE_CHECKING:
     from rocoft_bench.config import Settings, Sweep
-    from rocoft_bench.resolving import Experiment
+    from rocoft_bench.experiment.resolve import Experiment
     from rocoft_bench.sweep.plan import Right
 
 EPILOG = """Examples:
@@ -71,7 +71,7 @@ def _kernels(file: Path, assignments: list[str]) -> str:
 
 def _settings(settings: Settings, assignments: list[str]) -> str:
     from rocoft_bench.config import leaves
-    from rocoft_bench.resolving import resolve
+    from rocoft_bench.experiment.resolve import resolve
     from rocoft_bench.runs import config_values
 
     settings.assign(assignments)
@@ -85,7 +85,7 @@ def _settings(settings: Settings, assignments: list[str]) -> str:
 
 def _memory(experiment: Experiment) -> str:
     """The estimate for one run."""
-    from rocoft_bench import memory
+    from rocoft_bench.experiment import memory
 
     facts = memory.facts_of(experiment)
     if facts is None:

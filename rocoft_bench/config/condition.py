@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rocoft_bench.catalog import known_model
+from rocoft_bench.config.catalog import known_model
 from rocoft_bench.config.loading import leaves
 from rocoft_bench.config.paths import absolute, model_name
 from rocoft_bench.errors import UserError, shortened, suggest

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
-from rocoft_bench.catalog import known_model
+from rocoft_bench.config.catalog import known_model
 from rocoft_bench.errors import reason
 
 

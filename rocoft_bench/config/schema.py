@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from rocoft_bench.config.paths import SettingModel, SettingPath
-from rocoft_bench.row_files import ENDINGS
+from rocoft_bench.untrusted.data_files import ENDINGS
 
 MOST = 1_000_000
 """Ranks, epochs, rows of a batch, tokens, steps: no run has more, and a slip of the keyboard may train for ever."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.parts.hard_concrete import GatedChange
+    from rocoft_bench.methods.modules.hard_concrete import GatedChange
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
@@ -73,7 +73,7 @@ class DiffPruning(NativeMethod):
     shards = False
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.hard_concrete import gate_frozen
+        from rocoft_bench.methods.modules.hard_concrete import gate_frozen
 
         gate_frozen(model)
 
@@ -91,19 +91,19 @@ class DiffPruning(NativeMethod):
         return self.settings.kept(shapes.total)
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
-        from rocoft_bench.methods.parts.hard_concrete import gated_changes
+        from rocoft_bench.methods.modules.hard_concrete import gated_changes
 
         return self.settings.kept(sum(change.change.numel() for change in gated_changes(model).values()))
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.parts.diff_pruning_stages import Stages
-        from rocoft_bench.methods.parts.hard_concrete import gated_changes
+        from rocoft_bench.methods.modules.diff_pruning_stages import Stages
+        from rocoft_bench.methods.modules.hard_concrete import gated_changes
 
         return Stages(gated_changes(model), self.settings, total_steps)
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
         """The trained head, and of each other parameter the flat places and values of its entries that differ."""
-        from rocoft_bench.methods.parts.hard_concrete import gated_changes
+        from rocoft_bench.methods.modules.hard_concrete import gated_changes
 
         tensors: dict[str, Tensor] = {
             name: p for name, p in model.named_parameters() if p.requires_grad and ".parametrizations." not in name
@@ -133,7 +133,7 @@ class DiffPruning(NativeMethod):
         return model
 
     def _merged(self, model: nn.Module) -> nn.Module:
-        from rocoft_bench.methods.parts.hard_concrete import gated_changes, ungate
+        from rocoft_bench.methods.modules.hard_concrete import gated_changes, ungate
 
         changes = gated_changes(model)
         ungate(model)

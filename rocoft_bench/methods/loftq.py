@@ -51,7 +51,7 @@ class LoftQ(QuantisedLoRA):
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         from peft.tuners.lora import LoraLayer
 
-        from rocoft_bench.methods.parts.quantisation_error import quantise, start_from
+        from rocoft_bench.methods.modules.quantisation_error import quantise, start_from
 
         applied = super().apply(model, task_kind, seed)
         for module in applied.modules():
@@ -60,8 +60,8 @@ class LoftQ(QuantisedLoRA):
         return applied
 
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
-        from rocoft_bench.methods.parts.quantisation_error import quantise
-        from rocoft_bench.methods.parts.wrappers import targeted_linears
+        from rocoft_bench.methods.modules.quantisation_error import quantise
+        from rocoft_bench.methods.modules.wrappers import targeted_linears
 
         for _, _, linear in targeted_linears(model, self.settings.target_modules):
             quantise(linear, self.settings.rank, self.settings.iterations)

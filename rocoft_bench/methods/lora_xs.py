@@ -50,7 +50,7 @@ class LoraXS(NativeMethod):
     presets = {"roberta-base": {"rank": 60, "target_modules": SIX_LINEARS}}  # noqa: RUF012 - a constant
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.factored import SingularLoRA
+        from rocoft_bench.methods.modules.factored import SingularLoRA
 
         self.attach_to_load(model)
         layers = [module for module in model.modules() if isinstance(module, SingularLoRA)]
@@ -64,8 +64,8 @@ class LoraXS(NativeMethod):
 
     def attach_to_load(self, model: Any) -> None:
         """Without the SVDs."""
-        from rocoft_bench.methods.parts.factored import SingularLoRA
-        from rocoft_bench.methods.parts.wrappers import wrap
+        from rocoft_bench.methods.modules.factored import SingularLoRA
+        from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings
         wrap(model, s.target_modules, lambda layer: SingularLoRA(layer, s.rank, s.alpha, s.dropout))
@@ -79,7 +79,7 @@ class LoraXS(NativeMethod):
         return []
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.parts.factored import SingularHooks
+        from rocoft_bench.methods.modules.factored import SingularHooks
         from rocoft_bench.models import head_parameter_names
 
         return SingularHooks(model, head_parameter_names(model), self.settings.head_learning_rate)

@@ -51,8 +51,8 @@ class MAM(NativeMethod):
     not_architectures = NO_PREFIX
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.attention_prefix import FlatPrefix, put_prefixes
-        from rocoft_bench.methods.parts.parallel_adapter import add_parallel_adapters
+        from rocoft_bench.methods.modules.attention_prefix import FlatPrefix, put_prefixes
+        from rocoft_bench.methods.modules.parallel_adapter import add_parallel_adapters
 
         s = self.settings
         put_prefixes(model, partial(FlatPrefix, s.num_virtual_tokens))

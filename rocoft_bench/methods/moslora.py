@@ -36,8 +36,8 @@ class MoSLoRA(NativeMethod):
     }
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.factored import MixedLoRA
-        from rocoft_bench.methods.parts.wrappers import wrap
+        from rocoft_bench.methods.modules.factored import MixedLoRA
+        from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings
         wrap(model, s.target_modules, lambda layer: MixedLoRA(layer, s.rank, s.alpha / s.rank, s.dropout))

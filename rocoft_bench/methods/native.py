@@ -40,7 +40,7 @@ class NativeMethod(Method):
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
         """What is saved: trained parameters, and the saved buffers of the modules that the method put in."""
-        from rocoft_bench.methods.parts.wrappers import Attached
+        from rocoft_bench.methods.modules.wrappers import Attached
 
         tensors: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
         for name, module in model.named_modules():
@@ -69,7 +69,7 @@ class NativeMethod(Method):
         return model
 
     def _merged(self, model: nn.Module) -> nn.Module:
-        from rocoft_bench.methods.parts.wrappers import unwrap
+        from rocoft_bench.methods.modules.wrappers import unwrap
 
         unwrap(model)
         return model

@@ -38,7 +38,7 @@ class PrefixInAttention(NativeMethod):
     settings: PromptSettings
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.attention_prefix import FlatPrefix, put_prefixes
+        from rocoft_bench.methods.modules.attention_prefix import FlatPrefix, put_prefixes
 
         put_prefixes(model, partial(FlatPrefix, self.settings.num_virtual_tokens))
 

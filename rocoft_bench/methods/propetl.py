@@ -37,18 +37,18 @@ class Propetl(NativeMethod):
     learning_rate, weight_decay = 1e-4, 0.1
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.parts.prototype import ScoreRate
+        from rocoft_bench.methods.modules.prototype import ScoreRate
 
         return ScoreRate(self.settings.score_learning_rate)
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
         """The prototype's values: the masks are stored as bits."""
-        from rocoft_bench.methods.parts.prototype import masks
+        from rocoft_bench.methods.modules.prototype import masks
 
         return trained - sum(mask.scores.numel() for mask in masks(model).values() if mask.scores is not None)
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
-        from rocoft_bench.methods.parts.prototype import masks, pack
+        from rocoft_bench.methods.modules.prototype import masks, pack
 
         tensors = super().own_tensors(model)
         for name, mask in masks(model).items():
@@ -57,7 +57,7 @@ class Propetl(NativeMethod):
         return tensors
 
     def attach_to_load(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.prototype import masks
+        from rocoft_bench.methods.modules.prototype import masks
 
         self.attach(model)
         for mask in masks(model).values():

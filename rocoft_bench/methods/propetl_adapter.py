@@ -36,9 +36,9 @@ class PropetlAdapter(Propetl):
     presets = {"roberta-large": {"bottleneck": 85}}  # noqa: RUF012 - a constant
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.bottleneck import MaskedBottleneck
-        from rocoft_bench.methods.parts.prototype import share
-        from rocoft_bench.methods.parts.wrappers import wrap
+        from rocoft_bench.methods.modules.bottleneck import MaskedBottleneck
+        from rocoft_bench.methods.modules.prototype import share
+        from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings
         share(wrap(model, ["ffn_out"], lambda layer: MaskedBottleneck(layer, s.bottleneck, s.keep)), "down", "up")

@@ -50,9 +50,9 @@ class PropetlPrefix(Propetl):
     not_architectures = NO_PREFIX
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.attention_prefix import put_prefixes
-        from rocoft_bench.methods.parts.masked_prefix import MaskedPrefix
-        from rocoft_bench.methods.parts.prototype import share
+        from rocoft_bench.methods.modules.attention_prefix import put_prefixes
+        from rocoft_bench.methods.modules.masked_prefix import MaskedPrefix
+        from rocoft_bench.methods.modules.prototype import share
 
         s = self.settings
         prefixes = put_prefixes(
@@ -94,6 +94,6 @@ class PropetlPrefix(Propetl):
 
 def _prototype(model: nn.Module) -> tuple[str, Any]:
     """The one prototype of a model, by its first name."""
-    from rocoft_bench.methods.parts.masked_prefix import Prototype
+    from rocoft_bench.methods.modules.masked_prefix import Prototype
 
     return next((name, module) for name, module in model.named_modules() if isinstance(module, Prototype))

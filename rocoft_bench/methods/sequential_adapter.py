@@ -41,8 +41,8 @@ class SequentialAdapter(NativeMethod):
     learning_rate, weight_decay = 1e-4, 0.1
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.bottleneck import Bottleneck, NormedBottleneck
-        from rocoft_bench.methods.parts.wrappers import wrap
+        from rocoft_bench.methods.modules.bottleneck import Bottleneck, NormedBottleneck
+        from rocoft_bench.methods.modules.wrappers import wrap
 
         m = self.settings.bottleneck
         wrap(model, ["attention_output"], lambda layer: NormedBottleneck(layer, m))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.parts.sparse_linear import SparseLinear
+    from rocoft_bench.methods.modules.sparse_linear import SparseLinear
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
@@ -84,7 +84,7 @@ class SFT(NativeMethod):
             layer.draw(generator)
 
     def attach_to_load(self, model: Any) -> None:
-        from rocoft_bench.methods.parts.sparse_linear import SparseLinear
+        from rocoft_bench.methods.modules.sparse_linear import SparseLinear
         from rocoft_bench.models import block_linears
 
         linears = block_linears(model)
@@ -108,7 +108,7 @@ class SFT(NativeMethod):
         return shapes.linears
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.parts.reselection import Reselection
+        from rocoft_bench.methods.modules.reselection import Reselection
 
         return Reselection(sparse_layers(model), self.settings, total_steps)
 
@@ -120,7 +120,7 @@ class SFT(NativeMethod):
 
 def sparse_layers(model: nn.Module) -> dict[str, SparseLinear]:
     """The wrapped layers by name."""
-    from rocoft_bench.methods.parts.sparse_linear import SparseLinear
+    from rocoft_bench.methods.modules.sparse_linear import SparseLinear
 
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseLinear)}
 

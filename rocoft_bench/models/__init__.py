@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.catalog import KNOWN_MODELS, KnownModel, known_model
+from rocoft_bench.config.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
 from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target_pattern
 from rocoft_bench.models.limits import Limits, limits

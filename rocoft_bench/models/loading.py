@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rocoft_bench.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.config import ModelConfig, expanded, is_folder
+from rocoft_bench.config.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.errors import UserError, reason, suggest
-from rocoft_bench.hub import from_cache_or_hub
 from rocoft_bench.models.folder import check_files, check_size
+from rocoft_bench.models.hub import from_cache_or_hub
 from rocoft_bench.models.limits import POSITION_FIELDS
 from rocoft_bench.models.weights import conversion, weights_sha256
 

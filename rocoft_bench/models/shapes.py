@@ -15,7 +15,7 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
-from rocoft_bench.catalog import known_model
+from rocoft_bench.config.catalog import known_model
 from rocoft_bench.models.targets import matched
 
 

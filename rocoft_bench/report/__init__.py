@@ -1,10 +1,10 @@
 """From run records to tables, statistics and figures beside the paper's."""
 
-from rocoft_bench.report.audit import paper_audit
-from rocoft_bench.report.audit.parameters import AuditRow, explanation, parameter_audit
+from rocoft_bench.analysis.records import Problem, Results, Run, read_results
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table, only_run
+from rocoft_bench.audit import paper_audit
+from rocoft_bench.audit.parameters import AuditRow, explanation, parameter_audit
 from rocoft_bench.report.folder import write_report
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table, only_run
-from rocoft_bench.report.records import Problem, Results, Run, read_results
 from rocoft_bench.report.tables import all_tables, before_and_after, build_tables, side_by_side
 
 __all__ = [

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Table
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.report.model import Table
-from rocoft_bench.report.records import Results
 from rocoft_bench.runs import private_folder, remove_leftovers, write_text
 
 Progress = Callable[[str, int, int], None]
@@ -76,7 +76,7 @@ def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, 
     """Make a report in an empty folder."""
     from rocoft_bench.report.figures import draw_figures
     from rocoft_bench.report.page import write_page
-    from rocoft_bench.report.significance.contests import comparisons_csv, contests
+    from rocoft_bench.report.tables.contests import comparisons_csv, contests
     from rocoft_bench.report.writing import as_csv, as_latex, as_markdown
 
     compared = list(contests(results, tables, lambda done, total: progress("comparing methods", done, total)))

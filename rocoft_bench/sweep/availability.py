@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from rocoft_bench import models
 from rocoft_bench.errors import UserError
-from rocoft_bench.hub import WAYS_OUT, has_cached, out_of_reach
-from rocoft_bench.resolving import Experiment
+from rocoft_bench.experiment.resolve import Experiment
+from rocoft_bench.models.hub import WAYS_OUT, has_cached, out_of_reach
 from rocoft_bench.sweep.plan import PlannedRun
 from rocoft_bench.tasks.instructions import LLM_ADAPTERS, InstructionTask
 

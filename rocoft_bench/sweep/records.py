@@ -12,16 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.experiment import make_record
-from rocoft_bench.resolving import restored
-from rocoft_bench.runs import Failure, RunDirectory, RunRecord, write_json
-from rocoft_bench.sweep.job import Job
+from rocoft_bench.runs import RunDirectory, RunRecord, write_json
 from rocoft_bench.sweep.plan import WrongRun
-
-
-def failure_record(job: Job, failure: Failure) -> RunRecord:
-    """A record that says what was to be done and why it was not."""
-    return make_record(restored(job.config, job.notes), None, **failure._asdict())
 
 
 def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:

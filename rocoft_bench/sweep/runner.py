@@ -9,8 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from rocoft_bench.engine.interrupt import GracefulStop
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.sweep.executor import Executor
-from rocoft_bench.sweep.job import Job, Outcome
+from rocoft_bench.execution.executor import Executor
+from rocoft_bench.execution.job import Job, Outcome
 from rocoft_bench.sweep.plan import PlannedRun, State, state_of
 
 POLL_SECONDS = 0.2

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.hub import from_cache_or_hub
-from rocoft_bench.row_files import FORMS
+from rocoft_bench.models.hub import from_cache_or_hub
 from rocoft_bench.tasks.readers import RawRows, read_rows, require_columns
+from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:
     from datasets import Dataset

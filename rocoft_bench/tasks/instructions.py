@@ -28,12 +28,12 @@ from pydantic import ValidationInfo, field_validator
 from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.metrics import compute
-from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks.answers import Published
 from rocoft_bench.tasks.base import Encoded, HubDataset, LoadedSplit, Output, Prediction, Task
 from rocoft_bench.tasks.data import check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.prompts import PromptTokens, Row, RowEncoder, prompt
+from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""Rows from a file in one of several forms (`rocoft_bench.row_files`), and errors that name the file and the line.
+"""Rows from a file in one of several forms (`untrusted.data_files`), and errors that name the file and the line.
 
     .jsonl, .json   one object a line, a list of objects, or SQuAD's own form; the content tells which, not the name
     .csv            with a header line; cells may be quoted
@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.errors import UserError, reason, shortened
-from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks.squad_form import is_squad_form, squad_questions
 from rocoft_bench.untrusted import decoded, open_file, parse_json, read_bytes
+from rocoft_bench.untrusted.data_files import FORMS
 
 Row = tuple[object, Any]
 """Where the user finds it, and what it holds."""

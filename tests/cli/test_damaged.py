@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from rocoft_bench.config import Settings
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.experiment import resolve, run
+from rocoft_bench.experiment.resolve import resolve
+from rocoft_bench.experiment.run import run
 
 Cli = Callable[..., Any]
 TEXTS = ("--text", "the cat sleeps", "--text-pair", "a dog runs")
@@ -201,7 +202,7 @@ def umask() -> int:
 
 @pytest.mark.usefixtures("place")
 def test_a_second_evaluation_at_the_same_time_is_turned_away(rocoft: Cli) -> None:
-    from rocoft_bench.inference import evaluation_directory, experiment_of
+    from rocoft_bench.experiment.inference import evaluation_directory, experiment_of
     from rocoft_bench.runs import RunDirectory
 
     directory = RunDirectory(Path("run"))

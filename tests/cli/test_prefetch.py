@@ -66,9 +66,10 @@ def test_a_run_without_internet_finds_what_was_fetched(hub: Any, python: Any, fi
 expect(2)
 checked = rocoft("--check", "--set", "model.revision={hub.revision}")
 fetched = rocoft("glue/rte.yaml", "--set", "model.revision={hub.revision}")
-from rocoft_bench import experiment, models
+from rocoft_bench import models
+from rocoft_bench.experiment import run as experiment
 from rocoft_bench.config import ModelConfig
-from rocoft_bench.hub import no_network
+from rocoft_bench.models.hub import no_network
 with no_network():
     again = rocoft("--set", "model.revision={hub.revision}")
     source = models.locate(ModelConfig(revision="{hub.revision}"))
@@ -139,7 +140,7 @@ def test_weights_of_a_conversion_are_fetched(hub: Any, python: Any, files: dict[
 here = ["--set", "model.revision={hub.revision}"]
 from rocoft_bench import models
 from rocoft_bench.config import ModelConfig
-from rocoft_bench.hub import no_network
+from rocoft_bench.models.hub import no_network
 expect(2)
 results = [rocoft("--check", *here), rocoft(*here)]
 with no_network():

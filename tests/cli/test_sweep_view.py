@@ -10,8 +10,8 @@ from rich.console import Console
 
 from rocoft_bench.cli.sweep_view import LiveView, closing_lines, duration
 from rocoft_bench.config import Settings
-from rocoft_bench.resolving import resolve
-from rocoft_bench.sweep.job import Outcome
+from rocoft_bench.execution.job import Outcome
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.sweep.plan import Plan, PlannedRun, State
 
 

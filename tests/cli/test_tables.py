@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 from rocoft_bench.cli.tables import print_tables
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
 from tests.report.writing.examples import WHY, glue_table, hard_table
 
 

@@ -193,7 +193,7 @@ def test_what_a_method_cannot_do_is_said_before_anything_is_loaded(
 
 
 def test_a_saved_run_scores_the_same_in_a_fresh_model(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
-    from rocoft_bench.inference import load_run
+    from rocoft_bench.experiment.inference import load_run
     from rocoft_bench.runs import RunDirectory
 
     run = tmp_path / "run"
@@ -256,7 +256,7 @@ def test_a_killed_run_resumes_to_the_identical_result(rocoft: Cli, options: list
 def test_a_result_that_cannot_be_written_is_a_failed_run_and_not_lost(
     rocoft: Cli, options: list[object], tmp_path: Path, number: int
 ) -> None:
-    from rocoft_bench import experiment
+    from rocoft_bench.experiment import run as experiment
 
     command = ["train", "glue", "--task", "rte", *options, "--output"]
     rocoft(*command, tmp_path / "whole")

@@ -8,7 +8,7 @@ import pytest
 
 from rocoft_bench.config import Condition, find_config, parse_filter, read_settings
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import resolve
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import config_values
 
 RTE = {

@@ -19,7 +19,7 @@ from rocoft_bench.config import (
     validate,
 )
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import resolve
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.methods.dense import Full
 from rocoft_bench.methods.lora import LoRA
 

@@ -9,7 +9,7 @@ import yaml
 
 from rocoft_bench.config import Settings, find_config, parse_filter, read_settings
 from rocoft_bench.errors import UserError
-from rocoft_bench.resolving import Experiment, resolve
+from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.runs import RunDirectory, config_hash, config_values
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from rocoft_bench import experiment, models, paper
+from rocoft_bench import models, paper
 from rocoft_bench.config import Settings, config_files, config_root, find_config, read_settings, read_sweep
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import Experiment
+from rocoft_bench.experiment import run as experiment
+from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.runs import config_hash, config_values
 
 SWEEPS = [file for file in config_files() if read_sweep(file) is not None]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rocoft_bench.config import Condition, RunConfig, Settings, Sweep, find_config, read_settings, read_sweep
 from rocoft_bench.config.sweep import Override
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import resolve
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.methods.dense import Full
 from rocoft_bench.methods.vera import VeRA
 

@@ -17,7 +17,7 @@ from rocoft_bench.config import Settings
 from rocoft_bench.engine import tracking
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.tracking import TrackerName, tracked
-from rocoft_bench.resolving import resolve
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import RunDirectory
 
 Cli = Callable[..., Any]

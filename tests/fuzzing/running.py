@@ -168,7 +168,7 @@ def import_libraries() -> None:
     import torch
     import transformers
 
-    from rocoft_bench import cli, experiment, inference, launch, prefetch, report  # noqa: F401
+    from rocoft_bench import cli, report  # noqa: F401
 
     torch.set_num_threads(1)
     datasets.disable_progress_bars()

@@ -14,7 +14,7 @@ import transformers as t
 from torch import Tensor, nn
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.parts.attention_prefix import FlatPrefix, attention_with_prefix, put_prefixes
+from rocoft_bench.methods.modules.attention_prefix import FlatPrefix, attention_with_prefix, put_prefixes
 
 from .conftest import CONFIGS, SMALL, TOKENS
 

@@ -14,8 +14,8 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.parts.diff_pruning_stages import Stages, largest
-from rocoft_bench.methods.parts.hard_concrete import GatedChange, gated_changes
+from rocoft_bench.methods.modules.diff_pruning_stages import Stages, largest
+from rocoft_bench.methods.modules.hard_concrete import GatedChange, gated_changes
 from rocoft_bench.models import head_parameter_names, paper_model, shapes_of
 
 from .crashed_runs import KIND, STEPS, crashed_and_whole

@@ -177,7 +177,7 @@ def nearest_nf4(weight: Tensor) -> Tensor:
 @pytest.mark.parametrize("shape", [(96, 64), (16, 16), (20, 48)])
 def test_rounding_is_nf4s(shape: tuple[int, int]) -> None:
     pytest.importorskip("bitsandbytes")
-    from rocoft_bench.methods.parts.quantisation_error import nf4
+    from rocoft_bench.methods.modules.quantisation_error import nf4
 
     torch.manual_seed(0)
     weight = torch.randn(shape)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rocoft_bench import methods
-from rocoft_bench.methods.parts.bottleneck import Bottleneck, NormedBottleneck
+from rocoft_bench.methods.modules.bottleneck import Bottleneck, NormedBottleneck
 from rocoft_bench.models import AUTO_CLASSES, paper_model, shapes_of
 
 CLASSIFY = "sequence_classification"

@@ -15,8 +15,8 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.parts.aged_adamw import AgedAdamW
-from rocoft_bench.methods.parts.sparse_linear import Candidates, SparseLinear
+from rocoft_bench.methods.modules.aged_adamw import AgedAdamW
+from rocoft_bench.methods.modules.sparse_linear import Candidates, SparseLinear
 from rocoft_bench.methods.sft import proportional, sparse_layers
 from rocoft_bench.models import paper_model, shapes_of
 

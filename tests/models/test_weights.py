@@ -17,7 +17,7 @@ DEBERTA, GPTJ = "microsoft/deberta-v3-base", "EleutherAI/gpt-j-6b"
 SETUP = """
 from rocoft_bench import models
 from rocoft_bench.config import ModelConfig
-from rocoft_bench.hub import no_network
+from rocoft_bench.models.hub import no_network
 def load(kind, name, **where):
     config = ModelConfig(name=name, **where)
     source = models.locate(config)

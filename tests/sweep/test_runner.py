@@ -12,15 +12,15 @@ import pytest
 
 from rocoft_bench.config import Settings
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.experiment import resolve
+from rocoft_bench.execution.executor import Executor
+from rocoft_bench.execution.failures import failure_record
+from rocoft_bench.execution.job import Job, Outcome
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import Failure, RunDirectory, write_json
 from rocoft_bench.sweep import runner as runner_module
-from rocoft_bench.sweep.executor import Executor
-from rocoft_bench.sweep.job import Job, Outcome
 from rocoft_bench.sweep.plan import PlannedRun, State
-from rocoft_bench.sweep.records import failure_record
 from rocoft_bench.sweep.runner import Runner, SweepView
-from tests.sweep.conftest import make_job
+from tests.execution.conftest import make_job
 
 
 class Scripted(Executor):

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from rocoft_bench.config import Settings
-from rocoft_bench.experiment import resolve
+from rocoft_bench.execution.child import Child
+from rocoft_bench.execution.executor import LocalExecutor
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.sweep import runner as runner_module
-from rocoft_bench.sweep.child import Child
-from rocoft_bench.sweep.executor import LocalExecutor
 from rocoft_bench.sweep.plan import PlannedRun, State
 from rocoft_bench.sweep.runner import Runner, SweepView
-from tests.sweep.conftest import RECORD, make_job
+from tests.execution.conftest import RECORD, make_job
 
 CODE = (
     RECORD + "with (folder / 'executions').open('a') as file: file.write('once\\n')\n"

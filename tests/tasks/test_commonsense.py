@@ -12,11 +12,11 @@ from datasets import Dataset
 
 from rocoft_bench.config import Settings, validate
 from rocoft_bench.errors import UserError
-from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks import get
 from rocoft_bench.tasks.answers import first_choice, listed_choices
 from rocoft_bench.tasks.commonsense import TASKS
 from rocoft_bench.tasks.prompts import prompt
+from rocoft_bench.untrusted.data_files import FORMS
 from tests.tasks.characters import DATA_DIR, TOKENIZER, says, settings, write
 
 real_rows = pytest.mark.skipif(

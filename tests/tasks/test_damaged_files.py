@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.row_files import FORMS
 from rocoft_bench.tasks import Task, get
+from rocoft_bench.untrusted.data_files import FORMS
 from tests.tasks.conftest import written
 
 ANSWER = {"text": ["fog"], "answer_start": [0]}

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.row_files import ENDINGS, FORMS
 from rocoft_bench.tasks import get, readers
 from rocoft_bench.tasks.data import content_sha256, shortest_float32
+from rocoft_bench.untrusted.data_files import ENDINGS, FORMS
 from tests.tasks.conftest import written
 
 PAIRS = [

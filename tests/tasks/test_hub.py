@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from rocoft_bench import hub as hub_module
 from rocoft_bench.errors import UserError
+from rocoft_bench.models import hub as hub_module
 
 
 def test_rows_come_from_the_hub_and_then_from_the_cache(hub, python) -> None:

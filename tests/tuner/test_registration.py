@@ -16,8 +16,7 @@ from peft import PeftMixedModel, PeftType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
-from rocoft_bench import RoCoFTConfig
-from rocoft_bench._import_hook import when_imported
+from rocoft_bench import RoCoFTConfig, _when_imported
 from rocoft_bench.tuner.registration import register
 
 ROCOFT_FIRST = """
@@ -29,7 +28,7 @@ assert find_spec("peft") is not None and "peft" not in sys.modules  # asking is 
 import peft
 assert "ROCOFT" in peft.PeftType.__members__
 assert type(peft.PeftConfig.from_pretrained(sys.argv[1])) is rocoft_bench.RoCoFTConfig
-assert "Loader" not in type(peft.__loader__).__name__ or type(peft.__loader__).__module__ != "rocoft_bench._import_hook"
+assert "Loader" not in type(peft.__loader__).__name__ or type(peft.__loader__).__module__ != "rocoft_bench"
 """
 PEFT_FIRST = """
 import sys
@@ -79,20 +78,20 @@ def test_action_runs_once_after_the_import(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "late_module.py").write_text("value = 1")
     monkeypatch.syspath_prepend(str(tmp_path))
     finders, seen = list(sys.meta_path), []
-    when_imported("late_module", lambda: seen.append(sys.modules["late_module"].value))
+    _when_imported("late_module", lambda: seen.append(sys.modules["late_module"].value))
     assert find_spec("late_module") is not None
     assert seen == []
     module = __import__("late_module")
     assert isinstance(module, ModuleType)
     assert seen == [1]
     assert sys.meta_path == finders
-    when_imported("late_module", lambda: seen.append(2))
+    _when_imported("late_module", lambda: seen.append(2))
     assert seen == [1, 2]
 
 
 def test_action_waits_in_vain_for_a_missing_module() -> None:
     finders = list(sys.meta_path)
-    when_imported("no_such_module_anywhere", lambda: pytest.fail("was called"))
+    _when_imported("no_such_module_anywhere", lambda: pytest.fail("was called"))
     with pytest.raises(ModuleNotFoundError):
         __import__("no_such_module_anywhere")
     sys.meta_path[:] = finders

@@ -6,8 +6,8 @@ import json
 from importlib.resources import files
 from typing import Any
 
-from rocoft_bench.catalog import known_model
 from rocoft_bench.config import expanded, is_folder
+from rocoft_bench.config.catalog import known_model
 from rocoft_bench.errors import UserError
 from rocoft_bench.untrusted import read_json
 

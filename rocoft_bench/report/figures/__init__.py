@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import matplotlib
 
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures.figure import Drawing, Figure, remove_figures, write
 from rocoft_bench.report.figures.kernels import heatmaps, spectra
 from rocoft_bench.report.figures.losses import losses
@@ -18,8 +20,6 @@ from rocoft_bench.report.figures.pareto import pareto
 from rocoft_bench.report.figures.selection import selection
 from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.report.figures.svg import themed_svg
-from rocoft_bench.report.model import Table
-from rocoft_bench.report.records import Results
 
 __all__ = ["Drawing", "Drawn", "Figure", "draw_figures", "drawings", "remove_figures", "themed_svg"]
 

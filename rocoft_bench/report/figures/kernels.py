@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from rocoft_bench.analysis.groups import alike, model_facts, model_name
+from rocoft_bench.analysis.records import Results, Stored
+from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.model import Table
-from rocoft_bench.report.records import Results, Stored
-from rocoft_bench.report.tables.groups import alike, model_facts, model_name
 from rocoft_bench.runs import KernelName, KernelRecord
 
 TITLES = {"K_full": "all parameters", "K_row": "one row", "K_column": "one column", "K_lora": "LoRA"}

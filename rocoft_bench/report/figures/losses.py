@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
+from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.table import Column, Row, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import is_of_runs, main_metric, rows_with_results, stated, task_columns, titled
-from rocoft_bench.report.model import Column, Row, Table
-from rocoft_bench.report.records import Results, Run
 
 METHODS = len(style.SERIES)
 """Lines in a panel at the most."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
+from rocoft_bench.analysis.groups import UNKNOWN, Facts, alike, hardware, model_facts, model_name
+from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.table import Part, Row, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import number_in
-from rocoft_bench.report.model import Part, Row, Table
-from rocoft_bench.report.records import Results, Run
 from rocoft_bench.report.tables.cells import part
-from rocoft_bench.report.tables.groups import UNKNOWN, Facts, alike, hardware, model_facts, model_name
 from rocoft_bench.runs import RunRecord
 
 BAR = 0.27

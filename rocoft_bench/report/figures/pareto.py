@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
+from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.table import Cell, Column, Row, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.labels import Label, place_labels
@@ -22,8 +24,6 @@ from rocoft_bench.report.figures.values import (
     task_columns,
     titled,
 )
-from rocoft_bench.report.model import Cell, Column, Row, Table
-from rocoft_bench.report.records import Results, Run
 
 HEIGHT = 4.6
 

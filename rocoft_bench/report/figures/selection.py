@@ -9,11 +9,11 @@ from itertools import cycle
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Column, Part, Row, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import main_metric, number_in, rows_with_results, stated, task_columns, titled
-from rocoft_bench.report.model import Column, Part, Row, Table
-from rocoft_bench.report.records import Results
 
 NUMBER = "Figure 4"
 PANEL = 2.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 
 
 def number_in(cell: Cell | None) -> Part | None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import rocoft_bench
-from rocoft_bench.report.model import Cell, Table
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Cell, Table
 from rocoft_bench.report.page.packing import pack
 from rocoft_bench.report.page.texts import FILTERS
-from rocoft_bench.report.records import Results
 from rocoft_bench.report.writing.texts import caption
 from rocoft_bench.runs.files import write_text
 

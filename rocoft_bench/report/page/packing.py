@@ -16,8 +16,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.report.page.predictions import predictions_of
-from rocoft_bench.report.records import Results, Run, Stored
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunRecord
 
 RUNS_PER_PIECE = 64

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rocoft_bench import tasks
+from rocoft_bench.analysis.records import Run
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import row_scores
-from rocoft_bench.report.records import Run
 
 MAX_ROWS = 1000
 MAX_CHARACTERS = 500

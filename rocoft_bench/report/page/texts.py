@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from rocoft_bench.report.model import Cell, Column, Part, Table
+from rocoft_bench.analysis.table import Cell, Column, Part, Table
 from rocoft_bench.report.writing.texts import MISSING, caption, difference_text, place, reference_text, with_deviation
 
 

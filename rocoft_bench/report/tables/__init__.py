@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rocoft_bench.report.model import Table
-from rocoft_bench.report.records import Results
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.tables.compare import side_by_side
 from rocoft_bench.report.tables.demo import before_and_after
 from rocoft_bench.report.tables.efficiency import efficiency_tables

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rocoft_bench.report.model import Cell
-from rocoft_bench.report.records import Stored
+from rocoft_bench.analysis.groups import Facts, alike, differing, hardware
+from rocoft_bench.analysis.records import Stored
+from rocoft_bench.analysis.table import Cell
 from rocoft_bench.report.tables.cells import part
-from rocoft_bench.report.tables.groups import Facts, alike, differing, hardware
 from rocoft_bench.runs import EfficiencyRecord
 
 Bench = Stored[EfficiencyRecord]

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from rocoft_bench import paper
-from rocoft_bench.report.model import Cell, Part
-from rocoft_bench.report.records import Run
+from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.table import Cell, Part
 
 
 def task_cell(

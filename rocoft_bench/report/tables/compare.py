@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 
 
 def side_by_side(ours: Sequence[Table], others: Sequence[Table], name: str) -> list[Table]:

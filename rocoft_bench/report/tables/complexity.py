@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rocoft_bench import paper
-from rocoft_bench.report.model import Cell, Column, Row, Table
+from rocoft_bench.analysis.groups import latest, repeats, said, seeds
+from rocoft_bench.analysis.table import Cell, Column, Row, Table
 from rocoft_bench.report.tables.benches import Bench, bench_cell, parameters, variants_of
-from rocoft_bench.report.tables.groups import latest, repeats, said, seeds
 from rocoft_bench.runs import EfficiencyRecord
 
 PRINTED_TITLES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 from rocoft_bench.report.tables.runs import METRIC_NAMES
 from rocoft_bench.runs import RunRecord
 

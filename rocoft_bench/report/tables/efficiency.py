@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rocoft_bench.report.model import Column, Row, Table
-from rocoft_bench.report.records import Results
-from rocoft_bench.report.tables.benches import Bench, Value, bench_cell, circumstances, variants_of
-from rocoft_bench.report.tables.complexity import complexity_tables, is_of_a_layer
-from rocoft_bench.report.tables.groups import (
+from rocoft_bench.analysis.groups import (
     PAPER_MODEL,
     alike,
     latest,
@@ -23,6 +19,10 @@ from rocoft_bench.report.tables.groups import (
     table_key,
     with_unique_keys,
 )
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Column, Row, Table
+from rocoft_bench.report.tables.benches import Bench, Value, bench_cell, circumstances, variants_of
+from rocoft_bench.report.tables.complexity import complexity_tables, is_of_a_layer
 from rocoft_bench.report.tables.ranks import rank_tables
 from rocoft_bench.runs import EfficiencyRecord
 

@@ -8,11 +8,8 @@ from functools import cache
 from typing import NamedTuple, get_args
 
 from rocoft_bench import paper
-from rocoft_bench.report.model import Cell, Column, Row, Table
-from rocoft_bench.report.records import Results, Stored
-from rocoft_bench.report.tables.cells import part
-from rocoft_bench.report.tables.conditions import SOURCES
-from rocoft_bench.report.tables.groups import (
+from rocoft_bench.analysis.conditions import SOURCES
+from rocoft_bench.analysis.groups import (
     PAPER_MODEL,
     alike,
     differing,
@@ -30,6 +27,9 @@ from rocoft_bench.report.tables.groups import (
     table_key,
     with_unique_keys,
 )
+from rocoft_bench.analysis.records import Results, Stored
+from rocoft_bench.analysis.table import Cell, Column, Row, Table
+from rocoft_bench.report.tables.cells import part
 from rocoft_bench.runs import Kernel, KernelName, KernelRecord
 
 Analysis = Stored[KernelRecord]

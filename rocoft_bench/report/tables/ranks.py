@@ -8,19 +8,8 @@ from functools import cache
 from typing import Any
 
 from rocoft_bench import paper
-from rocoft_bench.report.model import Cell, Column, Row, Table
-from rocoft_bench.report.records import Run
-from rocoft_bench.report.tables.benches import (
-    Bench,
-    bench_cell,
-    circumstances,
-    circumstances_text,
-    parameters,
-    variants_of,
-)
-from rocoft_bench.report.tables.cells import costs, count, failures, part
-from rocoft_bench.report.tables.conditions import conditions, data_kind, run_notes
-from rocoft_bench.report.tables.groups import (
+from rocoft_bench.analysis.conditions import conditions, data_kind, run_notes
+from rocoft_bench.analysis.groups import (
     PAPER_MODEL,
     agree,
     alike,
@@ -37,6 +26,17 @@ from rocoft_bench.report.tables.groups import (
     stand_in_notes,
     table_key,
 )
+from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.table import Cell, Column, Row, Table
+from rocoft_bench.report.tables.benches import (
+    Bench,
+    bench_cell,
+    circumstances,
+    circumstances_text,
+    parameters,
+    variants_of,
+)
+from rocoft_bench.report.tables.cells import costs, count, failures, part
 from rocoft_bench.report.tables.variants import variants
 from rocoft_bench.runs import RunRecord
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rocoft_bench import paper, tasks
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table, with_standings
-from rocoft_bench.report.records import Run
-from rocoft_bench.report.significance.statistics import mean_ranks
+from rocoft_bench.analysis.conditions import UNPARSED, conditions, cost_note, data_kind, run_notes, unparsed_notes
+from rocoft_bench.analysis.groups import alike, latest, model_name, repeats, with_unique_keys
+from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.statistics import mean_ranks
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table, with_standings
 from rocoft_bench.report.tables.cells import costs, count, task_cell
-from rocoft_bench.report.tables.conditions import UNPARSED, conditions, cost_note, data_kind, run_notes, unparsed_notes
-from rocoft_bench.report.tables.groups import alike, latest, model_name, repeats, with_unique_keys
 from rocoft_bench.report.tables.layouts import STAND_INS, Layout, layout_of, references
 from rocoft_bench.report.tables.ranks import TASK as TASK_8
 from rocoft_bench.report.tables.ranks import is_table_8

@@ -6,11 +6,11 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rocoft_bench.analysis.groups import Facts, alike, model_facts
+from rocoft_bench.analysis.records import Run
 from rocoft_bench.config import Settings, leaves
 from rocoft_bench.errors import UserError
-from rocoft_bench.report.records import Run
-from rocoft_bench.report.tables.groups import Facts, alike, model_facts
-from rocoft_bench.resolving import resolve
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import config_values
 from rocoft_bench.untrusted import parse_yaml
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import replace
 
-from rocoft_bench.report.model import Cell, Column, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Table
 
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that show a text in another order than it has."""

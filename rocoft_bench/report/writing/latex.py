@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from rocoft_bench.report.model import Column, Row, Standing, Table
+from rocoft_bench.analysis.table import Column, Row, Standing, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.latex_text import breakable, escaped
 from rocoft_bench.report.writing.texts import Line, Piece, heading, lines, place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from rocoft_bench.report.model import Standing, Table
+from rocoft_bench.analysis.table import Standing, Table
 from rocoft_bench.report.writing.cleaning import cleaned, one_line
 from rocoft_bench.report.writing.texts import Piece, caption, heading, lines
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Standing, Table
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Standing, Table
 
 MISSING = "–"
 """Stands for the missing number of a pair of which the other is known; a cell without any number is empty."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.csv_text import csv_text
 from rocoft_bench.report.writing.texts import cell_text

@@ -6,10 +6,10 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from rocoft_bench.analysis.records import Results, Run, Stored
+from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures import Drawing, drawings
 from rocoft_bench.report.figures.style import SETTINGS
-from rocoft_bench.report.model import Table
-from rocoft_bench.report.records import Results, Run, Stored
 from rocoft_bench.runs import KernelRecord
 
 Draw = Callable[..., list[Drawing | str]]

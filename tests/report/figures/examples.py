@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
-from rocoft_bench.report.records import Stored
+from rocoft_bench.analysis.records import Stored
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 from rocoft_bench.runs import KernelRecord
 from tests.made_up import kernel_record, stored
 

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures import Drawn, draw_figures, themed_svg
 from rocoft_bench.report.figures.style import INK, short
-from rocoft_bench.report.model import Table
-from rocoft_bench.report.records import Results
 from tests.made_up import kernel_record, stored
 from tests.report.figures.examples import kernels_of, row, table
 

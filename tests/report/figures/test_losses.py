@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.table import Cell, Part, Row
 from rocoft_bench.report.figures import Drawing
 from rocoft_bench.report.figures.losses import running_mean
-from rocoft_bench.report.model import Cell, Part, Row
-from rocoft_bench.report.records import Run
 from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
 from tests.report.figures.conftest import Draw

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
+from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 from rocoft_bench.report.figures import Drawing
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
-from rocoft_bench.report.records import Run
 from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
 from tests.report.figures.conftest import Draw

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
+from rocoft_bench.analysis.table import Cell, Part, Row
 from rocoft_bench.report.figures import Drawing
 from rocoft_bench.report.figures.labels import Label, place_labels
 from rocoft_bench.report.figures.style import canvas
-from rocoft_bench.report.model import Cell, Part, Row
 from tests.made_up import a_run, run_record
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import row, table

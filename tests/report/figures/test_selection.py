@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from matplotlib.axes import Axes
 
+from rocoft_bench.analysis.table import Cell, Part, Row, Table
 from rocoft_bench.report.figures import Drawing
-from rocoft_bench.report.model import Cell, Part, Row, Table
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import row, table
 

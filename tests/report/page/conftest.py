@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.records import read_results
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 from rocoft_bench.report.page import write_page
-from rocoft_bench.report.records import read_results
 from tests.made_up import run_record, write_run
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"

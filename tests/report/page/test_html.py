@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from rocoft_bench.analysis.records import read_results
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
 from rocoft_bench.report.figures import Figure
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
 from rocoft_bench.report.page import write_page
 from rocoft_bench.report.page.packing import pack
 from rocoft_bench.report.page.predictions import MAX_ROWS
-from rocoft_bench.report.records import read_results
 from tests.made_up import kernel_record, run_record, write_record, write_run
 from tests.report.page.conftest import BREAKING_OUT, HOSTILE, Page
 

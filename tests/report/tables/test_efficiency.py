@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rocoft_bench import paper
-from rocoft_bench.report.model import Row, Table
-from rocoft_bench.report.records import Results
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Row, Table
 from rocoft_bench.report.tables.complexity import formula_value, plain
 from rocoft_bench.report.tables.efficiency import efficiency_tables
 from rocoft_bench.report.tables.ranks import is_table_8

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rocoft_bench.report.model import Row, Table
-from rocoft_bench.report.records import Results
+from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.table import Row, Table
 from rocoft_bench.report.tables.kernels import kernel_tables
 from rocoft_bench.runs import KernelRecord
 from tests.made_up import kernel_record, stored

@@ -10,10 +10,10 @@ import yaml
 
 from rocoft_bench import paper, tasks
 from rocoft_bench.config import config_files, config_root, find_config, override, read_settings
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.report import Cell, Column, Row, Run, Table, build_tables, read_results
 from rocoft_bench.report.tables.layouts import LAYOUTS
 from rocoft_bench.report.tables.runs import selection_tables
-from rocoft_bench.resolving import resolve
 from rocoft_bench.runs import RunDirectory, RunRecord, config_hash, config_values, settings_hash
 from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, run_record, write_run
 

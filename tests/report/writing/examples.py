@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table, with_standings
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table, with_standings
 
 ADAPTER = Column("adapter", "adapter", ("",), decimals=0)
 RTE = Column("rte", "RTE", ("acc",), task="rte", unit="%", better="higher")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rocoft_bench.report.model import Cell, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Part, Row, Table
 from rocoft_bench.report.writing import as_latex
 from rocoft_bench.report.writing.latex_text import KNOWN, escaped
 from tests.report.writing.examples import ADAPTER, MRPC, RTE, WHY, glue_table, hard_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rocoft_bench.report.model import EMPTY, Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import EMPTY, Cell, Column, Part, Row, Table
 from rocoft_bench.report.writing.texts import caption, cell_text, difference_text, heading, lines, reference_text
 from tests.report.writing.examples import ADAPTER, MRPC, RTE, WHY, glue_table
 

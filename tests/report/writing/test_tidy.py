@@ -8,8 +8,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from rocoft_bench.report.model import Cell, Column, Part, Row, Table
-from rocoft_bench.report.significance.contests import Comparison, comparisons_csv
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.report.tables.contests import Comparison, comparisons_csv
 from rocoft_bench.report.writing import as_csv
 from tests.report.writing.examples import WHY, glue_table, hard_table
 

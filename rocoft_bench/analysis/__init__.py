@@ -1,0 +1,1 @@
+"""From records to what may be compared, and the statistics of it."""

@@ -1,0 +1,162 @@
+"""What each evaluation row adds to a run's main metric, from predictions.jsonl."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench import tasks
+from rocoft_bench.analysis import statistics
+from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.statistics import RowScores
+from rocoft_bench.errors import UserError
+from rocoft_bench.metrics import row_scores
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_NUMBERS = re.compile(rb'\{"index": (\d+), "prediction": (-?\d[^,]*), "reference": (-?\d[^,}]*)[,}]')
+"""A line whose prediction and reference are numbers. It reads labels five times as fast as a JSON parser, which also
+has to read the scores of every class."""
+
+_CLOSE = 1e-6
+"""How near the metric of the predictions has to be to the one of the record."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run's main metric row by row. references: equal for runs that were judged by equal references."""
+
+    scores: RowScores
+    references: bytes
+
+
+def judged(run: Run) -> Judged:
+    """The rows of a run that has metrics.
+
+    Raises:
+        UserError: If they cannot be told from its predictions; why, in a few words.
+    """
+    record = run.record
+    judge = SCORES[tasks.get(record.task["family"], record.task["name"]).judged_by]
+    predictions, references = _columns(run)
+    metric = record.task["metric_names"][0]
+    try:
+        scores = judge(predictions, references)
+        value = scores.value
+    except (TypeError, ValueError, AttributeError, KeyError):
+        raise UserError(f"predictions.jsonl holds what {metric} does not take") from None
+    stated = (record.metrics or {}).get(metric)
+    if stated is None or not abs(value - stated) <= _CLOSE:
+        shown = "none" if stated is None else f"{100 * stated:.2f}"
+        raise UserError(f"predictions.jsonl gives {metric} {100 * value:.2f}, the record {shown}")
+    return Judged(scores, _digest(references))
+
+
+def _columns(run: Run) -> tuple[Any, Any]:
+    """Predictions and references of all evaluation rows, in order."""
+    try:
+        text = run.directory.predictions.read_bytes()
+    except OSError:
+        raise UserError("no predictions.jsonl") from None
+    indices, predictions, references = _numeric_columns(text) or _parsed_columns(run)
+    expected = run.record.data.get("eval_rows", len(indices))
+    if indices != list(range(expected)):
+        raise UserError(f"predictions.jsonl holds {len(indices)} of {expected} rows, or not in order")
+    return predictions, references
+
+
+def _numeric_columns(text: bytes) -> tuple[list[int], np.ndarray, np.ndarray] | None:
+    """None where any row is not of numbers alone."""
+    found = _NUMBERS.findall(text)
+    if not found or len(found) != text.count(b"\n"):
+        return None
+    indices, predictions, references = zip(*found, strict=True)
+    try:
+        return _integers(indices), _numbers(predictions), _shared_numbers(references)
+    except ValueError:
+        return None
+
+
+def _parsed_columns(run: Run) -> list[list[Any]]:
+    try:
+        rows = run.predictions()
+        columns = [[row[name] for row in rows] for name in ("index", "prediction", "reference")]
+    except (KeyError, TypeError):
+        columns = [[]]
+    if not columns[0]:
+        raise UserError("predictions.jsonl is damaged")
+    return columns
+
+
+def _numbers(texts: Sequence[bytes]) -> np.ndarray:
+    import numpy as np
+
+    values = {text: float(text) for text in set(texts)}
+    return np.array([values[text] for text in texts])
+
+
+_shared_numbers = lru_cache(maxsize=32)(_numbers)
+"""Most runs on a task have the same references."""
+
+
+@lru_cache(maxsize=32)
+def _integers(texts: tuple[bytes, ...]) -> list[int]:
+    return list(map(int, texts))
+
+
+def _digest(references: Any) -> bytes:
+    content = json.dumps(references).encode() if isinstance(references, list) else references.tobytes()
+    return hashlib.sha256(content).digest()
+
+
+def _accuracy(predictions: Any, references: Any) -> RowScores:
+    import numpy as np
+
+    return statistics.mean(np.asarray(predictions, dtype=np.float64) == np.asarray(references, dtype=np.float64))
+
+
+def _mean_of(score: Callable[[Any, Any], float]) -> Callable[[Any, Any], RowScores]:
+    def judge(predictions: Any, references: Any) -> RowScores:
+        return statistics.mean([float(score(*row)) for row in zip(predictions, references, strict=True)])
+
+    return judge
+
+
+def _answers(is_right: Callable[[Any, Any], bool]) -> Callable[[Any, Any], RowScores]:
+    """Shares of right answers; in the protocol "published" of the rows alone that an answer could be read from."""
+
+    def judge(predictions: Any, references: Any) -> RowScores:
+        if not any(isinstance(given, dict) for given in predictions):
+            return _mean_of(is_right)(predictions, references)
+        right = [
+            given is not None and row_scores.is_right_choice(given["read"], given["gold"]) for given in predictions
+        ]
+        return statistics.ratio(right, [given is not None for given in predictions])
+
+    return judge
+
+
+def _rouge1(predictions: Any, references: Any) -> RowScores:
+    score = row_scores.rouge(("rouge1",))
+    return _mean_of(lambda given, wanted: score(given, wanted)["rouge1"])(predictions, references)
+
+
+SCORES: dict[str, Callable[[Any, Any], RowScores]] = {
+    "accuracy": _accuracy,
+    "f1": statistics.binary_f1,
+    "matthews_correlation": statistics.correlation,
+    "pearson": statistics.correlation,
+    "spearman": statistics.rank_correlation,
+    "squad": _mean_of(lambda given, golds: row_scores.squad(given, golds)[0]),
+    "squad_v2": _mean_of(lambda given, golds: row_scores.squad_v2(given, golds)[0]),
+    "rouge": _rouge1,
+    "choice_answers": _answers(row_scores.is_right_choice),
+    "number_answers": _answers(row_scores.is_right_number),
+}
+"""By `Task.judged_by`: the first of its metrics, from a run's predictions and references."""

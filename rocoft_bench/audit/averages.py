@@ -1,0 +1,90 @@
+"""Table 1's averages against the means of its own cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rocoft_bench import paper
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+
+FIRST = tuple(
+    {
+        "cola": "matthews_correlation",
+        "sst2": "accuracy",
+        "mrpc": "accuracy",
+        "stsb": "pearson",
+        "qqp": "accuracy",
+        "mnli": "accuracy",
+        "qnli": "accuracy",
+        "rte": "accuracy",
+    }.items()
+)
+SECOND = (("mrpc", "f1"), ("stsb", "spearman"), ("qqp", "f1"))
+"""(task, metric) of what the two averages are of."""
+
+ROUNDING = 0.015
+"""The largest difference that rounding explains, in points. A cell that was rounded or cut off at two decimals is at
+most 0.005 above and 0.01 below what it stands for, and so is a mean of cells and a printed mean."""
+
+_COLUMNS = (
+    Column("first", "mean of 8 first metrics", ("",), unit="%"),
+    Column("second", "mean of 3 second metrics", ("",), unit="%"),
+    Column("verdict", "verdict"),
+    Column("arithmetic", "arithmetic"),
+)
+
+
+def averages() -> Table:
+    """Both averages of each row, recomputed from the row's cells beside the printed ones."""
+    table = Table("audit-averages", "Table 1's averages, recomputed from its own cells", list(_COLUMNS))
+    by_method: dict[str, dict[tuple[str, str], float]] = {}
+    for result in paper.results():
+        if result.table == 1:
+            by_method.setdefault(result.method, {})[result.task, result.metric] = result.value
+    table.rows = [_row(method, cells) for method, cells in by_method.items()]
+    table.notes = [
+        "The paper does not define its averages; these are the definitions that give the other rows' to the last digit "
+        f"(a difference up to {ROUNDING} points may be rounding).",
+        *(_leader(table.rows, column) for column in _COLUMNS[:2]),
+    ]
+    return table
+
+
+def _row(method: str, cells: dict[tuple[str, str], float]) -> Row:
+    found = {
+        "first": _part([cells[key] for key in FIRST], cells["average", "mean_first_metric"]),
+        "second": _part([cells[key] for key in SECOND], cells["average", "mean_second_metric"]),
+    }
+    sums = (_sum([cells[key] for key in keys]) for keys in (FIRST, SECOND))
+    values = {name: Cell((part,)) for name, part in found.items()}
+    texts = {"verdict": Cell(text=_verdict(found)), "arithmetic": Cell(text="; ".join(sums))}
+    return Row("roberta-base", method, {**values, **texts}, reference_title="printed")
+
+
+def _part(values: Sequence[float], printed: float) -> Part:
+    mean = sum(values) / len(values)
+    return Part(mean, n=len(values), reference=printed, difference=mean - printed)
+
+
+def _sum(values: Sequence[float]) -> str:
+    terms = " + ".join(f"{value:.2f}" for value in values)
+    return f"({terms}) / {len(values)} = {sum(values) / len(values):.4f}"
+
+
+def _verdict(parts: dict[str, Part]) -> str:
+    off = {name: part for name, part in parts.items() if abs(part.difference or 0) > ROUNDING}
+    return ", ".join(f"{name} is printed as {part.reference:.2f}" for name, part in off.items()) or "agrees"
+
+
+def _leader(rows: Sequence[Row], column: Column) -> str:
+    """Who has the highest average, as printed and recomputed."""
+
+    def of(row: Row, recomputed: bool) -> float:
+        part = row.cell(column).parts[0]
+        return (part.value if recomputed else part.reference) or 0.0
+
+    printed, recomputed = (max(rows, key=lambda row: of(row, again)) for again in (False, True))
+    return (
+        f"Highest {column.title}: printed {printed.method} ({of(printed, False):.2f}), "
+        f"recomputed {recomputed.method} ({of(recomputed, True):.2f})."
+    )

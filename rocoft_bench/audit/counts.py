@@ -1,0 +1,116 @@
+"""The paper's trainable-parameter figures against counts by formula."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+from rocoft_bench import models, paper
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.audit.parameters import TASK_KINDS, AuditRow, explanation, parameter_audit
+
+_COLUMNS = (
+    Column("table", "table"),
+    Column("printed", "printed"),
+    Column("adapter", "adapter", ("",), unit="parameters", decimals=0),
+    Column("head", "head", ("",), unit="parameters", decimals=0),
+    Column("verdict", "verdict"),
+    Column("arithmetic", "arithmetic"),
+)
+
+
+def parameter_counts() -> Table:
+    """Figures of Tables 1, 2, 6 and 7 that the settings here do not give, and all of RoCoFT's."""
+    table = Table(
+        "audit-parameters", "trainable parameters: figures that the counts here do not give, and RoCoFT's", []
+    )
+    table.columns = list(_COLUMNS)
+    rows = [row for row in parameter_audit() if row.figure is not None and row.figure.table != 8]
+    shown = [row for row in rows if not row.agrees or row.method.name == "rocoft"]
+    table.rows = [_row(row) for row in shown]
+    agreeing = [row for row in rows if row.agrees]
+    with_head = [row for row in agreeing if row.counted > row.adapter]
+    table.notes = [
+        f"{len(agreeing)} of {len(rows)} figures are given by the settings here, {len(with_head)} of them only if the "
+        "task head is counted: "
+        + ", ".join(sorted({f"{row.figure.method}" for row in with_head if row.figure}))
+        + ". RoCoFT's leave the head out.",
+        "A figure agrees where a count, rounded or cut off at the printed decimals, is the figure. Where none does, "
+        "every choice of the blocks' linear layers with every size was searched for one that does; the paper does not "
+        "state the baselines' settings, so no figure of theirs need be wrong.",
+        f"Table 7 does not print RoCoFT's rank; {paper.TABLE_7_RANK} is that of Table 10 and Appendix A.",
+    ]
+    return table
+
+
+def rank_counts() -> Table:
+    """Table 8's figures: r times a number that does not depend on r."""
+    rows = [row for row in parameter_audit("roberta-base") if row.figure is not None and row.figure.table == 8]
+    table = Table("audit-ranks", "Table 8: trainable parameters by rank, on query, key and value alone", [])
+    table.columns = [column for column in _COLUMNS if column.key not in ("table", "head")]
+    table.rows = [_row(row) for row in rows]
+    table.notes = [*_memory_notes(), _attention_note()]
+    return table
+
+
+def _row(row: AuditRow) -> Row:
+    assert row.figure is not None
+    verdict = explanation(row) if row.agrees else f"disagrees; {explanation(row)}"
+    texts = {
+        "table": f"Table {row.figure.table}",
+        "printed": row.figure.printed,
+        "verdict": verdict,
+        "arithmetic": _arithmetic(row),
+    }
+    cells = {name: Cell(text=text) for name, text in texts.items()}
+    counts = {"adapter": row.adapter, "head": row.head}
+    return Row(row.model, row.figure.method, cells | {name: Cell((Part(n),)) for name, n in counts.items()})
+
+
+def _arithmetic(row: AuditRow) -> str:
+    """RoCoFT's and LoRA's count from the sizes of the layers; for another method the count alone."""
+    assert row.figure is not None
+    settings = row.method.settings
+    shapes = models.shipped_shapes(row.model, TASK_KINDS[row.model])
+    assert shapes is not None
+    linears = shapes.targeted(getattr(settings, "target_modules", None))
+    if row.method.name == "rocoft":
+        by_rows = settings.mode == "row"
+        sizes, name = [linear.d_in if by_rows else linear.d_out for linear in linears], "d_in" if by_rows else "d_out"
+    elif row.method.name == "lora":
+        sizes, name = [linear.d_in + linear.d_out for linear in linears], "(d_in + d_out)"
+    else:
+        return f"{row.adapter:,}" + (f"; with the head {row.adapter + row.head:,}" if row.head else "")
+    rank = settings.rank
+    terms = " + ".join(f"{number} × {size:,}" for size, number in Counter(sizes).items())
+    per_rank = f"r × sum of {name} = {rank} × ({terms}) = {rank} × {sum(sizes):,} = {rank * sum(sizes):,}"
+    if row.agrees:
+        return per_rank
+    return f"{per_rank}; printed / {sum(sizes):,} = {float(row.figure.millions) * 1e6 / sum(sizes):.3f} ranks"
+
+
+def _memory_notes() -> list[str]:
+    """Ranks at which RoCoFT is said to need less memory than at a smaller one."""
+    notes = []
+    for method in ("RoCoFT-Row", "RoCoFT-Column"):
+        rows = [row for row in paper.rank_efficiency() if row.method == method]
+        falls = [(a, b) for a, b in pairwise(rows) if b.memory_mb < a.memory_mb]
+        notes += [
+            f"{method}'s memory falls from {a.memory_mb:,} MB at r = {a.rank} to {b.memory_mb:,} MB at r = {b.rank}, "
+            "though more parameters are trained; the paper gives no reason."
+            for a, b in falls
+        ]
+    return notes
+
+
+def _attention_note() -> str:
+    shapes = models.shipped_shapes("roberta-base", TASK_KINDS["roberta-base"])
+    assert shapes is not None
+    names = ["query", "key", "value"]
+    without, with_output = (
+        sum(linear.d_in for linear in shapes.targeted(targets)) for targets in (names, [*names, "attention_output"])
+    )
+    return (
+        f'Appendix B.1 says "attention block"; the counts are those of query, key and value ({without:,} per rank), '
+        f"without the attention's output layer ({with_output:,} with it)."
+    )

@@ -1,0 +1,149 @@
+"""Everything that an experiment trains on and with, loaded: data, model, method."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rocoft_bench import models
+from rocoft_bench.config import RunConfig, TaskConfig
+from rocoft_bench.errors import UserError
+from rocoft_bench.experiment.encoded_split import Rows, encoded, fitted_settings, limited
+from rocoft_bench.experiment.resolve import Experiment
+from rocoft_bench.models import Limits, Loaded, ModelSource
+
+if TYPE_CHECKING:
+    from rocoft_bench.engine.observer import Observer
+
+CALIBRATION_ROWS = 32
+"""Training rows from which a scored selection (max, min, mixed) takes its activations."""
+
+NOT_IN_FP16 = ("deberta-v2",)
+"""Model types whose activations overflow in half precision; DeBERTa-v3 is one of them."""
+
+
+@dataclass
+class Prepared:
+    """Everything loaded, nothing trained yet.
+
+    settings: the task's, with the max_length that the model allows. notes: how the run differs from what its name says.
+    """
+
+    model: Any
+    tokenizer: Any
+    settings: TaskConfig
+    train: Rows
+    evaluation: Rows
+    model_origin: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(experiment: Experiment, observer: Observer) -> Prepared:
+    """Load data and model, and apply the method.
+
+    Raises:
+        UserError: If the data or the model cannot be had or do not fit together.
+    """
+    from rocoft_bench.engine.prediction import own_generation_settings
+
+    config, task = experiment.config, experiment.task
+    _check_precision(config.training.precision)
+    train = task.load_training(config.task)
+    evaluation = task.load(task.eval_split, config.task.data_dir)
+    source = models.locate(config.model)
+    model, tokenizer, of_model = load_base(experiment, source)
+    _check_half_precision(config, model.config.model_type)
+    notes = [*experiment.notes, *of_model]
+    if task.output(config.task) == "text":
+        notes += own_generation_settings(model)
+    model = _apply(experiment, model, notes)
+    train = limited(train, config.task.max_train_rows, "training", notes)
+    evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
+    settings = fitted_settings(task, config.task, limits(experiment, model, tokenizer), notes)
+    prepared = Prepared(
+        model=model,
+        tokenizer=tokenizer,
+        settings=settings,
+        train=encoded(task, train, tokenizer, settings, True, notes),
+        evaluation=encoded(task, evaluation, tokenizer, settings, False, notes),
+        model_origin=source.origin(model.config),
+        notes=notes,
+    )
+    _calibrate(experiment, prepared)
+    for note in notes:
+        observer.note(note)
+    return prepared
+
+
+def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
+    """The model that the method starts from, and its tokenizer."""
+    method, task, config = experiment.method, experiment.task, experiment.config
+
+    def check(model_type: str) -> None:
+        method.check_serves(task.kind, model_type)
+
+    return models.load(source, config.model, task.kind, task.model_options, check, method.loading_options)
+
+
+def limits(experiment: Experiment, model: Any, tokenizer: Any) -> Limits:
+    """How many tokens of a text the model takes beside the method's own.
+
+    Raises:
+        UserError: If the method leaves none.
+    """
+    own = experiment.method.virtual_tokens
+    there = models.limits(model, tokenizer)
+    if any(tokens is not None and tokens <= own for tokens in there):
+        raise UserError(
+            f"{experiment.config.model.name}: takes {min(filter(None, there))} tokens, of which "
+            f"{experiment.method.name} needs {own} (num_virtual_tokens) for its own"
+        )
+    return Limits(*(None if tokens is None else tokens - own for tokens in there))
+
+
+def _check_precision(precision: str) -> None:
+    import torch
+
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise UserError("training.precision = 'fp16': fp16 needs a GPU; use fp32 or bf16")
+
+
+def _check_half_precision(config: RunConfig, model_type: str) -> None:
+    half = "float16" if config.model.dtype == "float16" else config.training.precision
+    if model_type in NOT_IN_FP16 and half in ("float16", "fp16"):
+        raise UserError(f"{config.model.name}: a {model_type} model gives NaN in {half}; use fp32 or bf16")
+
+
+def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:
+    """Apply the method; what it warns of, once per layer perhaps, becomes one note per kind."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            applied = experiment.method.apply(model, experiment.task.kind, experiment.config.seed)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"method {experiment.method.name} does not fit {experiment.config.model.name}: {error}"
+        ) from error
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    if messages:
+        more = f" (and {len(messages) - 1} more such warnings)" if len(messages) > 1 else ""
+        notes.append(messages[0] + more)
+    return applied
+
+
+def _calibrate(experiment: Experiment, prepared: Prepared) -> None:
+    count = min(CALIBRATION_ROWS, len(prepared.train.encoded))
+    if experiment.method.calibrate(prepared.model, _single_rows(prepared, count)):
+        prepared.notes.append(f"rows or columns were scored on the first {count} training rows")
+
+
+def _single_rows(prepared: Prepared, count: int) -> Iterator[dict[str, Any]]:
+    """The first rows one at a time, so that no padding is in the activations."""
+    from rocoft_bench.engine.batching import padding_collate
+
+    collate = padding_collate(prepared.tokenizer)
+    for row in itertools.islice(prepared.train.encoded, count):
+        yield collate([row])

@@ -1,0 +1,194 @@
+"""How much memory a run will need, before it starts: by formula, from shapes, without torch and without network.
+
+    weights      the model's own values, head included, in model.dtype (QLoRA: 4 bits)
+    trained      what the method puts beside them, in float32, and a copy of the head where it trains one; where it
+                 trains values of a 16-bit model itself, what float32 takes more
+    gradients    one for each trained value
+    optimizer    AdamW's two averages of each
+    activations  what is kept for backward and the largest thing that lives for a moment beside it (a language model's
+                 logits over the vocabulary and their gradients); or an evaluation's forward pass, whose key-value cache
+                 and logits may be larger
+    process      on a CPU: Python and the libraries
+
+The parts are added up as if all were largest at once, which a full fine-tuning's gradients and activations are not. On
+a GPU the total stands beside `torch.cuda.max_memory_allocated`: the CUDA context (about half a GiB) and what the
+allocator holds in reserve come on top. Left out: what the allocator loses to fragments, the rows of the data, and of
+the head all but its parameters. Rows are taken to be as long as `task.max_length` allows, unless their length is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rocoft_bench import models
+from rocoft_bench.methods import TASKS_WITH_HEAD, Method
+from rocoft_bench.models import ModelShapes
+from rocoft_bench.models.activations import LayerFacts, Row
+from rocoft_bench.models.passes import FLOAT32, MethodKeeps, Passes
+
+if TYPE_CHECKING:
+    from rocoft_bench.experiment.resolve import Experiment
+
+MIB = 1024 * 1024
+
+PROCESS_MIB = 620.0
+"""Resident memory of a process that has trained a model of a few MiB on a CPU: Python, torch, transformers, peft,
+datasets, accelerate. Measured on Linux with torch 2.13."""
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """By part in MiB (see above), for batches of `rows` of so many tokens; of one process, where there are several."""
+
+    weights: float
+    trained: float
+    gradients: float
+    optimizer: float
+    activations: float
+    process: float
+    rows: int
+    row: Row
+    on_gpu: bool
+
+    @property
+    def parts(self) -> dict[str, float]:
+        return {part: getattr(self, part) for part in PARTS}
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+    def as_record(self) -> dict[str, float]:
+        return {part: round(mib, 1) for part, mib in {**self.parts, "total": self.total}.items()}
+
+
+PARTS = ("weights", "trained", "gradients", "optimizer", "activations", "process")
+
+
+def memory_mib(experiment: Experiment, gpu: bool | None = None) -> float | None:
+    """The estimate's total for one of the models that ship their shapes; None for others. Fast: for planning sweeps."""
+    facts = shipped_facts(experiment.config.model.name, experiment.task.kind)
+    return None if facts is None else estimate(experiment, facts, gpu=gpu).total
+
+
+def estimate(
+    experiment: Experiment, facts: LayerFacts, longest_row: Row | None = None, gpu: bool | None = None
+) -> MemoryEstimate:
+    """The memory that a run needs.
+
+    Args:
+        facts: Of its model: `shipped_facts` or `facts_of`.
+        longest_row: Tokens of the longest row; by default as many as the settings and the model allow.
+        gpu: Whether it runs on one; by default whether there is one here.
+    """
+    config, method, shapes = experiment.config, experiment.method, facts.shapes
+    item = BYTES[config.model.dtype]
+    needs = needs_of(method, facts, item)
+    trained = (needs.added + shapes.head) * FLOAT32
+    in_place = shapes.head * (not method.copies_head) + needs.added * (not method.adds_values)
+    passes = Passes(
+        facts=facts,
+        method=needs.kept,
+        row=longest_row or longest_allowed(experiment, shapes),
+        item=item,
+        mixed=config.training.precision != "fp32",
+        gpu=has_gpu() if gpu is None else gpu,
+        dropout=config.model.dropout,
+        writes_text=experiment.task.kind not in TASKS_WITH_HEAD,
+    )
+    rows = min(config.training.batch_size, config.task.max_train_rows or config.training.batch_size)
+    training = passes.training_bytes(rows, config.training.gradient_checkpointing)
+    return MemoryEstimate(
+        weights=needs.base_bytes / MIB,
+        trained=(trained - in_place * item) / MIB,
+        gradients=trained / MIB,
+        optimizer=method.optimizer_values * trained / MIB,
+        activations=max(training, _evaluation_bytes(experiment, passes)) / MIB,
+        process=0.0 if passes.gpu else PROCESS_MIB,
+        rows=rows,
+        row=passes.row,
+        on_gpu=passes.gpu,
+    )
+
+
+def longest_allowed(experiment: Experiment, shapes: ModelShapes) -> Row:
+    """The longest row that the settings and the model allow, with the method's virtual tokens."""
+    settings, longest = experiment.config.task, shapes.forward.longest
+    source = settings.max_length + experiment.method.added_tokens
+    target = getattr(settings, "max_target_length", settings.max_length) if shapes.is_encoder_decoder else 0
+    return Row(source if longest is None else min(source, longest), target)
+
+
+def _evaluation_bytes(experiment: Experiment, passes: Passes) -> float:
+    config, task = experiment.config, experiment.task
+    rows = min(config.training.eval_batch_size, config.task.max_eval_rows or config.training.eval_batch_size)
+    if task.output(config.task) != "text":
+        return passes.forward_bytes(rows)
+    arguments = task.generation(config.task)
+    new_tokens = arguments.get("max_new_tokens") or arguments["max_length"]
+    return passes.generation_bytes(rows, new_tokens, arguments.get("num_beams", 1))
+
+
+@cache
+def shipped_facts(model: str, task_kind: str) -> LayerFacts | None:
+    """Of one of the models that ship their shapes; None for others."""
+    shapes = models.shipped_shapes(model, task_kind)
+    return None if shapes is None else LayerFacts(shapes)
+
+
+def facts_of(experiment: Experiment) -> LayerFacts | None:
+    """Of any model whose configuration is here, in a folder or in the hub's cache; None if it is not.
+
+    Loads torch for those that do not ship their shapes.
+
+    Raises:
+        UserError: If the model's name is neither a folder with a saved model nor a hub id.
+    """
+    model, kind = experiment.config.model, experiment.task.kind
+    if facts := shipped_facts(model.name, kind):
+        return facts
+    shapes = models.local_shapes(model, kind, kind in TASKS_WITH_HEAD)
+    return None if shapes is None else LayerFacts(shapes)
+
+
+def has_gpu() -> bool:
+    """Whether this machine has a GPU of Nvidia's, as far as that shows without torch."""
+    return Path("/dev/nvidia0").exists()
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method needs on a model: trained values outside the head, bytes of all weights, and what it keeps."""
+
+    added: int
+    base_bytes: float
+    kept: MethodKeeps
+
+
+def needs_of(method: Method, facts: LayerFacts, item: int) -> Needs:
+    """Computed once for equal settings. item: bytes of a value of the model."""
+    return _needs(facts, type(method), method.settings.model_dump_json(), item)
+
+
+@cache
+def _needs(facts: LayerFacts, method_class: type[Method], settings: str, item: int) -> Needs:
+    """settings: of the method, as JSON."""
+    method, shapes = method_class(method_class.Settings.model_validate_json(settings)), facts.shapes
+    inputs, added = method.kept_inputs(shapes), method.adapter_parameters(shapes)
+    own = {linear.name for linear in inputs} if method.own_products else set()
+    kept = MethodKeeps(
+        anything=added > 0,
+        inputs=facts.distinct_inputs(inputs),
+        inputs_apart=facts.per_token((linear, linear.d_in) for linear in inputs),
+        beside=facts.per_token(method.kept_beside(shapes)),
+        in_float32=method.adds_values and not method.own_products,
+        per_pass=method.kept_per_pass(shapes),
+        copied_weights=sum(linear.d_in * linear.d_out for linear in shapes.linears if linear.name not in own),
+        trained_weights=0 if method.adds_values else sum(linear.d_in * linear.d_out for linear in inputs),
+    )
+    return Needs(added, method.base_bytes(shapes, item), kept)

@@ -1,0 +1,1 @@
+"""What experiments need from the hub and GitHub, whether it can be had, and fetching it."""

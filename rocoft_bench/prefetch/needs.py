@@ -1,0 +1,274 @@
+"""What configs need from the internet: fetched into the cache beforehand, or asked for without fetching it.
+
+Fetching uses the loading code of a run (rows) or proves that it will find all it needs (models), so that the run itself
+can go where there is no internet.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rocoft_bench import models
+from rocoft_bench.config import ModelConfig
+from rocoft_bench.errors import UserError, reason
+from rocoft_bench.experiment.resolve import Experiment
+from rocoft_bench.models.hub import ensure_reachable, from_cache_or_hub, no_network
+from rocoft_bench.models.weights import WEIGHT_FILES, conversion, find_on_hub, missing_files
+from rocoft_bench.tasks import HubDataset, LoadedSplit, Task, instructions
+from rocoft_bench.tasks.readers import require_columns
+
+MODEL_FILES = (
+    *("config.json", "generation_config.json", "chat_template*"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+    *WEIGHT_FILES,
+)
+"""What transformers reads of a model whose weights are safetensors; weights in other formats are never loaded."""
+OTHER_FILES = "*/*"
+"""Folders hold the same model for other programs."""
+
+_SECONDS = 30.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found, in words, and its size in bytes; 0 where nothing is to be fetched or the size is not known."""
+
+    detail: str
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Need(ABC):
+    """Something that a run loads. `what` names it; equal names are the same thing."""
+
+    what: str
+
+    @abstractmethod
+    def fetch(self) -> Found:
+        """Bring it into the cache, if it is not there, and see that it can be used. Raises: UserError if it cannot."""
+
+    @abstractmethod
+    def check(self) -> Found:
+        """Ask whether it could be fetched. Raises: UserError if it could not."""
+
+
+def needs(experiments: Iterable[Experiment]) -> list[Need]:
+    """What the experiments load, each thing once.
+
+    Raises: UserError where the name of a model, or of rows to train on, stands for nothing.
+    """
+    found: dict[str, Need] = {}
+    model_of = cache(_model)  # the runs of a sweep share a few models, and some take a while to find
+    for experiment in experiments:
+        config = experiment.config
+        for need in (model_of(config.model), *_rows(experiment.task, config.task)):
+            found.setdefault(need.what, need)
+    return list(found.values())
+
+
+# Models
+
+
+@dataclass(frozen=True)
+class LocalModel(Need):
+    """A model in a folder, or one that came with an installed package."""
+
+    def fetch(self) -> Found:
+        return Found("nothing to fetch")
+
+    check = fetch
+
+
+@dataclass(frozen=True)
+class HubModel(Need):
+    """Configuration, tokenizer and safetensors weights of a model on the hub."""
+
+    id: str
+    revision: str
+
+    def fetch(self) -> Found:
+        return self._reach(self._fetch)
+
+    def check(self) -> Found:
+        return self._reach(self._ask)
+
+    def _reach(self, load: Callable[[], T]) -> T:
+        from huggingface_hub.errors import GatedRepoError
+
+        try:
+            return from_cache_or_hub(self.what, load)
+        except UserError as error:
+            if isinstance(error.__cause__, GatedRepoError):
+                raise UserError(
+                    f"{self.what}: its authors give it to those who accept the licence: do so, logged in, on "
+                    f"https://huggingface.co/{self.id}, then run `hf auth login` here, or set HF_TOKEN, with a token "
+                    "of the same account"
+                ) from error
+            raise
+
+    def _fetch(self) -> Found:
+        """What is missing raises OSError, as everywhere in the hub's library."""
+        from huggingface_hub import snapshot_download
+
+        wanted: dict[str, Any] = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": [OTHER_FILES]}
+        folder = Path(snapshot_download(self.id, revision=self.revision, **wanted))
+        converted = conversion(self.id, self.revision)
+        if converted is None and (missing := missing_files(folder)):
+            raise FileNotFoundError(f"there is no {', no '.join(missing)}")
+        with no_network():
+            self._load_without_weights()
+        folders = [folder, converted.folder] if converted else [folder]
+        sizes = {file.name: file.stat().st_size for folder in folders for file in folder.iterdir()}
+        return _found(sizes, converted.ref if converted else None)
+
+    def _ask(self) -> Found:
+        sizes, ref = self._sizes(self.revision), None
+        if not any(_is_weights(name) for name in sizes):
+            ref = find_on_hub(self.id, self.revision)
+            sizes |= {name: size for name, size in self._sizes(ref).items() if _is_weights(name)}
+        return _found(sizes, ref)
+
+    def _load_without_weights(self) -> None:
+        from transformers import AutoConfig, AutoTokenizer
+
+        AutoConfig.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
+        AutoTokenizer.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
+
+    def _sizes(self, revision: str) -> dict[str, int]:
+        """The size of each file of the repository."""
+        from huggingface_hub import HfApi
+
+        info = HfApi().model_info(self.id, revision=revision, files_metadata=True)
+        if info.gated:  # then the list of files is public, the files are not
+            HfApi().auth_check(self.id)
+        return {file.rfilename: file.size or 0 for file in info.siblings or []}
+
+
+def _model(config: ModelConfig) -> Need:
+    source = models.locate(config)
+    if source.revision is None:
+        return LocalModel(f"model {source.embedded_as or source.path}")
+    return HubModel(f"model {source.path} @ {source.revision[:10]}", source.path, source.revision)
+
+
+def _found(sizes: dict[str, int], ref: str | None) -> Found:
+    """sizes: of files, also of such as no run loads. ref: of the conversion that the weights are from."""
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]  # documented there
+
+    loaded = filter_repo_objects(sizes, allow_patterns=list(MODEL_FILES), ignore_patterns=[OTHER_FILES])
+    weights = f", weights from the conversion {ref}" if ref else " and weights"
+    return Found(f"configuration, tokenizer{weights}", sum(sizes[name] for name in loaded))
+
+
+def _is_weights(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in WEIGHT_FILES)
+
+
+# Rows
+
+
+@dataclass(frozen=True)
+class Rows(Need):
+    """A split of a task, as a run loads it; here one that comes from a folder or with the package."""
+
+    load: Callable[[], LoadedSplit]
+
+    def fetch(self) -> Found:
+        return Found(f"nothing to fetch; {len(self.load().rows):,} rows")
+
+    def check(self) -> Found:
+        return self.fetch()
+
+
+@dataclass(frozen=True)
+class HubRows(Rows):
+    """A split of a dataset on the hub. expected: its number of rows, None where it is not known."""
+
+    hub: HubDataset
+    split: str
+    columns: tuple[str, ...]
+    expected: int | None
+
+    def fetch(self) -> Found:
+        return _counted(self.what, len(self.load().rows), self.expected)
+
+    def check(self) -> Found:
+        """By the dataset's card, which tells columns and row counts of most datasets."""
+        info = from_cache_or_hub(self.what, self._card)
+        if info.features is not None:
+            require_columns(self.what, info.features, self.columns)
+        if info.splits is None:
+            return Found("its card tells no row counts")
+        if self.split not in info.splits:
+            raise UserError(f"{self.what}: no such split; there: {', '.join(info.splits)}")
+        split = info.splits[self.split]
+        return _counted(self.what, split.num_examples, self.expected, split.num_bytes or 0)
+
+    def _card(self) -> Any:
+        from datasets import load_dataset_builder
+        from datasets.exceptions import DatasetsError
+        from huggingface_hub import HfApi
+
+        HfApi().dataset_info(self.hub.id, revision=self.hub.revision)  # `datasets` would take another commit too
+        try:
+            return load_dataset_builder(self.hub.id, self.hub.config, revision=self.hub.revision).info
+        except (DatasetsError, RuntimeError) as error:
+            raise OSError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class GitHubRows(Rows):
+    """A file of LLM-Adapters. expected: as of `HubRows`."""
+
+    path: str
+    expected: int | None
+
+    def fetch(self) -> Found:
+        return _counted(self.what, len(self.load().rows), self.expected)
+
+    def check(self) -> Found:
+        from huggingface_hub import get_session
+        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
+
+        source = instructions.LLM_ADAPTERS
+        ensure_reachable(self.what, source.endpoint)
+        url = f"{source.endpoint}/{source.repo}/{source.commit}/{self.path}"
+        try:
+            response = get_session().head(url, timeout=_SECONDS)
+            response.raise_for_status()
+        except (OSError, httpx.HTTPError) as error:
+            raise UserError(f"{self.what}: {reason(error)}") from error
+        return Found("rows", int(response.headers.get("Content-Length", 0)))
+
+
+def _counted(what: str, count: int, expected: int | None, size: int = 0) -> Found:
+    if expected not in (None, count):
+        raise UserError(f"{what}: {count:,} rows instead of {expected:,}")
+    return Found(f"{count:,} rows", size)
+
+
+def _rows(task: Task, settings: Any) -> Iterator[Need]:
+    """The rows that a run of a task trains on, and those that it is evaluated on."""
+    trained = task.training_source(settings.train_on) if isinstance(task, instructions.InstructionTask) else task
+    yield _split(trained, task.train_split, settings, lambda: task.load_training(settings))
+    yield _split(task, task.eval_split, settings, lambda: task.load(task.eval_split, settings.data_dir))
+
+
+def _split(task: Task, split: str, settings: Any, load: Callable[[], LoadedSplit]) -> Need:
+    expected = task.split_sizes.get(split)
+    if settings.data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
+        source, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
+        return GitHubRows(f"{path} of {source.repo} @ {source.commit[:10]}", load, path, expected)
+    if settings.data_dir is None and task.hub is not None:
+        name = " ".join(filter(None, (task.hub.id, task.hub.config)))
+        what = f"dataset {name} @ {task.hub.revision[:10]}, {split}"
+        return HubRows(what, load, task.hub, split, task.columns, expected)
+    where = f"in {settings.data_dir}" if settings.data_dir else "of the package"
+    return Rows(f"{task.family} {task.folder or task.name} {where}, {split}", load)

@@ -1,0 +1,1 @@
+"""Pushing trained adapters and merged models to the hub."""

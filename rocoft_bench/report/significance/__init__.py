@@ -1,1 +1,0 @@
-"""RoCoFT against the other methods: paired tests over evaluation rows and over seeds, and ranks over tasks."""

@@ -1,0 +1,314 @@
+"""RoCoFT against each other method of a table: the difference on every task, and how sure it is."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING
+
+from rocoft_bench.analysis.judged import Judged, judged
+from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
+from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.errors import UserError
+from rocoft_bench.report.writing.csv_text import csv_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LEVEL = 0.05
+"""Corrected p-values below this are marked."""
+
+FEWEST_ROWS = 20
+"""Fewer evaluation rows are not resampled: they do not stand for the rows that there might have been."""
+
+OTHERWISE = "not compared, as nothing says that they were judged on the same rows in the same way"
+
+Progress = Callable[[int, int], None]
+"""Is told how many cells of how many are done."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A RoCoFT row against another method on one task.
+
+    difference: of the main metric, ours - theirs, in percentage points; low and high: its 95 % interval over examples.
+    p_examples: of the paired bootstrap; p_seeds: of Welch's t test; the corrected ones are Holm's, over all comparisons
+    of the RoCoFT row in its table. None where a test was not possible; `note` says why there is none over examples.
+    rows: how many were judged; our_seeds, their_seeds: how many runs there are.
+    """
+
+    table: str
+    model: str
+    method: str
+    baseline: str
+    task: str
+    metric: str
+    difference: float
+    low: float | None = None
+    high: float | None = None
+    p_examples: float | None = None
+    p_examples_corrected: float | None = None
+    p_seeds: float | None = None
+    p_seeds_corrected: float | None = None
+    rows: int | None = None
+    our_seeds: int = 0
+    their_seeds: int = 0
+    note: str = ""
+
+
+@dataclass
+class Contest:
+    """Everything that one RoCoFT row of a table is compared with.
+
+    others: the rows it is compared with; comparisons: by the other row's title and the task's column; left_out: which
+    methods and tasks could not be compared, or not over examples, by the reason.
+    """
+
+    table: Table
+    row: Row
+    others: list[Row]
+    comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, what: str) -> None:
+        names = self.left_out.setdefault(reason, [])
+        if what not in names:
+            names.append(what)
+
+    def correct(self) -> None:
+        """Fill in the corrected p-values, once all comparisons are there."""
+        examples = holm([one.p_examples for one in self.comparisons.values()])
+        seeds = holm([one.p_seeds for one in self.comparisons.values()])
+        for (key, one), over_examples, over_seeds in zip(self.comparisons.items(), examples, seeds, strict=True):
+            self.comparisons[key] = replace(one, p_examples_corrected=over_examples, p_seeds_corrected=over_seeds)
+
+    def as_table(self) -> Table:
+        """A row for each other method, a column for each task."""
+        columns = [
+            Column(column.key, column.title, column.parts[:1], column.task, "points", column.decimals)
+            for column in self.table.columns
+            if any(key == column.key for _, key in self.comparisons)
+        ]
+        return Table(
+            key=re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.table.key}-{self.row.model}-{self.row.title}-against-others"),
+            title=f"{self.row.title} against the other methods, {self.row.model}: {self.table.title}",
+            columns=columns,
+            rows=[Row(o.model, o.method, cells, o.variant) for o in self.others if (cells := self._cells(o, columns))],
+            conditions=self.table.conditions,
+            notes=[*_explanations(self), *(f"{why}: {'; '.join(what)}" for why, what in self.left_out.items())],
+        )
+
+    def _cells(self, other: Row, columns: Iterable[Column]) -> dict[str, Cell]:
+        """Numbers, and as text what goes with them."""
+        cells = {}
+        for column in columns:
+            one = self.comparisons.get((other.title, column.key))
+            if one:
+                part = Part(one.difference, n=min(one.our_seeds, one.their_seeds))
+                runs = (*self.row.cell(column).runs, *other.cell(column).runs)
+                cells[column.key] = Cell((part,), _text(one, column.decimals), runs=runs)
+        return cells
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The runs of a cell that have results, and their mean on each resample, unless `problem` says why not.
+
+    judged_on: equal for cells that may be compared; None where the runs of the cell differ in it.
+    """
+
+    runs: list[Run]
+    judged_on: tuple[object, ...] | None
+    problem: str = ""
+    references: bytes = b""
+    sampled: np.ndarray | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """The main metric in percent, one a run."""
+        return [100 * (_main_metric(run) or 0.0) for run in self.runs]
+
+
+def contests(results: Results, tables: Sequence[Table], progress: Progress | None = None) -> Iterator[Contest]:
+    """Each RoCoFT row with results against every other method of the same table and model.
+
+    Cells of one task are read and resampled together, so that all methods are judged on the same resamples.
+    """
+    runs = {run.id: run for run in results.runs}
+    models = [(table, model) for table in tables for model in table.models]
+    cells_of = [(table, model, _cells_of(table, model, runs)) for table, model in models]
+    groups = [(own, cells) for table, model, cells in cells_of if (own := _contests_of(table, model, cells))]
+    total, done = sum(len(of_rows) for _, cells in groups for of_rows in cells.values()), 0
+    for own, cells in groups:
+        for key, of_rows in cells.items():
+            sides = _sides(of_rows)
+            for contest in own:
+                _compare_all(contest, contest.table.column(key), sides)
+            done += len(of_rows)
+            if progress:
+                progress(done, total)
+        for contest in own:
+            contest.correct()
+            if contest.comparisons or contest.left_out:
+                yield contest
+
+
+def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
+    """A line for each comparison, all numbers in full."""
+    return csv_text([column.name for column in fields(Comparison)], map(asdict, comparisons))
+
+
+_Cells = dict[str, dict[str, list[Run]]]
+"""The runs that have results, by a column's key and a row's title."""
+
+
+def _cells_of(table: Table, model: str, runs: Mapping[str, Run]) -> _Cells:
+    """Of a model's rows in a table that is made of runs; empty for another one."""
+    cells: _Cells = {}
+    for row in table.of_model(model):
+        for column in table.columns:
+            known = [runs[id] for id in row.cell(column).runs if id in runs] if column.task else []
+            if finished := [run for run in known if _main_metric(run) is not None]:
+                cells.setdefault(column.key, {})[row.title] = finished
+    return cells
+
+
+def _main_metric(run: Run) -> float | None:
+    names = run.record.task["metric_names"]
+    return run.record.metrics.get(names[0]) if run.record.metrics and names else None
+
+
+def _contests_of(table: Table, model: str, cells: _Cells) -> list[Contest]:
+    """One for each RoCoFT row, if there are other methods."""
+    with_runs = {title: runs[0] for of_rows in cells.values() for title, runs in of_rows.items()}
+    rows = [row for row in table.of_model(model) if row.title in with_runs]
+    ours = [row for row in rows if with_runs[row.title].record.method.get("name") == "rocoft"]
+    others = [row for row in rows if row not in ours]
+    return [Contest(table, row, _opponents(row, others)) for row in ours] if others else []
+
+
+def _opponents(row: Row, others: list[Row]) -> list[Row]:
+    """Those that differ from the usual settings as the row does, e.g. in "epochs=1"; all, if there is no such one."""
+    return [other for other in others if other.variant == row.variant] or others
+
+
+def _compare_all(contest: Contest, column: Column, sides: Mapping[str, _Side]) -> None:
+    ours = sides.get(contest.row.title)
+    if ours is None:
+        return
+    for other in contest.others:
+        theirs = sides.get(other.title)
+        if theirs is None:
+            continue
+        if ours.judged_on is None or ours.judged_on != theirs.judged_on:
+            contest.leave_out(OTHERWISE, _name(other, column))
+            continue
+        culprit, note = _why_not_over_examples(ours, theirs)
+        if note:
+            named = contest.row if culprit is ours else other
+            contest.leave_out(f"not compared over examples ({note})", _name(named, column))
+        contest.comparisons[other.title, column.key] = _comparison(contest, column, other, ours, theirs, note)
+
+
+def _comparison(contest: Contest, column: Column, other: Row, ours: _Side, theirs: _Side, note: str) -> Comparison:
+    record = ours.runs[0].record
+    difference = statistics.mean(ours.values) - statistics.mean(theirs.values)
+    plain = Comparison(
+        table=contest.table.key,
+        model=contest.row.model,
+        method=contest.row.title,
+        baseline=other.title,
+        task=column.task or "",
+        metric=record.task["metric_names"][0],
+        difference=difference,
+        p_seeds=welch_p(ours.values, theirs.values),
+        rows=record.data.get("eval_rows"),
+        our_seeds=len(ours.runs),
+        their_seeds=len(theirs.runs),
+        note=note,
+    )
+    if note or ours.sampled is None or theirs.sampled is None:
+        return plain
+    found = paired_difference(difference, ours.sampled, theirs.sampled)
+    return replace(plain, low=found.low, high=found.high, p_examples=found.p)
+
+
+def _why_not_over_examples(ours: _Side, theirs: _Side) -> tuple[_Side | None, str]:
+    """Which side is at fault, and the reason; nothing where the sides can be compared."""
+    for side in (ours, theirs):
+        if side.problem:
+            return side, side.problem
+    if ours.references != theirs.references:
+        return theirs, "predictions.jsonl has other references"
+    return None, ""
+
+
+def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
+    """The cells of one task by their rows' titles; what was judged on the same rows is resampled together."""
+    read: dict[str, list[Judged]] = {}
+    sides = {title: _side(runs, read.setdefault(title, [])) for title, runs in cells.items()}
+    for judged_on in {side.judged_on for side in sides.values() if not side.problem}:
+        titles = [title for title, side in sides.items() if side.judged_on == judged_on and not side.problem]
+        sampled = resampled([one.scores for title in titles for one in read[title]])
+        start = 0
+        for title in titles:
+            end = start + len(read[title])
+            sides[title] = replace(sides[title], sampled=100 * sampled[:, start:end].mean(axis=1))
+            start = end
+    return sides
+
+
+def _side(runs: list[Run], read: list[Judged]) -> _Side:
+    """A cell before it is resampled; what is read of its runs goes to `read`."""
+    ways = {_judged_on(run) for run in runs}
+    judged_on = ways.pop() if len(ways) == 1 else None
+    if judged_on is None:
+        return _Side(runs, None, "its runs were judged on different rows")
+    try:
+        read += [judged(run) for run in runs]
+    except UserError as error:
+        return _Side(runs, judged_on, str(error))
+    if len(read[0].scores.rows) < FEWEST_ROWS:
+        return _Side(runs, judged_on, f"fewer than {FEWEST_ROWS} evaluation rows")
+    if len({one.references for one in read}) > 1:
+        return _Side(runs, judged_on, "predictions.jsonl of its runs have different references")
+    return _Side(runs, judged_on, references=read[0].references)
+
+
+def _judged_on(run: Run) -> tuple[object, ...] | None:
+    """What has to be equal for runs to be compared; None where the record does not say on which rows it was."""
+    data, record = run.record.data, run.record
+    content = data.get("evaluation", {}).get("sha256")
+    return (content, data.get("eval_rows"), record.protocol, record.task.get("version")) if content else None
+
+
+def _name(row: Row, column: Column) -> str:
+    return f"{row.title}, {column.title}"
+
+
+def _text(one: Comparison, decimals: int) -> str:
+    """The difference, [its interval], * where it is significant over examples, and † where it is over seeds."""
+    text = f"{one.difference:+.{decimals}f}"
+    if one.low is not None and one.high is not None:
+        text += f" [{one.low:+.{decimals}f}, {one.high:+.{decimals}f}]"
+    marks = (("*", one.p_examples_corrected), ("†", one.p_seeds_corrected))
+    found = "".join(mark for mark, p in marks if p is not None and p < LEVEL)
+    return f"{text} {found}".rstrip().replace("-", "−")
+
+
+def _explanations(contest: Contest) -> list[str]:
+    over_examples = sum(one.p_examples is not None for one in contest.comparisons.values())
+    over_seeds = sum(one.p_seeds is not None for one in contest.comparisons.values())
+    return [
+        f"A cell is the main metric of {contest.row.title} minus that of the row's method, means over their runs in "
+        f"percentage points, with its 95 % interval over {RESAMPLES:,} paired bootstrap resamples of the evaluation "
+        "rows.",
+        f"* marks p < {LEVEL} over examples (normal test with the bootstrap's standard error; {over_examples} tests), "
+        f"† p < {LEVEL} over seeds (Welch's t test; {over_seeds} tests, which need two runs on each side), each after "
+        "Holm's correction for the number of its tests in this table. The intervals are not corrected.",
+        "Intervals and * say what other evaluation rows might have changed, for the runs as they are; only † says what "
+        "other seeds might have changed.",
+    ]
