@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rocoft_bench.config import Settings, parse_assignment
-from rocoft_bench.engine.warning_filters import quiet_libraries
+from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import Experiment, resolve
 
@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("settings", nargs="+", metavar="KEY=VALUE")
     parser.add_argument("--every", type=int, default=1)
     arguments = parser.parse_args()
-    quiet_libraries()
+    silence_library_warnings()
     _import_all(arguments.settings)
     with tempfile.TemporaryDirectory(prefix="kill-points-") as folder:
         wrong = list(_all_points(Path(folder).resolve(), arguments.settings, arguments.every))
@@ -94,10 +94,10 @@ def _import_all(assignments: list[str]) -> None:
     from rocoft_bench.engine import trainer  # noqa: F401
     from rocoft_bench.engine.observer import Observer
     from rocoft_bench.experiment import inference  # noqa: F401
-    from rocoft_bench.experiment.build import prepare
+    from rocoft_bench.experiment.build import build
 
     torch.set_num_threads(1)
-    prepare(_experiment(assignments), Observer())
+    build(_experiment(assignments), Observer())
 
 
 def _experiment(assignments: list[str]) -> Experiment:

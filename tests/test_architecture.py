@@ -1,8 +1,10 @@
-"""Imports point one way, and the package starts light."""
+"""Imports point one way, and no name stands for two things."""
 
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import rocoft_bench
 
 ROOT = Path(rocoft_bench.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     {"cli"},
@@ -41,7 +44,7 @@ def imported_parts(file: Path) -> set[str]:
     return parts
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
 def test_imports_point_downwards(file: Path) -> None:
     relative = file.relative_to(ROOT)
     part = relative.parts[0].removesuffix(".py")
@@ -61,3 +64,35 @@ which parameters of a model are exempt from weight decay."""
 def test_the_tuner_knows_nothing_else_of_this_project() -> None:
     others = {part for file in (ROOT / "tuner").rglob("*.py") for part in imported_parts(file)}
     assert others <= {"tuner"}
+
+
+MODULES_TO_RENAME = {
+    *("demo", "directory", "facts", "files", "groups", "kernels", "layouts", "loading", "markdown", "memory"),
+    *("observer", "options", "prompts", "records", "selection", "sweep", "text", "texts"),
+}
+CLASSES_TO_RENAME = {"Facts", "Figure", "Job", "Observer", "Place", "Plan", "Predictor", "Problem", "Rows"}
+"""Names that still stand for two things."""
+
+
+def named_twice(names: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
+    """What has a name that something else has too, by name."""
+    owners = defaultdict(list)
+    for name, file in names:
+        owners[name].append(str(file.relative_to(ROOT)))
+    return {name: files for name, files in owners.items() if len(files) > 1}
+
+
+def test_no_two_modules_have_one_name() -> None:
+    twice = named_twice((file.stem, file) for file in FILES if file.name != "__init__.py")
+    assert not {name: files for name, files in twice.items() if name not in MODULES_TO_RENAME}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    twice = named_twice(
+        (node.name, file)
+        for file in FILES
+        if file.name != "__init__.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not {name: files for name, files in twice.items() if name not in CLASSES_TO_RENAME}

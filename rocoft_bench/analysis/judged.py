@@ -15,7 +15,7 @@ from rocoft_bench.analysis import statistics
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.statistics import RowScores
 from rocoft_bench.errors import UserError
-from rocoft_bench.metrics import row_scores
+from rocoft_bench.metrics import formulas
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ def judged(run: Run) -> Judged:
         UserError: If they cannot be told from its predictions; why, in a few words.
     """
     record = run.record
-    judge = SCORES[tasks.get(record.task["family"], record.task["name"]).judged_by]
+    judge = SCORES[tasks.get(record.task["family"], record.task["name"]).scored_by]
     predictions, references = _columns(run)
     metric = record.task["metric_names"][0]
     try:
@@ -134,16 +134,14 @@ def _answers(is_right: Callable[[Any, Any], bool]) -> Callable[[Any, Any], RowSc
     def judge(predictions: Any, references: Any) -> RowScores:
         if not any(isinstance(given, dict) for given in predictions):
             return _mean_of(is_right)(predictions, references)
-        right = [
-            given is not None and row_scores.is_right_choice(given["read"], given["gold"]) for given in predictions
-        ]
+        right = [given is not None and formulas.is_right_choice(given["read"], given["gold"]) for given in predictions]
         return statistics.ratio(right, [given is not None for given in predictions])
 
     return judge
 
 
 def _rouge1(predictions: Any, references: Any) -> RowScores:
-    score = row_scores.rouge(("rouge1",))
+    score = formulas.rouge(("rouge1",))
     return _mean_of(lambda given, wanted: score(given, wanted)["rouge1"])(predictions, references)
 
 
@@ -153,10 +151,10 @@ SCORES: dict[str, Callable[[Any, Any], RowScores]] = {
     "matthews_correlation": statistics.correlation,
     "pearson": statistics.correlation,
     "spearman": statistics.rank_correlation,
-    "squad": _mean_of(lambda given, golds: row_scores.squad(given, golds)[0]),
-    "squad_v2": _mean_of(lambda given, golds: row_scores.squad_v2(given, golds)[0]),
+    "squad": _mean_of(lambda given, golds: formulas.squad(given, golds)[0]),
+    "squad_v2": _mean_of(lambda given, golds: formulas.squad_v2(given, golds)[0]),
     "rouge": _rouge1,
-    "choice_answers": _answers(row_scores.is_right_choice),
-    "number_answers": _answers(row_scores.is_right_number),
+    "choice_answers": _answers(formulas.is_right_choice),
+    "number_answers": _answers(formulas.is_right_number),
 }
-"""By `Task.judged_by`: the first of its metrics, from a run's predictions and references."""
+"""By `Task.scored_by`: the first of its metrics, from a run's predictions and references."""

@@ -120,7 +120,7 @@ def parameter_audit(model: str | None = None, method: str | None = None) -> list
 def _serves(method: str, model: str) -> bool:
     kind = TASK_KINDS[model]
     try:
-        methods.resolve({"name": method}, task_kind=kind, model=model).check_serves(kind, models.model_type_of(model))
+        methods.resolve({"name": method}, task_kind=kind, model=model).check_supports(kind, models.model_type_of(model))
     except UserError:
         return False
     return True
@@ -183,7 +183,7 @@ def _settings_that_give(figure: Figure, row: AuditRow, size: str | None, has_tar
 def _parts(row: AuditRow, size: str | None, has_targets: bool) -> dict[str, list[int]]:
     """Coefficients (c0, c1, c2) of the count as a polynomial in the size, for each part that can be chosen alone."""
     shapes = _shapes(row.model)
-    layout = models.LAYOUTS[shapes.model_type]
+    layout = models.LINEAR_ROLES[shapes.model_type]
     by_layers = {getattr(layout, role): role for role in reversed(models.ROLES) if getattr(layout, role)}
     names: Iterable[str] = by_layers.values() if has_targets else ["all"]
     parts = {}

@@ -13,7 +13,7 @@ import typer
 
 from rocoft_bench.cli import demo, evaluate, export, ls, ntk, params, predict, prefetch, report, sweep, train, validate
 from rocoft_bench.cli.console import complain, finish_output, show_what_can_be_shown
-from rocoft_bench.engine.warning_filters import quiet_libraries
+from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError, reason, shortened
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ DEVICE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EPIPE)
 
 def main() -> None:
     """Entry point. Bad input ends with one line and exit code 2, an interrupted run with 130."""
-    quiet_libraries()
+    silence_library_warnings()
     show_what_can_be_shown()
     sys.exit(_finished(_run))
 

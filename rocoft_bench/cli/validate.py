@@ -85,12 +85,12 @@ def _settings(settings: Settings, assignments: list[str]) -> str:
 
 def _memory(experiment: Experiment) -> str:
     """The estimate for one run."""
-    from rocoft_bench.experiment import memory
+    from rocoft_bench.experiment import memory_estimate
 
-    facts = memory.facts_of(experiment)
+    facts = memory_estimate.facts_of(experiment)
     if facts is None:
         return MEMORY_UNKNOWN
-    estimate = memory.estimate(experiment, facts)
+    estimate = memory_estimate.estimate(experiment, facts)
     parts = ", ".join(f"{part} {mib:,.0f}" for part, mib in estimate.parts.items() if mib)
     target = f" and {estimate.row.target}" if estimate.row.target else ""
     size = f"{estimate.rows} rows of {estimate.row.source}{target} tokens"

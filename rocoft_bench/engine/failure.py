@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rocoft_bench.engine.interrupt import Interrupted
-from rocoft_bench.engine.memory import is_out_of_memory
+from rocoft_bench.engine.peak_memory import is_out_of_memory
 from rocoft_bench.engine.prediction import NotFiniteError
 from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure, tells_of_full_disk
 

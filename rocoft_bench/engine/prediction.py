@@ -158,12 +158,12 @@ class Evaluator:
     accelerate puts into a prepared model's forward.
 
     rows: encoded rows that can be indexed by row number.
-    judge: from the outputs, in the order of the rows, to the evaluation.
+    score: from the outputs, in the order of the rows, to the evaluation.
     """
 
     rows: Any
     predictor: Predictor
-    judge: Callable[[list[np.ndarray]], Evaluation]
+    score: Callable[[list[np.ndarray]], Evaluation]
     batch_size: int
     accelerator: Accelerator
     observer: Observer
@@ -189,7 +189,7 @@ class Evaluator:
                 answers = self.predictor(model, send_to_device(batch, self.accelerator.device, non_blocking=True))
             outputs.update(zip(numbers, answers, strict=True))
             self.observer.evaluation_batch_done()
-        return self._judged(outputs)
+        return self._scored(outputs)
 
     def _own_batches(self) -> list[list[int]]:
         """Row numbers of this process' batches. All have equally many, so that they can agree on each: where the last
@@ -201,11 +201,11 @@ class Evaluator:
         ]
         return [batches_now[self.processes.index % len(batches_now)] for batches_now in rounds]
 
-    def _judged(self, outputs: dict[int, np.ndarray]) -> Evaluation:
-        """All processes' outputs, judged by the main one."""
+    def _scored(self, outputs: dict[int, np.ndarray]) -> Evaluation:
+        """All processes' outputs, scored by the main one."""
         together = {row: output for part in self.processes.gather(outputs) for row, output in part.items()}
         if self.processes.is_main:
-            evaluation = self.judge([together[row] for row in range(len(together))])
+            evaluation = self.score([together[row] for row in range(len(together))])
             self.processes.from_main(evaluation.metrics)
             return evaluation
         return Evaluation(self.processes.from_main(None), [])

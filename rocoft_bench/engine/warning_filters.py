@@ -6,7 +6,7 @@ import logging
 import warnings
 
 
-def quiet_libraries() -> None:
+def silence_library_warnings() -> None:
     """Silence, in this process, what libraries say to their own developers or of things that do not matter here."""
     warnings.simplefilter("ignore", FutureWarning)
     warnings.filterwarnings("ignore", "Position ids are not supported")  # prompt tuning puts back what peft ignores

@@ -22,7 +22,7 @@ from rocoft_bench.errors import UserError, reason
 from rocoft_bench.execution.channel import POLL_SECONDS, SHUTDOWN_SECONDS, Exchange, Job
 from rocoft_bench.execution.options import Launch
 from rocoft_bench.experiment.resolve import Experiment
-from rocoft_bench.experiment.run import make_record, unless_finished
+from rocoft_bench.experiment.run import make_record, run_once
 from rocoft_bench.experiment.run import run as run_alone
 from rocoft_bench.runs import RunDirectory, RunRecord, config_values, write_json
 
@@ -53,7 +53,7 @@ def run(
     def make(directory: RunDirectory) -> RunRecord:
         return _made_by_all(experiment, directory, observer, force, launch)
 
-    return unless_finished(experiment, folder, force, make, lock=launch.machine_rank == 0)
+    return run_once(experiment, folder, force, make, lock=launch.machine_rank == 0)
 
 
 def _made_by_all(

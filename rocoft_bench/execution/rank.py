@@ -9,12 +9,12 @@ import traceback
 from pathlib import Path
 
 from rocoft_bench.engine.observer import Observer, Sender
-from rocoft_bench.engine.warning_filters import quiet_libraries
+from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.channel import SHUTDOWN_SECONDS, Exchange, Job
 from rocoft_bench.execution.orphan import end_with_parent
 from rocoft_bench.experiment.resolve import restored
-from rocoft_bench.experiment.run import carry_out
+from rocoft_bench.experiment.run import execute
 from rocoft_bench.runs import RunDirectory, RunRecord
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -26,7 +26,7 @@ def main() -> None:
     job = Job(**json.loads(sys.argv[1]))
     end_with_parent(job.parent, SHUTDOWN_SECONDS)
     sys.argv = list(job.command)  # what provenance.json names
-    quiet_libraries()
+    silence_library_warnings()
     code = _take_part(job)
     if code:  # without what libraries do at exit: that may wait for the other processes
         sys.stderr.flush()
@@ -64,7 +64,7 @@ def _record_of(job: Job, exchange: Exchange) -> RunRecord:
         RunDirectory(Path(job.folder)).join()
     with exchange.events.open("a", encoding="utf-8") as stream:
         observer = Sender(stream) if processes.is_main else Observer()
-        record = carry_out(
+        record = execute(
             restored(job.config, job.notes), RunDirectory(Path(job.folder)), observer, job.force, processes
         )
     PartialState().destroy_process_group()

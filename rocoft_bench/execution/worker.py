@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from rocoft_bench.engine.observer import Observer, Sender
-from rocoft_bench.engine.warning_filters import quiet_libraries
+from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.failures import BAD_INPUT
 from rocoft_bench.execution.job import Job
@@ -28,7 +28,7 @@ def main() -> None:
     job: Job = arguments.job
     inherit_lock(RunDirectory(Path(job.folder)).lock, arguments.lock)
     sys.argv = list(job.command)  # what provenance.json names
-    quiet_libraries()
+    silence_library_warnings()
     sys.exit(_exit_code(job, Sender(sys.stdout)))
 
 

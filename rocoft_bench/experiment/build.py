@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench import models
 from rocoft_bench.config import RunConfig, TaskConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment.encoded_split import Rows, encoded, fitted_settings, limited
+from rocoft_bench.experiment.encoded_split import EncodedSplit, encoded, fitted_settings, limited
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.models import Limits, Loaded, ModelSource
 
@@ -26,7 +26,7 @@ NOT_IN_FP16 = ("deberta-v2",)
 
 
 @dataclass
-class Prepared:
+class Built:
     """Everything loaded, nothing trained yet.
 
     settings: the task's, with the max_length that the model allows. notes: how the run differs from what its name says.
@@ -35,13 +35,13 @@ class Prepared:
     model: Any
     tokenizer: Any
     settings: TaskConfig
-    train: Rows
-    evaluation: Rows
+    train: EncodedSplit
+    evaluation: EncodedSplit
     model_origin: dict[str, Any]
     notes: list[str] = field(default_factory=list)
 
 
-def prepare(experiment: Experiment, observer: Observer) -> Prepared:
+def build(experiment: Experiment, observer: Observer) -> Built:
     """Load data and model, and apply the method.
 
     Raises:
@@ -63,7 +63,7 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
     train = limited(train, config.task.max_train_rows, "training", notes)
     evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
     settings = fitted_settings(task, config.task, limits(experiment, model, tokenizer), notes)
-    prepared = Prepared(
+    built = Built(
         model=model,
         tokenizer=tokenizer,
         settings=settings,
@@ -72,10 +72,10 @@ def prepare(experiment: Experiment, observer: Observer) -> Prepared:
         model_origin=source.origin(model.config),
         notes=notes,
     )
-    _calibrate(experiment, prepared)
+    _calibrate(experiment, built)
     for note in notes:
         observer.note(note)
-    return prepared
+    return built
 
 
 def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
@@ -83,7 +83,7 @@ def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
     method, task, config = experiment.method, experiment.task, experiment.config
 
     def check(model_type: str) -> None:
-        method.check_serves(task.kind, model_type)
+        method.check_supports(task.kind, model_type)
 
     return models.load(source, config.model, task.kind, task.model_options, check, method.loading_options)
 
@@ -134,16 +134,16 @@ def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:
     return applied
 
 
-def _calibrate(experiment: Experiment, prepared: Prepared) -> None:
-    count = min(CALIBRATION_ROWS, len(prepared.train.encoded))
-    if experiment.method.calibrate(prepared.model, _single_rows(prepared, count)):
-        prepared.notes.append(f"rows or columns were scored on the first {count} training rows")
+def _calibrate(experiment: Experiment, built: Built) -> None:
+    count = min(CALIBRATION_ROWS, len(built.train.encoded))
+    if experiment.method.calibrate(built.model, _single_rows(built, count)):
+        built.notes.append(f"rows or columns were scored on the first {count} training rows")
 
 
-def _single_rows(prepared: Prepared, count: int) -> Iterator[dict[str, Any]]:
+def _single_rows(built: Built, count: int) -> Iterator[dict[str, Any]]:
     """The first rows one at a time, so that no padding is in the activations."""
     from rocoft_bench.engine.batching import padding_collate
 
-    collate = padding_collate(prepared.tokenizer)
-    for row in itertools.islice(prepared.train.encoded, count):
+    collate = padding_collate(built.tokenizer)
+    for row in itertools.islice(built.train.encoded, count):
         yield collate([row])

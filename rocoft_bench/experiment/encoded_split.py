@@ -1,4 +1,4 @@
-"""The rows of an experiment: cut to the number that is wanted, encoded, judged.
+"""The rows of an experiment: cut to the number that is wanted, encoded, scored.
 
 What makes them differ from the benchmark's rows is appended to `notes`.
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows as they were read and as the model takes them; `origin` says where they are from."""
+class EncodedSplit:
+    """Examples as they were read and as the model takes them; `origin` says where they are from."""
 
     raw: Dataset
     encoded: Dataset
@@ -62,13 +62,13 @@ def limited(split: LoadedSplit, limit: int | None, name: str, notes: list[str]) 
 
 def encoded(
     task: Task, split: LoadedSplit, tokenizer: Any, settings: TaskConfig, training: bool, notes: list[str]
-) -> Rows:
+) -> EncodedSplit:
     """Raises: UserError if nothing is left to use."""
     result = task.encode(split.rows, tokenizer, settings, training)
     notes.extend(result.notes)
     if not len(result.rows):
         raise UserError(f"no {'training' if training else 'evaluation'} row is left to use: {'; '.join(result.notes)}")
-    return Rows(split.rows, result.rows, split.origin)
+    return EncodedSplit(split.rows, result.rows, split.origin)
 
 
 def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor:
@@ -80,7 +80,7 @@ def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor
 
 def make_evaluator(
     task: Task,
-    rows: Rows,
+    rows: EncodedSplit,
     tokenizer: Any,
     settings: TaskConfig,
     batch_size: int,
@@ -88,21 +88,21 @@ def make_evaluator(
     observer: Observer,
     processes: Processes | None = None,
 ) -> Evaluator:
-    """An evaluator that judges the model's outputs as the task reads and scores them."""
+    """An evaluator of the task's answers."""
     from rocoft_bench.engine.prediction import Evaluation, Evaluator
     from rocoft_bench.engine.processes import Processes
 
     references = task.references(rows.raw)
 
-    def judge(outputs: list[Any]) -> Evaluation:
+    def score(outputs: list[Any]) -> Evaluation:
         predictions = task.read(outputs, rows.encoded, rows.raw, tokenizer, settings)
         return Evaluation(task.score([row["prediction"] for row in predictions], references), predictions)
 
     predictor = predictor_for(task, settings, tokenizer)
-    return Evaluator(rows.encoded, predictor, judge, batch_size, accelerator, observer, processes or Processes())
+    return Evaluator(rows.encoded, predictor, score, batch_size, accelerator, observer, processes or Processes())
 
 
-def prediction_lines(task: Task, rows: Rows, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def prediction_lines(task: Task, rows: EncodedSplit, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """The lines of predictions.jsonl."""
     references = task.references(rows.raw)
     for index, (prediction, reference) in enumerate(zip(evaluation.predictions, references, strict=True)):

@@ -22,8 +22,8 @@ from rocoft_bench.experiment.encoded_split import (
     predictor_for,
 )
 from rocoft_bench.experiment.resolve import Experiment, folder_of, resolve
-from rocoft_bench.experiment.run import what_was_judged
-from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
+from rocoft_bench.experiment.run import evaluation_fields
+from rocoft_bench.methods.in_model import FILE_NAME as OWN_FILE
 from rocoft_bench.models import PEFT_CONFIG, ModelSource
 from rocoft_bench.runs import (
     Failure,
@@ -232,7 +232,7 @@ def record_failed_evaluation(directory: RunDirectory, changes: Settings, failure
     if target.record.is_file() and target.read_record().status == "ok":
         return
     unknown: dict[str, Any] = {"metrics": None, "initial_metrics": None, "epoch_metrics": [], "eval_seconds": None}
-    changed = {**what_was_judged(experiment), **failure._asdict(), **unknown}
+    changed = {**evaluation_fields(experiment), **failure._asdict(), **unknown}
     target.path.mkdir(parents=True, exist_ok=True)
     write_json(target.record, directory.read_record().model_copy(update=changed).model_dump())
 
@@ -289,7 +289,7 @@ def _evaluated(
         raise UserError(f"{directory.path}: {error}") from None
     of_training = [note for note in record.notes if "evaluation" not in note]
     changed = {
-        **what_was_judged(experiment),
+        **evaluation_fields(experiment),
         "data": {**record.data, "evaluation": rows.origin, "eval_rows": len(rows.raw)},
         "metrics": evaluation.metrics,
         "initial_metrics": None,

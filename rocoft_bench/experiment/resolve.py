@@ -55,7 +55,7 @@ def resolve(settings: Settings) -> Experiment:
     task = task or tasks.get(config.task.family, config.task.name)
     _check_head(config.model, task.kind)
     method = methods.resolve(config.method, settings.sources, task.kind, config.model.name)
-    method.check_serves(task.kind, models.model_type_of(config.model.name))
+    method.check_supports(task.kind, models.model_type_of(config.model.name))
     method.check_training(config.training)
     changes: dict[str, Any] = {"method": {"name": method.name, **method.settings.model_dump()}}
     own = {key: getattr(method, key) for key in OF_THE_METHOD if key not in config.training.model_fields_set}

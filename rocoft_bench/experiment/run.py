@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import models
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import memory
-from rocoft_bench.experiment.build import Prepared, prepare
+from rocoft_bench.experiment import memory_estimate
+from rocoft_bench.experiment.build import Built, build
 from rocoft_bench.experiment.card import CARD, Facts, form_of, model_card
 from rocoft_bench.experiment.encoded_split import make_evaluator, prediction_lines
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models.activations import Row
+from rocoft_bench.models.activations import ExampleLength
 from rocoft_bench.runs import (
     MAKE_ROOM,
     RunDirectory,
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
     from rocoft_bench.engine.trainer import TrainResult
 
 __all__ = [
+    "Built",
     "Experiment",
-    "Prepared",
-    "carry_out",
+    "build",
+    "evaluation_fields",
+    "execute",
     "make_record",
-    "prepare",
     "resolve",
     "run",
-    "unless_finished",
-    "what_was_judged",
+    "run_once",
 ]
 
 
@@ -64,12 +64,10 @@ def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = 
         UserError: If the input, the model or the folder cannot be used; nothing is left behind then.
         Interrupted: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
     """
-    return unless_finished(
-        experiment, folder, force, lambda directory: carry_out(experiment, directory, observer, force)
-    )
+    return run_once(experiment, folder, force, lambda directory: execute(experiment, directory, observer, force))
 
 
-def unless_finished(
+def run_once(
     experiment: Experiment, folder: Path, force: bool, make: Callable[[RunDirectory], RunRecord], lock: bool = True
 ) -> tuple[RunRecord, bool]:
     """Let a run be made in a folder that has been checked and locked for it, as `run` does.
@@ -86,7 +84,7 @@ def unless_finished(
         return make(directory), True
 
 
-def carry_out(
+def execute(
     experiment: Experiment,
     directory: RunDirectory,
     observer: Observer,
@@ -103,32 +101,30 @@ def carry_out(
 
     processes = processes or Processes()
     set_seed(experiment.config.seed)
-    prepared = None
+    built = None
     try:
-        prepared = prepare(experiment, observer)
-        _begin(experiment, prepared, directory, force, processes)
-        result = train(experiment, prepared, directory, observer, processes)
-        record = _finish(experiment, prepared, result, directory, processes) if processes.is_main else None
+        built = build(experiment, observer)
+        _begin(experiment, built, directory, force, processes)
+        result = train(experiment, built, directory, observer, processes)
+        record = _finish(experiment, built, result, directory, processes) if processes.is_main else None
         return processes.from_main(record)
     except UserError:
         raise
     except BaseException as error:
-        if prepared is None and not isinstance(error, Exception):
+        if built is None and not isinstance(error, Exception):
             raise  # stopped before there was anything to go on from
-        if prepared is None and processes.is_main:
+        if built is None and processes.is_main:
             _open(experiment, directory, force)
-        record = _record_failure(experiment, prepared, directory, error, processes)
+        record = _record_failure(experiment, built, directory, error, processes)
         if record.status in ("nan", "oom") or record.hint == MAKE_ROOM:
             return record
         raise
 
 
-def _begin(
-    experiment: Experiment, prepared: Prepared, directory: RunDirectory, force: bool, processes: Processes
-) -> None:
+def _begin(experiment: Experiment, built: Built, directory: RunDirectory, force: bool, processes: Processes) -> None:
     if processes.is_main:
         _open(experiment, directory, force)
-        _check_same_inputs(prepared, directory)
+        _check_same_inputs(built, directory)
     processes.wait()
     if not directory.config.is_file():
         raise UserError(f"--output {directory.path}: must be a folder that all machines share")
@@ -141,7 +137,7 @@ def _open(experiment: Experiment, directory: RunDirectory, force: bool) -> None:
 
 def _record_failure(
     experiment: Experiment,
-    prepared: Prepared | None,
+    built: Built | None,
     directory: RunDirectory,
     error: BaseException,
     processes: Processes,
@@ -149,7 +145,7 @@ def _record_failure(
     from rocoft_bench.engine.failure import diagnose
 
     failure = diagnose(error)
-    record = make_record(experiment, prepared, processes=processes.count, **failure._asdict())
+    record = make_record(experiment, built, processes=processes.count, **failure._asdict())
     if not processes.is_main:
         return record
     if failure.status == "nan":
@@ -160,9 +156,9 @@ def _record_failure(
     return record
 
 
-def _check_same_inputs(prepared: Prepared, directory: RunDirectory) -> None:
+def _check_same_inputs(built: Built, directory: RunDirectory) -> None:
     """A checkpoint only goes on with the rows and the base model that it was made with."""
-    rows = [rows.origin["sha256"] for rows in (prepared.train, prepared.evaluation)]
+    rows = [rows.origin["sha256"] for rows in (built.train, built.evaluation)]
     file = directory.work / "data.json"
     before = read_json(file) if file.is_file() else {}
     if isinstance(before, list):  # of a version that did not note the model
@@ -170,38 +166,38 @@ def _check_same_inputs(prepared: Prepared, directory: RunDirectory) -> None:
     changed = []
     if before.get("rows", rows) != rows:
         changed.append("the data has changed")
-    if what := other_weights(before.get("model", {}), prepared.model_origin):
+    if what := other_weights(before.get("model", {}), built.model_origin):
         changed.append(f"the base model is another one ({what})")
     if changed:
         raise UserError(f"{directory.path}: {' and '.join(changed)} since this run began; --force starts it afresh")
-    write_json(file, {"rows": rows, "model": prepared.model_origin})
+    write_json(file, {"rows": rows, "model": built.model_origin})
 
 
 def train(
-    experiment: Experiment, prepared: Prepared, directory: RunDirectory, observer: Observer, processes: Processes
+    experiment: Experiment, built: Built, directory: RunDirectory, observer: Observer, processes: Processes
 ) -> TrainResult:
-    """Train the prepared model, with checkpoints in the run's folder."""
+    """Train the built model, with checkpoints in the run's folder."""
     from accelerate.utils import set_seed
 
     from rocoft_bench.engine.accelerator import make_accelerator
     from rocoft_bench.engine.batching import padding_collate
-    from rocoft_bench.engine.memory import reset_peak_memory
+    from rocoft_bench.engine.peak_memory import reset_peak_memory
     from rocoft_bench.engine.trainer import Trainer
 
     settings = experiment.config.training
     accelerator = make_accelerator(settings.precision)
     if settings.gradient_checkpointing:
-        prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
+        built.model.gradient_checkpointing_enable({"use_reentrant": False})
     reset_peak_memory(accelerator.device)
     trainer = Trainer(
-        model=prepared.model,
-        train_rows=prepared.train.encoded,
-        collate=padding_collate(prepared.tokenizer),
+        model=built.model,
+        train_rows=built.train.encoded,
+        collate=padding_collate(built.tokenizer),
         evaluator=make_evaluator(
             experiment.task,
-            prepared.evaluation,
-            prepared.tokenizer,
-            prepared.settings,
+            built.evaluation,
+            built.tokenizer,
+            built.settings,
             settings.eval_batch_size,
             accelerator,
             observer,
@@ -212,32 +208,32 @@ def train(
         accelerator=accelerator,
         workdir=directory.work,
         observer=observer,
-        make_hooks=lambda total_steps: experiment.method.hooks(prepared.model, settings, total_steps),
+        make_hooks=lambda total_steps: experiment.method.hooks(built.model, settings, total_steps),
         processes=processes,
     )
     if settings.warmup_steps >= trainer.total_steps:
         note = f"the warm-up of {settings.warmup_steps} steps is not over when training ends ({trainer.total_steps})"
-        prepared.notes.append(note)
+        built.notes.append(note)
         observer.note(note)
     if not processes.is_main:
         set_seed(experiment.config.seed + processes.index)  # the model is made; dropout is to differ from here on
     result = trainer.run()
-    prepared.notes.extend(result.notes)
+    built.notes.extend(result.notes)
     return result
 
 
 def _finish(
-    experiment: Experiment, prepared: Prepared, result: TrainResult, directory: RunDirectory, processes: Processes
+    experiment: Experiment, built: Built, result: TrainResult, directory: RunDirectory, processes: Processes
 ) -> RunRecord:
     """Write everything that the run leaves, the record last."""
     write_json_lines(directory.history, result.history)
-    lines = prediction_lines(experiment.task, prepared.evaluation, result.evaluation)
+    lines = prediction_lines(experiment.task, built.evaluation, result.evaluation)
     write_json_lines(directory.predictions, lines)
     source = provenance()
     write_json(directory.provenance, source)
     with atomic_replacement(directory.adapter) as adapter:
-        experiment.method.save(prepared.model, adapter)
-        record = _record_of_result(experiment, prepared, result, saved_files(adapter), processes)
+        experiment.method.save(built.model, adapter)
+        record = _record_of_result(experiment, built, result, saved_files(adapter), processes)
         facts = Facts(experiment, record, source, form_of(adapter))
         write_text(adapter / CARD, model_card(facts))  # in place of the empty one that peft writes
     write_json(directory.record, record.model_dump())
@@ -247,18 +243,18 @@ def _finish(
 
 def _record_of_result(
     experiment: Experiment,
-    prepared: Prepared,
+    built: Built,
     result: TrainResult,
     saved: dict[str, SavedFile],
     processes: Processes,
 ) -> RunRecord:
-    from rocoft_bench.engine.memory import peak_memory_mib
+    from rocoft_bench.engine.peak_memory import peak_memory_mib
 
-    peak, kind = peak_memory_mib(next(prepared.model.parameters()).device)
+    peak, kind = peak_memory_mib(next(built.model.parameters()).device)
     adapter_files = {name: file for name, file in saved.items() if name != CARD}
     return make_record(
         experiment,
-        prepared,
+        built,
         status="ok",
         processes=processes.count,
         adapter_bytes=sum(file.bytes for file in adapter_files.values()),
@@ -275,25 +271,25 @@ def _record_of_result(
     )
 
 
-def make_record(experiment: Experiment, prepared: Prepared | None, **outcome: Any) -> RunRecord:
-    """A record with what is known of a run: without what was prepared, less."""
+def make_record(experiment: Experiment, built: Built | None, **outcome: Any) -> RunRecord:
+    """A record with what is known of a run: without what was built, less."""
     config = experiment.config
     known = models.known_model(config.model.name)
     facts: dict[str, Any] = {"notes": list(experiment.notes)}
-    if prepared is not None:
-        origins = {"train": prepared.train.origin, "evaluation": prepared.evaluation.origin}
+    if built is not None:
+        origins = {"train": built.train.origin, "evaluation": built.evaluation.origin}
         facts = {
-            "data": {**origins, "train_rows": len(prepared.train.raw), "eval_rows": len(prepared.evaluation.raw)},
-            "parameters": _parameters(experiment, prepared.model),
-            "memory_estimate_mib": _memory_estimate(experiment, prepared),
-            "notes": prepared.notes,
+            "data": {**origins, "train_rows": len(built.train.raw), "eval_rows": len(built.evaluation.raw)},
+            "parameters": _parameters(experiment, built.model),
+            "memory_estimate_mib": _memory_estimate(experiment, built),
+            "notes": built.notes,
         }
     return RunRecord(
-        **what_was_judged(experiment),
+        **evaluation_fields(experiment),
         method=config.method,
         model={
             "name": config.model.name,
-            **(prepared.model_origin if prepared else {}),
+            **(built.model_origin if built else {}),
             "paper_name": known.paper_name if known else None,
         },
         seed=config.seed,
@@ -308,19 +304,19 @@ def _parameters(experiment: Experiment, model: Any) -> dict[str, int]:
     return {**counts.as_record(), "stored": experiment.method.stored_parameters(model, counts.adapter)}
 
 
-def _memory_estimate(experiment: Experiment, prepared: Prepared) -> dict[str, float] | None:
+def _memory_estimate(experiment: Experiment, built: Built) -> dict[str, float] | None:
     """By parts, for the longest row that there is and the device that the run is on."""
-    layers = memory.facts_of(experiment)
+    layers = memory_estimate.facts_of(experiment)
     if layers is None:
         return None
-    source = max(prepared.train.longest(), prepared.evaluation.longest()) + experiment.method.added_tokens
-    target = prepared.train.longest("labels") if experiment.task.kind == "seq2seq_lm" else source
-    row = Row(source, target if layers.shapes.is_encoder_decoder else 0)
-    on_gpu = next(prepared.model.parameters()).device.type != "cpu"
-    return memory.estimate(experiment, layers, row, on_gpu).as_record()
+    source = max(built.train.longest(), built.evaluation.longest()) + experiment.method.added_tokens
+    target = built.train.longest("labels") if experiment.task.kind == "seq2seq_lm" else source
+    row = ExampleLength(source, target if layers.shapes.is_encoder_decoder else 0)
+    on_gpu = next(built.model.parameters()).device.type != "cpu"
+    return memory_estimate.estimate(experiment, layers, row, on_gpu).as_record()
 
 
-def what_was_judged(experiment: Experiment) -> dict[str, Any]:
+def evaluation_fields(experiment: Experiment) -> dict[str, Any]:
     """The fields of a record that say what was evaluated and how."""
     config, task = experiment.config, experiment.task
     return {

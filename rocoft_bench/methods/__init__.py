@@ -7,7 +7,6 @@ from typing import Any
 from rocoft_bench.config import checked
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.methods.adalora import AdaLoRA
-from rocoft_bench.methods.base import ALL_TASKS, Method
 from rocoft_bench.methods.bitfit import BitFit
 from rocoft_bench.methods.dense import Full, HeadOnly
 from rocoft_bench.methods.diff_pruning import DiffPruning
@@ -21,6 +20,7 @@ from rocoft_bench.methods.lora import LoRA
 from rocoft_bench.methods.lora_fa import LoRAFA
 from rocoft_bench.methods.lora_xs import LoraXS
 from rocoft_bench.methods.mam import MAM
+from rocoft_bench.methods.method import ALL_TASKS, Method
 from rocoft_bench.methods.moslora import MoSLoRA
 from rocoft_bench.methods.prefix_tuning import PrefixTuning
 from rocoft_bench.methods.prompt_tuning import PromptTuning

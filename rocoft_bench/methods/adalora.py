@@ -21,7 +21,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, model_validator
 from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.config.schema import Share
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
+from rocoft_bench.methods.lora import LLM_TARGETS, LowRankSettings
 
 if TYPE_CHECKING:
     from peft import AdaLoraConfig

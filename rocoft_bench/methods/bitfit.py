@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rocoft_bench.config import Section
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
 
 if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
@@ -24,7 +24,7 @@ class BitFitSettings(Section):
     """Train the biases of the blocks' linear layers, or all outside the head, norms and embeddings included."""
 
 
-class BitFit(NativeMethod):
+class BitFit(InModelMethod):
     name = "bitfit"
     label = "BitFit"
     trains = "biases"

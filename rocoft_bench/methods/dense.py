@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.base import NoSettings
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
+from rocoft_bench.methods.method import NoSettings
 from rocoft_bench.models import TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
-class Full(NativeMethod):
+class Full(InModelMethod):
     name = "full"
     label = "FT"
     trains = "all parameters"
@@ -35,14 +35,14 @@ class Full(NativeMethod):
         return shapes.linears
 
 
-class HeadOnly(NativeMethod):
+class HeadOnly(InModelMethod):
     name = "head-only"
     label = "Head only"
     trains = "the task head on a frozen encoder"
     mergeable = True
     reference = "-"
     Settings = NoSettings
-    serves = TASKS_WITH_HEAD
+    supported_tasks = TASKS_WITH_HEAD
     # No paper's; a linear model on features that stay as they are.
     learning_rate, weight_decay = 5e-3, 0.0
 

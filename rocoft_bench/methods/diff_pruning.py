@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from rocoft_bench.config import Section, TrainingConfig
-from rocoft_bench.methods.native import FILE_NAME, NativeMethod
+from rocoft_bench.methods.in_model import FILE_NAME, InModelMethod
 from rocoft_bench.methods.saved import check_fits, read_tensors
 from rocoft_bench.models import TASKS_WITH_HEAD
 
@@ -59,7 +59,7 @@ class DiffPruningSettings(Section):
         return round(self.sparsity * parameters)
 
 
-class DiffPruning(NativeMethod):
+class DiffPruning(InModelMethod):
     name = "diff-pruning"
     label = "Diff Pruning"
     trains = "a sparse change of all parameters, through gates that are learned and then fixed"

@@ -43,9 +43,9 @@ class DoRA(LoRA):
         targets = shapes.targeted(self.settings.target_modules)
         return super().adapter_parameters(shapes) + sum(linear.d_out for linear in targets)
 
-    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
         """What LoRA keeps, and what the magnitudes are multiplied with."""
-        yield from super().kept_beside(shapes)
+        yield from super().extra_saved_per_token(shapes)
         yield from ((linear, 2 * linear.d_out) for linear in shapes.targeted(self.settings.target_modules))
 
     def kept_per_pass(self, shapes: ModelShapes) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod, bare, head_modules
-from rocoft_bench.methods.base import NoSettings
+from rocoft_bench.methods.method import NoSettings
 
 if TYPE_CHECKING:
     from peft import LNTuningConfig

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count
-from rocoft_bench.methods.low_rank import LowRankSettings
+from rocoft_bench.methods.lora import LowRankSettings
 from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class LoftQ(QuantisedLoRA):
     name = "loftq"
     label = "LoftQ"
     trains = "a rank-r product added to each targeted 4-bit matrix, starting from the quantisation's error"
-    provider = "here"
+    provider = "rocoft-bench"
     mergeable = True
     reference = "Li et al. 2023, arXiv 2310.08659"
     Settings = LoftQSettings

@@ -7,15 +7,33 @@ RoBERTa-base, is r = 8 on query and value (294,912) plus the 592,130 of the head
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field, PositiveFloat
+
+from rocoft_bench.config import Count, Section
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
     from rocoft_bench.models import LinearShape, ModelShapes
+
+LLM_TARGETS = ["query", "key", "value", "ffn_in", "ffn_out"]
+"""Where LLM-Adapters, whose set-up Table 2 follows, puts LoRA."""
+
+
+class LowRankSettings(Section):
+    """What LoRA and its relatives share."""
+
+    rank: Count = 8
+    """r, the inner dimension of the product."""
+    alpha: PositiveFloat = 16
+    """Numerator of the scale alpha / r."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout on the adapter's input."""
+    target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
+    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
 
 
 class LoRA(AdapterMethod):
@@ -56,7 +74,7 @@ class LoRA(AdapterMethod):
         """None with dropout, which makes an input of its own for each layer."""
         return [] if self.settings.dropout else super().kept_inputs(shapes)
 
-    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
         """A's output, and with dropout what A reads and a mask."""
         for linear in shapes.targeted(self.settings.target_modules):
             yield linear, self.settings.rank + 2 * linear.d_in * (self.settings.dropout > 0)

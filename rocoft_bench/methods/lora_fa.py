@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, TrainingConfig
-from rocoft_bench.methods.lora import LoRA
-from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
+from rocoft_bench.methods.lora import LLM_TARGETS, LoRA, LowRankSettings
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, TrainingConfig
-from rocoft_bench.methods.low_rank import LowRankSettings
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
+from rocoft_bench.methods.lora import LowRankSettings
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +37,7 @@ class LoraXSSettings(LowRankSettings):
     """Peak learning rate of the task head; by default that of the rest."""
 
 
-class LoraXS(NativeMethod):
+class LoraXS(InModelMethod):
     name = "lora-xs"
     label = "LoRA-XS"
     trains = "an r by r matrix between the frozen singular vectors of each targeted matrix"
@@ -50,7 +50,7 @@ class LoraXS(NativeMethod):
     presets = {"roberta-base": {"rank": 60, "target_modules": SIX_LINEARS}}  # noqa: RUF012 - a constant
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.modules.factored import SingularLoRA
+        from rocoft_bench.methods.modules.low_rank import SingularLoRA
 
         self.attach_to_load(model)
         layers = [module for module in model.modules() if isinstance(module, SingularLoRA)]
@@ -64,7 +64,7 @@ class LoraXS(NativeMethod):
 
     def attach_to_load(self, model: Any) -> None:
         """Without the SVDs."""
-        from rocoft_bench.methods.modules.factored import SingularLoRA
+        from rocoft_bench.methods.modules.low_rank import SingularLoRA
         from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings
@@ -79,7 +79,7 @@ class LoraXS(NativeMethod):
         return []
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.modules.factored import SingularHooks
+        from rocoft_bench.methods.modules.low_rank import SingularHooks
         from rocoft_bench.models import head_parameter_names
 
         return SingularHooks(model, head_parameter_names(model), self.settings.head_learning_rate)

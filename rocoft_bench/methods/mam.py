@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, Section
-from rocoft_bench.methods.base import KNOWN_LAYOUTS
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class MAMSettings(Section):
     """s, factor of the adapters' output."""
 
 
-class MAM(NativeMethod):
+class MAM(InModelMethod):
     name = "mam"
     label = "MAM Adapter"
     trains = "keys and values in front of each attention's own and a bottleneck beside each feed-forward network"
@@ -47,7 +47,7 @@ class MAM(NativeMethod):
     settings: MAMSettings
     # The authors' GLUE script.
     learning_rate, weight_decay = 1e-4, 0.1
-    architectures = KNOWN_LAYOUTS
+    architectures = KNOWN_ARCHITECTURES
     not_architectures = NO_PREFIX
 
     def attach(self, model: Any) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.low_rank import LLM_TARGETS, LowRankSettings
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
+from rocoft_bench.methods.lora import LLM_TARGETS, LowRankSettings
 
 if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ATTENTION = ["query", "key", "value", "attention_output"]
 
 
-class MoSLoRA(NativeMethod):
+class MoSLoRA(InModelMethod):
     name = "moslora"
     label = "MoSLoRA"
     trains = "a rank-r product with an r by r mixer inside, added to each targeted matrix"
@@ -36,7 +36,7 @@ class MoSLoRA(NativeMethod):
     }
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.modules.factored import MixedLoRA
+        from rocoft_bench.methods.modules.low_rank import MixedLoRA
         from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.prefix_widths import prefix_widths
 from rocoft_bench.methods.prompt_learning import PromptLearning, PromptSettings
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NO_CACHE = "peft gives the prefix to a model as cached keys and values, which a {} model does not take"
 
 
-class PrefixInAttention(NativeMethod):
+class PrefixInAttention(InModelMethod):
     """Prefix-tuning of a model that takes no cache: each attention has a prefix of its own."""
 
     name = "prefix-tuning"
@@ -50,7 +50,7 @@ class PrefixTuning(PromptLearning):
     name = "prefix-tuning"
     label = "Prefix-tuning"
     trains = "keys and values before those of every attention layer"
-    provider = "peft; here for DeBERTa"
+    provider = "peft; rocoft-bench for DeBERTa"
     reference = "Li and Liang 2021, arXiv 2101.00190"
     # P-tuning v2's script for RTE on BERT-base, whose prefix is trained without a network too.
     learning_rate, weight_decay = 1e-2, 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rocoft_bench.models import LAYOUTS
+from rocoft_bench.models import LINEAR_ROLES
 
 if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 def key_width(d_out: int, model_type: str) -> int:
     """d_kv, where the layer that makes the keys has d_out outputs; a fused one makes queries, keys and values alike."""
-    layout = LAYOUTS[model_type]
-    return d_out // 3 if layout.key == layout.query else d_out
+    roles = LINEAR_ROLES[model_type]
+    return d_out // 3 if roles.key == roles.query else d_out
 
 
 def prefix_widths(shapes: ModelShapes) -> list[int]:

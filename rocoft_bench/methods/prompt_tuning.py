@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.prompt_learning import PromptLearning
-from rocoft_bench.models import ENCODERS, LAYOUTS, TASKS_WITH_HEAD
+from rocoft_bench.models import ENCODERS, LINEAR_ROLES, TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
     from peft import PromptTuningConfig
@@ -37,12 +37,12 @@ class PromptTuning(PromptLearning):
     # The paper's decay; its rate, 0.3, is Adafactor's and T5's.
     learning_rate, weight_decay = 2e-2, 1e-5
 
-    def check_serves(self, task_kind: str, model_type: str | None) -> None:
-        super().check_serves(task_kind, model_type)
-        if task_kind == "sequence_classification" and model_type in LAYOUTS and model_type not in ENCODERS:
+    def check_supports(self, task_kind: str, model_type: str | None) -> None:
+        super().check_supports(task_kind, model_type)
+        if task_kind == "sequence_classification" and model_type in LINEAR_ROLES and model_type not in ENCODERS:
             raise UserError(
                 f"method {self.name}: a {model_type} classifier finds a text's end in its token ids, but peft gives it "
-                f"embeddings; it serves {', '.join(ENCODERS)}"
+                f"embeddings; it supports {', '.join(ENCODERS)}"
             )
 
     def peft_config(self, model: Any, seed: int) -> PromptTuningConfig:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Section, TrainingConfig
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,7 +27,7 @@ class PropetlSettings(Section):
     """Peak learning rate of the scores that decide the masks."""
 
 
-class Propetl(NativeMethod):
+class Propetl(InModelMethod):
     """Base of the PROPETL methods: `attach` puts in modules that look at a shared prototype through `Mask`s."""
 
     reference = "Zeng et al. 2023, arXiv 2305.17682"
@@ -37,18 +37,18 @@ class Propetl(NativeMethod):
     learning_rate, weight_decay = 1e-4, 0.1
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.modules.prototype import ScoreRate
+        from rocoft_bench.methods.modules.shared_mask import ScoreRate
 
         return ScoreRate(self.settings.score_learning_rate)
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
         """The prototype's values: the masks are stored as bits."""
-        from rocoft_bench.methods.modules.prototype import masks
+        from rocoft_bench.methods.modules.shared_mask import masks
 
         return trained - sum(mask.scores.numel() for mask in masks(model).values() if mask.scores is not None)
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
-        from rocoft_bench.methods.modules.prototype import masks, pack
+        from rocoft_bench.methods.modules.shared_mask import masks, pack
 
         tensors = super().own_tensors(model)
         for name, mask in masks(model).items():
@@ -57,7 +57,7 @@ class Propetl(NativeMethod):
         return tensors
 
     def attach_to_load(self, model: Any) -> None:
-        from rocoft_bench.methods.modules.prototype import masks
+        from rocoft_bench.methods.modules.shared_mask import masks
 
         self.attach(model)
         for mask in masks(model).values():

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import Count
-from rocoft_bench.methods.base import KNOWN_LAYOUTS
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 from rocoft_bench.methods.propetl import Propetl, PropetlSettings
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ class PropetlAdapter(Propetl):
     mergeable = False
     Settings = PropetlAdapterSettings
     settings: PropetlAdapterSettings
-    architectures = KNOWN_LAYOUTS
+    architectures = KNOWN_ARCHITECTURES
     presets = {"roberta-large": {"bottleneck": 85}}  # noqa: RUF012 - a constant
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.bottleneck import MaskedBottleneck
-        from rocoft_bench.methods.modules.prototype import share
+        from rocoft_bench.methods.modules.shared_mask import share
         from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings

@@ -19,7 +19,7 @@ from rocoft_bench.config import Count
 from rocoft_bench.methods.propetl import Propetl, PropetlSettings
 
 if TYPE_CHECKING:
-    from rocoft_bench.methods.modules.factored import MaskedLoRA
+    from rocoft_bench.methods.modules.low_rank import MaskedLoRA
     from rocoft_bench.models import ModelShapes
 
 
@@ -45,8 +45,8 @@ class PropetlLoRA(Propetl):
     settings: PropetlLoRASettings
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.modules.factored import MaskedLoRA
-        from rocoft_bench.methods.modules.prototype import share
+        from rocoft_bench.methods.modules.low_rank import MaskedLoRA
+        from rocoft_bench.methods.modules.shared_mask import share
         from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings

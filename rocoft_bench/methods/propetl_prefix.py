@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count
-from rocoft_bench.methods.base import KNOWN_LAYOUTS
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
 from rocoft_bench.methods.propetl import Propetl, PropetlSettings
 
@@ -46,13 +46,13 @@ class PropetlPrefix(Propetl):
     mergeable = False
     Settings = PropetlPrefixSettings
     settings: PropetlPrefixSettings
-    architectures = KNOWN_LAYOUTS
+    architectures = KNOWN_ARCHITECTURES
     not_architectures = NO_PREFIX
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.attention_prefix import put_prefixes
         from rocoft_bench.methods.modules.masked_prefix import MaskedPrefix
-        from rocoft_bench.methods.modules.prototype import share
+        from rocoft_bench.methods.modules.shared_mask import share
 
         s = self.settings
         prefixes = put_prefixes(

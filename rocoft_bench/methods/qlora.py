@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from rocoft_bench.config import Count
-from rocoft_bench.methods.low_rank import LowRankSettings
+from rocoft_bench.methods.lora import LowRankSettings
 from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
 
 if TYPE_CHECKING:

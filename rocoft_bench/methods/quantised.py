@@ -13,7 +13,7 @@ ALL_LINEARS = list(ROLES)
 
 
 class QuantisedLoRA(LoRA):
-    def check_serves(self, task_kind: str, model_type: str | None) -> None:
-        super().check_serves(task_kind, model_type)
+    def check_supports(self, task_kind: str, model_type: str | None) -> None:
+        super().check_supports(task_kind, model_type)
         if importlib.util.find_spec("bitsandbytes") is None:
             raise UserError(f"method {self.name} needs bitsandbytes: pip install 'rocoft-bench[quant]'")

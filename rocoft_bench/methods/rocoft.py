@@ -45,14 +45,14 @@ WITHOUT_EFFECT = {"row": ("probability",), "column": ("probability",), "random":
 class RoCoFT(AdapterMethod):
     name = "rocoft"
     trains = "r rows or columns (or random entries) of each weight matrix"
-    provider = "here"
+    provider = "rocoft-bench"
     mergeable = True
     reference = "Kowsher et al., RoCoFT"
     Settings = RoCoFTSettings
     settings: RoCoFTSettings
     # Table 10 states both for each task; these are for a config that states none.
     learning_rate, weight_decay = 1e-3, 0.0
-    own_products = True
+    fuses_matmul = True
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -108,7 +108,7 @@ class RoCoFT(AdapterMethod):
     def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
         return [] if self.settings.mode == "column" else shapes.targeted(self.settings.target_modules)
 
-    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
         """Of a column's input, the trained columns."""
         if self.settings.mode == "column":
             for linear in shapes.targeted(self.settings.target_modules):

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import Count, Section
-from rocoft_bench.methods.base import KNOWN_LAYOUTS
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 
 if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
@@ -28,7 +28,7 @@ class AdapterSettings(Section):
     """m, the inner width of each adapter."""
 
 
-class SequentialAdapter(NativeMethod):
+class SequentialAdapter(InModelMethod):
     name = "adapter"
     label = "Adapter-S"
     trains = "two bottlenecks per block, after attention and feed-forward part"
@@ -36,7 +36,7 @@ class SequentialAdapter(NativeMethod):
     reference = "Houlsby et al. 2019, arXiv 1902.00751"
     Settings = AdapterSettings
     settings: AdapterSettings
-    architectures = KNOWN_LAYOUTS
+    architectures = KNOWN_ARCHITECTURES
     # The GLUE script of He et al., whose code this bottleneck is from.
     learning_rate, weight_decay = 1e-4, 0.1
 
@@ -54,7 +54,7 @@ class SequentialAdapter(NativeMethod):
         widths = after_attention + [linear.d_out for linear in shapes.targeted(["ffn_out"])]
         return sum(2 * d * m + m + d for d in widths) + sum(2 * d for d in after_attention)
 
-    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
         """What each bottleneck reads, before and after the norm where it has one, and its inner values."""
         for linear in shapes.targeted(["attention_output"]):
             yield linear, 2 * linear.d_out + self.settings.bottleneck

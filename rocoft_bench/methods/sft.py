@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 
 from rocoft_bench.config import Count, LargeCount, Section, TrainingConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.native import NativeMethod
+from rocoft_bench.methods.in_model import InModelMethod
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class SFTSettings(Section):
         return self
 
 
-class SFT(NativeMethod):
+class SFT(InModelMethod):
     name = "sft"
     label = "SFT"
     trains = "a few entries of the weight matrices, exchanged during training"

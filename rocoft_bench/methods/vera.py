@@ -78,7 +78,7 @@ class VeRA(AdapterMethod):
         """None: A, which reads them, is frozen."""
         return []
 
-    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
         """What d and b are multiplied with."""
         for linear in shapes.targeted(self.settings.target_modules):
             yield linear, self.settings.rank + linear.d_out

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from datasets import Features, Value
 
-from rocoft_bench.metrics import row_scores
-from rocoft_bench.metrics.base import LocalMetric
+from rocoft_bench.metrics import formulas
+from rocoft_bench.metrics.local_metric import LocalMetric
 
 
 class _AnswerMetric(LocalMetric):
@@ -37,17 +37,17 @@ class ChoiceAnswers(_AnswerMetric):
     columns = Features({"predictions": Value("string"), "references": Value("string")})
 
     def _is_right(self, given: str, wanted: str) -> bool:
-        return row_scores.is_right_choice(given, wanted)
+        return formulas.is_right_choice(given, wanted)
 
 
 class NumberAnswers(_AnswerMetric):
-    """Numbers that differ by at most `row_scores.TOLERANCE` are right answers."""
+    """Numbers that differ by at most `formulas.TOLERANCE` are right answers."""
 
     unread: ClassVar[Any] = None
     columns = Features({"predictions": Value("float64"), "references": Value("float64")})
 
     def _is_right(self, given: float | None, wanted: float) -> bool:
-        return row_scores.is_right_number(given, wanted)
+        return formulas.is_right_number(given, wanted)
 
 
 METRICS: dict[str, type[LocalMetric]] = {"choice_answers": ChoiceAnswers, "number_answers": NumberAnswers}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Features, Value
 
-from rocoft_bench.metrics.base import LocalMetric
+from rocoft_bench.metrics.local_metric import LocalMetric
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rocoft_bench.metrics import answers, classification, rouge, squad
-from rocoft_bench.metrics.base import LocalMetric
+from rocoft_bench.metrics import answers, classification, rouge, squad_metrics
+from rocoft_bench.metrics.local_metric import LocalMetric
 
 METRICS: dict[str, type[LocalMetric]] = {
     **classification.METRICS,
     **rouge.METRICS,
-    **squad.METRICS,
+    **squad_metrics.METRICS,
     **answers.METRICS,
 }

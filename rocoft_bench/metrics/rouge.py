@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from datasets import Features, Value
 
-from rocoft_bench.metrics import row_scores
-from rocoft_bench.metrics.base import LocalMetric
+from rocoft_bench.metrics import formulas
+from rocoft_bench.metrics.local_metric import LocalMetric
 
 
 class Rouge(LocalMetric):
@@ -25,9 +25,9 @@ class Rouge(LocalMetric):
     columns = Features({"predictions": Value("string"), "references": Value("string")})
 
     def _scores(self, predictions: list[str], references: list[str]) -> dict[str, float]:
-        score = row_scores.rouge()
+        score = formulas.rouge()
         rows = [score(*texts) for texts in zip(predictions, references, strict=True)]
-        return {name: sum(row[name] for row in rows) / len(rows) for name in row_scores.ROUGE_TYPES}
+        return {name: sum(row[name] for row in rows) / len(rows) for name in formulas.ROUGE_TYPES}
 
 
 METRICS: dict[str, type[LocalMetric]] = {"rouge": Rouge}

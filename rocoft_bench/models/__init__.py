@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
-from rocoft_bench.models.layouts import ENCODERS, LAYOUTS, ROLES, Layout, target_pattern
 from rocoft_bench.models.limits import Limits, limits
-from rocoft_bench.models.loading import AUTO_CLASSES, MASKED_LM, TASKS_WITH_HEAD, Loaded, ModelSource, load, locate
+from rocoft_bench.models.linear_roles import ENCODERS, LINEAR_ROLES, ROLES, LinearRoles, target_pattern
+from rocoft_bench.models.pretrained import AUTO_CLASSES, MASKED_LM, TASKS_WITH_HEAD, Loaded, ModelSource, load, locate
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes, block_of, shipped_shapes
-from rocoft_bench.models.targets import PEFT_CONFIG, check_named, peft_pattern, require_targets, with_names_for_patterns
+from rocoft_bench.models.target_modules import (
+    PEFT_CONFIG,
+    check_named,
+    peft_pattern,
+    require_targets,
+    with_names_for_patterns,
+)
 
 if TYPE_CHECKING:
-    from rocoft_bench.models.parameters import (
+    from rocoft_bench.models.parameter_counts import (
         ParameterCounts,
         block_linears,
         count_parameters,
@@ -38,7 +44,7 @@ _NEED_TORCH = {
             "local_shapes",
             "shapes_of",
         ),
-        "parameters",
+        "parameter_counts",
     ),
     "hold_in_float32": "precision",
 }
@@ -55,15 +61,15 @@ __all__ = [
     "AUTO_CLASSES",
     "ENCODERS",
     "KNOWN_MODELS",
-    "LAYOUTS",
+    "LINEAR_ROLES",
     "MASKED_LM",
     "PEFT_CONFIG",
     "ROLES",
     "TASKS_WITH_HEAD",
     "ForwardShapes",
     "KnownModel",
-    "Layout",
     "Limits",
+    "LinearRoles",
     "LinearShape",
     "Loaded",
     "ModelShapes",

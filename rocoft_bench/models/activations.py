@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from rocoft_bench.models.layouts import ROLES
+from rocoft_bench.models.linear_roles import ROLES
 from rocoft_bench.models.shapes import LinearShape, ModelShapes
 
 KEPT_BY_ACTIVATION = {"gelu_new": 4, "gelu_fast": 4}
@@ -25,7 +25,7 @@ class PerToken:
     source: float = 0.0
     target: float = 0.0
 
-    def of(self, row: Row) -> float:
+    def of(self, row: ExampleLength) -> float:
         """Values of one row."""
         return self.source * row.source + self.target * row.target
 
@@ -34,7 +34,7 @@ class PerToken:
 
 
 @dataclass(frozen=True)
-class Row:
+class ExampleLength:
     """Tokens of a row; `target` is 0 but for an encoder-decoder."""
 
     source: int
@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerFacts:
+class LayerSizes:
     """The linear layers of a model by what they do, and what that makes a forward pass keep. Compared by identity."""
 
     shapes: ModelShapes
@@ -128,12 +128,12 @@ class LayerFacts:
         target = sum(self.reads_target(linear) for linear in ends) - cross
         return len(ends) - target - cross, target, cross
 
-    def scores(self, row: Row) -> int:
+    def scores(self, row: ExampleLength) -> int:
         """Pairs of tokens that attend to each other, over all attentions, of one head."""
         own, target, cross = self.attentions
         return own * row.source**2 + target * row.target**2 + cross * row.source * row.target
 
-    def relative_scores(self, row: Row) -> float:
+    def relative_scores(self, row: ExampleLength) -> float:
         """Values of all heads that DeBERTa keeps for relative positions: scores, and a row's copy of the positions."""
         columns, forward = self.shapes.forward.relative_columns, self.shapes.forward
         return columns * self.attentions[0] * (forward.heads * row.source + self.shapes.hidden_size)

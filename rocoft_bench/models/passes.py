@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rocoft_bench.models.activations import LayerFacts, PerToken, Row
+from rocoft_bench.models.activations import ExampleLength, LayerSizes, PerToken
 
 FLOAT32 = 4
 
@@ -39,9 +39,9 @@ class Passes:
     own, if set. writes_text: whether it is a language model, whose logits are as wide as the vocabulary.
     """
 
-    facts: LayerFacts
+    facts: LayerSizes
     method: MethodKeeps
-    row: Row
+    row: ExampleLength
     item: int
     mixed: bool
     gpu: bool
@@ -89,7 +89,7 @@ class Passes:
     def generation_bytes(self, rows: int, new_tokens: int, beams: int) -> float:
         """The most that writing text holds: keys and values, a block's pass over the prompts, and a token's logits."""
         two_sided = self.facts.shapes.is_encoder_decoder
-        whole = Row(self.row.source, new_tokens) if two_sided else Row(self.row.source + new_tokens)
+        whole = ExampleLength(self.row.source, new_tokens) if two_sided else ExampleLength(self.row.source + new_tokens)
         cache = self._product * self.facts.cached_keys.of(whole)
         logits = 4 * FLOAT32 * self.facts.shapes.forward.vocab_size  # as scores, log-probabilities, and of each beam
         return rows * beams * (cache + logits) + self._block_bytes(rows * (1 if two_sided else beams))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rocoft_bench.models.parameters import is_norm
+from rocoft_bench.models.parameter_counts import is_norm
 
 
 def hold_in_float32(model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any
 
 from rocoft_bench.config.catalog import known_model
-from rocoft_bench.models.targets import matched
+from rocoft_bench.models.target_modules import matched
 
 
 @dataclass(frozen=True)

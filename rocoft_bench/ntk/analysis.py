@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rocoft_bench import models
 from rocoft_bench.engine.failure import diagnose
-from rocoft_bench.engine.memory import peak_memory_mib, reset_peak_memory
+from rocoft_bench.engine.peak_memory import peak_memory_mib, reset_peak_memory
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.ntk.directory import KernelDirectory

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rocoft_bench.engine.memory import MIB
+from rocoft_bench.engine.peak_memory import MIB
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.kernels import Capturer, Engine, Example
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rocoft_bench.engine.memory import MIB
+from rocoft_bench.engine.peak_memory import MIB
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.directory import KernelDirectory, identity, read_tensors, save_tensors
 from rocoft_bench.ntk.kernels import Block, Directions, Engine, Example, size_of

@@ -135,7 +135,7 @@ def _with_method(settings: KernelSettings, model: Any) -> tuple[Any, list[str]]:
     from accelerate.utils import set_seed
 
     method = methods.resolve(settings.method, None, "causal_lm", settings.model.name)
-    method.check_serves("causal_lm", model.config.model_type)
+    method.check_supports("causal_lm", model.config.model_type)
     if method.added_tokens:
         raise UserError(f"--method {method.name}: puts tokens before a prompt, which moves its mask; choose another")
     set_seed(METHOD_SEED)

@@ -17,7 +17,7 @@ import yaml
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import inference
 from rocoft_bench.experiment.card import CARD, Facts, form_of, model_card
-from rocoft_bench.methods.native import FILE_NAME as OWN_FILE
+from rocoft_bench.methods.in_model import FILE_NAME as OWN_FILE
 from rocoft_bench.models import PEFT_CONFIG, hub
 from rocoft_bench.models.hub import Upload
 from rocoft_bench.runs import RunDirectory, RunRecord, read_provenance

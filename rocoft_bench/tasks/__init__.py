@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from rocoft_bench.errors import UserError, shortened, suggest
-from rocoft_bench.tasks import commonsense, demo, glue, math, squad, summarization
-from rocoft_bench.tasks.base import HubDataset, LoadedSplit, Task
+from rocoft_bench.tasks import commonsense, embedded, glue, math, squad, summarization
+from rocoft_bench.tasks.task import HubDataset, LoadedSplit, Task
 
 __all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "get", "named_in", "of_family"]
 
@@ -19,7 +19,7 @@ _FAMILIES: dict[str, dict[str, Task]] = {
     "summarization": {task.name: task for task in summarization.TASKS},
     "commonsense": {task.name: task for task in commonsense.TASKS},
     "math": {task.name: task for task in math.TASKS},
-    "demo": {task.name: task for task in demo.TASKS},
+    "demo": {task.name: task for task in embedded.TASKS},
 }
 
 

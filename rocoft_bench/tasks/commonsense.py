@@ -58,10 +58,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.errors import shortened
-from rocoft_bench.tasks.answers import Published, contained_choice, first_choice, listed_choices
-from rocoft_bench.tasks.base import Output, Prediction, Task
+from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_choice, listed_choices
 from rocoft_bench.tasks.instructions import InstructionTask, TrainingFile
-from rocoft_bench.tasks.prompts import Row, RowEncoder, prompt
+from rocoft_bench.tasks.prompt_tokens import Row, RowEncoder, prompt
+from rocoft_bench.tasks.task import Output, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np

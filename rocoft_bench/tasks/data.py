@@ -24,7 +24,7 @@ from rocoft_bench.untrusted.data_files import FORMS
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from rocoft_bench.tasks.base import HubDataset
+    from rocoft_bench.tasks.task import HubDataset
 
 LABEL = "label"
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -1,8 +1,8 @@
 """Tasks in the form of LLM-Adapters: a causal language model answers an instruction in words.
 
 Rows have the columns instruction, input (mostly empty), output (a response in words) and answer (what it comes down
-to; a text, or in JSON and Parquet a number). Models are trained on prompt and `output` (`rocoft_bench.tasks.prompts`),
-and evaluated in one of two protocols:
+to; a text, or in JSON and Parquet a number). Models are trained on prompt and `output` (see `prompt_tokens`), and
+evaluated in one of two protocols:
 
 strict (the default): the prompt ends where the response begins and the model must produce all of it. The answer is
 read from the text as LLM-Adapters reads it; a text without one is a wrong answer. LLM-Adapters samples with 4 beams at
@@ -28,11 +28,11 @@ from pydantic import ValidationInfo, field_validator
 from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.metrics import compute
-from rocoft_bench.tasks.answers import Published
-from rocoft_bench.tasks.base import Encoded, HubDataset, LoadedSplit, Output, Prediction, Task
+from rocoft_bench.tasks.answer_reading import Published
 from rocoft_bench.tasks.data import check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
-from rocoft_bench.tasks.prompts import PromptTokens, Row, RowEncoder, prompt
+from rocoft_bench.tasks.prompt_tokens import PromptTokens, Row, RowEncoder, prompt
+from rocoft_bench.tasks.task import Encoded, HubDataset, LoadedSplit, Output, Prediction, Task
 from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class InstructionTask(Task):
         return ("instruction", "input", "output", "answer")
 
     @property
-    def judged_by(self) -> str:
+    def scored_by(self) -> str:
         return self.answer_metric
 
     @property
@@ -253,11 +253,11 @@ class InstructionTask(Task):
         if settings.protocol == "strict":
             return [{"prediction": self.answer_in(text), "text": text} for text in texts]
         given, removed = encoded["input_ids"][:], encoded["removed"][:]
-        judged = [
+        scored = [
             self._as_published(_text(tokenizer, [*ids, *new]), _text(tokenizer, [*ids, *gone]))
             for ids, new, gone in zip(given, outputs, removed, strict=True)
         ]
-        return [{"prediction": answer, "text": text} for answer, text in zip(judged, texts, strict=True)]
+        return [{"prediction": answer, "text": text} for answer, text in zip(scored, texts, strict=True)]
 
     def _as_published(self, continued: str, full: str) -> dict[str, str] | None:
         answer, gold = self.published.answer(continued), self.published.answer(full)
@@ -269,11 +269,11 @@ class InstructionTask(Task):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """See `Task.score`. Predictions of the protocol "published" bring their own references."""
-        judged = [answer for answer in predictions if isinstance(answer, dict)]
-        if not judged:
-            return compute((self.judged_by,), predictions, references)
-        read, gold = [answer["read"] for answer in judged], [answer["gold"] for answer in judged]
-        return {**compute(("choice_answers",), read, gold), "unparsed": 1 - len(judged) / len(predictions)}
+        scored = [answer for answer in predictions if isinstance(answer, dict)]
+        if not scored:
+            return compute((self.scored_by,), predictions, references)
+        read, gold = [answer["read"] for answer in scored], [answer["gold"] for answer in scored]
+        return {**compute(("choice_answers",), read, gold), "unparsed": 1 - len(scored) / len(predictions)}
 
     def in_words(self, prediction: Prediction) -> str:
         answer, text = prediction["prediction"], prediction["text"]

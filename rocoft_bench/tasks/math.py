@@ -19,7 +19,7 @@ math/<folder>/train.json can be named by `train_on` instead.
 Metrics: accuracy as LLM-Adapters counts it (`evaluate.py`): the answer is the last number of the generated text, commas
 left out, and right if it is within 0.001 of `answer`; a text without a number is a wrong answer, and `unparsed` is the
 share of these. Since version 2 fractions and the minus sign U+2212 are read too, which LLM-Adapters does not. A model
-trained without end token (`append_eos`) goes on after its answer, and is then judged by the last number of that.
+trained without end token (`append_eos`) goes on after its answer, and is then scored by the last number of that.
 
 The protocol "published" follows the notebooks of Kowsher/RoCoFT. They cut `cut` tokens off the end of the full text,
 worked solution included, generate at most `new` tokens, and read the first number (without its sign) after "The answer
@@ -49,10 +49,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import field_validator
 
 from rocoft_bench.config import Count, TaskConfig
-from rocoft_bench.tasks.answers import Published, first_number, last_number, spelt_number
-from rocoft_bench.tasks.base import Task
+from rocoft_bench.tasks.answer_reading import Published, first_number, last_number, spelt_number
 from rocoft_bench.tasks.instructions import InstructionConfig, InstructionTask, TrainingFile
-from rocoft_bench.tasks.prompts import RowEncoder
+from rocoft_bench.tasks.prompt_tokens import RowEncoder
+from rocoft_bench.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset

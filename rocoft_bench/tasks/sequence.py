@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.tasks.base import Encoded, Prediction, Task
 from rocoft_bench.tasks.data import (
     LABEL,
     check_class_labels,
@@ -15,6 +14,7 @@ from rocoft_bench.tasks.data import (
     label_codes,
     shortest_float32,
 )
+from rocoft_bench.tasks.task import Encoded, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,8 +20,8 @@ from pydantic import model_validator
 from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.metrics import compute
-from rocoft_bench.tasks.base import Encoded, Output, Prediction, Task
 from rocoft_bench.tasks.data import check_texts
+from rocoft_bench.tasks.task import Encoded, Output, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,11 +148,11 @@ class SpanExtraction(Task):
         return {"prediction": text, "score": score, "null_score": null, "null_odds": odds}
 
     @property
-    def judged_by(self) -> str:
+    def scored_by(self) -> str:
         return "squad_v2" if self.has_unanswerable else "squad"
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        return compute((self.judged_by,), predictions, references)
+        return compute((self.scored_by,), predictions, references)
 
     def in_words(self, prediction: Prediction) -> str:
         return prediction["prediction"] or "(no answer)"

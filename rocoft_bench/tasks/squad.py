@@ -9,9 +9,9 @@ question, context, and answers, {"text": [...], "answer_start": [...]}, where a 
 from 0. Rows are trained on their first answer; validation rows mostly have several. In v2.0 both lists are empty where
 the paragraph does not answer the question.
 
-Metrics are those of SQuAD's own scripts (`rocoft_bench.metrics.squad`): exact_match, which ranks runs, and f1. A task
-with questions without an answer also reports them for the rows with and without one. Guessing a span scores next to
-nothing, so `random_baseline` is 0; giving no answer to any question of v2.0 scores 50.1 %.
+Metrics are those of SQuAD's own scripts (`rocoft_bench.metrics.squad_metrics`): exact_match, which ranks runs, and f1.
+A task with questions without an answer also reports them for the examples with and without one. A random span scores
+next to nothing, so `random_baseline` is 0; giving no answer to any question of v2.0 scores 50.1 %.
 
 Worked example (an invented row of v1.1): question "What stopped the ferry?", context "The ferry to Lumo was cancelled
 because of fog.", answers {"text": ["fog"], "answer_start": [43]}. For BERT `encode` gives the tokens of "[CLS] what
@@ -22,8 +22,8 @@ end_positions at "fog". If start and end logits are highest at "of" and at "fog"
 
 from __future__ import annotations
 
-from rocoft_bench.tasks.base import HubDataset, Task
 from rocoft_bench.tasks.spans import SpanExtraction
+from rocoft_bench.tasks.task import HubDataset, Task
 
 _VERSION = 1
 

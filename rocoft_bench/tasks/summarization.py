@@ -43,8 +43,8 @@ from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.metrics.other_scripts import is_of_other_script
-from rocoft_bench.tasks.base import Encoded, HubDataset, Output, Prediction, Task
 from rocoft_bench.tasks.data import check_texts
+from rocoft_bench.tasks.task import Encoded, HubDataset, Output, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,12 +185,12 @@ class Summarization(Task):
         return [{"prediction": str(tokenizer.decode(ids, **options)).strip()} for ids in outputs]
 
     @property
-    def judged_by(self) -> str:
+    def scored_by(self) -> str:
         return "rouge"
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """ROUGE-1, -2, -L and -Lsum as fractions."""
-        return compute((self.judged_by,), predictions, references)
+        return compute((self.scored_by,), predictions, references)
 
     def references(self, rows: Dataset) -> list[Any]:
         return rows[self.target_columns[0]][:]

@@ -139,7 +139,7 @@ def test_one_model_with_every_method_that_serves_it() -> None:
 
 def _serves(name: str, kind: str, model_type: str) -> bool:
     try:
-        methods.resolve({"name": name}, task_kind=kind).check_serves(kind, model_type)
+        methods.resolve({"name": name}, task_kind=kind).check_supports(kind, model_type)
     except UserError:
         return False
     return True

@@ -62,7 +62,7 @@ class Pull(Hooks):
 class ShardingOnCPU(Accelerator):
     """What accelerate does for FSDP2 on GPUs, which it does not on CPUs: shards each block and the rest."""
 
-    def prepare(self, model: Any, optimizer: Any) -> Any:  # type: ignore[override]
+    def build(self, model: Any, optimizer: Any) -> Any:  # type: ignore[override]
         names = {parameter: name for name, parameter in model.named_parameters()}
         for block in model.base_model.model.model.layers:
             fully_shard(block)
@@ -109,7 +109,7 @@ def trained(
     rows = Dataset.from_dict({"input_ids": ROWS, "labels": labels})
     predictor = DecoderText(Padding(), {"max_new_tokens": 4})
 
-    def judge(answers: list[Any]) -> Evaluation:
+    def score(answers: list[Any]) -> Evaluation:
         return Evaluation({"tokens": sum(map(len, answers)) / len(answers)}, [{"ids": row.tolist()} for row in answers])
 
     size = sum(p.numel() for p in model.parameters())
@@ -118,7 +118,7 @@ def trained(
         model=model,
         train_rows=rows,
         collate=padding_collate(Padding()),
-        evaluator=Evaluator(rows, predictor, judge, 5, accelerator, Observer(), processes),
+        evaluator=Evaluator(rows, predictor, score, 5, accelerator, Observer(), processes),
         settings=training,
         seed=0,
         accelerator=accelerator,

@@ -1,4 +1,4 @@
-"""Rows shared among processes: who has which, and that two compute what one does, the model sharded or not."""
+"""Examples shared among processes: who has which, and that two compute what one does, the model sharded or not."""
 
 from __future__ import annotations
 

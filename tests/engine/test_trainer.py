@@ -60,12 +60,12 @@ class AskTheClassifier(Logits):
 
 
 def evaluator(evaluation: Dataset, accelerator: Accelerator, observer: Observer) -> Evaluator:
-    def judge(logits: list[np.ndarray]) -> Evaluation:
+    def score(logits: list[np.ndarray]) -> Evaluation:
         predictions = [int(row.argmax()) for row in logits]
         accuracy = float((np.array(predictions) == np.array(evaluation["labels"][:])).mean())
         return Evaluation({"accuracy": accuracy}, [{"scores": row.tolist()} for row in logits])
 
-    return Evaluator(evaluation, AskTheClassifier(), judge, 64, accelerator, observer)
+    return Evaluator(evaluation, AskTheClassifier(), score, 64, accelerator, observer)
 
 
 def trainer(folder: Path, observer: Observer | None = None, model: nn.Module | None = None, **settings: Any) -> Trainer:
@@ -160,11 +160,11 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     accuracies = iter([0.2, 0.8, 0.8, 0.5, 0.8])
     seen: list[Tensor] = []
 
-    def judge(logits: list[np.ndarray]) -> Evaluation:
+    def score(logits: list[np.ndarray]) -> Evaluation:
         seen.append(t.bare_model.get_parameter("head.weight").detach().clone())
         return Evaluation({"accuracy": next(accuracies)}, [])
 
-    t.evaluator = dataclasses.replace(t.evaluator, judge=judge)
+    t.evaluator = dataclasses.replace(t.evaluator, score=score)
     result = t.run()
     assert result.kept_epoch == 2
     assert torch.equal(t.bare_model.get_parameter("head.weight"), seen[1])
@@ -229,7 +229,7 @@ def test_evaluation_before_the_first_step_and_at_the_end_only(tmp_path: Path) ->
 
 
 def test_the_loss_of_accumulated_tokens_is_a_mean_over_tokens(tmp_path: Path) -> None:
-    """Rows with different numbers of labelled tokens: two batches of one row weigh as one batch of both."""
+    """Examples with different numbers of labelled tokens: two batches of one row weigh as one batch of both."""
 
     class NextToken(MeanClassifier):
         def forward(self, input_ids: Tensor, labels: Tensor) -> Output:

@@ -57,14 +57,14 @@ def trainer(method: Method, make_model: Callable[..., Any], folder: Path, crash_
     settings = TrainingConfig(epochs=3, batch_size=4, learning_rate=0.02, weight_decay=0.1, checkpoint_seconds=1e-6)
     accelerator, observer = Accelerator(cpu=True), CrashAfter(crash_at)
 
-    def judge(logits: list[np.ndarray]) -> Evaluation:
+    def score(logits: list[np.ndarray]) -> Evaluation:
         return Evaluation({"sum": float(np.sum(logits))}, [])
 
     return Trainer(
         model=model,
         train_rows=rows,
         collate=collate,
-        evaluator=Evaluator(rows, Scores(), judge, 8, accelerator, observer),
+        evaluator=Evaluator(rows, Scores(), score, 8, accelerator, observer),
         settings=settings,
         seed=1,
         accelerator=accelerator,

@@ -16,7 +16,7 @@ from rocoft_bench.config import TrainingConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adalora import AdaLoRASettings
 from rocoft_bench.models import paper_model, shapes_of
-from rocoft_bench.models.loading import AUTO_CLASSES
+from rocoft_bench.models.pretrained import AUTO_CLASSES
 
 from .crashed_runs import KIND, STEPS, crashed_and_whole, trainer
 

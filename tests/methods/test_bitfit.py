@@ -9,7 +9,7 @@ import torch
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.bitfit import WITHOUT_BIASES
-from rocoft_bench.models import AUTO_CLASSES, LAYOUTS, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, LINEAR_ROLES, paper_model, shapes_of
 
 CLASSIFY = "sequence_classification"
 
@@ -53,10 +53,10 @@ def test_bitfit_counts_all_biases_as_it_trains_them(make_model: Callable[..., An
 
 def test_bitfit_refuses_models_without_biases(make_model: Callable[..., Any]) -> None:
     method = methods.resolve({"name": "bitfit"})
-    assert set(WITHOUT_BIASES) <= set(LAYOUTS)
+    assert set(WITHOUT_BIASES) <= set(LINEAR_ROLES)
     for model_type in WITHOUT_BIASES:
         with pytest.raises(UserError, match=f"method bitfit: a {model_type} model has no biases to train"):
-            method.check_serves("causal_lm", model_type)
+            method.check_supports("causal_lm", model_type)
     model = make_model("llama", "causal_lm")
     model.config.model_type = "nobody-knows"
     with pytest.raises(UserError, match="method bitfit: a nobody-knows model has no biases to train"):

@@ -49,7 +49,7 @@ def resolved(name: str, model_type: str, kind: str) -> methods.Method:
         pytest.importorskip(NEEDS_EXTRA[name])
     method = methods.resolve({"name": name, **SMALLER.get(name, {})}, task_kind=kind)
     try:
-        method.check_serves(kind, model_type)
+        method.check_supports(kind, model_type)
     except UserError as error:
         pytest.skip(str(error))
     if method.loading_options:
@@ -156,7 +156,7 @@ def test_its_formula_on_the_papers_models(name: str, alias: str, kind: str) -> N
     method = methods.resolve({"name": name}, task_kind=kind, model=alias)
     model = paper_model(alias, AUTO_CLASSES[kind])
     try:
-        method.check_serves(kind, model.config.model_type)
+        method.check_supports(kind, model.config.model_type)
     except UserError as error:
         pytest.skip(str(error))
     shapes = shapes_of(model, kind in TASKS_WITH_HEAD)

@@ -17,7 +17,7 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.models import paper_model, shapes_of
-from rocoft_bench.models.loading import AUTO_CLASSES
+from rocoft_bench.models.pretrained import AUTO_CLASSES
 
 from .crashed_runs import KIND, crashed_and_whole, trainer
 

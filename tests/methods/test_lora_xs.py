@@ -13,7 +13,7 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.methods.modules import factored
-from rocoft_bench.methods.modules.factored import SingularLoRA, truncated_svd
+from rocoft_bench.methods.modules.low_rank import SingularLoRA, truncated_svd
 from rocoft_bench.models import AUTO_CLASSES, paper_model, shapes_of
 
 CLASSIFY = "sequence_classification"

@@ -155,4 +155,4 @@ def test_counts(alias: str, settings: dict[str, Any], expected: int) -> None:
 
 def test_what_cannot_be_served() -> None:
     with pytest.raises(UserError, match="caps the scores"):
-        methods.resolve({"name": "mam"}).check_serves("causal_lm", "gemma2")
+        methods.resolve({"name": "mam"}).check_supports("causal_lm", "gemma2")

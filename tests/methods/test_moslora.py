@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench import methods
-from rocoft_bench.methods.modules.factored import MixedLoRA
+from rocoft_bench.methods.modules.low_rank import MixedLoRA
 from rocoft_bench.methods.modules.wrappers import unwrap
 from rocoft_bench.models import AUTO_CLASSES, count_parameters, paper_model, shapes_of
 

@@ -22,7 +22,7 @@ from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.methods.lokr import split_side
 from rocoft_bench.methods.shira import drawn_places
 from rocoft_bench.models import count_parameters, is_norm, paper_model, shapes_of
-from rocoft_bench.models.loading import AUTO_CLASSES
+from rocoft_bench.models.pretrained import AUTO_CLASSES
 
 FILE = "adapter_model.safetensors"
 KINDS = {"deberta-v3-base": "question_answering", "bart-large": "seq2seq_lm"} | dict.fromkeys(

@@ -75,8 +75,8 @@ def test_the_head_of_a_prompted_classifier_reads_the_first_real_token(
 def test_a_classifier_that_needs_token_ids_is_refused() -> None:
     method = methods.resolve({"name": "prompt-tuning"})
     with pytest.raises(UserError, match="a llama classifier finds a text's end in its token ids"):
-        method.check_serves("sequence_classification", "llama")
-    method.check_serves("causal_lm", "llama")
+        method.check_supports("sequence_classification", "llama")
+    method.check_supports("causal_lm", "llama")
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gptj", "bloom"])
@@ -193,4 +193,4 @@ def test_prompt_tuning_starts_from_embeddings_of_the_vocabulary(make_model: Call
 def test_prefix_tuning_says_where_it_cannot_go() -> None:
     method = methods.resolve({"name": "prefix-tuning"})
     with pytest.raises(UserError, match=re.escape("which a distilbert model does not take")):
-        method.check_serves("sequence_classification", "distilbert")
+        method.check_supports("sequence_classification", "distilbert")

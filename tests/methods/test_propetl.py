@@ -17,10 +17,10 @@ from rocoft_bench.engine.checkpoint import TrainState, load_checkpoint, save_che
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.trainer import make_optimizer
+from rocoft_bench.methods.in_model import FILE_NAME
 from rocoft_bench.methods.modules.bottleneck import MaskedBottleneck
-from rocoft_bench.methods.modules.factored import MaskedLoRA
-from rocoft_bench.methods.modules.prototype import Mask, kept_entries, masked, masks, pack, unpack
-from rocoft_bench.methods.native import FILE_NAME
+from rocoft_bench.methods.modules.low_rank import MaskedLoRA
+from rocoft_bench.methods.modules.shared_mask import Mask, kept_entries, masked, masks, pack, unpack
 from rocoft_bench.models import AUTO_CLASSES, paper_model, shapes_of
 
 CLASSIFY = "sequence_classification"

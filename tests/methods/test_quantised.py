@@ -16,7 +16,7 @@ from rocoft_bench import methods
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import count_parameters, paper_model, shapes_of
-from rocoft_bench.models.loading import AUTO_CLASSES
+from rocoft_bench.models.pretrained import AUTO_CLASSES
 
 from .conftest import CONFIGS
 
@@ -34,7 +34,7 @@ CASES = [
 def test_a_missing_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"needs bitsandbytes: pip install 'rocoft-bench\[quant\]'"):
-        methods.resolve({"name": name}).check_serves("causal_lm", None)
+        methods.resolve({"name": name}).check_supports("causal_lm", None)
 
 
 @pytest.mark.parametrize(

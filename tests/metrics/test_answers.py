@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rocoft_bench.metrics import compute
-from rocoft_bench.metrics.row_scores import TOLERANCE
+from rocoft_bench.metrics.formulas import TOLERANCE
 
 
 def test_an_answer_that_was_not_read_is_wrong_and_counted() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from rocoft_bench.metrics import compute
-from rocoft_bench.metrics.row_scores import one_sentence_a_line
+from rocoft_bench.metrics.formulas import one_sentence_a_line
 
 PAIRS = [
     ("Fog has stopped a ferry.", "Fog has stopped the ferry to Lumo."),

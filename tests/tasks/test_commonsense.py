@@ -13,9 +13,9 @@ from datasets import Dataset
 from rocoft_bench.config import Settings, validate
 from rocoft_bench.errors import UserError
 from rocoft_bench.tasks import get
-from rocoft_bench.tasks.answers import first_choice, listed_choices
+from rocoft_bench.tasks.answer_reading import first_choice, listed_choices
 from rocoft_bench.tasks.commonsense import TASKS
-from rocoft_bench.tasks.prompts import prompt
+from rocoft_bench.tasks.prompt_tokens import prompt
 from rocoft_bench.untrusted.data_files import FORMS
 from tests.tasks.characters import DATA_DIR, TOKENIZER, says, settings, write
 
@@ -33,7 +33,7 @@ def row(answer: str = "true", choices: str = "true/false", **changes: str) -> di
     )
 
 
-def judged(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> tuple[list[Any], dict[str, float]]:
+def scored(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> tuple[list[Any], dict[str, float]]:
     chosen = settings(task, **changes)
     encoded = task.encode(rows, TOKENIZER, chosen, training=False).rows
     outputs = [says(text) for text in texts]
@@ -51,7 +51,7 @@ def test_the_first_choice_that_is_named_is_the_answer() -> None:
 
 def test_answers_are_read_and_scored() -> None:
     rows = Dataset.from_list([row("true"), row("false"), row("true"), row("false")])
-    predictions, scores = judged(
+    predictions, scores = scored(
         get("commonsense", "boolq"),
         rows,
         ["the correct answer is true", " false!", "the correct answer is", "it is true"],
@@ -65,7 +65,7 @@ def test_a_fifth_answer_can_be_given_where_a_row_has_five(tmp_path: Path) -> Non
     write(tmp_path, "commonsense", "ARC-Easy", "test", [five])
     task = get("commonsense", "arc_easy")
     rows = task.load("test", tmp_path).rows
-    assert judged(task, rows, ["the correct answer is answer5"])[1] == {"accuracy": 1.0, "unparsed": 0.0}
+    assert scored(task, rows, ["the correct answer is answer5"])[1] == {"accuracy": 1.0, "unparsed": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -151,19 +151,19 @@ def test_the_published_protocol_reads_as_the_notebooks(
     name: str, continuation: str, gold: str, expected: dict[str, str] | None
 ) -> None:
     task = get("commonsense", name)
-    judged_text = task._as_published(*(f"### Response:\n the correct answer is {end}" for end in (continuation, gold)))
-    assert judged_text == expected
+    scored_text = task._as_published(*(f"### Response:\n the correct answer is {end}" for end in (continuation, gold)))
+    assert scored_text == expected
 
 
 def test_the_published_accuracy_leaves_out_what_cannot_be_read() -> None:
     task = get("commonsense", "hellaswag")
     rows = Dataset.from_list([row(f"ending{place}", "ending1/ending2/ending3/ending4") for place in (1, 2, 3, 4)])
     texts = ["g1", "g3", "??", "g4"]
-    predictions, scores = judged(task, rows, texts, protocol="published")
+    predictions, scores = scored(task, rows, texts, protocol="published")
     assert predictions[0] == {"read": "ending1", "gold": "ending1"}
     assert predictions[2] is None
     assert scores == {"accuracy": 2 / 3, "unparsed": 0.25}
-    assert judged(task, rows, ["??"] * 4, protocol="published")[1] == {"accuracy": 0.0, "unparsed": 1.0}
+    assert scored(task, rows, ["??"] * 4, protocol="published")[1] == {"accuracy": 0.0, "unparsed": 1.0}
     chosen = settings(task, protocol="published")
     assert task.generation(chosen) == {"max_new_tokens": 7, "num_beams": 1}
     assert task.protocol(chosen).startswith("published: ")

@@ -12,9 +12,9 @@ from datasets import Dataset
 from rocoft_bench.config import Settings, validate
 from rocoft_bench.errors import UserError
 from rocoft_bench.tasks import get
-from rocoft_bench.tasks.answers import last_number
+from rocoft_bench.tasks.answer_reading import last_number
 from rocoft_bench.tasks.math import TASKS
-from rocoft_bench.tasks.prompts import prompt
+from rocoft_bench.tasks.prompt_tokens import prompt
 from tests.tasks.characters import DATA_DIR, TOKENIZER, says, settings, write
 
 real_rows = pytest.mark.skipif(

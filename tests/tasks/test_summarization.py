@@ -69,7 +69,7 @@ def generate(bart, rows, chosen, batch_size):
     evaluator = Evaluator(
         rows=encoded,
         predictor=PREDICTORS[task.kind, task.output(chosen)](tokenizer, task.generation(chosen)),
-        judge=lambda outputs: Evaluation({}, task.read(outputs, encoded, rows, tokenizer, chosen)),
+        score=lambda outputs: Evaluation({}, task.read(outputs, encoded, rows, tokenizer, chosen)),
         batch_size=batch_size,
         accelerator=Accelerator(cpu=True),
         observer=Observer(),

@@ -6,7 +6,7 @@ from rocoft_bench.experiment.card.facts import Facts
 from rocoft_bench.experiment.card.markdown import block, code
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.models import AUTO_CLASSES
-from rocoft_bench.models.loading import NORM_EPS_FIELDS
+from rocoft_bench.models.pretrained import NORM_EPS_FIELDS
 
 EMBEDDED_IMPORTS = ("from rocoft_bench.config import ModelConfig", "from rocoft_bench.models import locate")
 """For a base model that comes in a package."""
@@ -34,7 +34,7 @@ def _peft_code(facts: Facts) -> str:
     at = f", revision={base.revision!r}" if base.revision else ""
     registers = ["import rocoft_bench  # makes the method known to PEFT"]
     lines = [
-        *(registers if facts.experiment.method.provider == "here" else []),
+        *(registers if facts.experiment.method.provider == "rocoft-bench" else []),
         "from peft import PeftModel",
         f"from transformers import AutoConfig, {auto_class}, AutoTokenizer",
         *(EMBEDDED_IMPORTS if base.kind == "embedded" else []),

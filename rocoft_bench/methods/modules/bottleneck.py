@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rocoft_bench.methods.modules.prototype import Mask
+from rocoft_bench.methods.modules.shared_mask import Mask
 from rocoft_bench.methods.modules.wrappers import Wrapped
 
 INIT_STD = 0.02

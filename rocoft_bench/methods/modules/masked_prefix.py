@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rocoft_bench.methods.modules.attention_prefix import Prefix
-from rocoft_bench.methods.modules.prototype import Mask
+from rocoft_bench.methods.modules.shared_mask import Mask
 from rocoft_bench.methods.modules.wrappers import Attached
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.errors import UserError, suggest
-from rocoft_bench.models import LAYOUTS, is_norm, target_pattern
+from rocoft_bench.models import LINEAR_ROLES, is_norm, target_pattern
 from rocoft_bench.ntk.kernels.engine import ParameterSet
 from rocoft_bench.ntk.kernels.views import Columns, Entries, InputScale, OutputScale, Projected, Rows, View, Whole
 from rocoft_bench.tuner import default_targets
@@ -83,7 +83,7 @@ class Parameters:
             pattern = target_pattern(list(targets), kind)
             names = [name for name in names if re.fullmatch(pattern, name)]
             if not names:
-                known = "" if kind in LAYOUTS else f"; roles are known for {', '.join(sorted(LAYOUTS))}"
+                known = "" if kind in LINEAR_ROLES else f"; roles are known for {', '.join(sorted(LINEAR_ROLES))}"
                 raise UserError(f"a {kind} model has no layers {', '.join(targets)} that the logits depend on{known}")
         return names
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rocoft_bench import tasks
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.errors import UserError
-from rocoft_bench.metrics import row_scores
+from rocoft_bench.metrics import formulas
 
 MAX_ROWS = 1000
 MAX_CHARACTERS = 500
@@ -32,17 +32,17 @@ RULES = {
     "accuracy": SAME,
     "matthews_correlation": SAME,
     "f1": SAME,
-    "choice_answers": Rule(row_scores.is_right_choice, "Right: the answer that could be read equals the reference."),
+    "choice_answers": Rule(formulas.is_right_choice, "Right: the answer that could be read equals the reference."),
     "number_answers": Rule(
-        row_scores.is_right_number, f"Right: a number at most {row_scores.TOLERANCE} from the reference."
+        formulas.is_right_number, f"Right: a number at most {formulas.TOLERANCE} from the reference."
     ),
-    "squad": Rule(lambda given, wanted: row_scores.squad(given, wanted)[0] == 1, EXACT_MATCH),
-    "squad_v2": Rule(lambda given, wanted: row_scores.squad_v2(given, wanted)[0] == 1, EXACT_MATCH),
+    "squad": Rule(lambda given, wanted: formulas.squad(given, wanted)[0] == 1, EXACT_MATCH),
+    "squad_v2": Rule(lambda given, wanted: formulas.squad_v2(given, wanted)[0] == 1, EXACT_MATCH),
 }
 """By what judges a task; the answers of other tasks are scored by degree."""
 
 PUBLISHED = Rule(
-    lambda given, _: given is not None and row_scores.is_right_choice(given["read"], given["gold"]),
+    lambda given, _: given is not None and formulas.is_right_choice(given["read"], given["gold"]),
     "Right: the answer that could be read equals what the published protocol reads from the right response.",
 )
 
@@ -102,7 +102,7 @@ def _judged(task: dict[str, Any], predictions: list[Any], references: list[Any])
 
 def _rule(task: dict[str, Any], predictions: list[Any]) -> Rule | None:
     try:
-        rule = RULES.get(tasks.get(task["family"], task["name"]).judged_by)
+        rule = RULES.get(tasks.get(task["family"], task["name"]).scored_by)
     except UserError:
         return None
     return PUBLISHED if rule and any(isinstance(prediction, dict) for prediction in predictions) else rule

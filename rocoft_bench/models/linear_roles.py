@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
-class Layout:
+class LinearRoles:
     """Names of linear layers below a block (`….layer.3.`), by role. What an architecture lacks is empty.
 
     BLOOM's, GPT-2's and others' fused projection stands for query, key and value at once.
@@ -26,43 +26,43 @@ class Layout:
     ffn_gate: tuple[str, ...] = ()
 
 
-ROLES = tuple(field.name for field in fields(Layout))
+ROLES = tuple(field.name for field in fields(LinearRoles))
 
 
-def _layout(
+def _roles(
     prefixes: str | tuple[str, ...],
     attention: tuple[str, str, str, str] | tuple[str, str],
     ffn: tuple[tuple[str, ...], ...] | tuple[str, ...],
-) -> Layout:
+) -> LinearRoles:
     """attention: q, k, v, output, or a fused one and the output, each below all `prefixes`; ffn: in, out (, gate)."""
     prefixes = (prefixes,) if isinstance(prefixes, str) else prefixes
     names = attention if len(attention) == 4 else (attention[0], attention[0], *attention)
     query, key, value, output = (tuple(f"{prefix}.{name}" for prefix in prefixes) for name in names)
     ffn_in, ffn_out, *gate = ((name,) if isinstance(name, str) else name for name in ffn)
-    return Layout(query, key, value, output, ffn_in, ffn_out, *gate)
+    return LinearRoles(query, key, value, output, ffn_in, ffn_out, *gate)
 
 
 _SPLIT = ("q_proj", "k_proj", "v_proj", "out_proj")
 _T5_FFN = "layer.1.DenseReluDense.", "layer.2.DenseReluDense."
 
-_BERT = _layout(
+_BERT = _roles(
     "attention", ("self.query", "self.key", "self.value", "output.dense"), ("intermediate.dense", "output.dense")
 )
-_DEBERTA_V2 = _layout(
+_DEBERTA_V2 = _roles(
     "attention",
     ("self.query_proj", "self.key_proj", "self.value_proj", "output.dense"),
     ("intermediate.dense", "output.dense"),
 )
-_DISTILBERT = _layout("attention", ("q_lin", "k_lin", "v_lin", "out_lin"), ("ffn.lin1", "ffn.lin2"))
-_BART = _layout(("self_attn", "encoder_attn"), _SPLIT, ("fc1", "fc2"))
-_LLAMA = _layout(
+_DISTILBERT = _roles("attention", ("q_lin", "k_lin", "v_lin", "out_lin"), ("ffn.lin1", "ffn.lin2"))
+_BART = _roles(("self_attn", "encoder_attn"), _SPLIT, ("fc1", "fc2"))
+_LLAMA = _roles(
     "self_attn", ("q_proj", "k_proj", "v_proj", "o_proj"), ("mlp.up_proj", "mlp.down_proj", "mlp.gate_proj")
 )
-_GPTJ = _layout("attn", _SPLIT, ("mlp.fc_in", "mlp.fc_out"))
-_GPT2 = _layout("attn", ("c_attn", "c_proj"), ("mlp.c_fc", "mlp.c_proj"))
-_BLOOM = _layout("self_attention", ("query_key_value", "dense"), ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"))
-_GPT_NEOX = _layout("attention", ("query_key_value", "dense"), ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"))
-_T5 = _layout(
+_GPTJ = _roles("attn", _SPLIT, ("mlp.fc_in", "mlp.fc_out"))
+_GPT2 = _roles("attn", ("c_attn", "c_proj"), ("mlp.c_fc", "mlp.c_proj"))
+_BLOOM = _roles("self_attention", ("query_key_value", "dense"), ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"))
+_GPT_NEOX = _roles("attention", ("query_key_value", "dense"), ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"))
+_T5 = _roles(
     ("layer.0.SelfAttention", "layer.1.EncDecAttention"),
     ("q", "k", "v", "o"),
     (
@@ -72,7 +72,7 @@ _T5 = _layout(
     ),
 )
 
-LAYOUTS: dict[str, Layout] = {
+LINEAR_ROLES: dict[str, LinearRoles] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), _BERT),
     "deberta-v2": _DEBERTA_V2,
     "distilbert": _DISTILBERT,
@@ -97,9 +97,9 @@ def target_pattern(targets: Sequence[str] | str, model_type: str | None) -> str:
     """
     if isinstance(targets, str):
         return targets
-    layout = LAYOUTS.get(model_type or "")
-    in_block = [name for target in targets if layout and target in ROLES for name in getattr(layout, target)]
-    endings = [target for target in targets if not (layout and target in ROLES)]
+    roles = LINEAR_ROLES.get(model_type or "")
+    in_block = [name for target in targets if roles and target in ROLES for name in getattr(roles, target)]
+    endings = [target for target in targets if not (roles and target in ROLES)]
     parts = [rf".*\.\d+\.{_any_of(in_block)}"] if in_block else []
     parts += [rf"(.*\.)?{_any_of(endings)}"] if endings else []
     return "|".join(parts)

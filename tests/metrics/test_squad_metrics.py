@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rocoft_bench.metrics import compute
-from rocoft_bench.metrics.row_scores import normalized, token_f1
+from rocoft_bench.metrics.formulas import normalized, token_f1
 
 ANSWERS = [
     "",

@@ -12,7 +12,7 @@ from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.models.architectures import on_meta
 from rocoft_bench.models.limits import positions
-from rocoft_bench.models.loading import AUTO_CLASSES, load_config, locate, reading
+from rocoft_bench.models.pretrained import AUTO_CLASSES, load_config, locate, reading
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "dropout", "dropout_rate")

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from rocoft_bench.config import ModelConfig, expanded, is_folder
 from rocoft_bench.config.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.errors import UserError, reason, suggest
-from rocoft_bench.models.folder import check_files, check_size
 from rocoft_bench.models.hub import from_cache_or_hub
 from rocoft_bench.models.limits import POSITION_FIELDS
+from rocoft_bench.models.model_files import check_files, check_size
 from rocoft_bench.models.weights import conversion, weights_sha256
 
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
@@ -178,7 +178,7 @@ def _load(
     check: Callable[[str], None],
     how: dict[str, Any] | None,
 ) -> Loaded:
-    from rocoft_bench.models.checkpoint import Checkpoint
+    from rocoft_bench.models.checkpoint_contents import Checkpoint
 
     hf_config = load_config(source, config.name)
     check(hf_config.model_type)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rocoft_bench.errors import UserError, shortened, suggest
-from rocoft_bench.models.layouts import LAYOUTS, ROLES, target_pattern
+from rocoft_bench.models.linear_roles import LINEAR_ROLES, ROLES, target_pattern
 
 MATCH_SECONDS = 2.0
 """For one expression against all modules; an honest one takes milliseconds."""
@@ -79,7 +79,7 @@ def require_targets(targets: Sequence[str] | str, model: Any) -> list[str]:
     found = matched(targets, model_type, names)
     entries = [targets] if isinstance(targets, str) else targets
     missing = [] if isinstance(targets, str) else [each for each in entries if not matched([each], model_type, names)]
-    unknown = [each for each in missing if each not in ROLES or model_type not in LAYOUTS]
+    unknown = [each for each in missing if each not in ROLES or model_type not in LINEAR_ROLES]
     if unknown or not found:
         named = ", ".join(unknown or entries)
         raise UserError(f"{SETTING}: the model has no module {shortened(named)!r}; {_allowed(named, model)}")
@@ -132,4 +132,4 @@ def _allowed(named: str, model: Any) -> str:
         for name, module in model.named_modules()
         if getattr(getattr(module, "weight", None), "ndim", 0) == 2
     }
-    return suggest(named, names.union(ROLES if model.config.model_type in LAYOUTS else ()))
+    return suggest(named, names.union(ROLES if model.config.model_type in LINEAR_ROLES else ()))

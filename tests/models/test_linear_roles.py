@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from rocoft_bench.models import ENCODERS, LAYOUTS, ROLES, block_linears, model_type_of, target_pattern
+from rocoft_bench.models import ENCODERS, LINEAR_ROLES, ROLES, block_linears, model_type_of, target_pattern
 
 
 def linears(model_type: str, **options: Any) -> list[str]:
@@ -21,7 +21,7 @@ def linears(model_type: str, **options: Any) -> list[str]:
 GATED_T5 = {"feed_forward_proj": "gated-gelu"}
 
 
-@pytest.mark.parametrize(("model_type", "options"), [*((name, {}) for name in LAYOUTS), ("t5", GATED_T5)], ids=str)
+@pytest.mark.parametrize(("model_type", "options"), [*((name, {}) for name in LINEAR_ROLES), ("t5", GATED_T5)], ids=str)
 def test_roles_cover_the_linear_layers_of_the_blocks(model_type: str, options: dict[str, Any]) -> None:
     names = linears(model_type, **options)
     covered: set[str] = set()
@@ -29,7 +29,7 @@ def test_roles_cover_the_linear_layers_of_the_blocks(model_type: str, options: d
         found = {name for name in names if re.fullmatch(target_pattern([role], model_type), name)}
         if role != "ffn_gate":
             assert found, f"{model_type} has no {role}"
-        fused = getattr(LAYOUTS[model_type], role) == LAYOUTS[model_type].query
+        fused = getattr(LINEAR_ROLES[model_type], role) == LINEAR_ROLES[model_type].query
         assert fused or not covered & found, f"{role} names what another role names"
         covered |= found
     assert covered == set(names)
@@ -56,7 +56,7 @@ def test_in_an_unknown_architecture_targets_are_names() -> None:
 
 
 def test_encoders_have_layouts() -> None:
-    assert set(ENCODERS) <= set(LAYOUTS)
+    assert set(ENCODERS) <= set(LINEAR_ROLES)
 
 
 @pytest.mark.parametrize(

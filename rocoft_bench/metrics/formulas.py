@@ -1,6 +1,6 @@
-"""What one row scores: the metrics that are means over rows, without what `evaluate` makes of them.
+"""What one example scores: the metrics that are means over examples, without what `evaluate` makes of them.
 
-`rocoft_bench.metrics.squad`, `.rouge` and `.answers` are the metrics; this module is light and has their formulas.
+`rocoft_bench.metrics.squad_metrics`, `.rouge` and `.answers` are the metrics; this light module has their formulas.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@
 The parts are added up as if all were largest at once, which a full fine-tuning's gradients and activations are not. On
 a GPU the total stands beside `torch.cuda.max_memory_allocated`: the CUDA context (about half a GiB) and what the
 allocator holds in reserve come on top. Left out: what the allocator loses to fragments, the rows of the data, and of
-the head all but its parameters. Rows are taken to be as long as `task.max_length` allows, unless their length is told.
+the head all but its parameters. Examples are taken to be as long as `task.max_length` allows, unless their length is
+told.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 from rocoft_bench import models
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
 from rocoft_bench.models import ModelShapes
-from rocoft_bench.models.activations import LayerFacts, Row
+from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.passes import FLOAT32, MethodKeeps, Passes
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class MemoryEstimate:
     activations: float
     process: float
     rows: int
-    row: Row
+    row: ExampleLength
     on_gpu: bool
 
     @property
@@ -77,7 +78,7 @@ def memory_mib(experiment: Experiment, gpu: bool | None = None) -> float | None:
 
 
 def estimate(
-    experiment: Experiment, facts: LayerFacts, longest_row: Row | None = None, gpu: bool | None = None
+    experiment: Experiment, facts: LayerSizes, longest_row: ExampleLength | None = None, gpu: bool | None = None
 ) -> MemoryEstimate:
     """The memory that a run needs.
 
@@ -116,12 +117,12 @@ def estimate(
     )
 
 
-def longest_allowed(experiment: Experiment, shapes: ModelShapes) -> Row:
+def longest_allowed(experiment: Experiment, shapes: ModelShapes) -> ExampleLength:
     """The longest row that the settings and the model allow, with the method's virtual tokens."""
     settings, longest = experiment.config.task, shapes.forward.longest
     source = settings.max_length + experiment.method.added_tokens
     target = getattr(settings, "max_target_length", settings.max_length) if shapes.is_encoder_decoder else 0
-    return Row(source if longest is None else min(source, longest), target)
+    return ExampleLength(source if longest is None else min(source, longest), target)
 
 
 def _evaluation_bytes(experiment: Experiment, passes: Passes) -> float:
@@ -135,13 +136,13 @@ def _evaluation_bytes(experiment: Experiment, passes: Passes) -> float:
 
 
 @cache
-def shipped_facts(model: str, task_kind: str) -> LayerFacts | None:
+def shipped_facts(model: str, task_kind: str) -> LayerSizes | None:
     """Of one of the models that ship their shapes; None for others."""
     shapes = models.shipped_shapes(model, task_kind)
-    return None if shapes is None else LayerFacts(shapes)
+    return None if shapes is None else LayerSizes(shapes)
 
 
-def facts_of(experiment: Experiment) -> LayerFacts | None:
+def facts_of(experiment: Experiment) -> LayerSizes | None:
     """Of any model whose configuration is here, in a folder or in the hub's cache; None if it is not.
 
     Loads torch for those that do not ship their shapes.
@@ -153,7 +154,7 @@ def facts_of(experiment: Experiment) -> LayerFacts | None:
     if facts := shipped_facts(model.name, kind):
         return facts
     shapes = models.local_shapes(model, kind, kind in TASKS_WITH_HEAD)
-    return None if shapes is None else LayerFacts(shapes)
+    return None if shapes is None else LayerSizes(shapes)
 
 
 def has_gpu() -> bool:
@@ -170,23 +171,23 @@ class Needs:
     kept: MethodKeeps
 
 
-def needs_of(method: Method, facts: LayerFacts, item: int) -> Needs:
+def needs_of(method: Method, facts: LayerSizes, item: int) -> Needs:
     """Computed once for equal settings. item: bytes of a value of the model."""
     return _needs(facts, type(method), method.settings.model_dump_json(), item)
 
 
 @cache
-def _needs(facts: LayerFacts, method_class: type[Method], settings: str, item: int) -> Needs:
+def _needs(facts: LayerSizes, method_class: type[Method], settings: str, item: int) -> Needs:
     """settings: of the method, as JSON."""
     method, shapes = method_class(method_class.Settings.model_validate_json(settings)), facts.shapes
     inputs, added = method.kept_inputs(shapes), method.adapter_parameters(shapes)
-    own = {linear.name for linear in inputs} if method.own_products else set()
+    own = {linear.name for linear in inputs} if method.fuses_matmul else set()
     kept = MethodKeeps(
         anything=added > 0,
         inputs=facts.distinct_inputs(inputs),
         inputs_apart=facts.per_token((linear, linear.d_in) for linear in inputs),
-        beside=facts.per_token(method.kept_beside(shapes)),
-        in_float32=method.adds_values and not method.own_products,
+        beside=facts.per_token(method.extra_saved_per_token(shapes)),
+        in_float32=method.adds_values and not method.fuses_matmul,
         per_pass=method.kept_per_pass(shapes),
         copied_weights=sum(linear.d_in * linear.d_out for linear in shapes.linears if linear.name not in own),
         trained_weights=0 if method.adds_values else sum(linear.d_in * linear.d_out for linear in inputs),

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from datasets import Features, List, Value
 
-from rocoft_bench.metrics import row_scores
-from rocoft_bench.metrics.base import LocalMetric
-from rocoft_bench.metrics.row_scores import Score
+from rocoft_bench.metrics import formulas
+from rocoft_bench.metrics.formulas import Score
+from rocoft_bench.metrics.local_metric import LocalMetric
 
 
 class Squad(LocalMetric):
@@ -28,7 +28,7 @@ class Squad(LocalMetric):
         return _means([self._row_score(*row) for row in zip(predictions, references, strict=True)])
 
     def _row_score(self, prediction: str, golds: list[str]) -> Score:
-        return row_scores.squad(prediction, golds)
+        return formulas.squad(prediction, golds)
 
 
 class SquadV2(Squad):
@@ -51,7 +51,7 @@ class SquadV2(Squad):
         return scores
 
     def _row_score(self, prediction: str, golds: list[str]) -> Score:
-        return row_scores.squad_v2(prediction, golds)
+        return formulas.squad_v2(prediction, golds)
 
 
 def _means(rows: list[Score]) -> dict[str, float]:

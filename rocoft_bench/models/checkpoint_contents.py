@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.models.parameters import head_parameter_names
+from rocoft_bench.models.parameter_counts import head_parameter_names
 
 SHOWN = 3
 """Names of tensors in a message."""

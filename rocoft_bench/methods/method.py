@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.config import Section, TrainingConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import LAYOUTS, TASKS_WITH_HEAD
+from rocoft_bench.models import LINEAR_ROLES, TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +29,7 @@ class Method(ABC):
     trains: ClassVar[str]
     """What is trained, in a few words."""
     provider: ClassVar[str]
-    """"here" or the library that implements it."""
+    """This package or the library that implements it."""
     mergeable: ClassVar[bool]
     reference: ClassVar[str]
     Settings: ClassVar[type[Section]]
@@ -41,7 +41,7 @@ class Method(ABC):
     authors' code's, or chosen here."""
     weight_decay: ClassVar[float]
     """The same of AdamW's decoupled decay."""
-    serves: ClassVar[tuple[str, ...]] = ALL_TASKS
+    supported_tasks: ClassVar[tuple[str, ...]] = ALL_TASKS
     """Kinds of tasks whose models it can train."""
     architectures: ClassVar[tuple[str, ...] | None] = None
     """The only `model_type`s that it can train; None for no limit of that kind."""
@@ -60,7 +60,7 @@ class Method(ABC):
     """Whether what it trains outside the head are values of its own, in float32; False for the model's own."""
     copies_head: ClassVar[bool] = False
     """Whether it trains a copy of the task head."""
-    own_products: ClassVar[bool] = False
+    fuses_matmul: ClassVar[bool] = False
     """Whether its layers do the whole product, and keep no copy of their weight in mixed precision."""
     optimizer_values: ClassVar[int] = 2
     """What the optimizer keeps of each trained value: AdamW two averages."""
@@ -83,15 +83,17 @@ class Method(ABC):
         """Arguments of `from_pretrained` that the base model must be loaded with."""
         return {}
 
-    def check_serves(self, task_kind: str, model_type: str | None) -> None:
+    def check_supports(self, task_kind: str, model_type: str | None) -> None:
         """Raises UserError where the method cannot train such a model for such a task. None: not known yet."""
-        if task_kind not in self.serves:
-            raise UserError(f"method {self.name} cannot train a {task_kind} model; it serves {', '.join(self.serves)}")
+        if task_kind not in self.supported_tasks:
+            raise UserError(
+                f"method {self.name} cannot train a {task_kind} model; it supports {', '.join(self.supported_tasks)}"
+            )
         if model_type is None:
             return
         if self.architectures is not None and model_type not in self.architectures:
             raise UserError(
-                f"method {self.name} cannot train a {model_type} model; it serves {', '.join(self.architectures)}"
+                f"method {self.name} cannot train a {model_type} model; it supports {', '.join(self.architectures)}"
             )
         if model_type in self.not_architectures:
             raise UserError(f"method {self.name}: {self.not_architectures[model_type]}")
@@ -145,7 +147,7 @@ class Method(ABC):
         targets = getattr(self.settings, "target_modules", None)
         return [] if targets is None else shapes.targeted(targets)
 
-    def kept_beside(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
+    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
         """Values per token that it keeps for backward at a linear layer, beside its input."""
         return ()
 
@@ -204,5 +206,5 @@ class NoSettings(Section):
     """No settings."""
 
 
-KNOWN_LAYOUTS = tuple(LAYOUTS)
+KNOWN_ARCHITECTURES = tuple(LINEAR_ROLES)
 """For methods that have to know the parts of a block."""

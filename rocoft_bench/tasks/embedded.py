@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.tasks.answers import Published, contained_choice, first_number
-from rocoft_bench.tasks.base import Task
+from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_number
 from rocoft_bench.tasks.commonsense import MultipleChoice
 from rocoft_bench.tasks.math import WordProblems
 from rocoft_bench.tasks.readers import RawRows
 from rocoft_bench.tasks.sequence import SequenceClassification
 from rocoft_bench.tasks.spans import SpanExtraction
 from rocoft_bench.tasks.summarization import Summarization
+from rocoft_bench.tasks.task import Task
 
 
 class Embedded:

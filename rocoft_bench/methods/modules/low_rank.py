@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rocoft_bench.engine.hooks import Hooks
-from rocoft_bench.methods.modules.prototype import Mask
+from rocoft_bench.methods.modules.shared_mask import Mask
 from rocoft_bench.methods.modules.wrappers import DeltaWrapped
 
 OVERSAMPLING, POWER_ITERATIONS = 10, 10
 SVD_SEED = 42
 
 
-class Factored(DeltaWrapped):
+class LowRankDelta(DeltaWrapped):
     """y = x Wᵀ + s · x Aᵀ ⋯ Bᵀ + b, never forming the product of the factors."""
 
     def __init__(self, base_layer: nn.Module, scale: float, dropout: float = 0.0) -> None:
@@ -44,7 +44,7 @@ class Factored(DeltaWrapped):
         return parameter
 
 
-class MixedLoRA(Factored):
+class MixedLoRA(LowRankDelta):
     """ΔW = s · B M A, all three trained; M (r, r) mixes the subspaces. B is zero at the start."""
 
     def __init__(self, base_layer: nn.Module, rank: int, scale: float, dropout: float) -> None:
@@ -57,7 +57,7 @@ class MixedLoRA(Factored):
         return self.lora_A, self.mixer, self.lora_B
 
 
-class MaskedLoRA(Factored):
+class MaskedLoRA(LowRankDelta):
     """ΔW = s · (B ⊙ M_B)(A ⊙ M_A); `lora_A` and `lora_B` are to be shared between layers, the masks are its own."""
 
     def __init__(self, base_layer: nn.Module, rank: int, scale: float, keep: float) -> None:
@@ -71,7 +71,7 @@ class MaskedLoRA(Factored):
         return self.mask_A(self.lora_A), self.mask_B(self.lora_B)
 
 
-class SingularLoRA(Factored):
+class SingularLoRA(LowRankDelta):
     """ΔW = s · B R A with A = Σ_r V_rᵀ and B = U_r of the weight's truncated SVD, frozen; only R (r, r) is trained.
 
     The frozen factors are zero until `decompose` or a file fills them.

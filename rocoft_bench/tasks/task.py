@@ -105,7 +105,7 @@ class Task(ABC):
         return (*self.text_columns, *self.target_columns)
 
     @property
-    def judged_by(self) -> str:
+    def scored_by(self) -> str:
         """The metric of `rocoft_bench.metrics` that gives the first of `metric_names`, and maybe the others."""
         return self.metric_names[0]
 

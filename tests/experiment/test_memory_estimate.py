@@ -18,11 +18,11 @@ from rocoft_bench.config import Settings, TrainingConfig, override
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import memory
+from rocoft_bench.experiment import memory_estimate
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import AUTO_CLASSES, ModelShapes, shapes_of
-from rocoft_bench.models.activations import LayerFacts, Row
+from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.passes import Passes
 
 ROWS, TOKENS, TARGET_TOKENS = 2, 48, 20
@@ -103,16 +103,16 @@ class Case:
         torch.manual_seed(0)
         config, self.kind = model_config(architecture, dropout)
         model = getattr(t, AUTO_CLASSES[self.kind]).from_config(config, dtype=dtype)
-        self.facts = LayerFacts(shapes_of(model, self.kind in TASKS_WITH_HEAD))
+        self.facts = LayerSizes(shapes_of(model, self.kind in TASKS_WITH_HEAD))
         self.method = methods.resolve(section, task_kind=self.kind)
-        self.method.check_serves(self.kind, config.model_type)
+        self.method.check_supports(self.kind, config.model_type)
         self.base_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self.model: Any = self.method.apply(model, self.kind, 0).train()
         self.item = dtype.itemsize
 
     def estimated(self, autocast: bool) -> float:
-        row = Row(TOKENS + self.method.added_tokens, TARGET_TOKENS if self.kind == "seq2seq_lm" else 0)
-        kept = memory.needs_of(self.method, self.facts, self.item).kept
+        row = ExampleLength(TOKENS + self.method.added_tokens, TARGET_TOKENS if self.kind == "seq2seq_lm" else 0)
+        kept = memory_estimate.needs_of(self.method, self.facts, self.item).kept
         passes = Passes(self.facts, kept, row, self.item, autocast, False, None, self.kind not in TASKS_WITH_HEAD)
         return passes.kept_bytes(ROWS) + passes.log_probability_bytes(ROWS)
 
@@ -172,11 +172,13 @@ def experiment(*assignments: tuple[str, Any], task: str = "rte", family: str = "
     return resolve(settings)
 
 
-def estimated(*assignments: tuple[str, Any], gpu: bool = False, row: Row | None = None) -> memory.MemoryEstimate:
+def estimated(
+    *assignments: tuple[str, Any], gpu: bool = False, row: ExampleLength | None = None
+) -> memory_estimate.MemoryEstimate:
     chosen = experiment(*assignments)
-    facts = memory.shipped_facts(chosen.config.model.name, chosen.task.kind)
+    facts = memory_estimate.shipped_facts(chosen.config.model.name, chosen.task.kind)
     assert facts is not None
-    return memory.estimate(chosen, facts, row, gpu)
+    return memory_estimate.estimate(chosen, facts, row, gpu)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -188,23 +190,23 @@ def test_weights_gradients_and_optimizer_are_exact(section: dict[str, Any], dtyp
     except ValueError as error:
         pytest.skip(str(error))
     chosen = experiment(("method", section), ("model", {"name": "demo-minilm", "dtype": dtype}))
-    found = memory.estimate(chosen, case.facts, Row(TOKENS), gpu=False)
+    found = memory_estimate.estimate(chosen, case.facts, ExampleLength(TOKENS), gpu=False)
     trained = [p for p in case.model.parameters() if p.requires_grad]
     optimizer = make_optimizer(case.model, TrainingConfig(), _hooks(case))
     for parameter in trained:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     state = [value for values in optimizer.state.values() for value in values.values() if value.dim()]
-    assert found.gradients * memory.MIB == _bytes(trained)
-    assert found.optimizer * memory.MIB == _bytes(state)
+    assert found.gradients * memory_estimate.MIB == _bytes(trained)
+    assert found.optimizer * memory_estimate.MIB == _bytes(state)
     scattered = case.method.adapter_parameters(case.facts.shapes) * 4 if section.get("mode") == "random" else 0
-    assert found.weights * memory.MIB == case.base_bytes + scattered
+    assert found.weights * memory_estimate.MIB == case.base_bytes + scattered
     if section["name"] not in (
         "vera",
         "diff-pruning",
     ):  # vera adds frozen matrices; gated weights are counted apart
         everything = _bytes(list(case.model.parameters()))
-        assert (found.weights + found.trained) * memory.MIB - scattered == everything
+        assert (found.weights + found.trained) * memory_estimate.MIB - scattered == everything
 
 
 def _hooks(case: Case) -> Hooks:
@@ -241,7 +243,7 @@ def test_settings_that_save_memory() -> None:
     assert estimated(("model.dtype", "bfloat16")).weights == plain.weights / 2
     assert estimated(("training.precision", "bf16")).activations < plain.activations
     assert estimated(("method", {"name": "rocoft", "mode": "column"})).activations < plain.activations
-    assert estimated(row=Row(64)).activations < plain.activations / 4
+    assert estimated(row=ExampleLength(64)).activations < plain.activations / 4
 
 
 def test_rows_are_no_longer_than_the_model_takes() -> None:
@@ -254,27 +256,27 @@ def test_generation_counts_its_cache() -> None:
             ("model.name", "llama-2-7b"), ("method.name", "lora"), ("training.batch_size", 1),
             ("training.eval_batch_size", eval_batch), family="math", task="gsm8k",
         )  # fmt: skip
-        facts = memory.shipped_facts("llama-2-7b", "causal_lm")
+        facts = memory_estimate.shipped_facts("llama-2-7b", "causal_lm")
         assert facts is not None
-        return memory.estimate(chosen, facts, gpu=True).activations
+        return memory_estimate.estimate(chosen, facts, gpu=True).activations
 
-    cache = 64 * (512 + 256) * 32 * 2 * 4096 * 4 / memory.MIB  # rows, tokens, layers, keys and values, width, bytes
+    cache = 64 * (512 + 256) * 32 * 2 * 4096 * 4 / memory_estimate.MIB  # of 64 examples
     assert activations(1) < cache < activations(64) < 1.5 * cache
 
 
 def test_only_models_with_shipped_shapes_are_planned_for() -> None:
-    assert memory.memory_mib(experiment(("model.name", "roberta-base"))) == pytest.approx(
-        estimated(("model.name", "roberta-base"), gpu=memory.has_gpu()).total
+    assert memory_estimate.memory_mib(experiment(("model.name", "roberta-base"))) == pytest.approx(
+        estimated(("model.name", "roberta-base"), gpu=memory_estimate.has_gpu()).total
     )
-    assert memory.memory_mib(experiment(("model.name", "someone/some-model"))) is None
+    assert memory_estimate.memory_mib(experiment(("model.name", "someone/some-model"))) is None
 
 
 def test_a_folder_s_model_is_estimated_too(tiny_model: Path) -> None:
     chosen = experiment(("model.name", str(tiny_model)))
-    facts = memory.facts_of(chosen)
+    facts = memory_estimate.facts_of(chosen)
     assert facts is not None
     assert facts.shapes.model_type == "bert"
-    assert memory.facts_of(experiment(("model.name", "someone/not-in-the-cache"))) is None
+    assert memory_estimate.facts_of(experiment(("model.name", "someone/not-in-the-cache"))) is None
 
 
 def test_a_run_records_the_estimate_beside_what_it_measured(
@@ -286,9 +288,11 @@ def test_a_run_records_the_estimate_beside_what_it_measured(
     )
     record = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))
     estimate = record["memory_estimate_mib"]
-    assert set(estimate) == {*memory.PARTS, "total"}
+    assert set(estimate) == {*memory_estimate.PARTS, "total"}
     assert f"; estimated {estimate['total']:.0f})" in outcome.out
-    longest = memory.estimate(experiment(("model.name", str(tiny_model))), LayerFacts(shapes_of_folder(tiny_model)))
+    longest = memory_estimate.estimate(
+        experiment(("model.name", str(tiny_model))), LayerSizes(shapes_of_folder(tiny_model))
+    )
     assert 0 < estimate["activations"] < longest.activations  # of the rows that there are, not of the longest allowed
 
 
