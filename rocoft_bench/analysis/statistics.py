@@ -31,7 +31,7 @@ _NO_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
-class RowScores:
+class MetricOfMeans:
     """A metric of one run on n evaluation rows.
 
     rows: (n, k), what each row contributes; of_means: the metric (...) from means (..., k) of the contributions.
@@ -56,17 +56,17 @@ class Difference:
     p: float
 
 
-def mean(values: Sequence[float] | np.ndarray) -> RowScores:
+def mean(values: Sequence[float] | np.ndarray) -> MetricOfMeans:
     """A metric that is the mean of what rows score: accuracy, exact match, ROUGE."""
-    return RowScores(_columns(values), _only)
+    return MetricOfMeans(_columns(values), _only)
 
 
-def ratio(numerators: Sequence[float] | np.ndarray, denominators: Sequence[float] | np.ndarray) -> RowScores:
+def ratio(numerators: Sequence[float] | np.ndarray, denominators: Sequence[float] | np.ndarray) -> MetricOfMeans:
     """A sum over rows by another one; 0 where the second is 0."""
-    return RowScores(_columns(numerators, denominators), _quotient)
+    return MetricOfMeans(_columns(numerators, denominators), _quotient)
 
 
-def binary_f1(predictions: Sequence[int] | np.ndarray, references: Sequence[int] | np.ndarray) -> RowScores:
+def binary_f1(predictions: Sequence[int] | np.ndarray, references: Sequence[int] | np.ndarray) -> MetricOfMeans:
     """F1 of label 1: twice the true positives by the predicted and the true ones; 0 where there are none of either."""
     import numpy as np
 
@@ -74,13 +74,13 @@ def binary_f1(predictions: Sequence[int] | np.ndarray, references: Sequence[int]
     return ratio(2.0 * (positive & wanted), positive.astype(float) + wanted)
 
 
-def correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> RowScores:
+def correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> MetricOfMeans:
     """Pearson's correlation; of two columns of two labels, Matthews' coefficient. 0 where a column does not vary."""
     x, y = _standardized(x), _standardized(y)
-    return RowScores(_columns(x, y, x * x, y * y, x * y), _pearson)
+    return MetricOfMeans(_columns(x, y, x * x, y * y, x * y), _pearson)
 
 
-def rank_correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> RowScores:
+def rank_correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> MetricOfMeans:
     """Spearman's correlation: Pearson's of the ranks, ties averaged.
 
     Resamples keep the ranks that rows have among all rows. To rank each resample anew would change a value only by what
@@ -89,7 +89,7 @@ def rank_correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.nd
     return correlation(_ranks(x), _ranks(y))
 
 
-def resampled(scores: Sequence[RowScores], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
+def resampled(scores: Sequence[MetricOfMeans], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
     """Every run's metric on the same bootstrap resamples of the rows: (resamples, runs).
 
     scores: of runs on the same n rows. Equal n, resamples and seed draw equal rows.

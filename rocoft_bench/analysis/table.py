@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Standing = Literal["best", "second"]
+Highlight = Literal["best", "second"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Stat:
     """One number of a cell, in the unit of its column.
 
     value: the mean over `n` runs; None where nothing was run, or nothing gave a result.
@@ -26,7 +26,7 @@ class Part:
     reference: float | None = None
     reference_deviation: float | None = None
     difference: float | None = None
-    standing: Standing | None = None
+    highlight: Highlight | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Cell:
     runs: `Run.id` of every run that the cell is made of; failures: the statuses of those without a result.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Stat, ...] = ()
     text: str = ""
     reference_text: str = ""
     runs: tuple[str, ...] = ()
@@ -132,7 +132,7 @@ class Table:
                     yield row, column, cell
 
 
-def with_standings(rows: list[Row], columns: list[Column]) -> list[Row]:
+def with_highlights(rows: list[Row], columns: list[Column]) -> list[Row]:
     """The rows with the best and the second best value of each number marked, ties alike, as the paper does.
 
     Values are compared as they are shown. What more than half of the rows share is no distinction and is not marked.
@@ -144,25 +144,25 @@ def with_standings(rows: list[Row], columns: list[Column]) -> list[Row]:
 
 
 def _marked(rows: list[Row], column: Column) -> list[Row]:
-    standings = [_standings(rows, column, index) for index in range(len(column.parts))]
+    highlights = [_highlights(rows, column, index) for index in range(len(column.parts))]
 
-    def marked(part: Part, known: dict[float, Standing]) -> Part:
-        return part if part.value is None else replace(part, standing=known.get(round(part.value, column.decimals)))
+    def marked(part: Stat, known: dict[float, Highlight]) -> Stat:
+        return part if part.value is None else replace(part, highlight=known.get(round(part.value, column.decimals)))
 
     def with_marks(row: Row) -> Row:
         cell = row.cell(column)
-        parts = tuple(marked(part, known) for part, known in zip(cell.parts, standings, strict=False))
+        parts = tuple(marked(part, known) for part, known in zip(cell.parts, highlights, strict=False))
         return replace(row, cells={**row.cells, column.key: replace(cell, parts=parts)}) if cell.parts else row
 
     return [with_marks(row) for row in rows]
 
 
-def _standings(rows: list[Row], column: Column, index: int) -> dict[float, Standing]:
+def _highlights(rows: list[Row], column: Column, index: int) -> dict[float, Highlight]:
     """The best and the second best number at a place of a column's cells."""
     parts = [row.cell(column).parts[index] for row in rows if len(row.cell(column).parts) > index]
     values = [round(part.value, column.decimals) for part in parts if part.value is not None]
     distinct = sorted(set(values), reverse=column.better == "higher")
-    marks: dict[float, Standing] = dict(zip(distinct, ("best", "second"), strict=False))
+    marks: dict[float, Highlight] = dict(zip(distinct, ("best", "second"), strict=False))
     return {value: mark for value, mark in marks.items() if 2 * values.count(value) <= len(values)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rocoft_bench import paper
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 
 FIRST = tuple(
     {
@@ -61,9 +61,9 @@ def _row(method: str, cells: dict[tuple[str, str], float]) -> Row:
     return Row("roberta-base", method, {**values, **texts}, reference_title="printed")
 
 
-def _part(values: Sequence[float], printed: float) -> Part:
+def _part(values: Sequence[float], printed: float) -> Stat:
     mean = sum(values) / len(values)
-    return Part(mean, n=len(values), reference=printed, difference=mean - printed)
+    return Stat(mean, n=len(values), reference=printed, difference=mean - printed)
 
 
 def _sum(values: Sequence[float]) -> str:
@@ -71,7 +71,7 @@ def _sum(values: Sequence[float]) -> str:
     return f"({terms}) / {len(values)} = {sum(values) / len(values):.4f}"
 
 
-def _verdict(parts: dict[str, Part]) -> str:
+def _verdict(parts: dict[str, Stat]) -> str:
     off = {name: part for name, part in parts.items() if abs(part.difference or 0) > ROUNDING}
     return ", ".join(f"{name} is printed as {part.reference:.2f}" for name, part in off.items()) or "agrees"
 

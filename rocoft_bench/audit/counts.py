@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import pairwise
 
 from rocoft_bench import models, paper
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.audit.parameters import TASK_KINDS, AuditRow, explanation, parameter_audit
 
 _COLUMNS = (
@@ -64,7 +64,7 @@ def _row(row: AuditRow) -> Row:
     }
     cells = {name: Cell(text=text) for name, text in texts.items()}
     counts = {"adapter": row.adapter, "head": row.head}
-    return Row(row.model, row.figure.method, cells | {name: Cell((Part(n),)) for name, n in counts.items()})
+    return Row(row.model, row.figure.method, cells | {name: Cell((Stat(n),)) for name, n in counts.items()})
 
 
 def _arithmetic(row: AuditRow) -> str:

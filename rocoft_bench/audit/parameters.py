@@ -33,7 +33,7 @@ TASK_KINDS = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class PrintedCount:
     """A trainable-parameter figure of the paper: `millions` as printed. Table 8's rows have a rank of their own."""
 
     table: int
@@ -56,7 +56,7 @@ class AuditRow:
     adapter: int
     head: int
     total: int
-    figure: Figure | None
+    figure: PrintedCount | None
 
     @property
     def counted(self) -> int:
@@ -74,13 +74,13 @@ class AuditRow:
         return self.figure is not None and is_printed_as(self.counted, self.figure.printed)
 
 
-def figures() -> list[Figure]:
+def figures() -> list[PrintedCount]:
     """All trainable-parameter figures of Tables 1, 2, 6, 7 and 8, each once."""
     printed = [(r.table, r.model, r.method, r.trainable_millions) for r in paper.results() if r.table <= 7]
-    found = [Figure(*row, section_of(row[2])) for row in dict.fromkeys(printed)]
+    found = [PrintedCount(*row, section_of(row[2])) for row in dict.fromkeys(printed)]
     for row in paper.rank_efficiency():
         section = {**section_of(row.method), "rank": row.rank, "target_modules": ["query", "key", "value"]}
-        found.append(Figure(8, "roberta-base", f"{row.method}, rank {row.rank}", row.trainable_millions, section))
+        found.append(PrintedCount(8, "roberta-base", f"{row.method}, rank {row.rank}", row.trainable_millions, section))
     return found
 
 
@@ -126,7 +126,7 @@ def _serves(method: str, model: str) -> bool:
     return True
 
 
-def _row(model: str, section: dict[str, Any], figure: Figure | None) -> AuditRow:
+def _row(model: str, section: dict[str, Any], figure: PrintedCount | None) -> AuditRow:
     method = methods.resolve(section, task_kind=TASK_KINDS[model], model=model)
     shapes = _shapes(model)
     return AuditRow(model, method, method.reported_parameters(shapes), shapes.head, shapes.total + shapes.head, figure)
@@ -165,7 +165,7 @@ def explanation(row: AuditRow) -> str:
     return f"{' and '.join(varied)} gives it" if varied else "no setting gives it"
 
 
-def _settings_that_give(figure: Figure, row: AuditRow, size: str | None, has_targets: bool) -> Iterator[str]:
+def _settings_that_give(figure: PrintedCount, row: AuditRow, size: str | None, has_targets: bool) -> Iterator[str]:
     """Settings whose count, with or without the head, is the printed figure; few and small ones first."""
     parts = _parts(row, size, has_targets)
     for number in range(1, len(parts) + 1):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rocoft_bench.analysis.table import Column, Standing, Table
+from rocoft_bench.analysis.table import Column, Highlight, Table
 from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.texts import Line, Piece, caption, heading, lines
@@ -22,7 +22,7 @@ WRAP_WIDTH = 40
 
 GAP = 2
 INDENT = "  "
-STYLES: dict[Standing | None, str] = {"best": "bold", "second": "underline", None: ""}
+STYLES: dict[Highlight | None, str] = {"best": "bold", "second": "underline", None: ""}
 
 
 Body = list[tuple[Text, list[Text], str]]
@@ -83,7 +83,7 @@ def _line(line: Line) -> tuple[Text, list[Text], str]:
 
 
 def _text(pieces: Sequence[Piece]) -> Text:
-    return Text.assemble(*((piece.text, STYLES[piece.standing]) for piece in pieces))
+    return Text.assemble(*((piece.text, STYLES[piece.highlight]) for piece in pieces))
 
 
 def _needed(column: Column, cells: Sequence[Text]) -> int:

@@ -11,7 +11,7 @@ from scipy.stats import norm, pearsonr, rankdata, ttest_1samp, ttest_ind
 
 from rocoft_bench.analysis import statistics
 from rocoft_bench.analysis.statistics import (
-    RowScores,
+    MetricOfMeans,
     holm,
     mean_ranks,
     paired_difference,
@@ -28,11 +28,11 @@ SCORES = GENERATOR.normal(size=60).round(1)
 RATINGS = (SCORES + GENERATOR.normal(size=60)).round(1)
 
 
-def accuracy(predictions: np.ndarray, references: np.ndarray) -> RowScores:
+def accuracy(predictions: np.ndarray, references: np.ndarray) -> MetricOfMeans:
     return statistics.mean(predictions == references)
 
 
-METRICS: list[tuple[str, Callable[..., RowScores], np.ndarray, np.ndarray]] = [
+METRICS: list[tuple[str, Callable[..., MetricOfMeans], np.ndarray, np.ndarray]] = [
     ("accuracy", accuracy, GUESSES, LABELS),
     ("f1", statistics.binary_f1, GUESSES, LABELS),
     ("matthews_correlation", statistics.correlation, GUESSES, LABELS),
@@ -48,7 +48,7 @@ def drawn(rows: int, resamples: int, seed: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("name", "score", "predictions", "references"), METRICS, ids=[m[0] for m in METRICS])
 def test_the_value_on_the_rows_as_they_are_is_the_metrics(
-    name: str, score: Callable[..., RowScores], predictions: np.ndarray, references: np.ndarray
+    name: str, score: Callable[..., MetricOfMeans], predictions: np.ndarray, references: np.ndarray
 ) -> None:
     expected = compute([name], predictions.tolist(), references.tolist())[name]
     assert score(predictions, references).value == pytest.approx(expected, abs=1e-12)
@@ -56,7 +56,7 @@ def test_the_value_on_the_rows_as_they_are_is_the_metrics(
 
 @pytest.mark.parametrize(("name", "score", "predictions", "references"), METRICS[:4], ids=[m[0] for m in METRICS[:4]])
 def test_resamples_are_the_metric_of_resampled_rows(
-    name: str, score: Callable[..., RowScores], predictions: np.ndarray, references: np.ndarray
+    name: str, score: Callable[..., MetricOfMeans], predictions: np.ndarray, references: np.ndarray
 ) -> None:
     found = resampled([score(predictions, references)], resamples=30, seed=3)
     rows = drawn(60, 30, 3)

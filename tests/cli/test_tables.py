@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.cli.tables import print_tables
 from tests.report.writing.examples import WHY, glue_table, hard_table
 
@@ -48,7 +48,7 @@ def test_a_simple_table_looks_simple() -> None:
     columns = [Column("adapter", "adapter", ("",), decimals=0), Column("task", "entailment", ("acc",), task="task")]
     values = {"Head only": (0, 51.14), "LoRA": (73_728, 69.14)}
     rows = [
-        Row("demo-minilm", name, {"adapter": Cell((Part(adapter, n=1),)), "task": Cell((Part(score, n=1),))})
+        Row("demo-minilm", name, {"adapter": Cell((Stat(adapter, n=1),)), "task": Cell((Stat(score, n=1),))})
         for name, (adapter, score) in values.items()
     ]
     assert printed(Table("demo", "demo, demo-minilm", columns, rows)) == (
@@ -70,7 +70,7 @@ def test_several_models_head_their_rows() -> None:
 def test_a_wide_table_is_split_and_no_number_is_broken(width: int) -> None:
     """Each cell is on one line, below its heading and right of its method."""
     columns = [Column(f"task{i}", f"task{i}", ("acc", "F1"), task=f"task{i}") for i in range(8)]
-    cells = {column.key: Cell((Part(80.0 + i, 0.5, 3), Part(70.0 + i, 0.5, 3))) for i, column in enumerate(columns)}
+    cells = {column.key: Cell((Stat(80.0 + i, 0.5, 3), Stat(70.0 + i, 0.5, 3))) for i, column in enumerate(columns)}
     rows = [Row("m", "RoCoFT-3-Row", cells), Row("m", "LoRA", cells)]
     lines = printed(Table("wide", "wide", columns, rows), width=width).splitlines()
     assert max(map(len, lines)) <= width
@@ -107,14 +107,14 @@ def test_long_words_are_wrapped_and_complete() -> None:
 def test_names_give_way_to_numbers() -> None:
     column = Column("rouge", "xsum", ("R1", "R2", "RL"))
     row = Row(
-        "m", "a-very-long-name-" * 5, {"rouge": Cell((Part(40.0, 0.5, 3), Part(20.0, 0.5, 3), Part(35.0, 0.5, 3)))}
+        "m", "a-very-long-name-" * 5, {"rouge": Cell((Stat(40.0, 0.5, 3), Stat(20.0, 0.5, 3), Stat(35.0, 0.5, 3)))}
     )
     assert "40.00 ± 0.50 / 20.00 ± 0.50 / 35.00 ± 0.50 (n=3)" in printed(Table("t", "t", [column], [row]), width=92)
 
 
 def test_headings_are_wrapped_where_that_saves_a_block() -> None:
     columns = [Column(f"c{index}", "trained parameters", ("",), decimals=0) for index in range(4)]
-    row = Row("m", "LoRA", {column.key: Cell((Part(1.0, n=1),)) for column in columns})
+    row = Row("m", "LoRA", {column.key: Cell((Stat(1.0, n=1),)) for column in columns})
     table = Table("t", "t", columns, [row])
     assert printed(table, width=100).splitlines()[2] == "method" + "  trained parameters" * 4
     assert printed(table, width=60).splitlines()[3] == "method" + "  parameters" * 4

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from rocoft_bench.analysis.groups import UNKNOWN, Facts, alike, hardware, model_facts, model_name
 from rocoft_bench.analysis.records import Results, Run
-from rocoft_bench.analysis.table import Part, Row, Table
+from rocoft_bench.analysis.table import Row, Stat, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import number_in
@@ -29,10 +29,10 @@ class Cost:
 
     name: str
     memory: tuple[float, ...]
-    seconds_per_step: Part
-    minutes_per_epoch: Part | None
+    seconds_per_step: Stat
+    minutes_per_epoch: Stat | None
 
-    def time(self, by_epoch: bool) -> Part:
+    def time(self, by_epoch: bool) -> Stat:
         return (self.minutes_per_epoch if by_epoch else None) or self.seconds_per_step
 
 
@@ -62,7 +62,7 @@ def _row_cost(row: Row) -> Cost | None:
     return Cost(row.title, (_value(model), _value(training)), step, epoch)
 
 
-def _value(part: Part) -> float:
+def _value(part: Stat) -> float:
     return math.nan if part.value is None else part.value
 
 
@@ -148,7 +148,7 @@ def _memory_bars(axes: Axes, costs: Sequence[Cost]) -> None:
         starts = values
 
 
-def _time_bars(axes: Axes, costs: Sequence[Cost], times: Sequence[Part]) -> None:
+def _time_bars(axes: Axes, costs: Sequence[Cost], times: Sequence[Stat]) -> None:
     error = {"elinewidth": 1, "capsize": 2}
     for place, (cost, time) in enumerate(zip(costs, times, strict=True)):
         colour = style.OURS if style.is_ours(cost.name) else style.OTHERS

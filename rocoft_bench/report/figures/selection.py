@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from rocoft_bench.analysis.records import Results
-from rocoft_bench.analysis.table import Column, Part, Row, Table
+from rocoft_bench.analysis.table import Column, Row, Stat, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import main_metric, number_in, rows_with_results, stated, task_columns, titled
@@ -55,7 +55,7 @@ def _of_model(table: Table, model: str) -> Iterator[Drawing]:
     yield Drawing(key_of(key), title, caption + stated(table), canvas, NUMBER, table.key)
 
 
-def _limits(parts: Sequence[Part]) -> tuple[float, float]:
+def _limits(parts: Sequence[Stat]) -> tuple[float, float]:
     """A round number below all bars, so that differences of a few percent can be seen, and a place above them."""
     lowest = min((part.value or 0.0) - (part.deviation or 0.0) for part in parts)
     highest = max((part.value or 0.0) + (part.deviation or 0.0) for part in parts)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 
 
-def number_in(cell: Cell | None) -> Part | None:
+def number_in(cell: Cell | None) -> Stat | None:
     """The first number of a cell, which is a task's main metric; None if there is no value, or none that is finite."""
     part = cell.parts[0] if cell and cell.parts else None
     return part if part is not None and part.value is not None and math.isfinite(part.value) else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Table
+from rocoft_bench.analysis.table import Cell, Column, Stat, Table
 from rocoft_bench.report.writing.texts import MISSING, caption, difference_text, place, reference_text, with_deviation
 
 
-def mean(part: Part, column: Column) -> str:
+def mean(part: Stat, column: Column) -> str:
     """The mean, and the standard deviation where there is one."""
     return with_deviation(part.value, part.deviation, column) or MISSING
 

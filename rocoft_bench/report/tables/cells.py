@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rocoft_bench import paper
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.table import Cell, Part
+from rocoft_bench.analysis.table import Cell, Stat
 
 
 def task_cell(
@@ -36,20 +36,20 @@ def failures(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple("no result" if status == "ok" else status for status in statuses)
 
 
-def part(values: Sequence[float], reference: float | None, comparable: bool) -> Part:
+def part(values: Sequence[float], reference: float | None, comparable: bool) -> Stat:
     mean = statistics.mean(values) if values else None
     difference = mean - reference if comparable and mean is not None and reference is not None else None
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    return Part(mean, deviation, len(values), reference, difference=difference)
+    return Stat(mean, deviation, len(values), reference, difference=difference)
 
 
 def count(runs: Sequence[Run], kind: str) -> Cell:
     """A number of parameters; where the runs differ in it, the largest, and both ends as text."""
     counts = sorted({run.record.parameters[kind] for run in runs if run.record.parameters})
     if not counts:
-        return Cell(parts=(Part(),))
+        return Cell(parts=(Stat(),))
     text = f"{counts[0]:,} … {counts[-1]:,}" if len(counts) > 1 else ""
-    return Cell((Part(counts[-1]),), text)
+    return Cell((Stat(counts[-1]),), text)
 
 
 def costs(runs: Sequence[Run]) -> dict[str, Cell]:
@@ -58,6 +58,6 @@ def costs(runs: Sequence[Run]) -> dict[str, Cell]:
     seconds = [record.train_seconds for record in finished if record.train_seconds is not None]
     memory = [record.peak_memory_mib for record in finished if record.peak_memory_mib is not None]
     return {
-        "train_seconds": Cell((Part(statistics.mean(seconds) if seconds else None),)),
-        "peak_memory_mib": Cell((Part(max(memory, default=None)),)),
+        "train_seconds": Cell((Stat(statistics.mean(seconds) if seconds else None),)),
+        "peak_memory_mib": Cell((Stat(max(memory, default=None)),)),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 
 
 def side_by_side(ours: Sequence[Table], others: Sequence[Table], name: str) -> list[Table]:
@@ -58,11 +58,11 @@ def _cell(ours: Cell, other: Cell) -> Cell:
     return replace(ours, parts=parts, reference_text=other.text or _failures(other))
 
 
-def _nth(cell: Cell, index: int) -> Part:
-    return cell.parts[index] if index < len(cell.parts) else Part()
+def _nth(cell: Cell, index: int) -> Stat:
+    return cell.parts[index] if index < len(cell.parts) else Stat()
 
 
-def _part(ours: Part, other: Part) -> Part:
+def _part(ours: Stat, other: Stat) -> Stat:
     both = ours.value is not None and other.value is not None
     difference = ours.value - other.value if both else None  # type: ignore[operator]
     return replace(ours, reference=other.value, reference_deviation=other.deviation, difference=difference)

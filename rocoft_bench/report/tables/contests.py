@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
-from rocoft_bench.analysis.judged import Judged, judged
+from rocoft_bench.analysis.example_scores import ExampleScores, example_scores
 from rocoft_bench.analysis.records import Results, Run
 from rocoft_bench.analysis.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.errors import UserError
 from rocoft_bench.report.writing.csv_text import csv_text
 
@@ -107,7 +107,7 @@ class Contest:
         for column in columns:
             one = self.comparisons.get((other.title, column.key))
             if one:
-                part = Part(one.difference, n=min(one.our_seeds, one.their_seeds))
+                part = Stat(one.difference, n=min(one.our_seeds, one.their_seeds))
                 runs = (*self.row.cell(column).runs, *other.cell(column).runs)
                 cells[column.key] = Cell((part,), _text(one, column.decimals), runs=runs)
         return cells
@@ -248,7 +248,7 @@ def _why_not_over_examples(ours: _Side, theirs: _Side) -> tuple[_Side | None, st
 
 def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
     """The cells of one task by their rows' titles; what was judged on the same rows is resampled together."""
-    read: dict[str, list[Judged]] = {}
+    read: dict[str, list[ExampleScores]] = {}
     sides = {title: _side(runs, read.setdefault(title, [])) for title, runs in cells.items()}
     for judged_on in {side.judged_on for side in sides.values() if not side.problem}:
         titles = [title for title, side in sides.items() if side.judged_on == judged_on and not side.problem]
@@ -261,14 +261,14 @@ def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
     return sides
 
 
-def _side(runs: list[Run], read: list[Judged]) -> _Side:
+def _side(runs: list[Run], read: list[ExampleScores]) -> _Side:
     """A cell before it is resampled; what is read of its runs goes to `read`."""
     ways = {_judged_on(run) for run in runs}
     judged_on = ways.pop() if len(ways) == 1 else None
     if judged_on is None:
         return _Side(runs, None, "its runs were judged on different rows")
     try:
-        read += [judged(run) for run in runs]
+        read += [example_scores(run) for run in runs]
     except UserError as error:
         return _Side(runs, judged_on, str(error))
     if len(read[0].scores.rows) < FEWEST_ROWS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.tables.runs import METRIC_NAMES
 from rocoft_bench.runs import RunRecord
 
@@ -42,7 +42,7 @@ def _row(record: RunRecord) -> Row:
         "train_seconds": record.train_seconds,
         "eval_seconds": record.eval_seconds,
     }
-    cells = {key: Cell((Part(value),)) for key, value in numbers.items()}
+    cells = {key: Cell((Stat(value),)) for key, value in numbers.items()}
     cells["task"] = Cell(text=f"{record.task['family']} {record.task['name']}")
     cells["metric"] = Cell(text=METRIC_NAMES.get(metric, metric))
     return Row(record.model["name"], record.label, cells)

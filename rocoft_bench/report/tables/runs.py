@@ -14,7 +14,7 @@ from rocoft_bench.analysis.conditions import UNPARSED, conditions, cost_note, da
 from rocoft_bench.analysis.groups import alike, latest, model_name, repeats, with_unique_keys
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.statistics import mean_ranks
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table, with_standings
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, with_highlights
 from rocoft_bench.report.tables.cells import costs, count, task_cell
 from rocoft_bench.report.tables.layouts import STAND_INS, Layout, layout_of, references
 from rocoft_bench.report.tables.ranks import TASK as TASK_8
@@ -253,7 +253,7 @@ def _judged_otherwise(rows: Sequence[Row], column: Column, runs: Sequence[Run]) 
 def _ranked(rows: list[Row], columns: Sequence[Column], comparable: Sequence[Column]) -> list[Row]:
     """The rows with their averages and mean ranks over tasks, the best marked where rows can be compared."""
     marked = [*comparable, _AVERAGE] if len(comparable) == len(columns) else list(comparable)
-    return with_standings(_with_summaries(rows, columns, comparable), [*marked, _MEAN_RANK])
+    return with_highlights(_with_summaries(rows, columns, comparable), [*marked, _MEAN_RANK])
 
 
 def _with_summaries(rows: list[Row], columns: Sequence[Column], comparable: Sequence[Column]) -> list[Row]:
@@ -283,7 +283,7 @@ def _average(row: Row, columns: Sequence[Column]) -> Cell:
         comparable = all(part.difference is not None for part in own)
         difference = mean - reference if comparable and mean is not None and reference is not None else None
         if len(own) > 1:
-            parts.append(Part(mean, reference=reference, difference=difference))
+            parts.append(Stat(mean, reference=reference, difference=difference))
     return Cell(tuple(parts))
 
 
@@ -301,7 +301,7 @@ def _mean_ranks(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, flo
 
 
 def _rank_cell(rank: float | None) -> Cell:
-    return Cell((Part(rank),))
+    return Cell((Stat(rank),))
 
 
 def _summaries(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:

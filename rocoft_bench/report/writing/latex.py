@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from rocoft_bench.analysis.table import Column, Row, Standing, Table
+from rocoft_bench.analysis.table import Column, Highlight, Row, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.latex_text import breakable, escaped
 from rocoft_bench.report.writing.texts import Line, Piece, heading, lines, place
@@ -32,7 +32,7 @@ LONGEST_NOTES = 2000
 
 BEGIN_FLOAT = (r"\begin{table}[!htbp]", r"\centering\small\setlength{\tabcolsep}{4pt}")
 
-MARKS: dict[Standing | None, str] = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
+MARKS: dict[Highlight | None, str] = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
 
 
 def as_latex(tables: Sequence[Table]) -> str:
@@ -129,7 +129,7 @@ def _words(texts: Sequence[str]) -> str:
 
 def _cells(line: Line) -> list[str]:
     title = escaped(line.title) if line.is_result else rf"\quad {escaped(line.title)}"
-    return [title, *("".join(MARKS[piece.standing] % escaped(piece.text) for piece in cell) for cell in line.cells)]
+    return [title, *("".join(MARKS[piece.highlight] % escaped(piece.text) for piece in cell) for cell in line.cells)]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from rocoft_bench.analysis.table import Standing, Table
+from rocoft_bench.analysis.table import Highlight, Table
 from rocoft_bench.report.writing.cleaning import cleaned, one_line
 from rocoft_bench.report.writing.texts import Piece, caption, heading, lines
 
-MARKS: dict[Standing | None, str] = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
+MARKS: dict[Highlight | None, str] = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
 
 SPECIAL = re.compile(r"[\\`*|<>~$]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])|!(?=\[)|&(?=#?\w+;)")
 """What Markdown or HTML would read as markup: an underscore within a word, say, is none."""
@@ -50,7 +50,7 @@ def _table_lines(table: Table) -> Iterator[str]:
 
 
 def _cell(pieces: Sequence[Piece]) -> str:
-    return "".join(MARKS[piece.standing].format(escaped(piece.text)) for piece in pieces)
+    return "".join(MARKS[piece.highlight].format(escaped(piece.text)) for piece in pieces)
 
 
 def _line(cells: Sequence[str]) -> str:

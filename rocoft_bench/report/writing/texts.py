@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Standing, Table
+from rocoft_bench.analysis.table import Cell, Column, Highlight, Row, Stat, Table
 
 MISSING = "–"
 """Stands for the missing number of a pair of which the other is known; a cell without any number is empty."""
@@ -17,7 +17,7 @@ class Piece:
     """A stretch of a cell's text, and how its number stands among those of the column."""
 
     text: str
-    standing: Standing | None = None
+    highlight: Highlight | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def place(table: Table) -> str:
     return f"Table {number}" if number[:1].isdigit() else number
 
 
-def _number_pieces(parts: Sequence[Part], column: Column) -> Sequence[Piece]:
+def _number_pieces(parts: Sequence[Stat], column: Column) -> Sequence[Piece]:
     """The means, those of several runs with their deviations and n: once where the parts agree in it."""
     if all(part.value is None for part in parts):
         return []
@@ -99,10 +99,10 @@ def _number_pieces(parts: Sequence[Part], column: Column) -> Sequence[Piece]:
     return [*pieces, *_count(shared)] if shared else pieces
 
 
-def _part_pieces(part: Part, column: Column, with_n: bool) -> list[Piece]:
+def _part_pieces(part: Stat, column: Column, with_n: bool) -> list[Piece]:
     if part.value is None:
         return [Piece(MISSING)]
-    number = Piece(_number(part.value, column), part.standing)
+    number = Piece(_number(part.value, column), part.highlight)
     if part.deviation is None:
         return [number]
     return [number, Piece(f" ± {_number(part.deviation, column)}"), *(_count(part.n) if with_n else [])]

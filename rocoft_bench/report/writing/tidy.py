@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.csv_text import csv_text
 from rocoft_bench.report.writing.texts import cell_text
@@ -60,14 +60,14 @@ def _lines(table: Table) -> Iterator[dict[str, object]]:
                 yield {**place, **_names(row, column), **_cell(cell, column), "part": part_name, **_numbers(part)}
 
 
-def _parts(cell: Cell, column: Column) -> list[tuple[str, Part]]:
+def _parts(cell: Cell, column: Column) -> list[tuple[str, Stat]]:
     """The numbers to tell of by their names; a nameless nothing for a cell that has something to say without any."""
     names = [*column.parts, *[""] * len(cell.parts)]
     known = [(name, part) for name, part in zip(names, cell.parts, strict=False) if _is_known(part)]
-    return known or ([] if cell.is_empty and not cell.reference_text else [("", Part())])
+    return known or ([] if cell.is_empty and not cell.reference_text else [("", Stat())])
 
 
-def _is_known(part: Part) -> bool:
+def _is_known(part: Stat) -> bool:
     return part.value is not None or part.reference is not None
 
 
@@ -92,7 +92,7 @@ def _cell(cell: Cell, column: Column) -> dict[str, object]:
     }
 
 
-def _numbers(part: Part) -> dict[str, object]:
+def _numbers(part: Stat) -> dict[str, object]:
     return {
         "value": part.value,
         "deviation": part.deviation,
@@ -100,5 +100,5 @@ def _numbers(part: Part) -> dict[str, object]:
         "reference": part.reference,
         "reference_deviation": part.reference_deviation,
         "difference": part.difference,
-        "standing": part.standing,
+        "standing": part.highlight,
     }

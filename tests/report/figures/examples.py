@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from rocoft_bench.analysis.records import Stored
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.runs import KernelRecord
 from tests.made_up import kernel_record, stored
 
@@ -19,8 +19,8 @@ ADAPTER = Column("adapter", "adapter", ("",), decimals=0)
 
 def row(method: str, adapter: float | None, scores: Mapping[str, float], **changes: Any) -> Row:
     """A method with a score on each of some tasks."""
-    cells = {task: Cell((Part(score, n=1),)) for task, score in scores.items()}
-    return Row("roberta-base", method, {**cells, "adapter": Cell((Part(adapter),))}, **changes)
+    cells = {task: Cell((Stat(score, n=1),)) for task, score in scores.items()}
+    return Row("roberta-base", method, {**cells, "adapter": Cell((Stat(adapter),))}, **changes)
 
 
 def table(*rows: Row, tasks: tuple[str, ...] = ("rte", "cola"), **changes: Any) -> Table:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.table import Cell, Part, Row
+from rocoft_bench.analysis.table import Cell, Row, Stat
 from rocoft_bench.report.figures import Drawing
 from rocoft_bench.report.figures.losses import running_mean
 from rocoft_bench.runs import RunDirectory
@@ -24,8 +24,8 @@ def trained(folder: Path, label: str, *losses: Sequence[float], task: str = "rte
         record = run_record(task=task, label=label, seed=seed)
         write_run(folder / id, record, losses=series)
         runs.append(Run(id, record, RunDirectory(folder / id)))
-    cell = Cell((Part(75, n=len(runs)),), runs=tuple(run.id for run in runs))
-    return Row("roberta-base", label, {task: cell, "adapter": Cell((Part(1000),))}), runs
+    cell = Cell((Stat(75, n=len(runs)),), runs=tuple(run.id for run in runs))
+    return Row("roberta-base", label, {task: cell, "adapter": Cell((Stat(1000),))}), runs
 
 
 def curves(drawn: list[Drawing | str]) -> dict[str, dict[str, list[list[float]]]]:

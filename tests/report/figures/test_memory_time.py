@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.figures import Drawing
 from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
@@ -21,7 +21,7 @@ KEYS = ("model_memory_mib", "optimization_memory_mib", "seconds_per_step", "epoc
 def benches(*rows: tuple[str, float | None, float | None, float | None, float | None], **conditions: str) -> Table:
     columns = [Column(key, key, ("",)) for key in KEYS]
     of_methods = [
-        Row("roberta-base", name, {key: Cell((Part(value, n=1),)) for key, value in zip(KEYS, values, strict=True)})
+        Row("roberta-base", name, {key: Cell((Stat(value, n=1),)) for key, value in zip(KEYS, values, strict=True)})
         for name, *values in rows
     ]
     known = {"Hardware": "1 × NVIDIA H200", "Batch": "32 rows"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 
-from rocoft_bench.analysis.table import Cell, Part, Row
+from rocoft_bench.analysis.table import Cell, Row, Stat
 from rocoft_bench.report.figures import Drawing
 from rocoft_bench.report.figures.labels import Label, place_labels
 from rocoft_bench.report.figures.style import canvas
@@ -71,8 +71,8 @@ def test_a_method_that_trains_the_head_alone_is_a_line(draw: Draw) -> None:
 
 
 def with_reference(difference: float | None) -> Row:
-    part = Part(80, n=1, reference=79, difference=difference)
-    cells = {"rte": Cell((part,)), "adapter": Cell((Part(1000),))}
+    part = Stat(80, n=1, reference=79, difference=difference)
+    cells = {"rte": Cell((part,)), "adapter": Cell((Stat(1000),))}
     return Row("roberta-base", "LoRA", cells, reference_title="paper")
 
 
@@ -92,10 +92,10 @@ def test_error_bars_are_of_the_means_over_tasks_of_the_seeds_with_all_tasks(draw
         for (task, seed), score in scores.items()
     ]
     cells = {
-        task: Cell((Part(60, n=2),), runs=tuple(run.id for run in runs if run.record.task["name"] == task))
+        task: Cell((Stat(60, n=2),), runs=tuple(run.id for run in runs if run.record.task["name"] == task))
         for task in ("rte", "cola")
     }
-    method = Row("roberta-base", "RoCoFT-3-Row", {**cells, "adapter": Cell((Part(1000),))})
+    method = Row("roberta-base", "RoCoFT-3-Row", {**cells, "adapter": Cell((Stat(1000),))})
     pareto = next(d for d in draw([table(method, FT)], runs) if isinstance(d, Drawing) and d.key.startswith("pareto"))
     (low, high) = pareto.canvas.axes[0].containers[0].lines[2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(50**0.5)  # of 60 and 70

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from matplotlib.axes import Axes
 
-from rocoft_bench.analysis.table import Cell, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Row, Stat, Table
 from rocoft_bench.report.figures import Drawing
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import row, table
@@ -53,7 +53,7 @@ def test_the_axis_starts_below_all_bars_and_the_caption_says_where(draw: Draw) -
 
 def test_error_bars_where_there_are_several_seeds(draw: Draw) -> None:
     one = row("RoCoFT-4-Row", 1, {"cola": 64}, variant="max")
-    several = replace(one, variant="min", cells={"rte": Cell((Part(80, 1.5, 3),))})
+    several = replace(one, variant="min", cells={"rte": Cell((Stat(80, 1.5, 3),))})
     drawing = only(draw([strategies(one, several)]))
     (bar,) = (c.errorbar for c in drawing.canvas.axes[0].containers if getattr(c, "errorbar", None))
     assert bar.lines[2][0].get_segments()[0][:, 1].tolist() == [78.5, 81.5]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rocoft_bench.analysis.records import read_results
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.page import write_page
 from tests.made_up import run_record, write_run
 
@@ -48,8 +48,8 @@ def results_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def a_table(key: str = "glue") -> Table:
-    rocoft = Part(87.5, 17.68, n=2, reference=76.6, difference=10.9, standing="best")
-    pair = (Part(88.0, n=1, reference=90.0, difference=-2.0), Part(91.25, n=1, reference=91.0, difference=0.25))
+    rocoft = Stat(87.5, 17.68, n=2, reference=76.6, difference=10.9, highlight="best")
+    pair = (Stat(88.0, n=1, reference=90.0, difference=-2.0), Stat(91.25, n=1, reference=91.0, difference=0.25))
     rows = [
         Row(
             "roberta-base",
@@ -57,15 +57,15 @@ def a_table(key: str = "glue") -> Table:
             {
                 "rte": Cell((rocoft,), runs=("rocoft 0 & #1", "rocoft-1")),
                 "mrpc": Cell(pair),
-                "adapter": Cell((Part(248832.0, n=2),)),
+                "adapter": Cell((Stat(248832.0, n=2),)),
             },
             reference_title="paper",
         ),
         Row("roberta-base", HOSTILE, {"rte": Cell(failures=("oom", "oom"), runs=("failed-0",))}),
-        Row("roberta-base", "LoRA", {"rte": Cell((Part(50.0, n=1, standing="second"),), runs=("lora-0",))}, "r = 8"),
-        Row("roberta-base", "IA3", {"adapter": Cell((Part(1.2, n=3),), "+1.20 [−0.30, +2.70] *")}),
+        Row("roberta-base", "LoRA", {"rte": Cell((Stat(50.0, n=1, highlight="second"),), runs=("lora-0",))}, "r = 8"),
+        Row("roberta-base", "IA3", {"adapter": Cell((Stat(1.2, n=3),), "+1.20 [−0.30, +2.70] *")}),
         Row(
-            "bert-base", "LoRA", {"rte": Cell((Part(reference=60.0),)), "mrpc": Cell((Part(9.0, n=1), Part(8.0, n=1)))}
+            "bert-base", "LoRA", {"rte": Cell((Stat(reference=60.0),)), "mrpc": Cell((Stat(9.0, n=1), Stat(8.0, n=1)))}
         ),
     ]
     conditions = {"Data": "GLUE, validation", "Hardware": HOSTILE}
@@ -76,6 +76,6 @@ def a_table(key: str = "glue") -> Table:
 def page(results_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     file = tmp_path_factory.mktemp("page") / "report.html"
     columns = [Column(f"k{i}", f"kernel {i}", ("acc",), better="higher") for i in range(12)]
-    kernels = Table("kernels", "Kernels", columns, [Row("m", "K", {"k1": Cell((Part(1.0, n=1),))})])
+    kernels = Table("kernels", "Kernels", columns, [Row("m", "K", {"k1": Cell((Stat(1.0, n=1),))})])
     write_page(file, f"Report {HOSTILE}", read_results(results_folder), [a_table(), kernels])
     return Page(file, file.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rocoft_bench.analysis.records import read_results
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.figures import Figure
 from rocoft_bench.report.page import write_page
 from rocoft_bench.report.page.packing import pack
@@ -174,7 +174,7 @@ def test_figures_are_part_of_the_page(results_folder: Path, tmp_path: Path) -> N
 def test_a_folder_whose_name_is_no_text_is_linked_to_all_the_same(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"run-\xff")
     write_run(folder, run_record())
-    cell = Cell((Part(75.0, n=1),), runs=(folder.name,))
+    cell = Cell((Stat(75.0, n=1),), runs=(folder.name,))
     table = Table("t", "T", [Column("rte", "RTE", ("acc",))], [Row("m", "RoCoFT", {"rte": cell})])
     write_page(tmp_path / "page.html", "Report", read_results(tmp_path), [table])
     assert list(Reader((tmp_path / "page.html").read_text(encoding="utf-8")).runs) == ["0"]

@@ -99,11 +99,11 @@ def test_best_and_second_are_marked_within_a_model(complete: list[Table]) -> Non
         rows = complete[1].of_model(model)
         column = complete[1].column("boolq")
         ordered = sorted((row.cell(column).parts[0] for row in rows), key=lambda part: -(part.value or 0))
-        assert ordered[0].standing == "best"
+        assert ordered[0].highlight == "best"
         values = sorted({round(part.value or 0, 2) for part in ordered}, reverse=True)
         for part in ordered:
             expected = {values[0]: "best", values[1]: "second"}.get(round(part.value or 0, 2))
-            assert part.standing == expected
+            assert part.highlight == expected
 
 
 def test_the_heading_of_averages_names_what_there_is() -> None:
@@ -298,12 +298,12 @@ def test_methods_that_were_judged_on_other_rows_are_not_ranked() -> None:
         return [run_record(task=task, label=label, metrics=metrics) for task, metrics in scores.items()]
 
     of_all = [*records("LoRA", 0.7, 0.1), *records("FT", 0.6, 0.2), *records("RoCoFT-3-Row", 0.9, 0.3)]
-    assert cell(the_table(*of_all), "RoCoFT-3-Row", "rte").parts[0].standing == "best"
+    assert cell(the_table(*of_all), "RoCoFT-3-Row", "rte").parts[0].highlight == "best"
     assert cell(the_table(*of_all), "RoCoFT-3-Row", "mean_rank").parts[0].value == 1
     of_all[-2].data["eval_rows"] = 50
     table = the_table(*of_all)
-    assert {row.cell(table.column("rte")).parts[0].standing for row in table.rows} == {None}
-    assert cell(table, "RoCoFT-3-Row", "cola").parts[0].standing == "best"
+    assert {row.cell(table.column("rte")).parts[0].highlight for row in table.rows} == {None}
+    assert cell(table, "RoCoFT-3-Row", "cola").parts[0].highlight == "best"
     assert any(note.startswith("roberta-base, rte: RoCoFT-3-Row: other rows") for note in table.notes)
     assert "mean_rank" not in [column.key for column in table.columns]  # CoLA is left, and one task makes no mean
 
@@ -333,7 +333,7 @@ def test_the_best_average_and_mean_rank_are_marked(complete: list[Table]) -> Non
     for key, best in (("average", max), ("mean_rank", min)):
         values = {row.title: row.cells[key].parts[0] for row in rows}
         expected = best(part.value or 0 for part in values.values())
-        assert {part.value for part in values.values() if part.standing == "best"} == {expected}
+        assert {part.value for part in values.values() if part.highlight == "best"} == {expected}
 
 
 def test_task_versions_do_not_share_a_cell() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rocoft_bench.analysis.table import Cell, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Row, Stat, Table
 from rocoft_bench.report.writing import as_latex
 from rocoft_bench.report.writing.latex_text import KNOWN, escaped
 from tests.report.writing.examples import ADAPTER, MRPC, RTE, WHY, glue_table, hard_table
@@ -88,7 +88,7 @@ def _every_character() -> Table:
 
 
 def _long_table(methods: int) -> Table:
-    cells = {"rte": Cell((Part(1.0, reference=2.0, difference=-1.0),))}
+    cells = {"rte": Cell((Stat(1.0, reference=2.0, difference=-1.0),))}
     rows = [Row("m", f"method-{index}", cells, reference_title="paper") for index in range(methods)]
     return Table("long", "many methods", [RTE], rows, notes=["a note"])
 

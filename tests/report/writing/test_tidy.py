@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from rocoft_bench.analysis.table import Cell, Column, Part, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.tables.contests import Comparison, comparisons_csv
 from rocoft_bench.report.writing import as_csv
 from tests.report.writing.examples import WHY, glue_table, hard_table
@@ -32,7 +32,7 @@ def test_every_number_comes_back() -> None:
         assert _number(line["reference"]) == part.reference
         assert _number(line["reference_deviation"]) == part.reference_deviation
         assert _number(line["difference"]) == part.difference
-        assert (line["n"], line["standing"]) == (str(part.n), part.standing or "")
+        assert (line["n"], line["standing"]) == (str(part.n), part.highlight or "")
 
 
 def test_what_else_a_line_says() -> None:
@@ -71,7 +71,7 @@ FORMULA = "=HYPERLINK(A1)"
 @pytest.mark.parametrize("text", [FORMULA, "+1", "-x", "@SUM(A1)", "\uff1dA1", "\t =A1", "\x1b[2J=A1"])
 def test_no_text_is_a_formula_or_commands_a_terminal(text: str) -> None:
     columns = [Column(text, text, (text,), task=text, unit=text), Column("why", text)]
-    cells = {text: Cell((Part(-1.5, reference=2.0),), runs=(text,), failures=(text,)), "why": Cell(text=text)}
+    cells = {text: Cell((Stat(-1.5, reference=2.0),), runs=(text,), failures=(text,)), "why": Cell(text=text)}
     written = as_csv([Table(text, text, columns, [Row(text, text, cells, text, text)], text, {text: text}, [text])])
     for line in csv.reader(io.StringIO(written)):
         for field in line:

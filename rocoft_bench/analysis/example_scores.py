@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench import tasks
 from rocoft_bench.analysis import statistics
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.statistics import RowScores
+from rocoft_bench.analysis.statistics import MetricOfMeans
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import formulas
 
@@ -29,14 +29,14 @@ _CLOSE = 1e-6
 
 
 @dataclass(frozen=True)
-class Judged:
+class ExampleScores:
     """A run's main metric row by row. references: equal for runs that were judged by equal references."""
 
-    scores: RowScores
+    scores: MetricOfMeans
     references: bytes
 
 
-def judged(run: Run) -> Judged:
+def example_scores(run: Run) -> ExampleScores:
     """The rows of a run that has metrics.
 
     Raises:
@@ -55,7 +55,7 @@ def judged(run: Run) -> Judged:
     if stated is None or not abs(value - stated) <= _CLOSE:
         shown = "none" if stated is None else f"{100 * stated:.2f}"
         raise UserError(f"predictions.jsonl gives {metric} {100 * value:.2f}, the record {shown}")
-    return Judged(scores, _digest(references))
+    return ExampleScores(scores, _digest(references))
 
 
 def _columns(run: Run) -> tuple[Any, Any]:
@@ -115,23 +115,23 @@ def _digest(references: Any) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def _accuracy(predictions: Any, references: Any) -> RowScores:
+def _accuracy(predictions: Any, references: Any) -> MetricOfMeans:
     import numpy as np
 
     return statistics.mean(np.asarray(predictions, dtype=np.float64) == np.asarray(references, dtype=np.float64))
 
 
-def _mean_of(score: Callable[[Any, Any], float]) -> Callable[[Any, Any], RowScores]:
-    def judge(predictions: Any, references: Any) -> RowScores:
+def _mean_of(score: Callable[[Any, Any], float]) -> Callable[[Any, Any], MetricOfMeans]:
+    def judge(predictions: Any, references: Any) -> MetricOfMeans:
         return statistics.mean([float(score(*row)) for row in zip(predictions, references, strict=True)])
 
     return judge
 
 
-def _answers(is_right: Callable[[Any, Any], bool]) -> Callable[[Any, Any], RowScores]:
+def _answers(is_right: Callable[[Any, Any], bool]) -> Callable[[Any, Any], MetricOfMeans]:
     """Shares of right answers; in the protocol "published" of the rows alone that an answer could be read from."""
 
-    def judge(predictions: Any, references: Any) -> RowScores:
+    def judge(predictions: Any, references: Any) -> MetricOfMeans:
         if not any(isinstance(given, dict) for given in predictions):
             return _mean_of(is_right)(predictions, references)
         right = [given is not None and formulas.is_right_choice(given["read"], given["gold"]) for given in predictions]
@@ -140,12 +140,12 @@ def _answers(is_right: Callable[[Any, Any], bool]) -> Callable[[Any, Any], RowSc
     return judge
 
 
-def _rouge1(predictions: Any, references: Any) -> RowScores:
+def _rouge1(predictions: Any, references: Any) -> MetricOfMeans:
     score = formulas.rouge(("rouge1",))
     return _mean_of(lambda given, wanted: score(given, wanted)["rouge1"])(predictions, references)
 
 
-SCORES: dict[str, Callable[[Any, Any], RowScores]] = {
+SCORES: dict[str, Callable[[Any, Any], MetricOfMeans]] = {
     "accuracy": _accuracy,
     "f1": statistics.binary_f1,
     "matthews_correlation": statistics.correlation,
