@@ -25,7 +25,7 @@ LAYERS = [
     {"models"},
     {"runs", "metrics", "demo"},
     {"tuner", "config", "paper"},
-    {"untrusted"},
+    {"untrusted", "plugins"},
     {"errors"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

@@ -93,7 +93,7 @@ def section_of(label: str) -> dict[str, Any]:
     if label.startswith("RoCoFT"):
         *rank, mode = label.split("-")[1:]
         return {"name": "rocoft", "mode": mode.lower(), "rank": int(rank[0]) if rank else paper.TABLE_7_RANK}
-    return {"name": {method.label: name for name, method in methods.REGISTRY.items() if name != "rocoft"}[label]}
+    return {"name": {method.label: name for name, method in methods.METHODS.items() if name != "rocoft"}[label]}
 
 
 def parameter_audit(model: str | None = None, method: str | None = None) -> list[AuditRow]:
@@ -104,15 +104,15 @@ def parameter_audit(model: str | None = None, method: str | None = None) -> list
     """
     if model is not None and model not in TASK_KINDS:
         raise UserError(f"--model {model}: not a model of the paper; {suggest(model, TASK_KINDS)}")
-    if method is not None and method not in methods.REGISTRY:
-        raise UserError(f"--method {method}: unknown; {suggest(method, methods.REGISTRY)}")
+    if method is not None and method not in methods.METHODS:
+        raise UserError(f"--method {method}: unknown; {suggest(method, methods.METHODS)}")
     found = [f for f in figures() if model in (None, f.model) and method in (None, f.section["name"])]
     rows = [_row(figure.model, figure.section, figure) for figure in found]
     if model is None and method is None:
         return rows
     covered = {(row.model, row.method.name) for row in rows}
     wanted_models = [model] if model else list(TASK_KINDS)
-    wanted_methods = [method] if method else list(methods.REGISTRY)
+    wanted_methods = [method] if method else list(methods.METHODS)
     pairs = [(m, n) for m in wanted_models for n in wanted_methods if (m, n) not in covered and _serves(n, m)]
     return rows + [_row(name, {"name": other}, None) for name, other in pairs]
 

@@ -39,10 +39,10 @@ def _tasks() -> list[list[str]]:
 
 
 def _methods() -> list[list[str]]:
-    from rocoft_bench.methods import REGISTRY
+    from rocoft_bench.methods import METHODS
 
     rows = [["method", "trains", "provider", "mergeable", "learning rate", "weight decay", "reference", "settings"]]
-    for method in REGISTRY.values():
+    for method in METHODS.values():
         settings = ", ".join(method.Settings.model_fields) or "-"
         mergeable = "yes" if method.mergeable else "no"
         training = [f"{method.learning_rate:g}", f"{method.weight_decay:g}"]

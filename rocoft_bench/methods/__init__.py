@@ -1,17 +1,17 @@
-"""The fine-tuning methods: one file each, one line each in the registry."""
+"""The fine-tuning methods: one file each, one line each in the registry; plug-ins add their own."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from rocoft_bench.config import checked
-from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.methods.adalora import AdaLoRA
 from rocoft_bench.methods.bitfit import BitFit
 from rocoft_bench.methods.dense import Full, HeadOnly
 from rocoft_bench.methods.diff_pruning import DiffPruning
 from rocoft_bench.methods.dora import DoRA
 from rocoft_bench.methods.ia3 import IA3
+from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.ln_tuning import LNTuning
 from rocoft_bench.methods.loftq import LoftQ
 from rocoft_bench.methods.loha import LoHa
@@ -20,7 +20,7 @@ from rocoft_bench.methods.lora import LoRA
 from rocoft_bench.methods.lora_fa import LoRAFA
 from rocoft_bench.methods.lora_xs import LoraXS
 from rocoft_bench.methods.mam import MAM
-from rocoft_bench.methods.method import ALL_TASKS, Method
+from rocoft_bench.methods.method import ALL_TASKS, Method, NoSettings
 from rocoft_bench.methods.moslora import MoSLoRA
 from rocoft_bench.methods.prefix_tuning import PrefixTuning
 from rocoft_bench.methods.prompt_tuning import PromptTuning
@@ -34,10 +34,28 @@ from rocoft_bench.methods.sft import SFT
 from rocoft_bench.methods.shira import SHiRA
 from rocoft_bench.methods.vera import VeRA
 from rocoft_bench.models import TASKS_WITH_HEAD, check_named, known_model
+from rocoft_bench.plugins import Registry
 
-REGISTRY: dict[str, type[Method]] = {
-    method.name: method
-    for method in (
+
+def _problem_of(method: Any) -> str | None:
+    """What keeps something of a plug-in from being a method."""
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        return "a subclass of Method is wanted"
+    lacking = [name for name in STATED if not hasattr(method, name)] + sorted(method.__abstractmethods__)
+    if lacking:
+        return f"it lacks {', '.join(lacking)}"
+    same = next((other.name for other in METHODS.values() if other.label == method.label and other is not method), None)
+    return f'its label "{method.label}" is that of {same}, and tables would take them for one' if same else None
+
+
+STATED = ("name", "label", "trains", "provider", "mergeable", "reference", "Settings", "learning_rate", "weight_decay")
+"""What a method has to say of itself."""
+
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    "rocoft.methods",
+    lambda method: method.name,
+    (
         RoCoFT,
         Full,
         BitFit,
@@ -65,8 +83,9 @@ REGISTRY: dict[str, type[Method]] = {
         LoftQ,
         SHiRA,
         LNTuning,
-    )
-}
+    ),
+    _problem_of,
+)
 """By name, in the order of the paper's tables."""
 
 
@@ -80,10 +99,7 @@ def resolve(
     Raises:
         UserError: If the method or one of its settings is unknown or out of range.
     """
-    name = section.get("name")
-    if not isinstance(name, str) or name not in REGISTRY:
-        raise UserError(f"unknown method {shortened(repr(name))}; {suggest(name, REGISTRY)}")
-    method = REGISTRY[name]
+    method = METHODS.find(section.get("name"))
     given = {key: value for key, value in section.items() if key != "name"}
     known = known_model(model)
     presets = [method.presets.get(task_kind, {}), method.presets.get(known.alias, {}) if known else {}]
@@ -94,4 +110,4 @@ def resolve(
     return resolved
 
 
-__all__ = ["ALL_TASKS", "REGISTRY", "TASKS_WITH_HEAD", "Method", "resolve"]
+__all__ = ["ALL_TASKS", "METHODS", "TASKS_WITH_HEAD", "InModelMethod", "Method", "NoSettings", "resolve"]

@@ -21,7 +21,7 @@ ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
 
 
 class Method(ABC):
-    """One fine-tuning method. Subclasses are listed in `rocoft_bench.methods.REGISTRY`."""
+    """One fine-tuning method. Subclasses are listed in `rocoft_bench.methods.METHODS`."""
 
     name: ClassVar[str]
     label: str

@@ -9,8 +9,6 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from rocoft_bench.errors import UserError, suggest
-
 
 def compute(names: Sequence[str], predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
     """Score `predictions` against `references`, both of length n, with each metric in `names`.
@@ -23,16 +21,14 @@ def compute(names: Sequence[str], predictions: Sequence[Any], references: Sequen
     >>> compute(["accuracy"], [1, 0, 1, 1], [1, 0, 0, 1])
     {'accuracy': 0.75}
     """
-    from rocoft_bench.metrics.registry import METRICS
+    from rocoft_bench.metrics.by_name import METRICS
 
-    unknown = [name for name in names if name not in METRICS]
-    if unknown:
-        raise UserError(f'unknown metric "{unknown[0]}": {suggest(unknown[0], METRICS)}')
+    metrics = [METRICS.find(name) for name in names]
     if not len(predictions) or len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references; need equally many, not 0")
     scores: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="rocoft-metrics-") as scratch:
-        for name in names:
-            metric = METRICS[name](keep_in_memory=True, cache_dir=scratch)
-            scores |= metric.compute(predictions=predictions, references=references)
+        for metric in metrics:
+            computed = metric(keep_in_memory=True, cache_dir=scratch)
+            scores |= computed.compute(predictions=predictions, references=references)
     return scores

@@ -33,6 +33,7 @@ class _AnswerMetric(LocalMetric):
 class ChoiceAnswers(_AnswerMetric):
     """Equal strings are right answers. (`evaluate` takes no None among strings.)"""
 
+    metric_name = "choice_answers"
     unread: ClassVar[Any] = ""
     columns = Features({"predictions": Value("string"), "references": Value("string")})
 
@@ -43,6 +44,7 @@ class ChoiceAnswers(_AnswerMetric):
 class NumberAnswers(_AnswerMetric):
     """Numbers that differ by at most `formulas.TOLERANCE` are right answers."""
 
+    metric_name = "number_answers"
     unread: ClassVar[Any] = None
     columns = Features({"predictions": Value("float64"), "references": Value("float64")})
 
@@ -50,4 +52,4 @@ class NumberAnswers(_AnswerMetric):
         return formulas.is_right_number(given, wanted)
 
 
-METRICS: dict[str, type[LocalMetric]] = {"choice_answers": ChoiceAnswers, "number_answers": NumberAnswers}
+METRICS: tuple[type[LocalMetric], ...] = (ChoiceAnswers, NumberAnswers)

@@ -27,7 +27,7 @@ class _NumberMetric(LocalMetric):
     columns = Features({"predictions": Value("float64"), "references": Value("float64")})
 
     def _scores(self, predictions: list[float], references: list[float]) -> dict[str, float]:
-        return {self.name: float(self._score(_finite(predictions), _finite(references)))}
+        return {self.metric_name: float(self._score(_finite(predictions), _finite(references)))}
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         raise NotImplementedError
@@ -35,6 +35,8 @@ class _NumberMetric(LocalMetric):
 
 class Accuracy(_NumberMetric):
     """Share of equal labels: `sklearn.metrics.accuracy_score`."""
+
+    metric_name = "accuracy"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         from sklearn.metrics import accuracy_score
@@ -48,6 +50,8 @@ class F1(_NumberMetric):
     0.0 where there is neither a predicted nor a true 1.
     """
 
+    metric_name = "f1"
+
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         from sklearn.metrics import f1_score
 
@@ -60,6 +64,8 @@ class MatthewsCorrelation(_NumberMetric):
     0.0 where predictions or references are all the same label, as in scikit-learn.
     """
 
+    metric_name = "matthews_correlation"
+
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         from sklearn.metrics import matthews_corrcoef
 
@@ -68,6 +74,8 @@ class MatthewsCorrelation(_NumberMetric):
 
 class Pearson(_NumberMetric):
     """Pearson correlation (STS-B): `scipy.stats.pearsonr`. Undefined for a constant input; 0.0 here."""
+
+    metric_name = "pearson"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         from scipy.stats import pearsonr
@@ -78,19 +86,15 @@ class Pearson(_NumberMetric):
 class Spearman(_NumberMetric):
     """Spearman rank correlation (STS-B): `scipy.stats.spearmanr`. Undefined for a constant input; 0.0 here."""
 
+    metric_name = "spearman"
+
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
         from scipy.stats import spearmanr
 
         return _unless_constant(lambda x, y: spearmanr(x, y).statistic, predictions, references)
 
 
-METRICS: dict[str, type[_NumberMetric]] = {
-    "accuracy": Accuracy,
-    "f1": F1,
-    "matthews_correlation": MatthewsCorrelation,
-    "pearson": Pearson,
-    "spearman": Spearman,
-}
+METRICS: tuple[type[LocalMetric], ...] = (Accuracy, F1, MatthewsCorrelation, Pearson, Spearman)
 
 
 def _unless_constant(correlation: Callable[..., float], x: np.ndarray, y: np.ndarray) -> float:

@@ -11,9 +11,10 @@ from datasets import Features
 class LocalMetric(evaluate.Metric):
     """One or several scores, as fractions, from a column of predictions and a column of references.
 
-    columns: the types of "predictions" and "references".
+    metric_name: by which a task names it. columns: the types of "predictions" and "references".
     """
 
+    metric_name: ClassVar[str]
     columns: ClassVar[Features]
 
     def _info(self) -> evaluate.MetricInfo:

@@ -22,6 +22,7 @@ from rocoft_bench.metrics.local_metric import LocalMetric
 class Rouge(LocalMetric):
     """rouge1, rouge2, rougeL and rougeLsum of n texts against n texts, as fractions."""
 
+    metric_name = "rouge"
     columns = Features({"predictions": Value("string"), "references": Value("string")})
 
     def _scores(self, predictions: list[str], references: list[str]) -> dict[str, float]:
@@ -30,4 +31,4 @@ class Rouge(LocalMetric):
         return {name: sum(row[name] for row in rows) / len(rows) for name in formulas.ROUGE_TYPES}
 
 
-METRICS: dict[str, type[LocalMetric]] = {"rouge": Rouge}
+METRICS: tuple[type[LocalMetric], ...] = (Rouge,)

@@ -22,6 +22,7 @@ from rocoft_bench.metrics.local_metric import LocalMetric
 class Squad(LocalMetric):
     """SQuAD v1.1: exact_match and f1. A reference is the list of a row's gold answers, at least one."""
 
+    metric_name = "squad"
     columns = Features({"predictions": Value("string"), "references": List(Value("string"))})
 
     def _scores(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
@@ -37,6 +38,8 @@ class SquadV2(Squad):
     HasAns_exact_match and HasAns_f1 are means over the rows with gold answers, NoAns_exact_match and NoAns_f1 over
     those without (both are the share of empty predictions). A group without rows is left out.
     """
+
+    metric_name = "squad_v2"
 
     def _scores(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
         rows = [self._row_score(*row) for row in zip(predictions, references, strict=True)]
@@ -60,4 +63,4 @@ def _means(rows: list[Score]) -> dict[str, float]:
     return {name: sum(values) / len(rows) for name, values in zip(names, zip(*rows, strict=True), strict=False)}
 
 
-METRICS: dict[str, type[LocalMetric]] = {"squad": Squad, "squad_v2": SquadV2}
+METRICS: tuple[type[LocalMetric], ...] = (Squad, SquadV2)

@@ -1,4 +1,4 @@
-"""The tasks, by family and name. To add a family: one file that makes its `TASKS`, and one entry in `_FAMILIES`.
+"""The tasks, by family and name. To add one: a file that makes its `TASKS`, listed below, or a plug-in.
 
 Importing this module loads neither torch nor datasets; a task loads them when it is used.
 """
@@ -8,24 +8,31 @@ from __future__ import annotations
 from typing import Any
 
 from rocoft_bench.errors import UserError, shortened, suggest
+from rocoft_bench.plugins import Registry
 from rocoft_bench.tasks import commonsense, embedded, glue, math, squad, summarization
 from rocoft_bench.tasks.task import HubDataset, LoadedSplit, Task
 
-__all__ = ["HubDataset", "LoadedSplit", "Task", "all_tasks", "get", "named_in", "of_family"]
+__all__ = ["TASKS", "HubDataset", "LoadedSplit", "Task", "all_tasks", "get", "named_in", "of_family"]
 
-_FAMILIES: dict[str, dict[str, Task]] = {
-    "glue": {task.name: task for task in glue.TASKS},
-    "squad": {task.name: task for task in squad.TASKS},
-    "summarization": {task.name: task for task in summarization.TASKS},
-    "commonsense": {task.name: task for task in commonsense.TASKS},
-    "math": {task.name: task for task in math.TASKS},
-    "demo": {task.name: task for task in embedded.TASKS},
-}
+
+def _problem_of(task: Any) -> str | None:
+    """What keeps something of a plug-in from being a task."""
+    return None if isinstance(task, Task) else "an object of a subclass of Task is wanted"
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    "rocoft.tasks",
+    lambda task: f"{task.family} {task.name}",
+    [task for module in (glue, squad, summarization, commonsense, math, embedded) for task in module.TASKS],
+    _problem_of,
+)
+"""By family and name, with a blank between them."""
 
 
 def all_tasks() -> list[Task]:
     """Every task, family by family."""
-    return [task for tasks in _FAMILIES.values() for task in tasks.values()]
+    return list(TASKS.values())
 
 
 def named_in(values: dict[str, Any]) -> Task | None:
@@ -43,9 +50,11 @@ def of_family(family: str) -> dict[str, Task]:
 
     Raises: UserError with the families allowed and the nearest one.
     """
-    if family not in _FAMILIES:
-        raise UserError(f'unknown task family "{shortened(family)}": {suggest(family, _FAMILIES)}')
-    return _FAMILIES[family]
+    tasks = {task.name: task for task in TASKS.values() if task.family == family}
+    if not tasks:
+        allowed = {task.family for task in TASKS.values()}
+        raise UserError(f'unknown task family "{shortened(family)}": {suggest(family, allowed)}')
+    return tasks
 
 
 def get(family: str, name: str) -> Task:
@@ -56,4 +65,4 @@ def get(family: str, name: str) -> Task:
     tasks = of_family(family)
     if name not in tasks:
         raise UserError(f'unknown {family} task "{shortened(name)}": {suggest(name, tasks)}')
-    return tasks[name]
+    return TASKS.find(f"{family} {name}")

@@ -38,7 +38,7 @@ import contextlib, dataclasses, io, sys
 from rocoft_bench import tasks
 def expect(rows):
     sizes = {"train": rows, "validation": rows}
-    tasks._FAMILIES["glue"]["rte"] = dataclasses.replace(get("glue", "rte"), split_sizes=sizes)
+    tasks.TASKS._items["glue rte"] = dataclasses.replace(get("glue", "rte"), split_sizes=sizes)
 def rocoft(*arguments):
     from rocoft_bench.cli import main
     sys.argv = ["rocoft", "prefetch", "glue/rte.yaml", *arguments]

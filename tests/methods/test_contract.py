@@ -37,7 +37,7 @@ NEEDS_EXTRA = {"qlora": "bitsandbytes", "loftq": "bitsandbytes"}
 def cases() -> list[Any]:
     return [
         pytest.param(name, model_type, kind, id=f"{name}-{model_type}-{kind}")
-        for name in methods.REGISTRY
+        for name in methods.METHODS
         for model_type, kinds in KINDS.items()
         for kind in kinds
     ]
@@ -151,7 +151,7 @@ PAPER_MODELS = [
 
 
 @pytest.mark.parametrize(("alias", "kind"), PAPER_MODELS)
-@pytest.mark.parametrize("name", methods.REGISTRY)
+@pytest.mark.parametrize("name", methods.METHODS)
 def test_its_formula_on_the_papers_models(name: str, alias: str, kind: str) -> None:
     method = methods.resolve({"name": name}, task_kind=kind, model=alias)
     model = paper_model(alias, AUTO_CLASSES[kind])

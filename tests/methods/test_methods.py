@@ -73,9 +73,9 @@ def test_wrong_settings_are_explained(section: dict[str, Any], expected: str) ->
     assert expected in str(caught.value)
 
 
-@pytest.mark.parametrize("name", sorted(methods.REGISTRY))
+@pytest.mark.parametrize("name", sorted(methods.METHODS))
 def test_every_method_describes_itself(name: str) -> None:
-    method = methods.REGISTRY[name]
+    method = methods.METHODS[name]
     assert method.name == name
     assert method.trains
     assert method.reference

@@ -18,7 +18,7 @@ from .test_contract import outputs, resolved, train
 
 
 @pytest.mark.parametrize(("model_type", "kind"), [("roberta", "sequence_classification"), ("llama", "causal_lm")])
-@pytest.mark.parametrize("name", methods.REGISTRY)
+@pytest.mark.parametrize("name", methods.METHODS)
 def test_what_is_trained_is_float32_all_the_way(
     name: str,
     model_type: str,

@@ -12,7 +12,7 @@ from torch import nn
 from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
-from rocoft_bench.methods import REGISTRY
+from rocoft_bench.methods import METHODS
 
 from .conftest import SMALL, TOKENS
 from .test_contract import SMALLER, resolved
@@ -63,12 +63,12 @@ TABLE = {
 
 
 def test_every_method_is_in_the_table() -> None:
-    assert list(TABLE) == list(REGISTRY)
+    assert list(TABLE) == list(METHODS)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_rate_and_decay_are_the_papers(name: str) -> None:
-    method, row = REGISTRY[name], TABLE[name]
+    method, row = METHODS[name], TABLE[name]
     assert (method.learning_rate, method.weight_decay) == (row.rate, row.decay), row.source
 
 

@@ -15,11 +15,11 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.metrics import compute
-from rocoft_bench.metrics.classification import METRICS
+from rocoft_bench.metrics import classification, compute
 
 LABEL_METRICS = ["accuracy", "f1", "matthews_correlation"]
 SCORE_METRICS = ["pearson", "spearman"]
+METRICS = {metric.metric_name: metric for metric in classification.METRICS}
 REFERENCE = {
     "accuracy": lambda p, r: sk.accuracy_score(r, p),
     "f1": lambda p, r: sk.f1_score(r, p),
@@ -114,7 +114,7 @@ def test_no_rows_and_unequal_lengths_are_errors(predictions: list[int], referenc
 
 
 def test_unknown_metric_names_the_nearest() -> None:
-    with pytest.raises(UserError, match='unknown metric "acuracy": did you mean "accuracy"'):
+    with pytest.raises(UserError, match="unknown metric 'acuracy'; did you mean \"accuracy\""):
         compute(["acuracy"], [1], [1])
 
 

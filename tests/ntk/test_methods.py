@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from rocoft_bench import methods
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods import REGISTRY
 from rocoft_bench.ntk.analysis import analyse
 from rocoft_bench.ntk.observer import Observer
 from rocoft_bench.ntk.preparing import Prepared, prepare
 from rocoft_bench.ntk.settings import KernelSettings
 from tests.ntk.models import gram
 
-METHODS = ("rocoft", "lora", "bitfit", "ia3", "ln-tuning", "adapter", "loha", "vera", "prefix-tuning", "full")
+NAMES = ("rocoft", "lora", "bitfit", "ia3", "ln-tuning", "adapter", "loha", "vera", "prefix-tuning", "full")
 
 
 def settings_of(masked_lm: Path, rows_dir: Path, **changes: Any) -> KernelSettings:
@@ -39,9 +39,9 @@ def explicit(prepared: Prepared) -> torch.Tensor:
     return gram(torch.stack(rows).unsqueeze(1))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_it_is_that_of_explicit_gradients(masked_lm: Path, rows_dir: Path, name: str) -> None:
-    assert name in REGISTRY
+    assert name in methods.METHODS
     prepared = prepare(settings_of(masked_lm, rows_dir, kernels=("trained",), method={"name": name}), [13])
     block = prepared.capturer.capture(prepared.train[13].examples, 4)
     found = prepared.engine([13]).kernels(block)["trained/13"]
