@@ -12,7 +12,7 @@ from rocoft_bench import models
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import memory_estimate
 from rocoft_bench.experiment.build import Built, build
-from rocoft_bench.experiment.card import CARD, Facts, form_of, model_card
+from rocoft_bench.experiment.card import CARD, CardContext, form_of, model_card
 from rocoft_bench.experiment.encoded_split import make_evaluator, prediction_lines
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.methods import TASKS_WITH_HEAD
@@ -234,8 +234,8 @@ def _finish(
     with atomic_replacement(directory.adapter) as adapter:
         experiment.method.save(built.model, adapter)
         record = _record_of_result(experiment, built, result, saved_files(adapter), processes)
-        facts = Facts(experiment, record, source, form_of(adapter))
-        write_text(adapter / CARD, model_card(facts))  # in place of the empty one that peft writes
+        context = CardContext(experiment, record, source, form_of(adapter))
+        write_text(adapter / CARD, model_card(context))  # in place of the empty one that peft writes
     write_json(directory.record, record.model_dump())
     directory.remove_work()
     return record

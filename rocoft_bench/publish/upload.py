@@ -16,7 +16,7 @@ import yaml
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import inference
-from rocoft_bench.experiment.card import CARD, Facts, form_of, model_card
+from rocoft_bench.experiment.card import CARD, CardContext, form_of, model_card
 from rocoft_bench.methods.in_model import FILE_NAME as OWN_FILE
 from rocoft_bench.models import PEFT_CONFIG, hub
 from rocoft_bench.models.hub import Upload
@@ -48,8 +48,8 @@ def push(
             inference.export(directory, folder, base)
         repository = hub.open_repository(name, private)
         form = "merged" if merged else form_of(folder)
-        facts = Facts(experiment, record, read_provenance(directory.path), form, repository.id, evaluations)
-        files = {**_trained(folder, facts), **_descriptions(facts)}
+        context = CardContext(experiment, record, read_provenance(directory.path), form, repository.id, evaluations)
+        files = {**_trained(folder, context), **_descriptions(context)}
         if others := (FORM_FILES & repository.files) - files.keys():
             raise UserError(
                 f"--push-to-hub {repository.id}: holds {', '.join(sorted(others))} of a model in another form, "
@@ -58,27 +58,27 @@ def push(
         return hub.upload(repository, files, f"{record.label} on {record.task['family']} {record.task['name']}")
 
 
-def _trained(folder: Path, facts: Facts) -> dict[str, Path | bytes]:
+def _trained(folder: Path, context: CardContext) -> dict[str, Path | bytes]:
     """Files of the trained values or of the merged model. A PEFT adapter does not name a base that is a local folder:
     on the hub the same name would mean another model, or none."""
     files: dict[str, Path | bytes] = {
         file.name: file
         for file in sorted(folder.iterdir())
-        if file.is_file() and (facts.form == "merged" or file.suffix == ".safetensors" or file.name == PEFT_CONFIG)
+        if file.is_file() and (context.form == "merged" or file.suffix == ".safetensors" or file.name == PEFT_CONFIG)
     }
-    if PEFT_CONFIG in files and facts.base.kind == "folder":
+    if PEFT_CONFIG in files and context.base.kind == "folder":
         config = read_json(folder / PEFT_CONFIG)
         files[PEFT_CONFIG] = _json({**config, "base_model_name_or_path": None})
     return files
 
 
-def _descriptions(facts: Facts) -> dict[str, Path | bytes]:
+def _descriptions(context: CardContext) -> dict[str, Path | bytes]:
     """The record without its facts on saved files: what is uploaded is not the same, byte for byte."""
-    record = facts.records[0].model_copy(update={"adapter_files": None})
+    record = context.records[0].model_copy(update={"adapter_files": None})
     return {
-        CARD: model_card(facts).encode(),
+        CARD: model_card(context).encode(),
         "record.json": _json(record.model_dump()),
-        "config.yaml": yaml.safe_dump(facts.config, sort_keys=False).encode(),
+        "config.yaml": yaml.safe_dump(context.config, sort_keys=False).encode(),
     }
 
 

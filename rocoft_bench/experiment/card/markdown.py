@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 
 
 def plain(text: object) -> str:
@@ -23,12 +22,6 @@ def block(text: str, language: str) -> str:
     """A fenced block of code."""
     fence = _longer_than("`", text, 3)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _longer_than(mark: str, text: str, least: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rocoft_bench.experiment.card.facts import Facts, Form
+from rocoft_bench.experiment.card.card_context import CardContext, Form
 from rocoft_bench.runs import RunRecord
 
 if TYPE_CHECKING:
@@ -26,29 +26,29 @@ HUB_METRICS = {"pearson": "pearsonr", "spearman": "spearmanr", "rouge1": "rouge"
 """The hub's name of a metric where it has another one."""
 
 
-def metadata(facts: Facts) -> ModelCardData:
+def metadata(context: CardContext) -> ModelCardData:
     """The YAML part. A licence is not in it: the run does not know any."""
     from huggingface_hub import ModelCardData
 
-    library, method = LIBRARIES[facts.form], facts.experiment.method
-    pipeline = PIPELINES[facts.experiment.task.kind]
-    metrics = [name for record in facts.records for name in record.metrics or {}]
-    datasets = [origin["id"] for origin in facts.data.values() if origin.get("kind") == "hub"]
+    library, method = LIBRARIES[context.form], context.experiment.method
+    pipeline = PIPELINES[context.experiment.task.kind]
+    metrics = [name for record in context.records for name in record.metrics or {}]
+    datasets = [origin["id"] for origin in context.data.values() if origin.get("kind") == "hub"]
     return ModelCardData(
-        base_model=facts.base.id,
+        base_model=context.base.id,
         library_name=library,
         pipeline_tag=pipeline,
-        tags=["rocoft-bench", method.name, facts.experiment.task.kind, *([library] if library else [])],
+        tags=["rocoft-bench", method.name, context.experiment.task.kind, *([library] if library else [])],
         datasets=list(dict.fromkeys(datasets)) or None,
         metrics=list(dict.fromkeys(HUB_METRICS.get(name, name) for name in metrics)) or None,
-        model_name=facts.repo_id or f"{facts.record.label} on {facts.record.task['name']}",
-        eval_results=[result for record in facts.records for result in _results(record, pipeline)] or None,
+        model_name=context.repo_id or f"{context.record.label} on {context.record.task['name']}",
+        eval_results=[result for record in context.records for result in _results(record, pipeline)] or None,
     )
 
 
 def _results(record: RunRecord, pipeline: str) -> Iterator[EvalResult]:
-    """Metrics as fractions, each with its seed, rows and protocol: the format keeps one set of facts for all results on
-    a split, and only a metric's own arguments tell them apart."""
+    """Metrics as fractions, each with its seed, examples and protocol: the format keeps one description for all results
+    on a split, and only a metric's own arguments tell them apart."""
     from huggingface_hub import EvalResult
 
     task, origin = record.task, record.data.get("evaluation", {})
@@ -80,6 +80,6 @@ SOURCES = {
     "hub": "the Hugging Face hub",
     "github": "GitHub",
     "data_dir": "a local file",
-    "embedded": "generated rows that come with rocoft-bench",
+    "embedded": "generated examples that come with rocoft-bench",
 }
-"""In words, where rows are from."""
+"""In words, where examples are from."""

@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from rocoft_bench.config import Settings
-from rocoft_bench.experiment.card import Facts, model_card
+from rocoft_bench.experiment.card import CardContext, model_card
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import RunRecord
 from tests.made_up import run_record
@@ -31,13 +31,13 @@ HUB = {
 }  # fmt: skip
 
 
-def facts(record: RunRecord, form: str = "peft", settings: dict[str, Any] | None = None, **more: Any) -> Facts:
+def context(record: RunRecord, form: str = "peft", settings: dict[str, Any] | None = None, **more: Any) -> CardContext:
     """Of a record, with settings that fit it."""
     task = {"family": record.task["family"], "name": record.task["name"]}
     given = {"model": {"name": record.model["name"]}, "method": record.method, "seed": record.seed, **(settings or {})}
     values = {**given, "task": {**task, **given.get("task", {})}}
     experiment = resolve(Settings(yaml.safe_load(yaml.safe_dump(values))))
-    return Facts(experiment, record, more.pop("provenance", PROVENANCE), form, **more)  # type: ignore[arg-type]
+    return CardContext(experiment, record, more.pop("provenance", PROVENANCE), form, **more)  # type: ignore[arg-type]
 
 
 def on_hub(**changes: Any) -> RunRecord:
@@ -48,7 +48,7 @@ def on_hub(**changes: Any) -> RunRecord:
 
 
 def test_the_hub_reads_the_results_back() -> None:
-    data = ModelCard(model_card(facts(on_hub(seed=7, metrics={"accuracy": 0.7509}), repo_id="me/x"))).data
+    data = ModelCard(model_card(context(on_hub(seed=7, metrics={"accuracy": 0.7509}), repo_id="me/x"))).data
     assert (data.base_model, data.library_name, data.license) == ("FacebookAI/roberta-base", "peft", None)
     assert (data.datasets, data.metrics, data.pipeline_tag) == (["nyu-mll/glue"], ["accuracy"], "text-classification")
     assert {"rocoft-bench", "rocoft", "sequence_classification", "peft"} == set(data.tags)
@@ -61,12 +61,12 @@ def test_the_hub_reads_the_results_back() -> None:
 
 
 def test_the_text_says_what_was_done() -> None:
-    text = model_card(facts(on_hub(notes=["1 of 2 rows | cut"], keep="best"), settings={"training": {"epochs": 5}}))
+    text = model_card(context(on_hub(notes=["1 of 2 rows | cut"], keep="best"), settings={"training": {"epochs": 5}}))
     for expected in (
         "# RoCoFT-3-Row on glue rte, FacebookAI/roberta-base",
         "| glue rte | validation | 277 | `acc",
         "| 75.00 | argmax over the classes |",
-        "One run, seed 0; the weights are of the epoch (3) that was best on these very evaluation rows.",
+        "One run, seed 0; the weights are of the epoch (3) that was best on these very evaluation examples.",
         "- 1 of 2 rows \\| cut",
         "| `training.epochs` | `5` |",
         "| `method.rank` | `3` |",
@@ -88,7 +88,7 @@ def test_fewer_rows_another_protocol_and_further_evaluations_are_said() -> None:
     published = "published: given the right response but for its last 3 tokens"
     less = {**on_hub().data, "eval_rows": 100}
     other = on_hub(protocol=published, data=less, metrics={"accuracy": 0.5})
-    text = model_card(facts(on_hub(metrics={"accuracy": 0.75}), evaluations=[other]))
+    text = model_card(context(on_hub(metrics={"accuracy": 0.75}), evaluations=[other]))
     assert f"| 100 of 277 | `accuracy` | 50.00 | {published} |" in text
     results = ModelCard(text).data.eval_results
     shown = [(one.metric_value, one.metric_args["rows"], one.metric_args["protocol"]) for one in results]
@@ -99,13 +99,13 @@ def test_demo_data_and_demo_models_are_said_to_be_so() -> None:
     source = {"kind": "embedded", "id": "demo/choices", "split": "test", "num_rows": 10, "sha256": "a" * 64}
     model = {"name": "demo-llama", "kind": "embedded", "id": "rocoft-bench/demo-llama", "weights_sha256": "b" * 64}
     data = {"train": source, "evaluation": source, "train_rows": 10, "eval_rows": 10}
-    text = model_card(facts(run_record("demo", "choices", model=model, data=data)))
+    text = model_card(context(run_record("demo", "choices", model=model, data=data)))
     assert "the results say nothing about real data" in text
     assert "small demonstration model" in text
     assert ModelCard(text).data.base_model is None
     assert ModelCard(text).data.datasets is None
     minilm = {**model, "name": "demo-minilm", "id": "sentence-transformers/all-MiniLM-L6-v2"}
-    card = model_card(facts(run_record("demo", "entailment", model=minilm, data=data)))
+    card = model_card(context(run_record("demo", "entailment", model=minilm, data=data)))
     assert ModelCard(card).data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -116,7 +116,7 @@ def test_no_path_of_this_machine_is_left() -> None:
         data={"evaluation": origin, "train_rows": 2490, "eval_rows": 277},
         notes=["rows of /home/me/rows.jsonl: 3 dropped", "</s> ends a row and/or https://a.b/c"],
     )
-    text = model_card(facts(record, settings={"task": {"data_dir": "/home/me/my data"}}))
+    text = model_card(context(record, settings={"task": {"data_dir": "/home/me/my data"}}))
     assert "/home" not in text
     assert "validation.jsonl" in text
     assert "rows of rows.jsonl: 3 dropped" in text
@@ -129,7 +129,7 @@ def test_no_path_of_this_machine_is_left() -> None:
 
 def test_names_from_users_stay_text() -> None:
     model = {"name": "a|b<script>`", "kind": "folder", "path": "a|b<script>`"}
-    text = model_card(facts(on_hub(model=model, notes=["<b>*x*</b>\n## y"]), provenance=None))
+    text = model_card(context(on_hub(model=model, notes=["<b>*x*</b>\n## y"]), provenance=None))
     title = next(line for line in text.splitlines() if line.startswith("# "))
     assert title.endswith("a\\|b\\<script\\>\\`")
     assert "- \\<b\\>\\*x\\*\\</b\\> \\#\\# y" in text
@@ -140,7 +140,7 @@ def test_names_from_users_stay_text() -> None:
 def test_a_record_with_little_in_it_has_a_card() -> None:
     nothing = {"data": {}, "parameters": {}, "train_seconds": None, "eval_seconds": None, "peak_memory_kind": None}
     record = run_record(model={"name": "roberta-base"}, peak_memory_mib=None, steps=None, **nothing)
-    text = model_card(facts(record, form="own", provenance={}))
+    text = model_card(context(record, form="own", provenance={}))
     assert ModelCard(text).data.library_name is None
     assert "| Trained, adapter | not on record |" in text
 
@@ -150,7 +150,7 @@ def test_a_record_with_little_in_it_has_a_card() -> None:
     [("lora", "peft", True), ("prompt-tuning", "peft", False), ("adapter", "own", False), ("lora", "merged", True)],
 )
 def test_each_form_is_loaded_in_its_way(method: str, form: str, python: bool) -> None:
-    text = model_card(facts(on_hub(method={"name": method}, label=method), form=form, repo_id="me/x"))
+    text = model_card(context(on_hub(method={"name": method}, label=method), form=form, repo_id="me/x"))
     assert ("```python" in text) == python
     assert ("rocoft predict x --text" in text) == (form != "merged")
     assert ("PeftModel" in text) == (form == "peft" and python)
