@@ -7,6 +7,7 @@ run (`card.md.j2`). All of it is from the run's own files; nothing is guessed.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rocoft_bench.experiment.card.card_context import CardContext, Form, form_of
 from rocoft_bench.experiment.card.markdown import block, code, plain
@@ -24,9 +25,9 @@ def model_card(context: CardContext) -> str:
     """The text of a run's card, in which no path of this machine and no access token is left."""
     from huggingface_hub import ModelCard
 
-    helpers = {"plain": plain, "code": code, "block": block, "repr": repr}
-    names = {"sources": SOURCES, "norm_eps_fields": NORM_EPS_FIELDS}
-    card = ModelCard.from_template(metadata(context), str(TEMPLATE), context=context, **helpers, **names)
+    words: dict[str, Any] = {"context": context, "plain": plain, "code": code, "block": block, "repr": repr}
+    names: dict[str, Any] = {"sources": SOURCES, "norm_eps_fields": NORM_EPS_FIELDS}
+    card = ModelCard.from_template(metadata(context), str(TEMPLATE), **words, **names)
     return str(card)
 
 
