@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch.func import functional_call, jvp
 
-from rocoft_bench.ntk.kernels import Capturer, Choices, Engine, Example, Parameters, Readout, make_set
+from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernels import Capturer, Example, GradientProducts, Parameters, Readout, make_set
 
 WORDS = (1000, 2000)
 SHAPES = ((4, 8), (8, 8), (8, 24))
@@ -64,7 +65,7 @@ def all_of_it(capturer: Capturer, names: tuple[str, ...], train: list[Example], 
     """Training kernels of several sets, θ for each, and predictions of the test examples."""
     block = capturer.capture(train, batch)
     own = Parameters(capturer.model, tuple(block.parameters), capturer.parameter_of)
-    engine = Engine({name: make_set(name, own, Choices()) for name in names})
+    engine = GradientProducts({name: make_set(name, own, KernelSettings(task="sst-2")) for name in names})
     kernels = engine.kernels(block)
     alphas = {name: torch.linalg.solve(k + k.trace() * torch.eye(len(k)), torch.ones(len(k), 1).double()).t()
               for name, k in kernels.items()}  # fmt: skip
@@ -175,7 +176,9 @@ def beside_pairwise(capturer: Capturer, tokens: int, repeats: int) -> None:
         def ours(train: list[Example] = train, test: list[Example] = test) -> torch.Tensor:
             first, second = capturer.capture(test, 8), capturer.capture(train, 8)
             own = Parameters(capturer.model, tuple(first.parameters), capturer.parameter_of)
-            return Engine({"full": make_set("full", own, Choices())}).kernels(first, second)["full"]
+            return GradientProducts({"full": make_set("full", own, KernelSettings(task="sst-2"))}).kernels(
+                first, second
+            )["full"]
 
         expected = pairwise(capturer, train, test).double()
         error = float((ours() - expected).abs().max() / expected.abs().max())

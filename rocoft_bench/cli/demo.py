@@ -83,7 +83,7 @@ def _kernels(output: Path, force: bool) -> None:
     """Few-shot kernels of the embedded masked language model on the embedded sentence pairs, as Section 5 has them."""
     from rocoft_bench.cli.ntk import run_and_show
     from rocoft_bench.config import Settings
-    from rocoft_bench.ntk.groups import SECTION, analyses
+    from rocoft_bench.ntk.kernel_settings import SECTION, analyses
 
     run_and_show(analyses(Settings({SECTION: {"model": "demo-roberta", "tasks": ["demo"]}})), output, force)
     say("\nA model of 2 MB on generated pairs says nothing of RoBERTa. For the paper's tables: rocoft ntk --task all")

@@ -11,7 +11,7 @@ from rocoft_bench.cli.console import complain, say
 from rocoft_bench.cli.options import AS_FOLDER
 
 if TYPE_CHECKING:
-    from rocoft_bench.ntk.settings import KernelSettings
+    from rocoft_bench.ntk.kernel_settings import KernelSettings
     from rocoft_bench.runs import KernelRecord
 
 EPILOG = """Examples:
@@ -25,6 +25,13 @@ EPILOG = """Examples:
   rocoft ntk compare results/ntk-mr/a results/ntk-mr/b
 """
 
+KERNELS = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head")
+DATA_DIR = "Folder with fewshot/TASK/SHOTS-SEED and fewshot/TASK; default: the hub."
+OTHERS = "Any other setting, e.g. lora_rank=4."
+RESULTS = Path("results")
+NO_SETTINGS = ("config", "assignments", "output", "dry_run", "force")
+"""Parameters of the command that are no settings of an analysis."""
+
 command = typer.Typer(epilog=EPILOG, invoke_without_command=True, no_args_is_help=True)
 
 
@@ -36,44 +43,28 @@ def register(app: typer.Typer) -> None:
 def ntk(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="YAML file of analyses, e.g. ntk_16shot.yaml.")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Few-shot tasks, e.g. sst-2 or sst-2,mr; all: the paper's 13.")
-    ] = None,
+    task: Annotated[str | None, typer.Option(help="Few-shot tasks, e.g. sst-2,mr; all: the paper's 13.")] = None,
     model: Annotated[str | None, typer.Option(help="A masked language model: hub id, folder, or a known name.")] = None,
     shots: Annotated[int | None, typer.Option(help="Training rows of each class.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Of the draws; default: the paper's five, 13,21,42,87,100.")] = None,
-    kernels: Annotated[
-        str | None, typer.Option(help="Of full, row, column, lora, entries, biases, norms, ia3, head.")
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="Kernel of what a fine-tuning method trains, before training (`rocoft ls methods`)."),
-    ] = None,
+    kernels: Annotated[str | None, typer.Option(help=f"Of {', '.join(KERNELS)}.")] = None,
+    method: Annotated[str | None, typer.Option(help="Kernel of what a method trains (`rocoft ls methods`).")] = None,
     rank: Annotated[int | None, typer.Option(help="Rows or columns of each matrix.")] = None,
     selection: Annotated[str | None, typer.Option(help="Which rows or columns: first or random.")] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with fewshot/TASK/SHOTS-SEED and fewshot/TASK; default: the hub.", **AS_FOLDER),
-    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR, **AS_FOLDER)] = None,
     label_words: Annotated[str | None, typer.Option(help="By class, where the task's own are not one token.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens of a prompt; default: the task's.")] = None,
     first_limit: Annotated[int | None, typer.Option(help="Tokens of its first sentence; default: the task's.")] = None,
     max_test_rows: Annotated[int | None, typer.Option(help="Test on the first rows only (recorded).")] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="strict, or published: as the code that the paper follows.")
-    ] = None,
+    preset: Annotated[str | None, typer.Option(help="strict; published: as the code that the paper follows.")] = None,
     solver: Annotated[str | None, typer.Option(help="strict, published or ridge.")] = None,
     logits: Annotated[str | None, typer.Option(help="Of two classes: difference or all.")] = None,
     f0: Annotated[bool | None, typer.Option("--f0/--no-f0", help="Start from the model's own logits.")] = None,
     test_kernels: Annotated[bool | None, typer.Option("--test-kernels", help="Keep kernels of test rows too.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per forward pass.")] = None,
     memory_gib: Annotated[float | None, typer.Option(help="The most memory to use.")] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. lora_rank=4.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder of all results; each analysis has its own below it.", **AS_FOLDER)
-    ] = Path("results"),
+    assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=OTHERS)] = None,
+    output: Annotated[Path, typer.Option(help="Of all results, one folder each below it.", **AS_FOLDER)] = RESULTS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the analyses and make none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make again what is finished.")] = False,
 ) -> None:
@@ -84,31 +75,19 @@ def ntk(
     """
     if context.invoked_subcommand is not None:
         return
-    from rocoft_bench.ntk.groups import of_paper
+    flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
+    carry_out(groups_of(config, _settings(flags), assignments or []), output, dry_run, force)
 
-    flags = {
-        "tasks": of_paper() if task == "all" else _split(task),
-        "model": model,
-        "shots": shots,
-        "seeds": _seeds(seeds),
-        "kernels": _split(kernels),
-        "method": method,
-        "rank": rank,
-        "selection": selection,
-        "data_dir": None if data_dir is None else str(data_dir),
-        "label_words": _split(label_words),
-        "max_length": max_length,
-        "first_limit": first_limit,
-        "max_test_rows": max_test_rows,
-        "preset": preset,
-        "solver": solver,
-        "logits": logits,
-        "f0": f0,
-        "test_kernels": test_kernels,
-        "batch_size": batch_size,
-        "memory_gib": memory_gib,
-    }
-    carry_out(groups_of(config, flags, assignments or []), output, dry_run, force)
+
+def _settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags as settings of a file; those that were not given are None."""
+    from rocoft_bench.ntk.kernel_settings import of_paper
+
+    task, data_dir = flags.pop("task"), flags["data_dir"]
+    lists = {key: _split(flags[key]) for key in ("kernels", "label_words")}
+    tasks = of_paper() if task == "all" else _split(task)
+    folder = None if data_dir is None else str(data_dir)
+    return {**flags, **lists, "tasks": tasks, "seeds": _seeds(flags["seeds"]), "data_dir": folder}
 
 
 @command.command("compare", epilog="Example: rocoft ntk compare results/ntk-mr/a results/ntk-mr/b")
@@ -118,7 +97,7 @@ def compare(
 ) -> None:
     """Hold the training kernels of two analyses, or of other programs, side by side."""
     from rocoft_bench.cli.text import aligned
-    from rocoft_bench.ntk.comparing import compared
+    from rocoft_bench.ntk.similarity import compared
 
     rows = [["kernel", "size", "relative difference p=1", "p=2", "alignment", "largest entry, second / first"]]
     for pair in compared(first, second):
@@ -164,7 +143,7 @@ def _tried(
 ) -> tuple[list[KernelRecord], str | None]:
     """The records of a task, or what went wrong."""
     from rocoft_bench.errors import UserError
-    from rocoft_bench.ntk.analysis import failure_of
+    from rocoft_bench.ntk.analyse import failure_of
 
     try:
         return _made(group, output, force), None
@@ -182,7 +161,7 @@ def _tried(
 def _made(group: list[KernelSettings], output: Path, force: bool) -> list[KernelRecord]:
     from rocoft_bench.cli.ntk_progress import KernelDisplay
     from rocoft_bench.engine.interrupt import Interrupted
-    from rocoft_bench.ntk.analysis import analyse
+    from rocoft_bench.ntk.analyse import analyse
 
     first = group[0]
     title = f"{first.task}, {first.shots} shots, {first.model.name}, seeds {', '.join(str(own.seed) for own in group)}"
@@ -201,7 +180,7 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
     """
     from rocoft_bench.config import Settings, find_config, parse_assignment, read_settings
     from rocoft_bench.errors import UserError
-    from rocoft_bench.ntk.groups import SECTION, analyses, flagged
+    from rocoft_bench.ntk.kernel_settings import SECTION, analyses, flagged
 
     if config is None and flags.get("tasks") is None:
         raise UserError("--task is missing: a few-shot task such as sst-2, or all; or a file of analyses with --config")
@@ -213,7 +192,7 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
 
 def _show_plan(groups: list[list[KernelSettings]], output: Path) -> None:
     from rocoft_bench.cli.text import aligned
-    from rocoft_bench.ntk.directory import KernelDirectory
+    from rocoft_bench.ntk.kernel_files import KernelDirectory
 
     rows = [["task", "shots", "seed", "kernels", "state", "folder"]]
     for own in [each for group in groups for each in group]:

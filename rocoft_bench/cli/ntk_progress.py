@@ -9,10 +9,10 @@ from rich.progress import TaskID
 
 from rocoft_bench.cli.progress import Display
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
-from rocoft_bench.ntk.observer import Observer
+from rocoft_bench.ntk.kernel_observer import KernelObserver
 
 
-class KernelDisplay(Display, Observer):
+class KernelDisplay(Display, KernelObserver):
     """Of an analysis; the bar counts blocks."""
 
     def __init__(self, title: str) -> None:

@@ -78,7 +78,7 @@ def sweep(
     from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
     from rocoft_bench.config import find_config, parse_filter, read_settings, read_sweep
     from rocoft_bench.errors import UserError
-    from rocoft_bench.ntk.groups import is_of_kernels
+    from rocoft_bench.ntk.kernel_settings import is_of_kernels
     from rocoft_bench.runs import RunDirectory
     from rocoft_bench.sweep.plan import make_plan
     from rocoft_bench.sweep.records import record_wrong

@@ -45,7 +45,7 @@ def validate(
     long as task.max_length allows, on this machine's kind of device.
     """
     from rocoft_bench.config import find_config, read_settings, read_sweep
-    from rocoft_bench.ntk.groups import is_of_kernels
+    from rocoft_bench.ntk.kernel_settings import is_of_kernels
 
     file = find_config(config)
     if is_of_kernels(settings := read_settings(file)):

@@ -48,7 +48,7 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Problem:
+class KernelProblem:
     """kernel: (n · c, n · c), the outputs of an example together; labels: (n,) codes; f0: (n, c), added to f, or None.
 
     One output (c = 1) stands for two classes: it is class 1's logit minus class 0's.
@@ -74,7 +74,7 @@ class Problem:
         return np.where(self.labels[:, None] == np.arange(self.outputs), 1.0, negative)
 
 
-def solve(problem: Problem, solver: SolverName, ridge: float = 0.0) -> Solution:
+def solve(problem: KernelProblem, solver: SolverName, ridge: float = 0.0) -> Solution:
     """α of a training kernel. ridge: ρ of the ridge solver.
 
     Raises:
@@ -95,7 +95,7 @@ def features(kernel: Array) -> Array:
     return vectors[:, kept] * np.sqrt(values[kept])
 
 
-def _strict(problem: Problem) -> Solution:
+def _strict(problem: KernelProblem) -> Solution:
     phi = features(problem.kernel)
     scale = float(np.diag(problem.kernel).mean())
     penalties = [scale * penalty for penalty in sorted(PENALTIES, reverse=True)]
@@ -120,7 +120,7 @@ def _folds(labels: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[n
     return list(StratifiedKFold(count, shuffle=True, random_state=0).split(labels, labels))
 
 
-def _path(phi: Array, problem: Problem, rows: NDArray[np.int64], penalties: Sequence[float]) -> list[Array]:
+def _path(phi: Array, problem: KernelProblem, rows: NDArray[np.int64], penalties: Sequence[float]) -> list[Array]:
     """The weights for each penalty, each from those before it."""
     weights: Array = np.zeros(phi.shape[1])
     found: list[Array] = []
@@ -130,7 +130,7 @@ def _path(phi: Array, problem: Problem, rows: NDArray[np.int64], penalties: Sequ
     return found
 
 
-def _scores(phi: Array, problem: Problem, rows: NDArray[np.int64], weights: Array) -> Array:
+def _scores(phi: Array, problem: KernelProblem, rows: NDArray[np.int64], weights: Array) -> Array:
     """f of some examples, (n', c)."""
     of_all = (phi @ weights).reshape(len(problem.labels), -1) + problem.offset
     return of_all[rows]
@@ -153,7 +153,9 @@ def _logistic(scores: Array) -> Array:
     return np.exp(-np.logaddexp(0, -scores))
 
 
-def logistic_weights(phi: Array, problem: Problem, rows: NDArray[np.int64], penalty: float, start: Array) -> Array:
+def logistic_weights(
+    phi: Array, problem: KernelProblem, rows: NDArray[np.int64], penalty: float, start: Array
+) -> Array:
     """w that minimises λ/2 ‖w‖² + Σ −log p(y_i | Φ_i w + f₀) over some examples, by Newton's method with halved steps.
 
     phi: (n · c, rank). start: (rank,).
@@ -213,7 +215,7 @@ def _hessian(own: Array, flat: Array, probabilities: Array, penalty: float) -> A
     return hessian
 
 
-def _published(problem: Problem) -> Solution:
+def _published(problem: KernelProblem) -> Solution:
     from sklearn.linear_model import LogisticRegressionCV
 
     if problem.f0 is not None:
@@ -228,7 +230,7 @@ def _published(problem: Problem) -> Solution:
     return Solution(model.coef_[0], float(model.intercept_[0]), 1 / float(np.ravel(model.C_)[0]))
 
 
-def _ridge(problem: Problem, strength: float) -> Solution:
+def _ridge(problem: KernelProblem, strength: float) -> Solution:
     """With ρ = 0 the least-norm solution."""
     penalty = strength * float(np.linalg.norm(problem.kernel, 2))
     targets = problem.targets(-1.0 if problem.outputs == 1 else 0.0) - problem.offset

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rocoft_bench.config import Settings, config_root, read_settings
-from rocoft_bench.ntk.groups import analyses, of_paper
+from rocoft_bench.ntk.kernel_settings import analyses, of_paper
 from tests.conftest import Outcome
 from tests.ntk.conftest import masked_lm, rows_dir  # noqa: F401 - fixtures
 
@@ -132,7 +132,7 @@ def test_a_task_that_fails_costs_no_other_one(tiny: Rocoft, tmp_path: Path, monk
     assert outcome.code == 1
     assert "rte: error: " in outcome.err
     assert len(list(tmp_path.glob("ntk-mr/*/kernels.json"))) == 1
-    monkeypatch.setattr("rocoft_bench.ntk.analysis.solve", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("rocoft_bench.ntk.analyse.solve", lambda *arguments: 1 / 0)
     outcome = tiny("--task", "trec", *common)
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1] == "trec: failed: ZeroDivisionError: division by zero"

@@ -13,9 +13,9 @@ import pytest
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.fewshot.draws import Draw, draw_for_testing, draw_for_training
-from rocoft_bench.ntk.fewshot.prompts import prompter
+from rocoft_bench.ntk.fewshot.prompts import Prompter
+from rocoft_bench.ntk.kernel_settings import SET_NAMES
 from rocoft_bench.ntk.kernels import SETS
-from rocoft_bench.ntk.settings import SET_NAMES
 from tests.conftest import write_rows
 from tests.ntk.models import VOCABULARY, word_tokenizer
 
@@ -49,7 +49,7 @@ def tokens(text: str) -> tuple[int, ...]:
 @pytest.mark.parametrize("name", PAPER)
 def test_the_prompt_of_each_task(tokenizer: Any, name: str) -> None:
     row, expected = EXPECTED[name]
-    own = prompter(tasks.get(name), tokenizer)
+    own = Prompter(tasks.get(name), tokenizer)
     own.check("m")
     [example], notes = own.prompts(draw_of(row))
     assert example.input_ids == (0, *tokens(expected), 2)
@@ -70,29 +70,29 @@ def test_the_table_is_the_paper_s() -> None:
 
 
 def test_label_words_in_order_of_the_classes(tokenizer: Any) -> None:
-    words = prompter(tasks.get("sst-5"), tokenizer).word_ids()
+    words = Prompter(tasks.get("sst-5"), tokenizer).word_ids()
     assert words == [VOCABULARY[f"Ġ{word}"] for word in ("terrible", "bad", "okay", "good", "great")]
 
 
 def test_the_last_character_goes_whatever_it_is(tokenizer: Any) -> None:
-    [example], _ = prompter(tasks.get("rte"), tokenizer).prompts(draw_of(("A film!", "A cat")))
+    [example], _ = Prompter(tasks.get("rte"), tokenizer).prompts(draw_of(("A film!", "A cat")))
     assert example.input_ids[1:3] == (VOCABULARY["A"], VOCABULARY["Ġfilm"])
     assert example.input_ids[5:8] == (VOCABULARY[","], VOCABULARY["Ġa"], VOCABULARY["Ġcat"])
 
 
 def test_cuts(tokenizer: Any) -> None:
-    own = prompter(tasks.get("mr"), tokenizer, first_limit=2)
+    own = Prompter(tasks.get("mr").with_choices(first_limit=2), tokenizer)
     [example], notes = own.prompts(draw_of(SINGLE))
     assert example.input_ids == (0, *tokens("A film ĠIt Ġwas <mask> ."), 2)
     assert notes == ["the first sentence of 1 train prompts was cut at 2 tokens"]
-    own = prompter(tasks.get("rte"), tokenizer, max_length=7)
+    own = Prompter(tasks.get("rte").with_choices(max_length=7), tokenizer)
     [example], notes = own.prompts(draw_of(PAIR))
     assert len(example.input_ids) == 7
     assert notes == ["1 train prompts were cut at 7 tokens"]
 
 
 def test_a_prompt_that_loses_its_mask_is_named(tokenizer: Any) -> None:
-    own = prompter(tasks.get("mr"), tokenizer, max_length=4)
+    own = Prompter(tasks.get("mr").with_choices(max_length=4), tokenizer)
     with pytest.raises(UserError, match=r"mr, train row 2: the prompt has 8 tokens and loses its mask to the cut at 4"):
         own.prompts(draw_of(("",), ("A film",)))
 
@@ -106,7 +106,7 @@ def test_words_that_will_not_do(tokenizer: Any) -> None:
         (("great",), "mr has 2 classes, not 1"),
     ):
         with pytest.raises(UserError, match=problem):
-            prompter(task, tokenizer, words).check("m")
+            Prompter(task.with_choices(words), tokenizer).check("m")
 
 
 def test_a_model_without_a_mask_token(tokenizer: Any) -> None:
@@ -114,7 +114,7 @@ def test_a_model_without_a_mask_token(tokenizer: Any) -> None:
 
     causal = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, pad_token="<pad>")
     with pytest.raises(UserError, match="--model gpt: has no mask token"):
-        prompter(tasks.get("mr"), causal).check("gpt")
+        Prompter(tasks.get("mr"), causal).check("gpt")
 
 
 def rows(count: int, classes: int = 2) -> list[dict[str, object]]:

@@ -11,13 +11,14 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.models import is_norm
-from rocoft_bench.ntk.kernels import SETS, Capturer, Choices, Engine, Parameters, Readout, make_set, size_of
+from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernels import SETS, Capturer, GradientProducts, Parameters, Readout, make_set, size_of
 from rocoft_bench.ntk.kernels.captured import Matrix
-from rocoft_bench.ntk.kernels.engine import SCRATCH
+from rocoft_bench.ntk.kernels.gradient_products import SCRATCH
 from rocoft_bench.ntk.kernels.views import Whole, products, token_gram, weighted_sum
 from tests.ntk.models import IDS, KINDS, WORDS, dense_gradients, examples, gram, tiny
 
-CHOICES = Choices(count=2, selection="random", fraction=0.2, lora_rank=3, seed=5)
+CHOICES = KernelSettings(task="mr", rank=2, selection="random", fraction=0.2, lora_rank=3, seed=5)
 EXACT = 1e-10
 
 
@@ -37,7 +38,7 @@ def parameters_of(capturer: Capturer) -> Parameters:
     return Parameters(capturer.model, keys, capturer.parameter_of)
 
 
-def sets_of(capturer: Capturer, choices: Choices = CHOICES) -> dict[str, Any]:
+def sets_of(capturer: Capturer, choices: KernelSettings = CHOICES) -> dict[str, Any]:
     own = parameters_of(capturer)
     lacks = {"biases": not any(key.endswith("bias") for key in own.keys), "head": not any(map(own.in_head, own.keys))}
     names = [name for name in SETS if name != "trained" and not lacks.get(name)]
@@ -45,7 +46,7 @@ def sets_of(capturer: Capturer, choices: Choices = CHOICES) -> dict[str, Any]:
 
 
 def kernels(capturer: Capturer, batch_size: int = 5, scratch: int = SCRATCH, **choices: Any) -> dict[str, Tensor]:
-    engine = Engine(sets_of(capturer, Choices(**{**vars(CHOICES), **choices})), scratch=scratch)
+    engine = GradientProducts(sets_of(capturer, CHOICES.model_copy(update=choices)), scratch=scratch)
     return engine.kernels(capturer.capture(examples(), batch_size))
 
 
@@ -53,7 +54,7 @@ def is_equal(found: Tensor, expected: Tensor, tolerance: float = EXACT) -> bool:
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
 
 
-def dense_kernels(kind: str, outputs: int, choices: Choices = CHOICES) -> dict[str, Tensor]:
+def dense_kernels(kind: str, outputs: int, choices: KernelSettings = CHOICES) -> dict[str, Tensor]:
     """Kernels of all sets from explicit gradients."""
     model = model_of(kind)
     capturer = Capturer(model, Readout.of_words(WORDS[:outputs]), IDS["pad_token_id"])
@@ -76,10 +77,8 @@ def _part(view: Any, gradient: Tensor, model: Any, key: str) -> Tensor:
     kind = type(view).__name__
     if kind == "Whole":
         return gradient
-    if kind == "Rows":
-        return gradient[:, :, list(view.indices)]
-    if kind == "Columns":
-        return gradient[..., list(view.indices)]
+    if kind == "Lines":
+        return gradient[:, :, list(view.indices)] if view.are_rows else gradient[..., list(view.indices)]
     if kind == "Entries":
         return gradient.flatten(2)[..., view.indices]
     if kind == "Projected":
@@ -122,7 +121,7 @@ def test_batches_blocks_and_pieces_change_nothing() -> None:
         for name, kernel in kernels(capturer_of("roberta"), batch_size, scratch).items():
             assert is_equal(kernel, whole[name]), (name, batch_size)
     capturer = capturer_of("roberta")
-    engine = Engine(sets_of(capturer))
+    engine = GradientProducts(sets_of(capturer))
     first, second = capturer.capture(examples()[:2], 2), capturer.capture(examples()[2:], 3)
     for name, kernel in engine.kernels(first, second).items():
         assert is_equal(kernel, whole[name][:4, 4:]), name
@@ -165,7 +164,7 @@ def test_head_and_embeddings_can_be_left_out() -> None:
 def test_signs() -> None:
     gradients = dense_gradients(model_of("gpt2"), examples(), WORDS[:2])
     capturer = capturer_of("gpt2")
-    engine = Engine(sets_of(capturer), signs=True)
+    engine = GradientProducts(sets_of(capturer), signs=True)
     expected = gram(*[gradient.sign() for gradient in gradients.values()])
     assert is_equal(engine.kernels(capturer.capture(examples(), 5))["full"], expected)
 
@@ -174,7 +173,7 @@ def test_signs() -> None:
 @pytest.mark.parametrize("kind", ["roberta", "deberta", "gpt2"])
 def test_predictions_need_no_test_kernel(kind: str, count: int) -> None:
     capturer = capturer_of(kind)
-    engine = Engine(sets_of(capturer), scratch=200)
+    engine = GradientProducts(sets_of(capturer), scratch=200)
     train, test = capturer.capture(examples()[:3], 3), capturer.capture(examples(7)[3:], 2)
     generator = torch.Generator().manual_seed(0)
     alphas = {name: torch.randn(count, 6, dtype=torch.float64, generator=generator) for name in engine.sets}
@@ -198,7 +197,7 @@ def test_the_difference_follows_from_all_logits() -> None:
 def test_tokens_and_gradients_give_the_same_products() -> None:
     """Whichever form the operations speak for."""
     matrix, other = (
-        Matrix(torch.randn(3, tokens, 6).double(), torch.randn(3, 2, tokens, 4).double()) for tokens in (5, 7)
+        Matrix(torch.randn(3, 2, tokens, 4).double(), torch.randn(3, tokens, 6).double()) for tokens in (5, 7)
     )
     phi, psi = Whole().features(matrix, slice(0, 4)), Whole().features(other, slice(0, 4))
     for limit in (1, SCRATCH):

@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk import solvers
-from rocoft_bench.ntk.distances import alignment, difference_kernel, eigenvalues, relative_difference
-from rocoft_bench.ntk.solvers import Problem, features, logistic_weights, predicted, solve
+from rocoft_bench.ntk.similarity import alignment, difference_kernel, eigenvalues, relative_difference
+from rocoft_bench.ntk.solvers import KernelProblem, features, logistic_weights, predicted, solve
 
 ROWS, NEW = 24, 15
 
@@ -23,11 +23,11 @@ def data(classes: int, width: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndar
     return both[:ROWS], both[ROWS:], labels
 
 
-def problem_of(phi: np.ndarray, labels: np.ndarray) -> Problem:
+def problem_of(phi: np.ndarray, labels: np.ndarray) -> KernelProblem:
     """One output for two classes, else one for each, with a kernel that is the same for each output."""
     classes = int(labels.max()) + 1
     kernel = phi @ phi.T
-    return Problem(kernel if classes == 2 else np.kron(kernel, np.eye(classes)), labels)
+    return KernelProblem(kernel if classes == 2 else np.kron(kernel, np.eye(classes)), labels)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -48,7 +48,7 @@ def test_strict_is_logistic_regression_on_the_features(classes: int) -> None:
     assert ours == pytest.approx(loss + solution.penalty / 2 * (reference.coef_**2).sum(), abs=1e-8)
 
 
-def objective(problem: Problem, alpha: np.ndarray, penalty: float) -> float:
+def objective(problem: KernelProblem, alpha: np.ndarray, penalty: float) -> float:
     """As the paper writes it, from the kernel and α alone."""
     scores = (problem.kernel @ alpha).reshape(len(problem.labels), -1)
     return solvers._loss(scores, problem.targets())[0] + penalty / 2 * float(alpha @ problem.kernel @ alpha)
@@ -58,10 +58,10 @@ def test_no_other_alpha_does_better_with_f0_or_without() -> None:
     phi, _, labels = data(2)
     rng = np.random.default_rng(0)
     for f0 in (None, rng.normal(size=(ROWS, 1))):
-        problem = Problem(phi @ phi.T, labels, f0)
+        problem = KernelProblem(phi @ phi.T, labels, f0)
         solution = solve(problem, "strict")
 
-        def value(alpha: np.ndarray, own: Problem = problem, penalty: float = solution.penalty) -> float:
+        def value(alpha: np.ndarray, own: KernelProblem = problem, penalty: float = solution.penalty) -> float:
             scores = (own.kernel @ alpha)[:, None] + own.offset
             return solvers._loss(scores, own.targets())[0] + penalty / 2 * float(alpha @ own.kernel @ alpha)
 
@@ -99,16 +99,16 @@ def test_published_is_a_call_of_scikit_learn(classes: int) -> None:
 def test_published_takes_no_f0() -> None:
     phi, _, labels = data(2)
     with pytest.raises(UserError, match="cross-validates in 5 folds"):
-        solve(Problem(np.eye(8), np.arange(8) % 2), "published")
+        solve(KernelProblem(np.eye(8), np.arange(8) % 2), "published")
     with pytest.raises(UserError, match="--solver published: does not use f0"):
-        solve(Problem(phi @ phi.T, labels, np.zeros((ROWS, 1))), "published")
+        solve(KernelProblem(phi @ phi.T, labels, np.zeros((ROWS, 1))), "published")
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_ridge_fits_targets_less_f0(classes: int) -> None:
     phi, _, labels = data(classes)
     kernel = problem_of(phi, labels).kernel
-    problem = Problem(kernel, labels, np.full((ROWS, 1 if classes == 2 else classes), 0.2))
+    problem = KernelProblem(kernel, labels, np.full((ROWS, 1 if classes == 2 else classes), 0.2))
     solution = solve(problem, "ridge", 0.1)
     targets = np.where(labels == 1, 1.0, -1.0) if classes == 2 else np.eye(classes)[labels].ravel()
     matrix = kernel + 0.1 * np.linalg.eigvalsh(kernel)[-1] * np.eye(len(kernel))
@@ -117,7 +117,7 @@ def test_ridge_fits_targets_less_f0(classes: int) -> None:
 
 def test_one_row_of_a_class_cannot_be_cross_validated() -> None:
     with pytest.raises(UserError, match="two rows of each class"):
-        solve(Problem(np.eye(2), np.array([0, 1])), "strict")
+        solve(KernelProblem(np.eye(2), np.array([0, 1])), "strict")
 
 
 def test_distances() -> None:

@@ -30,29 +30,18 @@ OF_SECOND = {SECOND: lambda row: f" {row[1][:1].lower()}{row[1][1:]}"}
 
 @dataclass(frozen=True)
 class Prompter:
-    """Makes prompts of a task for one tokenizer.
-
-    max_length, first_limit: tokens of a prompt and of its first sentence; beyond them a prompt is cut at its end.
-    words: of the labels, without their leading blank.
-    """
+    """Makes prompts of a task for one tokenizer; beyond the task's lengths a prompt is cut at its end."""
 
     task: FewShotTask
     tokenizer: Any
-    words: tuple[str, ...]
-    max_length: int
-    first_limit: int | None
 
     def check(self, model_name: str) -> None:
         """Raises: UserError if the model has no mask token, or a label word is not one token or not one of its own."""
         if self.tokenizer.mask_token_id is None:
             raise UserError(f"--model {model_name}: has no mask token; prompts need a masked language model")
-        if len(self.words) != len(self.task.words):
-            raise UserError(
-                f"--label-words: {self.task.name} has {len(self.task.words)} classes, not {len(self.words)}"
-            )
         tokens = self.word_ids()
         if len(set(tokens)) < len(tokens):
-            raise UserError(f"--label-words: two of {', '.join(self.words)} are the same token")
+            raise UserError(f"--label-words: two of {', '.join(self.task.words)} are the same token")
 
     def word_ids(self) -> list[int]:
         """The token of each label word.
@@ -60,7 +49,7 @@ class Prompter:
         Raises:
             UserError: If one takes several tokens, or is unknown.
         """
-        return [self._word_id(word) for word in self.words]
+        return [self._word_id(word) for word in self.task.words]
 
     def _word_id(self, word: str) -> int:
         ids = self._ids([f" {word}"])[0]
@@ -81,20 +70,20 @@ class Prompter:
         """
         columns = [self._piece(piece, draw.texts) for piece in self.task.template]
         rows = [[token for part in parts for token in part] for parts in zip(*columns, strict=True)]
-        cut = sum(len(row) > self.max_length for row in rows)
+        cut = sum(len(row) > self.task.max_length for row in rows)
         examples = [self._example(row, number, draw) for number, row in enumerate(rows, 1)]
         name = draw.origin["split"]
-        notes = [f"{cut} {name} prompts were cut at {self.max_length} tokens"] if cut else []
+        notes = [f"{cut} {name} prompts were cut at {self.task.max_length} tokens"] if cut else []
         if short := self._shortened(draw):
-            notes.append(f"the first sentence of {short} {name} prompts was cut at {self.first_limit} tokens")
+            notes.append(f"the first sentence of {short} {name} prompts was cut at {self.task.first_limit} tokens")
         return examples, notes
 
     def _example(self, row: list[int], number: int, draw: Draw) -> Example:
-        kept = row[: self.max_length]
+        kept = row[: self.task.max_length]
         if self.tokenizer.mask_token_id not in kept:
             raise UserError(
                 f"{self.task.name}, {draw.origin['split']} row {number}: the prompt has {len(row)} tokens and loses "
-                f"its mask to the cut at {self.max_length}; raise --max-length or lower --first-limit"
+                f"its mask to the cut at {self.task.max_length}; raise --max-length or lower --first-limit"
             )
         return Example(tuple(kept), kept.index(self.tokenizer.mask_token_id))
 
@@ -108,7 +97,7 @@ class Prompter:
         if piece in special:
             return [[special[piece]] if special[piece] is not None else []] * len(texts)
         if piece in OF_FIRST:
-            return [ids[: self.first_limit] for ids in self._ids([OF_FIRST[piece](row) for row in texts])]
+            return [ids[: self.task.first_limit] for ids in self._ids([OF_FIRST[piece](row) for row in texts])]
         if piece in OF_SECOND:
             return self._ids([OF_SECOND[piece](row) for row in texts])
         return [self._literal(piece)] * len(texts)
@@ -124,24 +113,7 @@ class Prompter:
 
     def _shortened(self, draw: Draw) -> int:
         """How many first sentences are longer than they may be."""
-        if self.first_limit is None:
+        if self.task.first_limit is None:
             return 0
         piece = next(piece for piece in self.task.template if piece in OF_FIRST)
-        return sum(len(ids) > self.first_limit for ids in self._ids([OF_FIRST[piece](row) for row in draw.texts]))
-
-
-def prompter(
-    task: FewShotTask,
-    tokenizer: Any,
-    words: Sequence[str] | None = None,
-    max_length: int | None = None,
-    first_limit: int | None = None,
-) -> Prompter:
-    """The task's own words and lengths, where no others are given."""
-    return Prompter(
-        task,
-        tokenizer,
-        tuple(words or task.words),
-        max_length or task.max_length,
-        first_limit or task.first_limit,
-    )
+        return sum(len(ids) > self.task.first_limit for ids in self._ids([OF_FIRST[piece](row) for row in draw.texts]))

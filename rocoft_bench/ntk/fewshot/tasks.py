@@ -13,8 +13,8 @@ Hub ids were read in public code; those without a commit are taken as they are o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.tasks import HubDataset
@@ -75,6 +75,23 @@ class FewShotTask:
     def text(self) -> str:
         """The template as one line."""
         return "".join(f"[{piece}]" if piece[0] not in "<{" else piece for piece in self.template)
+
+    def with_choices(
+        self, words: Sequence[str] | None = None, max_length: int | None = None, first_limit: int | None = None
+    ) -> FewShotTask:
+        """With other label words and lengths, where they are given.
+
+        Raises:
+            UserError: If there is not one word for each class.
+        """
+        if words and len(words) != len(self.words):
+            raise UserError(f"--label-words: {self.name} has {len(self.words)} classes, not {len(words)}")
+        return replace(
+            self,
+            words=tuple(words or self.words),
+            max_length=max_length or self.max_length,
+            first_limit=first_limit or self.first_limit,
+        )
 
 
 def _glue(name: str, columns: tuple[str, ...], test_split: str = "validation") -> Hub:

@@ -2,17 +2,17 @@
 
 from rocoft_bench.ntk.kernels.capture import Capturer, Example, Readout
 from rocoft_bench.ntk.kernels.captured import Block
-from rocoft_bench.ntk.kernels.engine import Directions, Engine, ParameterSet
-from rocoft_bench.ntk.kernels.sets import SETS, Choices, Parameters, make_set, size_of
+from rocoft_bench.ntk.kernels.gradient_products import SCRATCH, Directions, GradientProducts, ParameterSet
+from rocoft_bench.ntk.kernels.sets import SETS, Parameters, make_set, size_of
 
 __all__ = [
+    "SCRATCH",
     "SETS",
     "Block",
     "Capturer",
-    "Choices",
     "Directions",
-    "Engine",
     "Example",
+    "GradientProducts",
     "ParameterSet",
     "Parameters",
     "Readout",

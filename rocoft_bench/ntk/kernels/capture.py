@@ -203,15 +203,15 @@ class Capturer:
             ids = call.inputs.reshape(size, -1)
             if module.padding_idx is not None:
                 gradients = gradients * (ids != module.padding_idx)[:, None, :, None]
-            yield self._key(module, "weight"), SparseRows(ids, gradients)
+            yield self._key(module, "weight"), SparseRows(gradients, ids)
             return
         inputs = _by_example(_normalised(module, call.inputs) if is_norm(module) else call.inputs, size)
         if module is self._decoder:
             gradients = gradients[..., self._words]  # (B, C, T, W)
             rows = gradients.transpose(-1, -2) @ inputs.unsqueeze(1)  # (B, C, W, d)
-            yield self._key(module, "weight"), SparseRows(self._words.expand(size, -1), rows)
+            yield self._key(module, "weight"), SparseRows(rows, self._words.expand(size, -1))
         elif isinstance(module, nn.Linear | Conv1D):
-            yield self._key(module, "weight"), without_dead_tokens(Matrix(inputs, gradients))
+            yield self._key(module, "weight"), without_dead_tokens(Matrix(gradients, inputs))
         elif module.weight is not None:
             yield self._key(module, "weight"), Dense((gradients * inputs.unsqueeze(1)).sum(2))
         if getattr(module, "bias", None) is not None:

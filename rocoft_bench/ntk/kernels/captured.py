@@ -6,9 +6,9 @@ small, and gives J or its inner products layer by layer.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,74 +16,60 @@ from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """Of the weight (d_out, d_in) of linear layers: J[b, c] = Σ_t gradients[b, c, t] ⊗ inputs[b, t].
+class Captured(ABC):
+    """Of one parameter. gradients: (B, C, …)."""
 
-    inputs: (B, T, d_in), what came in; gradients: (B, C, T, d_out), of the outputs c by what went out. A layer that is
-    called several times has the tokens of all calls.
-    """
-
-    inputs: Tensor
     gradients: Tensor
 
     @property
     def count(self) -> int:
+        """Examples times outputs."""
         return self.gradients.shape[0] * self.gradients.shape[1]
 
     @property
     def nbytes(self) -> int:
-        return self.inputs.nbytes + self.gradients.nbytes
+        return sum(tensor.nbytes for tensor in vars(self).values())
+
+    @abstractmethod
+    def total(self, shape: torch.Size) -> Tensor:
+        """The sum of J over examples and outputs. shape: of the parameter."""
+
+
+@dataclass(frozen=True)
+class Dense(Captured):
+    """J itself, flat: (B, C, F). Of biases, norms, and of what is neither a linear layer nor an embedding."""
 
     def total(self, shape: torch.Size) -> Tensor:
-        """The sum of J over examples and outputs, (d_out, d_in)."""
+        return self.gradients.sum((0, 1)).reshape(shape)
+
+
+@dataclass(frozen=True)
+class ByToken(Captured):
+    """gradients: (B, C, T, d), of the outputs c by what the layer put out; inputs: (B, T, …), what came in.
+
+    A layer that is called several times has the tokens of all calls.
+    """
+
+    inputs: Tensor
+
+
+@dataclass(frozen=True)
+class Matrix(ByToken):
+    """Of the weight (d_out, d_in) of linear layers: J[b, c] = Σ_t gradients[b, c, t] ⊗ inputs[b, t]."""
+
+    def total(self, shape: torch.Size) -> Tensor:
         return self.gradients.sum(1).flatten(0, 1).t() @ self.inputs.flatten(0, 1)
 
 
 @dataclass(frozen=True)
-class SparseRows:
-    """Of an embedding (V, d), and of a decoder of which few rows matter: J[b, c][ids[b, t]] += gradients[b, c, t].
-
-    ids: (B, T); gradients: (B, C, T, d).
+class SparseRows(ByToken):
+    """Of an embedding (V, d), and of a decoder of which few rows matter; inputs are ids (B, T) of rows:
+    J[b, c][inputs[b, t]] += gradients[b, c, t].
     """
 
-    ids: Tensor
-    gradients: Tensor
-
-    @property
-    def count(self) -> int:
-        return self.gradients.shape[0] * self.gradients.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        return self.ids.nbytes + self.gradients.nbytes
-
     def total(self, shape: torch.Size) -> Tensor:
-        """The sum of J over examples and outputs, of the parameter's shape (V, d)."""
         rows = self.gradients.sum(1).flatten(0, 1)
-        return rows.new_zeros(shape).index_add_(0, self.ids.flatten(), rows)
-
-
-@dataclass(frozen=True)
-class Dense:
-    """J itself, flat: (B, C, F). Of biases, norms, and of what is neither a linear layer nor an embedding."""
-
-    gradients: Tensor
-
-    @property
-    def count(self) -> int:
-        return self.gradients.shape[0] * self.gradients.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        return self.gradients.nbytes
-
-    def total(self, shape: torch.Size) -> Tensor:
-        """The sum of J over examples and outputs."""
-        return self.gradients.sum((0, 1)).reshape(shape)
-
-
-Captured = Matrix | SparseRows | Dense
-C = TypeVar("C", Matrix, SparseRows, Dense)
+        return rows.new_zeros(shape).index_add_(0, self.inputs.flatten(), rows)
 
 
 @dataclass(frozen=True)
@@ -106,27 +92,19 @@ def without_dead_tokens(matrix: Matrix) -> Matrix:
     if longest == alive.shape[1]:
         return matrix
     order = alive.sort(dim=1, descending=True, stable=True).indices[:, : max(longest, 1)]  # (B, longest)
-    picked = order.unsqueeze(-1)
-    return Matrix(
-        matrix.inputs.gather(1, picked.expand(-1, -1, matrix.inputs.shape[-1])),
-        matrix.gradients.gather(
-            2, picked.unsqueeze(1).expand(-1, matrix.gradients.shape[1], -1, matrix.gradients.shape[-1])
-        ),
-    )
+    gradients = matrix.gradients.take_along_dim(order[:, None, :, None], 2)
+    return Matrix(gradients, matrix.inputs.take_along_dim(order.unsqueeze(-1), 1))
 
 
 def merged(uses: Sequence[Captured]) -> Captured:
     """A parameter's several uses on the same examples, as one."""
-    first = uses[0]
     if len(uses) == 1:
-        return first
-    if isinstance(first, Matrix):
-        own = [use for use in uses if isinstance(use, Matrix)]
-        return Matrix(torch.cat([u.inputs for u in own], 1), torch.cat([u.gradients for u in own], 2))
-    if isinstance(first, SparseRows):
-        rows = [use for use in uses if isinstance(use, SparseRows)]
-        return SparseRows(torch.cat([u.ids for u in rows], 1), torch.cat([u.gradients for u in rows], 2))
-    return Dense(torch.stack([use.gradients for use in uses]).sum(0))
+        return uses[0]
+    tokens = [use for use in uses if isinstance(use, ByToken)]
+    if not tokens:
+        return Dense(torch.stack([use.gradients for use in uses]).sum(0))
+    inputs = torch.cat([use.inputs for use in tokens], 1)
+    return replace(tokens[0], gradients=torch.cat([use.gradients for use in tokens], 2), inputs=inputs)
 
 
 def joined(blocks: Sequence[Block]) -> Block:
@@ -143,10 +121,15 @@ def joined(blocks: Sequence[Block]) -> Block:
 def _joined(parts: Sequence[Captured]) -> Captured:
     if isinstance(parts[0], Dense):
         return Dense(torch.cat([part.gradients for part in parts]))
-    tokens = max(part.gradients.shape[2] for part in parts)
-    gradients = torch.cat([pad(part.gradients, (0, 0, 0, tokens - part.gradients.shape[2])) for part in parts])
-    if isinstance(parts[0], SparseRows):
-        ids = [pad(part.ids, (0, tokens - part.ids.shape[1])) for part in parts if isinstance(part, SparseRows)]
-        return SparseRows(torch.cat(ids), gradients)
-    inputs = [pad(p.inputs, (0, 0, 0, tokens - p.inputs.shape[1])) for p in parts if isinstance(p, Matrix)]
-    return Matrix(torch.cat(inputs), gradients)
+    tokens = [part for part in parts if isinstance(part, ByToken)]
+    longest = max(part.inputs.shape[1] for part in tokens)
+    inputs = torch.cat([_lengthened(part.inputs, 1, longest) for part in tokens])
+    return replace(
+        tokens[0], gradients=torch.cat([_lengthened(p.gradients, 2, longest) for p in tokens]), inputs=inputs
+    )
+
+
+def _lengthened(tensor: Tensor, dim: int, size: int) -> Tensor:
+    """With zeros at the end of a dimension."""
+    behind = (0, 0) * (tensor.dim() - dim - 1)
+    return pad(tensor, (*behind, 0, size - tensor.shape[dim]))

@@ -11,37 +11,17 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.errors import UserError
 from rocoft_bench.models import LINEAR_ROLES, is_norm, target_pattern
-from rocoft_bench.ntk.kernels.engine import ParameterSet
-from rocoft_bench.ntk.kernels.views import Columns, Entries, InputScale, OutputScale, Projected, Rows, View, Whole
+from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernels.gradient_products import ParameterSet
+from rocoft_bench.ntk.kernels.views import Entries, InputScale, Lines, OutputScale, Projected, View, Whole
 from rocoft_bench.tuner import default_targets
 from rocoft_bench.tuner.selection import layer_generator, sample
 
 SCALED_INPUTS = ("attention_output", "ffn_out")
 SCALED_OUTPUTS = ("key", "value")
 """Where (IA)³ has its vectors, as method ia3 has them for encoders."""
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the sets leave open.
-
-    count, selection: how many rows or columns, the first or random ones. fraction: of a weight's entries. lora_*: rank,
-    alpha, targets (roles or names) and whether the head belongs to it too. embeddings, head: whether K_full has them.
-    seed: of everything random.
-    """
-
-    count: int = 1
-    selection: str = "first"
-    fraction: float = 0.1
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    lora_targets: tuple[str, ...] = ("query", "value")
-    lora_head: bool = False
-    embeddings: bool = True
-    head: bool = True
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,11 +73,11 @@ class Parameters:
         return key != self.parameter_of(key) or id(self.model.get_parameter(key)) not in body
 
 
-def _full(own: Parameters, choices: Choices) -> ParameterSet:
+def _full(own: Parameters, settings: KernelSettings) -> ParameterSet:
     def wanted(key: str) -> bool:
-        if not choices.head and own.in_head(key):
-            return False
-        return choices.embeddings or own.in_head(key) or not isinstance(own.module(key), nn.Embedding)
+        if own.in_head(key):
+            return settings.head
+        return settings.embeddings or not isinstance(own.module(key), nn.Embedding)
 
     return _whole(filter(wanted, own.keys))
 
@@ -106,52 +86,44 @@ def _whole(keys: Iterable[str]) -> ParameterSet:
     return {key: Whole() for key in keys}
 
 
-def _rows(own: Parameters, choices: Choices) -> ParameterSet:
-    return {f"{name}.weight": Rows(_indices(own.weight(name).shape[0], name, choices)) for name in own.linears()}
+def _lines(own: Parameters, settings: KernelSettings, are_rows: bool) -> ParameterSet:
+    views: dict[str, View] = {}
+    for name in own.linears():
+        size = own.weight(name).shape[0 if are_rows else 1]
+        views[f"{name}.weight"] = Lines(_indices(size, name, settings), are_rows)
+    return views
 
 
-def _columns(own: Parameters, choices: Choices) -> ParameterSet:
-    return {f"{name}.weight": Columns(_indices(own.weight(name).shape[1], name, choices)) for name in own.linears()}
-
-
-def _indices(size: int, name: str, choices: Choices) -> tuple[int, ...]:
-    count = min(choices.count, size)
-    if choices.selection == "first":
+def _indices(size: int, name: str, settings: KernelSettings) -> tuple[int, ...]:
+    count = min(settings.rank, size)
+    if settings.selection == "first":
         return tuple(range(count))
-    return tuple(sample(size, count, layer_generator(choices.seed, name)).tolist())
+    return tuple(sample(size, count, layer_generator(settings.seed, name)).tolist())
 
 
-def _entries(own: Parameters, choices: Choices) -> ParameterSet:
+def _entries(own: Parameters, settings: KernelSettings) -> ParameterSet:
     views = {}
     for name in own.linears():
         rows, columns = own.weight(name).shape
-        count = max(1, round(choices.fraction * rows * columns))
-        chosen = sample(rows * columns, count, layer_generator(choices.seed, name)).long()
+        count = max(1, round(settings.fraction * rows * columns))
+        chosen = sample(rows * columns, count, layer_generator(settings.seed, name)).long()
         views[f"{name}.weight"] = Entries(chosen, columns)
     return views
 
 
-def _lora(own: Parameters, choices: Choices) -> ParameterSet:
+def _lora(own: Parameters, settings: KernelSettings) -> ParameterSet:
     """A has the distribution that PEFT draws it from: uniform within ± 1 / √d_in."""
     views: dict[str, View] = {}
-    for name in own.linears(choices.lora_targets):
+    for name in own.linears(settings.lora_targets):
         weight = own.weight(name)
         width = weight.shape[1]
-        drawn = layer_generator(choices.seed, name).uniform(-(width**-0.5), width**-0.5, (choices.lora_rank, width))
-        scale = choices.lora_alpha / choices.lora_rank
+        drawn = layer_generator(settings.seed, name).uniform(-(width**-0.5), width**-0.5, (settings.lora_rank, width))
+        scale = settings.lora_alpha / settings.lora_rank
         views[f"{name}.weight"] = Projected(scale * torch.from_numpy(drawn).to(weight))
-    return {**views, **(_head(own, choices) if choices.lora_head else {})}
+    return {**views, **(_whole(filter(own.in_head, own.keys)) if settings.lora_head else {})}
 
 
-def _biases(own: Parameters, choices: Choices) -> ParameterSet:
-    return _whole(key for key in own.keys if key.endswith(".bias"))
-
-
-def _norms(own: Parameters, choices: Choices) -> ParameterSet:
-    return _whole(key for key in own.keys if is_norm(own.module(key)))
-
-
-def _ia3(own: Parameters, choices: Choices) -> ParameterSet:
+def _ia3(own: Parameters) -> ParameterSet:
     views: dict[str, View] = {}
     for name in own.linears(SCALED_OUTPUTS):
         views[f"{name}.weight"] = OutputScale(own.weight(name), getattr(own.model.get_submodule(name), "bias", None))
@@ -160,37 +132,27 @@ def _ia3(own: Parameters, choices: Choices) -> ParameterSet:
     return views
 
 
-def _head(own: Parameters, choices: Choices) -> ParameterSet:
-    return _whole(filter(own.in_head, own.keys))
-
-
-def _trained(own: Parameters, choices: Choices) -> ParameterSet:
-    return _whole(key for key in own.keys if own.parameter_of(key) in own.trained)
-
-
-SETS: dict[str, Callable[[Parameters, Choices], ParameterSet]] = {
+SETS: dict[str, Callable[[Parameters, KernelSettings], ParameterSet]] = {
     "full": _full,
-    "row": _rows,
-    "column": _columns,
+    "row": lambda own, settings: _lines(own, settings, are_rows=True),
+    "column": lambda own, settings: _lines(own, settings, are_rows=False),
     "lora": _lora,
     "entries": _entries,
-    "biases": _biases,
-    "norms": _norms,
-    "ia3": _ia3,
-    "head": _head,
-    "trained": _trained,
+    "biases": lambda own, _: _whole(key for key in own.keys if key.endswith(".bias")),
+    "norms": lambda own, _: _whole(key for key in own.keys if is_norm(own.module(key))),
+    "ia3": lambda own, _: _ia3(own),
+    "head": lambda own, _: _whole(filter(own.in_head, own.keys)),
+    "trained": lambda own, _: _whole(key for key in own.keys if own.parameter_of(key) in own.trained),
 }
 
 
-def make_set(name: str, own: Parameters, choices: Choices) -> ParameterSet:
+def make_set(name: str, own: Parameters, settings: KernelSettings) -> ParameterSet:
     """The parts of a set by the keys of the parameters that they are of.
 
     Raises:
-        UserError: If there is no set of that name, or the model has nothing of it with a gradient.
+        UserError: If the model has nothing of it with a gradient.
     """
-    if name not in SETS:
-        raise UserError(f'--kernels: unknown kernel "{name}"; {suggest(name, SETS)}')
-    views = SETS[name](own, choices)
+    views = SETS[name](own, settings)
     if not views:
         raise UserError(
             f"--kernels {name}: a {own.model.config.model_type} model has no such parameters with a gradient"

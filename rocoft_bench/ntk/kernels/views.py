@@ -42,67 +42,24 @@ class Whole(View):
     """All of the parameter."""
 
     def pieces(self, captured: Sequence[Captured], limit: int) -> list[Piece]:
-        rows = max(each.count for each in captured)
-        first = captured[0]
-        if isinstance(first, Dense):
-            return [None]
-        step = max(1, limit // (rows * (first.inputs if isinstance(first, Matrix) else first.gradients).shape[-1]))
+        rows, first = max(each.count for each in captured), captured[0]
         if isinstance(first, Matrix):
+            step = max(1, limit // (rows * first.inputs.shape[-1]))
             return [slice(start, start + step) for start in range(0, first.gradients.shape[-1], step)]
-        ids = torch.cat([each.ids.flatten() for each in captured if isinstance(each, SparseRows)]).unique()
-        return list(ids.split(step))
+        ids = [each.inputs.flatten() for each in captured if isinstance(each, SparseRows)]
+        step = max(1, limit // (rows * first.gradients.shape[-1]))
+        return list(torch.cat(ids).unique().split(step)) if ids else [None]
 
     def features(self, captured: Captured, piece: Piece) -> Tensor:
         if isinstance(captured, Dense):
             return captured.gradients.flatten(0, 1)
         if isinstance(captured, SparseRows):
             return _rows_of(captured, piece)
+        assert isinstance(captured, Matrix)
         return _outer(captured.gradients[..., piece], captured.inputs)
 
     def size(self, shape: torch.Size) -> int:
         return shape.numel()
-
-
-@dataclass(frozen=True)
-class Rows(View):
-    """Some rows of a weight (d_out, d_in)."""
-
-    indices: tuple[int, ...]
-
-    def features(self, captured: Captured, piece: Piece) -> Tensor:
-        matrix = _matrix(captured)
-        return _outer(matrix.gradients[..., list(self.indices)], matrix.inputs)
-
-    def size(self, shape: torch.Size) -> int:
-        return len(self.indices) * shape[1]
-
-
-@dataclass(frozen=True)
-class Columns(View):
-    """Some columns of a weight (d_out, d_in)."""
-
-    indices: tuple[int, ...]
-
-    def features(self, captured: Captured, piece: Piece) -> Tensor:
-        matrix = _matrix(captured)
-        return _outer(matrix.gradients, matrix.inputs[..., list(self.indices)])
-
-    def size(self, shape: torch.Size) -> int:
-        return len(self.indices) * shape[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Projected(View):
-    """LoRA's B at the start, where B = 0: y = W x + s B A x gives s J Aᵀ, and A itself no gradient. factor: s A."""
-
-    factor: Tensor
-
-    def features(self, captured: Captured, piece: Piece) -> Tensor:
-        matrix = _matrix(captured)
-        return _outer(matrix.gradients, matrix.inputs @ self.factor.t())
-
-    def size(self, shape: torch.Size) -> int:
-        return shape[0] * self.factor.shape[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,39 +81,72 @@ class Entries(View):
         return len(self.indices)
 
 
+class PartOfMatrix(View):
+    """Small enough to be one piece."""
+
+    def features(self, captured: Captured, piece: Piece) -> Tensor:
+        assert isinstance(captured, Matrix)
+        return self.of_tokens(captured.gradients, captured.inputs)
+
+    @abstractmethod
+    def of_tokens(self, gradients: Tensor, inputs: Tensor) -> Tensor:
+        """Φ (B · C, F) from gradients (B, C, T, d_out) and inputs (B, T, d_in)."""
+
+
+@dataclass(frozen=True)
+class Lines(PartOfMatrix):
+    """Some rows of a weight (d_out, d_in), or some of its columns."""
+
+    indices: tuple[int, ...]
+    are_rows: bool
+
+    def of_tokens(self, gradients: Tensor, inputs: Tensor) -> Tensor:
+        chosen = list(self.indices)
+        return _outer(gradients[..., chosen], inputs) if self.are_rows else _outer(gradients, inputs[..., chosen])
+
+    def size(self, shape: torch.Size) -> int:
+        return len(self.indices) * shape[1 if self.are_rows else 0]
+
+
 @dataclass(frozen=True, eq=False)
-class OutputScale(View):
+class Projected(PartOfMatrix):
+    """LoRA's B at the start, where B = 0: y = W x + s B A x gives s J Aᵀ, and A itself no gradient. factor: s A."""
+
+    factor: Tensor
+
+    def of_tokens(self, gradients: Tensor, inputs: Tensor) -> Tensor:
+        return _outer(gradients, inputs @ self.factor.t())
+
+    def size(self, shape: torch.Size) -> int:
+        return shape[0] * self.factor.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class OutputScale(PartOfMatrix):
     """(IA)³'s vector on what a layer puts out, at its start (all ones)."""
 
     weight: Tensor
     bias: Tensor | None
 
-    def features(self, captured: Captured, piece: Piece) -> Tensor:
-        matrix = _matrix(captured)
-        outputs = torch.nn.functional.linear(matrix.inputs, self.weight, self.bias)
-        return torch.einsum("bcto,bto->bco", matrix.gradients, outputs).flatten(0, 1)
+    def of_tokens(self, gradients: Tensor, inputs: Tensor) -> Tensor:
+        outputs = torch.nn.functional.linear(inputs, self.weight, self.bias)
+        return torch.einsum("bcto,bto->bco", gradients, outputs).flatten(0, 1)
 
     def size(self, shape: torch.Size) -> int:
         return shape[0]
 
 
 @dataclass(frozen=True, eq=False)
-class InputScale(View):
+class InputScale(PartOfMatrix):
     """(IA)³'s vector on what goes into a layer, at its start (all ones)."""
 
     weight: Tensor
 
-    def features(self, captured: Captured, piece: Piece) -> Tensor:
-        matrix = _matrix(captured)
-        return torch.einsum("bcti,bti->bci", matrix.gradients @ self.weight, matrix.inputs).flatten(0, 1)
+    def of_tokens(self, gradients: Tensor, inputs: Tensor) -> Tensor:
+        return torch.einsum("bcti,bti->bci", gradients @ self.weight, inputs).flatten(0, 1)
 
     def size(self, shape: torch.Size) -> int:
         return shape[1]
-
-
-def _matrix(captured: Captured) -> Matrix:
-    assert isinstance(captured, Matrix)
-    return captured
 
 
 def _outer(gradients: Tensor, inputs: Tensor) -> Tensor:
@@ -169,8 +159,8 @@ def _outer(gradients: Tensor, inputs: Tensor) -> Tensor:
 def _rows_of(captured: SparseRows, ids: Tensor) -> Tensor:
     """The gradient's rows `ids` (U,), ascending: (B · C, U · d)."""
     examples, outputs, _, width = captured.gradients.shape
-    place = torch.searchsorted(ids, captured.ids).clamp(max=len(ids) - 1)  # (B, T)
-    found = ids[place] == captured.ids
+    place = torch.searchsorted(ids, captured.inputs).clamp(max=len(ids) - 1)  # (B, T)
+    found = ids[place] == captured.inputs
     rows = captured.gradients.new_zeros(examples, outputs, len(ids), width)
     values = captured.gradients * found[:, None, :, None]
     where = place[:, None, :, None].expand_as(values)

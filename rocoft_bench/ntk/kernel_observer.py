@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Observer:
+class KernelObserver:
     """Does nothing; subclasses show it."""
 
     def note(self, message: str) -> None:

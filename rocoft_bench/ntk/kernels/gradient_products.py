@@ -43,7 +43,7 @@ class Directions:
     columns: dict[tuple[str, View], dict[str, slice]] = field(default_factory=dict)
 
 
-class Engine:
+class GradientProducts:
     """Kernels of the given parameter sets.
 
     signs: take the gradients' signs in place of their values, on both sides (the kernel of signed descent).

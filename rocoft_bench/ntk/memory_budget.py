@@ -14,7 +14,8 @@ from torch import Tensor
 
 from rocoft_bench.engine.peak_memory import MIB
 from rocoft_bench.errors import UserError
-from rocoft_bench.ntk.kernels import Capturer, Engine, Example
+from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernels import Capturer, Example
 
 SCRATCH_BUFFERS = 3
 """Pieces of features that live at the same time: of either side, and what they are made from."""
@@ -23,7 +24,7 @@ PROCESS_MIB = 620.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryBudget:
     """Bytes, and what they allow. captured, saved: of one example. block: examples whose gradients are kept at a time
     while kernels are made (two such blocks are); batch: of one forward pass.
     """
@@ -49,26 +50,28 @@ class Plan:
         )
 
 
-def make_plan(
-    capturer: Capturer, engine: Engine, examples: Sequence[Example], most: int, batch_size: int, bound_gib: float
-) -> Plan:
-    """How to stay under the bound with these examples. most: as many of them as a kernel is of.
+def make_budget(
+    capturer: Capturer, scratch: int, examples: Sequence[Example], most: int, settings: KernelSettings
+) -> MemoryBudget:
+    """How to stay under the settings' bound with these examples. most: as many of them as a kernel is of; scratch: the
+    most numbers in a piece of features.
 
     Raises:
         UserError: If two examples do not fit under it.
     """
-    longest = max(examples, key=lambda example: len(example.input_ids))
-    captured, saved = _measured(capturer, longest)
+    captured, saved = _measured(capturer, max(examples, key=lambda example: len(example.input_ids)))
     weight = next(capturer.model.parameters())
     model = sum(parameter.nbytes for parameter in capturer.model.parameters())
-    scratch = SCRATCH_BUFFERS * engine.scratch * weight.element_size()
-    room = bound_gib * 1024 * MIB - PROCESS_MIB * MIB - model - scratch
-    batch = 1 if capturer.one_by_one else min(batch_size, max(1, int(room // 2 // saved)))
+    scratch_bytes = SCRATCH_BUFFERS * scratch * weight.element_size()
+    bound = settings.memory_gib * 1024 * MIB
+    room = bound - PROCESS_MIB * MIB - model - scratch_bytes
+    batch = 1 if capturer.one_by_one else min(settings.batch_size, max(1, int(room // 2 // saved)))
     block = min(most, int((room - batch * saved) // (2 * captured)))
     if block < 1:
-        least = (bound_gib * 1024 * MIB - room + saved + 2 * captured) / MIB / 1024
-        raise UserError(f"--memory-gib {bound_gib:g}: too little for one example at a time; {least:.1f} GiB is needed")
-    return Plan(model, captured, saved, scratch, block, min(batch, block), bound_gib)
+        least = (bound - room + saved + 2 * captured) / MIB / 1024
+        given = f"--memory-gib {settings.memory_gib:g}"
+        raise UserError(f"{given}: too little for one example at a time; {least:.1f} GiB is needed")
+    return MemoryBudget(model, captured, saved, scratch_bytes, block, min(batch, block), settings.memory_gib)
 
 
 def _measured(capturer: Capturer, example: Example) -> tuple[int, int]:

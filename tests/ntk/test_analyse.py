@@ -15,12 +15,13 @@ from rocoft_bench.config import ModelConfig
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.prediction import NotFiniteError
 from rocoft_bench.errors import UserError
-from rocoft_bench.ntk import analysis
-from rocoft_bench.ntk.analysis import analyse
-from rocoft_bench.ntk.directory import KernelDirectory, read_tensors
-from rocoft_bench.ntk.kernels import Capturer, Engine
-from rocoft_bench.ntk.observer import Observer
-from rocoft_bench.ntk.settings import KernelSettings
+from rocoft_bench.ntk import analyse as analysis
+from rocoft_bench.ntk import kernel_inputs
+from rocoft_bench.ntk.analyse import analyse
+from rocoft_bench.ntk.kernel_files import KernelDirectory, read_tensors
+from rocoft_bench.ntk.kernel_observer import KernelObserver
+from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernels import Capturer, GradientProducts
 from rocoft_bench.runs import KernelRecord
 
 Make = Callable[..., KernelSettings]
@@ -35,7 +36,7 @@ def make(masked_lm: Path, rows_dir: Path) -> Make:
     return settings
 
 
-class Stops(Observer):
+class Stops(KernelObserver):
     """Stops after so many blocks."""
 
     def __init__(self, after: int) -> None:
@@ -63,12 +64,12 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = analysis.make_plan
+    original = kernel_inputs.make_budget
 
     def planned(*arguments: Any) -> Any:
         return replace(original(*arguments), block=3, batch=2)
 
-    monkeypatch.setattr(analysis, "make_plan", planned)
+    monkeypatch.setattr(kernel_inputs, "make_budget", planned)
 
 
 def folder_of(settings: KernelSettings, output: Path) -> KernelDirectory:
@@ -81,7 +82,7 @@ def kernels_of(settings: KernelSettings, output: Path) -> dict[str, torch.Tensor
 
 def test_what_an_analysis_leaves(make: Make, tmp_path: Path) -> None:
     group = [make(seed=seed, kernels=("full", "row", "head")) for seed in (13, 21)]
-    records = analyse(group, tmp_path, Observer())
+    records = analyse(group, tmp_path, KernelObserver())
     for own, record in zip(group, records, strict=True):
         assert record.status == "ok"
         assert (record.task, record.shots, record.seed) == ("mr", 4, own.seed)
@@ -99,10 +100,10 @@ def test_what_an_analysis_leaves(make: Make, tmp_path: Path) -> None:
 
 
 def test_several_classes_and_f1(make: Make, tmp_path: Path) -> None:
-    [record] = analyse([make("trec", kernels=("row",))], tmp_path, Observer())
+    [record] = analyse([make("trec", kernels=("row",))], tmp_path, KernelObserver())
     assert kernels_of(make("trec", kernels=("row",)), tmp_path)["K_row"].shape == (4 * 6 * 6, 4 * 6 * 6)
     assert record.kernels["K_row"].f1 is None
-    [record] = analyse([make("mrpc", kernels=("row",), logits="all")], tmp_path, Observer())
+    [record] = analyse([make("mrpc", kernels=("row",), logits="all")], tmp_path, KernelObserver())
     assert record.kernels["K_row"].f1 is not None
     assert len(record.kernels["K_row"].eigenvalues) == 4 * 2 * 2
 
@@ -118,7 +119,7 @@ def test_predictions_with_and_without_test_kernels(make: Make, tmp_path: Path, t
         original = analysis.predicted
         analysis.predicted = lambda values, kept=found, call=original: (kept.append(values), call(values))[1]
         try:
-            analyse([own], tmp_path / str(test_kernels), Observer())
+            analyse([own], tmp_path / str(test_kernels), KernelObserver())
         finally:
             analysis.predicted = original
         scores.append(found)
@@ -134,7 +135,7 @@ def test_it_goes_on_where_it_stopped_and_ends_the_same(
     make: Make, tmp_path: Path, small_blocks: None, captures: list[int]
 ) -> None:
     group = [make(seed=seed) for seed in (13, 21)]
-    whole = analyse(group, tmp_path / "whole", Observer())
+    whole = analyse(group, tmp_path / "whole", KernelObserver())
     at_once = sum(captures)
     captures.clear()
     for after in (0, 2, 3, 4, 2):
@@ -142,7 +143,7 @@ def test_it_goes_on_where_it_stopped_and_ends_the_same(
             analyse(group, tmp_path / "parts", Stops(after))
         record = analysis.read_record(folder_of(group[0], tmp_path / "parts").record, KernelRecord)
         assert record.status == "interrupted"
-    parts = analyse(group, tmp_path / "parts", Observer())
+    parts = analyse(group, tmp_path / "parts", KernelObserver())
     assert [record.kernels for record in parts] == [record.kernels for record in whole]
     for own in group:
         files = [folder_of(own, tmp_path / place).kernels.read_bytes() for place in ("whole", "parts")]
@@ -154,50 +155,50 @@ def test_it_goes_on_where_it_stopped_and_ends_the_same(
 
 
 def test_what_is_finished_is_left_alone(make: Make, tmp_path: Path, captures: list[int]) -> None:
-    first = analyse([make(kernels=("row",))], tmp_path, Observer())
+    first = analyse([make(kernels=("row",))], tmp_path, KernelObserver())
     captures.clear()
-    assert analyse([make(kernels=("row",))], tmp_path, Observer()) == first
+    assert analyse([make(kernels=("row",))], tmp_path, KernelObserver()) == first
     assert captures == []
-    analyse([make(kernels=("row",))], tmp_path, Observer(), force=True)
+    analyse([make(kernels=("row",))], tmp_path, KernelObserver(), force=True)
     assert captures
 
 
 def test_kernels_serve_other_analyses(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    analyse([make(kernels=("row", "full"), logits="all")], tmp_path, Observer())
+    analyse([make(kernels=("row", "full"), logits="all")], tmp_path, KernelObserver())
     expected = make(kernels=("row",), solver="ridge")
-    analyse([expected], tmp_path / "afresh", Observer())
+    analyse([expected], tmp_path / "afresh", KernelObserver())
     monkeypatch.setattr(analysis.training_kernels.__globals__["_Tiles"], "kernels", lambda self: 1 / 0)
-    analyse([expected], tmp_path, Observer())
+    analyse([expected], tmp_path, KernelObserver())
     made, derived = kernels_of(expected, tmp_path / "afresh")["K_row"], kernels_of(expected, tmp_path)["K_row"]
     assert torch.allclose(made, derived, rtol=1e-4, atol=float(1e-5 * made.abs().max()))
     with pytest.raises(ZeroDivisionError):
-        analyse([make(kernels=("row",), rank=2)], tmp_path, Observer())
+        analyse([make(kernels=("row",), rank=2)], tmp_path, KernelObserver())
 
 
 def test_a_failure_is_on_record(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analysis, "solve", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        analyse([make()], tmp_path, Observer())
+        analyse([make()], tmp_path, KernelObserver())
     record = analysis.read_record(folder_of(make(), tmp_path).record, KernelRecord)
     assert record.status == "failed"
     assert record.error == "ZeroDivisionError: division by zero"
 
 
 def test_a_kernel_that_overflows_is_on_record(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Engine.kernels
+    original = GradientProducts.kernels
     infinite = torch.inf
     monkeypatch.setattr(
-        Engine, "kernels", lambda self, *blocks: {n: infinite * k for n, k in original(self, *blocks).items()}
+        GradientProducts, "kernels", lambda self, *blocks: {n: infinite * k for n, k in original(self, *blocks).items()}
     )
     with pytest.raises(NotFiniteError, match="K_full of mr, seed 13, is not finite"):
-        analyse([make()], tmp_path, Observer())
+        analyse([make()], tmp_path, KernelObserver())
     record = analysis.read_record(folder_of(make(), tmp_path).record, KernelRecord)
     assert (record.status, record.hint) == ("nan", "try --set precision=float64")
 
 
 def test_too_little_memory_is_said_at_once(make: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--memory-gib 0.1: too little for one example at a time; 0.\d GiB is needed"):
-        analyse([make(memory_gib=0.1)], tmp_path, Observer())
+        analyse([make(memory_gib=0.1)], tmp_path, KernelObserver())
 
 
 def test_a_checkpoint_without_a_head_is_refused(make: Make, tmp_path: Path) -> None:
@@ -208,5 +209,5 @@ def test_a_checkpoint_without_a_head_is_refused(make: Make, tmp_path: Path) -> N
     RobertaModel(RobertaConfig(**SMALL, **IDS, max_position_embeddings=40)).save_pretrained(tmp_path / "encoder")
     word_tokenizer().save_pretrained(tmp_path / "encoder")
     with pytest.raises(UserError, match="its checkpoint lacks"):
-        analyse([make(model=ModelConfig(name=str(tmp_path / "encoder")))], tmp_path, Observer())
+        analyse([make(model=ModelConfig(name=str(tmp_path / "encoder")))], tmp_path, KernelObserver())
     assert not (tmp_path / "ntk-mr").exists()

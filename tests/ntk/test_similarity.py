@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.ntk.comparing import compared, read_kernels
+from rocoft_bench.ntk.similarity import compared, read_kernels
 
 
 def kernel(size: int = 4, seed: int = 0) -> torch.Tensor:

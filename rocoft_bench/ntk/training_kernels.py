@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.engine.prediction import NotFiniteError
-from rocoft_bench.ntk.directory import (
+from rocoft_bench.ntk.kernel_files import (
     KernelDirectory,
     identity,
     read_tensors,
@@ -18,18 +18,17 @@ from rocoft_bench.ntk.directory import (
     save_tensors,
     stored_kernels,
 )
-from rocoft_bench.ntk.distances import difference_kernel
+from rocoft_bench.ntk.kernel_inputs import KernelInputs
+from rocoft_bench.ntk.kernel_observer import KernelObserver
 from rocoft_bench.ntk.kernels import Block
-from rocoft_bench.ntk.memory import Plan
-from rocoft_bench.ntk.observer import Observer
-from rocoft_bench.ntk.preparing import Prepared
+from rocoft_bench.ntk.similarity import difference_kernel
 
 OUTPUTS = "outputs"
 """Beside the kernels: f₀ of the training rows, (n, c)."""
 
 
 def training_kernels(
-    prepared: Prepared, seed: int, plan: Plan, directory: KernelDirectory, observer: Observer
+    inputs: KernelInputs, seed: int, directory: KernelDirectory, observer: KernelObserver
 ) -> dict[str, Tensor]:
     """K_S of each set, (n · c, n · c) in float64, and `OUTPUTS`. Those that exist, here or in another analysis of the
     same task, are read.
@@ -37,36 +36,36 @@ def training_kernels(
     Raises:
         NotFiniteError: If a kernel overflows.
     """
-    wanted = identities(prepared, seed, prepared.settings.logits)
-    found = directory.stored(wanted) or _of_other_analyses(prepared, seed, directory, wanted)
+    wanted = identities(inputs, seed, inputs.settings.logits)
+    found = directory.stored(wanted) or _of_other_analyses(inputs, seed, directory, wanted)
     missing = [name for name in wanted if name not in found]
     if missing:
-        made = _Tiles(prepared, seed, plan, directory, observer).kernels()
+        made = _Tiles(inputs, seed, directory, observer).kernels()
         for name, kernel in made.items():
             if not kernel.isfinite().all():
-                raise NotFiniteError(f"{name} of {prepared.settings.task}, seed {seed}, is not finite")
+                raise NotFiniteError(f"{name} of {inputs.settings.task}, seed {seed}, is not finite")
         found = {**found, **made}
-        observer.finished_part(f"{prepared.settings.task}, seed {seed}: {len(made) - 1} kernels")
+        observer.finished_part(f"{inputs.settings.task}, seed {seed}: {len(made) - 1} kernels")
     save_kernels(directory.kernels, found, wanted)
     return found
 
 
-def full_kernel(prepared: Prepared, seed: int, directory: KernelDirectory) -> Tensor | None:
+def full_kernel(inputs: KernelInputs, seed: int, directory: KernelDirectory) -> Tensor | None:
     """K_full of a draw, if another analysis of the same task has made it."""
-    plain = prepared.settings.model_copy(update={"kernels": ("full",), "method": None})
-    alike = replace(prepared, settings=plain)
+    plain = inputs.settings.model_copy(update={"kernels": ("full",), "method": None})
+    alike = replace(inputs, settings=plain)
     return _of_other_analyses(alike, seed, directory, identities(alike, seed, plain.logits)).get("K_full")
 
 
-def identities(prepared: Prepared, seed: int, logits: str) -> dict[str, str]:
+def identities(inputs: KernelInputs, seed: int, logits: str) -> dict[str, str]:
     """By kernel, a hash of everything that it depends on."""
-    s = prepared.settings
+    s, task = inputs.settings, inputs.prompter.task
     common: dict[str, Any] = {
-        "model": prepared.model_origin,
-        "rows": prepared.train[seed].draw.origin["sha256"],
-        "protocol": [prepared.prompter.task.text, prepared.prompter.words, prepared.prompter.max_length],
-        "first_limit": prepared.prompter.first_limit,
-        "logits": "all" if len(prepared.prompter.words) > 2 else logits,
+        "model": inputs.model_origin,
+        "rows": inputs.train[seed].draw.origin["sha256"],
+        "protocol": [task.text, task.words, task.max_length],
+        "first_limit": task.first_limit,
+        "logits": "all" if len(task.words) > 2 else logits,
         "precision": s.precision,
     }
     kernel = {**common, "kernel": s.kernel, "tied": s.tied}
@@ -85,11 +84,11 @@ def identities(prepared: Prepared, seed: int, logits: str) -> dict[str, str]:
 
 
 def _of_other_analyses(
-    prepared: Prepared, seed: int, directory: KernelDirectory, wanted: dict[str, str]
+    inputs: KernelInputs, seed: int, directory: KernelDirectory, wanted: dict[str, str]
 ) -> dict[str, Tensor]:
     """Kernels that analyses with another solver or other sets have left, also those of all logits for a difference."""
-    derivable = prepared.is_difference and prepared.settings.kernel == "sgd"
-    of_all = identities(prepared, seed, "all") if derivable else {}
+    derivable = inputs.is_difference and inputs.settings.kernel == "sgd"
+    of_all = identities(inputs, seed, "all") if derivable else {}
     found: dict[str, Tensor] = {}
     for file in sorted(directory.path.parent.glob("*/kernels.safetensors")):
         own = stored_kernels(file, of_all)
@@ -107,39 +106,28 @@ def _difference(name: str, tensor: Tensor) -> Tensor:
 class _Tiles:
     """The kernels between the blocks of a draw, of which only the lower triangle is made."""
 
-    def __init__(
-        self, prepared: Prepared, seed: int, plan: Plan, directory: KernelDirectory, observer: Observer
-    ) -> None:
-        self.prepared = prepared
-        self.plan = plan
+    def __init__(self, inputs: KernelInputs, seed: int, directory: KernelDirectory, observer: KernelObserver) -> None:
+        self.inputs = inputs
         self.directory = directory
         self.observer = observer
-        self.engine = prepared.engine([seed])
-        examples = prepared.train[seed].examples
-        self.blocks = [examples[start : start + plan.block] for start in range(0, len(examples), plan.block)]
-        self.identity = identity(**identities(prepared, seed, prepared.settings.logits), block=plan.block)
+        self.products = inputs.products([seed])
+        self.blocks = inputs.training_blocks(seed)
+        self.identity = identity(**identities(inputs, seed, inputs.settings.logits), block=inputs.budget.block)
 
     def kernels(self) -> dict[str, Tensor]:
         """The whole kernels by their names in records, and f₀."""
         count = len(self.blocks)
-        self.observer.started(self._title(), count * (count + 1) // 2)
+        self.observer.started(f"kernels of {self.inputs.settings.task}", count * (count + 1) // 2)
         tiles = {place: tile for row in range(count) for place, tile in self._row(row)}
-        names = {name: f"K_{name.partition('/')[0]}" for name in self.engine.sets}
+        for (i, j), tile in list(tiles.items()):
+            tiles.setdefault((j, i), {name: tensor.t() for name, tensor in tile.items()})
         made = {
-            names[name]: torch.cat(
-                [torch.cat([self._tile(tiles, i, j)[name] for j in range(count)], 1) for i in range(count)]
+            f"K_{name.partition('/')[0]}": torch.cat(
+                [torch.cat([tiles[i, j][name] for j in range(count)], 1) for i in range(count)]
             )
-            for name in names
+            for name in self.products.sets
         }
         return {**made, OUTPUTS: torch.cat([tiles[i, i][OUTPUTS] for i in range(count)])}
-
-    def _title(self) -> str:
-        return f"kernels of {self.prepared.settings.task}"
-
-    def _tile(self, tiles: dict[tuple[int, int], dict[str, Tensor]], i: int, j: int) -> dict[str, Tensor]:
-        if j <= i:
-            return tiles[i, j]
-        return {name: tensor.t() for name, tensor in tiles[j, i].items()}
 
     def _row(self, row: int) -> Iterator[tuple[tuple[int, int], dict[str, Tensor]]]:
         own: Block | None = None
@@ -147,14 +135,11 @@ class _Tiles:
             file = self.directory.work / f"tile-{row}-{column}-{self.identity}.safetensors"
             tile = read_tensors(file)
             if tile is None:
-                own = own or self._captured(row)
-                other = None if column == row else self._captured(column)
-                tile = self.engine.kernels(own, other)
+                own = own or self.inputs.capture(self.blocks[row])
+                other = None if column == row else self.inputs.capture(self.blocks[column])
+                tile = self.products.kernels(own, other)
                 if column == row:
                     tile[OUTPUTS] = own.outputs.double().cpu()
                 save_tensors(file, tile)
             self.observer.advanced()
             yield (row, column), tile
-
-    def _captured(self, index: int) -> Block:
-        return self.prepared.capturer.capture(self.blocks[index], self.plan.batch)

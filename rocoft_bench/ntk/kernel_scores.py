@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,13 +13,13 @@ from torch import Tensor
 
 from rocoft_bench.engine.peak_memory import MIB
 from rocoft_bench.errors import UserError
-from rocoft_bench.ntk.directory import KernelDirectory, identity, read_tensors, save_tensors
-from rocoft_bench.ntk.kernels import Block, Directions, Engine, Example, size_of
-from rocoft_bench.ntk.kernels_of_draw import OUTPUTS
-from rocoft_bench.ntk.memory import PROCESS_MIB, Plan
-from rocoft_bench.ntk.observer import Observer
-from rocoft_bench.ntk.preparing import Prepared
+from rocoft_bench.ntk.kernel_files import KernelDirectory, identity, read_tensors, save_tensors
+from rocoft_bench.ntk.kernel_inputs import KernelInputs
+from rocoft_bench.ntk.kernel_observer import KernelObserver
+from rocoft_bench.ntk.kernels import Block, Directions, GradientProducts, size_of
+from rocoft_bench.ntk.memory_budget import PROCESS_MIB
 from rocoft_bench.ntk.solvers import Array, Solution
+from rocoft_bench.ntk.training_kernels import OUTPUTS
 
 TEST_BLOCK = 32
 """Test rows between two stores."""
@@ -32,26 +31,25 @@ Scores = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Predictor:
+class TestScorer:
     """Predicts the test rows of one task.
 
     solutions: by draw and kernel (K_row). directories: by draw.
     """
 
-    prepared: Prepared
-    plan: Plan
+    inputs: KernelInputs
     directories: Mapping[int, KernelDirectory]
     solutions: Mapping[int, Mapping[str, Solution]]
-    observer: Observer
+    observer: KernelObserver
 
     def scores(self) -> dict[int, dict[str, Array]]:
         """f(x) of each test row and output, (m, c), by draw and kernel."""
-        test = self.prepared.test.examples
+        test = self.inputs.test.examples
         order = sorted(range(len(test)), key=lambda index: len(test[index].input_ids))
-        size = max(1, min(TEST_BLOCK, self.plan.block))
+        size = max(1, min(TEST_BLOCK, self.inputs.budget.block))
         blocks = [order[start : start + size] for start in range(0, len(order), size)]
         groups = self._groups()
-        self.observer.started(f"test rows of {self.prepared.settings.task}", len(blocks) * len(groups))
+        self.observer.started(f"test rows of {self.inputs.settings.task}", len(blocks) * len(groups))
         found: dict[int, dict[str, Array]] = {}
         for seeds in groups:
             parts = list(self._blocks(seeds, blocks))
@@ -71,7 +69,7 @@ class Predictor:
         placed: dict[str, Array] = {
             name: tensor.numpy()[places] for name, tensor in joined.items() if not name.startswith(CROSS)
         }
-        start = placed[OUTPUTS] if self.prepared.settings.f0 else np.zeros_like(placed[OUTPUTS])
+        start = placed[OUTPUTS] if self.inputs.settings.f0 else np.zeros_like(placed[OUTPUTS])
         return {name: start + placed[name] + solution.intercept for name, solution in self.solutions[seed].items()}
 
     def _groups(self) -> list[list[int]]:
@@ -80,10 +78,10 @@ class Predictor:
         Raises:
             UserError: If there is room for none.
         """
-        seeds, plan = list(self.solutions), self.plan
-        width = torch.finfo(getattr(torch, self.prepared.settings.precision)).bits // 8
-        sets = self.prepared.engine(seeds[:1]).sets.values()
-        each = width * sum(size_of(parts, self.prepared.parameters) for parts in sets)
+        seeds, plan = list(self.solutions), self.inputs.budget
+        width = torch.finfo(getattr(torch, self.inputs.settings.precision)).bits // 8
+        sets = self.inputs.products(seeds[:1]).sets.values()
+        each = width * sum(size_of(parts, self.inputs.parameters) for parts in sets)
         fixed = plan.model + plan.scratch + plan.batch * plan.saved + TEST_BLOCK * plan.captured + PROCESS_MIB * MIB
         count = int((plan.bound * 1024 * MIB - fixed) // each)
         if count < 1:
@@ -93,64 +91,59 @@ class Predictor:
 
     def _blocks(self, seeds: list[int], blocks: list[list[int]]) -> Iterator[dict[int, Scores]]:
         """Scores of each block of test rows by draw; those that are stored are read."""
-        stems = {seed: self._stem(seed) for seed in seeds}
-        engine, directions = self.prepared.engine(seeds), None
+        stems = {seed: self.directories[seed].work / self._stem(seed) for seed in seeds}
+        products, directions = self.inputs.products(seeds), None
         for index, rows in enumerate(blocks):
-            files = {seed: self._work(seed) / f"test-{index}-{stem}.safetensors" for seed, stem in stems.items()}
+            files = {seed: stem.with_name(f"test-{index}-{stem.name}.safetensors") for seed, stem in stems.items()}
             stored = {seed: tensors for seed, file in files.items() if (tensors := read_tensors(file)) is not None}
             if len(stored) < len(seeds):
-                directions = directions or self._directions(engine, seeds)
-                block = self._captured([self.prepared.test.examples[row] for row in rows])
-                stored = self._scored(engine, directions, block, seeds)
+                directions = directions or self._directions(products, seeds)
+                block = self.inputs.capture([self.inputs.test.examples[row] for row in rows])
+                stored = self._scored(products, directions, block, seeds)
                 for seed, tensors in stored.items():
                     save_tensors(files[seed], tensors)
             self.observer.advanced()
             yield stored
 
-    def _work(self, seed: int) -> Path:
-        return self.directories[seed].work
-
-    def _captured(self, examples: list[Example]) -> Block:
-        return self.prepared.capturer.capture(examples, self.plan.batch)
-
     def _stem(self, seed: int) -> str:
         """Part of the names of a draw's files: other coefficients or other test rows have another."""
         return identity(
             alphas={name: solution.alpha.tolist() for name, solution in self.solutions[seed].items()},
-            rows=self.prepared.test.draw.origin["sha256"],
-            cross=self.prepared.settings.test_kernels,
-            block=self.plan.block,
+            rows=self.inputs.test.draw.origin["sha256"],
+            cross=self.inputs.settings.test_kernels,
+            block=self.inputs.budget.block,
         )
 
-    def _directions(self, engine: Engine, seeds: list[int]) -> Directions:
-        return engine.directions(
-            (block, self._coefficients(engine, seed, start, block))
+    def _directions(self, products: GradientProducts, seeds: list[int]) -> Directions:
+        return products.directions(
+            (block, self._coefficients(products, seed, start, block))
             for seed in seeds
             for start, block in self._training(seed)
         )
 
     def _training(self, seed: int) -> Iterator[tuple[int, Block]]:
         """The blocks of a draw, each with the number of its first row."""
-        examples = self.prepared.train[seed].examples
-        for start in range(0, len(examples), self.plan.block):
-            yield start, self._captured(examples[start : start + self.plan.block])
+        for index, examples in enumerate(self.inputs.training_blocks(seed)):
+            yield index * self.inputs.budget.block, self.inputs.capture(examples)
 
-    def _coefficients(self, engine: Engine, seed: int, start: int, block: Block) -> dict[str, Tensor]:
+    def _coefficients(self, products: GradientProducts, seed: int, start: int, block: Block) -> dict[str, Tensor]:
         """α of a draw's block, (1, B · c), for its own sets; zeros for those of other draws."""
         rows = slice(start * block.outputs.shape[1], start * block.outputs.shape[1] + block.outputs.numel())
         found = {}
-        for name in engine.sets:
+        for name in products.sets:
             kernel, _, of = name.partition("/")
             alpha = self.solutions[seed][f"K_{kernel}"].alpha[rows]
             found[name] = torch.from_numpy(alpha if of == str(seed) else np.zeros_like(alpha)).unsqueeze(0)
         return found
 
-    def _scored(self, engine: Engine, directions: Directions, block: Block, seeds: list[int]) -> dict[int, Scores]:
+    def _scored(
+        self, products: GradientProducts, directions: Directions, block: Block, seeds: list[int]
+    ) -> dict[int, Scores]:
         found: dict[int, Scores] = {seed: {OUTPUTS: block.outputs.double().cpu()} for seed in seeds}
-        for name, scores in engine.scores(block, directions).items():
+        for name, scores in products.scores(block, directions).items():
             kernel, _, of = name.partition("/")
             found[int(of)][f"K_{kernel}"] = scores[..., 0]
-        if self.prepared.settings.test_kernels:
+        if self.inputs.settings.test_kernels:
             for seed in seeds:
                 found[seed] |= self._cross(block, seed)
         return found
@@ -159,10 +152,10 @@ class Predictor:
         """Kernels between test and training rows, (m · c, n · c) with an example's outputs together in a row of a test
         row, (m, c · n · c); and what they predict in place of θ.
         """
-        engine = self.prepared.engine([seed])
-        tiles = [engine.kernels(block, other) for _, other in self._training(seed)]
+        products = self.inputs.products([seed])
+        tiles = [products.kernels(block, other) for _, other in self._training(seed)]
         found: Scores = {}
-        for name in engine.sets:
+        for name in products.sets:
             kernel = f"K_{name.partition('/')[0]}"
             whole = torch.cat([tile[name] for tile in tiles], 1)
             found[kernel] = (whole @ torch.from_numpy(self.solutions[seed][kernel].alpha)).view(block.outputs.shape)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rocoft_bench.ntk.settings import KernelSettings
+from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.runs import KernelRecord, RunDirectory, read_record, replace_atomically, write_text
 
 IDENTITIES = "identities"

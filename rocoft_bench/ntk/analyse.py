@@ -1,0 +1,196 @@
+"""One task, several draws, start to end: rows and model, kernels, coefficients, predictions, records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rocoft_bench import models
+from rocoft_bench.engine.failure import diagnose
+from rocoft_bench.engine.peak_memory import peak_memory_mib, reset_peak_memory
+from rocoft_bench.errors import UserError
+from rocoft_bench.metrics import compute
+from rocoft_bench.ntk.kernel_files import KernelDirectory
+from rocoft_bench.ntk.kernel_inputs import KernelInputs, prepare
+from rocoft_bench.ntk.kernel_observer import KernelObserver
+from rocoft_bench.ntk.kernel_scores import TestScorer
+from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernels import make_set, size_of
+from rocoft_bench.ntk.similarity import alignment, eigenvalues, relative_difference
+from rocoft_bench.ntk.solvers import Array, KernelProblem, Solution, predicted, solve
+from rocoft_bench.ntk.training_kernels import OUTPUTS, full_kernel, training_kernels
+from rocoft_bench.runs import Failure, Kernel, KernelRecord, provenance, read_record, write_json, write_json_lines
+
+HINTS = {
+    "oom": "try a smaller --memory-gib or --batch-size",
+    "nan": "try --set precision=float64",
+    "interrupted": "the same command goes on from the last block",
+}
+REFERENCE = "K_full"
+"""The kernel that others are compared with."""
+
+
+def analyse(
+    settings: Sequence[KernelSettings], output: Path, observer: KernelObserver, force: bool = False
+) -> list[KernelRecord]:
+    """Make the analyses of one task, which differ in their seed only; those that are finished are read.
+
+    output: the folder of all results; each analysis has its own below it.
+
+    Raises:
+        UserError: If the input cannot be used; nothing is left behind then.
+        Whatever ends the work before its end, after records that say so.
+    """
+    directories = {own.seed: KernelDirectory(output / own.folder_name) for own in settings}
+    to_do = [own for own in settings if force or not directories[own.seed].is_done()]
+    if to_do:
+        _make(to_do, {own.seed: directories[own.seed] for own in to_do}, observer, force)
+    return [read_record(directories[own.seed].record, KernelRecord) for own in settings]
+
+
+def _make(
+    settings: Sequence[KernelSettings],
+    directories: Mapping[int, KernelDirectory],
+    observer: KernelObserver,
+    force: bool,
+) -> None:
+    started = time.monotonic()
+    with ExitStack() as locks:
+        for directory in directories.values():
+            directory.check_writable()
+            locks.enter_context(directory.locked())
+        inputs = prepare(settings[0], list(directories))
+        for note in (*inputs.notes, str(inputs.budget)):
+            observer.note(note)
+        for own in settings:
+            if force:
+                directories[own.seed].restart()
+            directories[own.seed].record.unlink(missing_ok=True)
+            directories[own.seed].begin(own)
+        try:
+            found = _findings(inputs, directories, observer)
+            seconds = (time.monotonic() - started) / len(settings)
+            for own in settings:
+                outcome = {"status": "ok", "seconds": round(seconds, 3), **found[own.seed]}
+                write_json(directories[own.seed].record, _record(inputs, own, outcome).model_dump(mode="json"))
+                directories[own.seed].remove_work()
+        except UserError:
+            raise
+        except BaseException as error:
+            failure = failure_of(error)
+            for own in settings:
+                with suppress(OSError):
+                    record = _record(inputs, own, failure._asdict())
+                    write_json(directories[own.seed].record, record.model_dump(mode="json"))
+            raise
+
+
+def failure_of(error: BaseException) -> Failure:
+    """How an analysis that ended badly is put on record."""
+    failure = diagnose(error)
+    return failure._replace(hint=HINTS.get(failure.status, failure.hint))
+
+
+def _findings(
+    inputs: KernelInputs, directories: Mapping[int, KernelDirectory], observer: KernelObserver
+) -> dict[int, dict[str, Any]]:
+    """What goes on record, by draw; kernels, predictions and provenance are written."""
+    device = next(inputs.capturer.model.parameters()).device
+    reset_peak_memory(device)
+    kernels = {seed: training_kernels(inputs, seed, own, observer) for seed, own in directories.items()}
+    solutions = {seed: _solutions(inputs, seed, own) for seed, own in kernels.items()}
+    scores = TestScorer(inputs, directories, solutions, observer).scores()
+    found = {}
+    for seed, directory in directories.items():
+        reference = kernels[seed].get(REFERENCE, full_kernel(inputs, seed, directory))
+        found[seed] = {
+            "kernels": {
+                name: _kernel(inputs, seed, name, kernels[seed][name], solution, scores[seed][name], reference)
+                for name, solution in solutions[seed].items()
+            },
+            "peak_memory_mib": round(peak_memory_mib(device)[0], 1),
+        }
+        write_json_lines(directory.predictions, _prediction_lines(inputs, scores[seed]))
+        write_json(directory.provenance, provenance())
+    return found
+
+
+def _solutions(inputs: KernelInputs, seed: int, kernels: Mapping[str, Tensor]) -> dict[str, Solution]:
+    s = inputs.settings
+    labels = np.array(inputs.train[seed].draw.labels)
+    f0 = kernels[OUTPUTS].numpy() if s.f0 else None
+    return {
+        name: solve(KernelProblem(kernel.numpy(), labels, f0), s.solver, s.ridge)
+        for name, kernel in kernels.items()
+        if name != OUTPUTS
+    }
+
+
+def _kernel(
+    inputs: KernelInputs,
+    seed: int,
+    name: str,
+    kernel: Tensor,
+    solution: Solution,
+    scores: Array,
+    reference: Tensor | None,
+) -> Kernel:
+    matrix = kernel.numpy()
+    own = Kernel.model_validate(_metrics(inputs, scores))
+    parts = make_set(name.removeprefix("K_"), inputs.parameters, inputs.settings.model_copy(update={"seed": seed}))
+    own.regularization, own.parameters = solution.penalty, size_of(parts, inputs.parameters)
+    own.eigenvalues = eigenvalues(matrix).tolist()
+    if reference is not None and name != REFERENCE:
+        full = reference.numpy()
+        own.relative_difference = {"1": relative_difference(matrix, full, 1), "2": relative_difference(matrix, full, 2)}
+        own.alignment = alignment(matrix, full)
+    return own
+
+
+def _metrics(inputs: KernelInputs, scores: Array) -> dict[str, float]:
+    names = ("accuracy", "f1") if inputs.prompter.task.has_f1 else ("accuracy",)
+    return compute(names, predicted(scores).tolist(), list(inputs.test.draw.labels))
+
+
+def _prediction_lines(inputs: KernelInputs, scores: Mapping[str, Array]) -> list[dict[str, Any]]:
+    labels = {name: predicted(values).tolist() for name, values in scores.items()}
+    return [
+        {"index": index, "reference": reference, **{name: own[index] for name, own in labels.items()}}
+        for index, reference in enumerate(inputs.test.draw.labels)
+    ]
+
+
+def _record(inputs: KernelInputs, settings: KernelSettings, outcome: Mapping[str, Any]) -> KernelRecord:
+    train, test = inputs.train[settings.seed], inputs.test
+    known = models.known_model(settings.model.name)
+    return KernelRecord(
+        config_hash=settings.config_hash(),
+        settings_hash=settings.settings_hash(),
+        task=settings.task,
+        shots=settings.shots,
+        labels=list(inputs.prompter.task.words),
+        seed=settings.seed,
+        model={
+            "name": settings.model.name,
+            **inputs.model_origin,
+            "paper_name": known.paper_name if known else None,
+        },
+        data={
+            "train": train.draw.origin,
+            "evaluation": test.draw.origin,
+            "train_rows": len(train.examples),
+            "eval_rows": len(test.examples),
+        },
+        protocol=inputs.protocol(),
+        settings=settings.chosen(),
+        notes=[*inputs.notes, *train.notes, *test.notes],
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **outcome,
+    )
