@@ -93,7 +93,7 @@ def _import_all(assignments: list[str]) -> None:
 
     from rocoft_bench.engine import trainer  # noqa: F401
     from rocoft_bench.engine.observer import Observer
-    from rocoft_bench.experiment import inference  # noqa: F401
+    from rocoft_bench.experiment import evaluate, predict, run  # noqa: F401
     from rocoft_bench.experiment.build import build
 
     torch.set_num_threads(1)
@@ -119,14 +119,14 @@ def _train(assignments: list[str], folder: Path) -> None:
 
 def _evaluate(folder: Path) -> None:
     from rocoft_bench.engine.observer import Observer
-    from rocoft_bench.experiment.inference import evaluate
+    from rocoft_bench.experiment.evaluate import evaluate
     from rocoft_bench.runs import RunDirectory
 
     evaluate(RunDirectory(folder), Settings({"training": {"eval_batch_size": 3}}), Observer())
 
 
 def _export(folder: Path, target: Path) -> None:
-    from rocoft_bench.experiment.inference import export
+    from rocoft_bench.experiment.predict import export
     from rocoft_bench.runs import RunDirectory
 
     there = target.exists()

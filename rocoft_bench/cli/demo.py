@@ -94,8 +94,9 @@ def _runs_of(family: Family) -> list[tuple[str, str]]:
 
 
 def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
-    from rocoft_bench.cli.running import run_with_display
+    from rocoft_bench.cli.running import check_result, shown_run
     from rocoft_bench.config import config_root, override, read_settings
+    from rocoft_bench.execution import launcher
     from rocoft_bench.experiment.resolve import resolve
     from rocoft_bench.report import Run
     from rocoft_bench.runs import RunDirectory
@@ -103,4 +104,8 @@ def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
     settings = read_settings(config_root() / "demo" / file)
     settings.update(override("seed", seed), "--seed")
     folder = output / (name if seed == 0 else f"{name}-seed{seed}")
-    return Run(folder.name, run_with_display(resolve(settings), folder, force), RunDirectory(folder))
+    experiment = resolve(settings)
+    with shown_run(experiment, folder) as observer:
+        record, was_run = launcher.run(experiment, folder, observer, force)
+    check_result(record, was_run, folder)
+    return Run(folder.name, record, RunDirectory(folder))

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FOLDER
-from rocoft_bench.cli.running import BASE_HELP, show_notes
+from rocoft_bench.cli.options import AS_FOLDER, BaseModel, FinishedRun
+from rocoft_bench.cli.running import show_notes
 from rocoft_bench.errors import UserError
 
 EPILOG = """Examples:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", **AS_FOLDER)],
+    run: FinishedRun,
     output: Annotated[
         Path | None, typer.Option(help="New folder for the merged model; default: merged/ inside the run.", **AS_FOLDER)
     ] = None,
@@ -41,7 +41,7 @@ def export(
     merged: Annotated[
         bool, typer.Option("--merged", help="With --push-to-hub: upload the merged model, not the trained values.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help=BASE_HELP)] = None,
+    model: BaseModel = None,
     private: Annotated[
         bool, typer.Option("--private", help="With --push-to-hub: only its owner sees the new repository.")
     ] = False,
@@ -50,8 +50,8 @@ def export(
 
     With --push-to-hub, upload the run to the Hugging Face hub in one commit instead: its trained values as they are (a
     PEFT adapter, for most methods) or, with --merged, the merged model. With them go a model card, record.json and
-    config.yaml, without paths of this machine; the rows, predictions and provenance.json stay here. Of files that the
-    repository holds already, those of the same names are replaced and others are kept.
+    config.yaml, without paths of this machine; the examples, predictions and provenance.json stay here. Files of
+    the same names in the repository are replaced, and others are kept.
     """
     if push_to_hub is None:
         _save(run, output, merged or private, model)
@@ -62,12 +62,12 @@ def export(
 def _save(run: Path, output: Path | None, options_of_upload: bool, model: str | None) -> None:
     if options_of_upload:
         raise UserError("--merged and --private say what to upload: name a repository, --push-to-hub OWNER/NAME")
-    from rocoft_bench.experiment import inference
+    from rocoft_bench.experiment import predict
     from rocoft_bench.runs import find_run
 
     directory = find_run(run)
     folder = output or directory.path / "merged"
-    show_notes(inference.export(directory, folder, model))
+    show_notes(predict.export(directory, folder, model))
     say(f"merged model: {folder}")
 
 

@@ -1,13 +1,14 @@
-"""What several commands take."""
+"""Options that several commands take."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from rocoft_bench.errors import shortened
+from rocoft_bench.untrusted.data_files import ENDINGS
 
 
 def folder(given: str | Path) -> Path:
@@ -29,3 +30,17 @@ def folder(given: str | Path) -> Path:
 
 AS_FOLDER: dict[str, Any] = {"parser": folder, "metavar": "FOLDER"}
 """How an option that names a folder is read."""
+
+FinishedRun = Annotated[Path, typer.Argument(help="Folder of a finished run.", **AS_FOLDER)]
+BaseModel = Annotated[
+    str | None,
+    typer.Option("--model", help="Folder that holds the run's base model now, if that is not where the run had it."),
+]
+DataDir = Annotated[
+    Path | None, typer.Option(help=f"Folder with FAMILY/TASK/SPLIT{ENDINGS}; default: the hub.", **AS_FOLDER)
+]
+Protocol = Annotated[str | None, typer.Option(help="Commonsense and math: strict or published.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. training.keep=best.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do again what is done, and replace it.")]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FOLDER
-from rocoft_bench.cli.running import BASE_HELP, show_notes
+from rocoft_bench.cli.options import BaseModel, FinishedRun
+from rocoft_bench.cli.running import show_notes
 
 EPILOG = 'Example: rocoft predict results/demo/rocoft-row --text "No dog sleeps." --text-pair "A dog sleeps."'
 
@@ -19,15 +18,16 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", **AS_FOLDER)],
+    run: FinishedRun,
     text: Annotated[str, typer.Option(help="The input: a sentence, a document, an instruction; a question.")],
     text_pair: Annotated[
         str | None, typer.Option(help="The second input, where the task has two: a sentence; the passage that answers.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help=BASE_HELP)] = None,
+    model: BaseModel = None,
 ) -> None:
     """Answer one input with the model of a finished run."""
-    from rocoft_bench.experiment.inference import answer, load_run
+    from rocoft_bench.experiment.predict import answer
+    from rocoft_bench.experiment.trained_model import load_run
     from rocoft_bench.runs import find_run
 
     trained = load_run(find_run(run), model)

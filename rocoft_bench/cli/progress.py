@@ -62,7 +62,7 @@ class ProgressDisplay(Display, Observer):
 
     def training_started(self, total_steps: int, done_steps: int) -> None:
         if done_steps:
-            self.note(f"going on after step {done_steps} of {total_steps}")
+            self.note(f"resuming after step {done_steps} of {total_steps}")
         self.training = self.bars.add_task("training", total=total_steps, completed=done_steps)
 
     def step_done(self, step: int) -> None:

@@ -1,8 +1,9 @@
-"""Running one experiment with a progress display and a closing summary; `train` and `demo` share it."""
+"""What commands show of a run: its progress, its notes, its result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,10 @@ import typer
 from rocoft_bench.cli.console import complain, say
 
 if TYPE_CHECKING:
+    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.tracking import TrackerName
-    from rocoft_bench.execution.options import Launch
     from rocoft_bench.experiment.resolve import Experiment
     from rocoft_bench.runs import RunRecord
-
-
-BASE_HELP = "Folder that holds the run's base model now, if that is not where the run had it."
 
 
 def show_notes(notes: Iterable[str]) -> None:
@@ -26,27 +24,28 @@ def show_notes(notes: Iterable[str]) -> None:
         complain(f"note: {note}")
 
 
-def run_with_display(
-    experiment: Experiment, folder: Path, force: bool, how: Launch | None = None, track: TrackerName | None = None
-) -> RunRecord:
-    """Run or resume, print the outcome, and end the program with an error code if there is no result."""
+@contextmanager
+def shown_run(experiment: Experiment, folder: Path, track: TrackerName | None = None) -> Iterator[Observer]:
+    """An observer that shows a run's progress, in a tracker too; a run that is stopped ends the program with 130."""
     from rocoft_bench.cli.progress import ProgressDisplay
     from rocoft_bench.engine.interrupt import Interrupted
     from rocoft_bench.engine.tracking import check_installed, tracked
-    from rocoft_bench.execution import launcher
     from rocoft_bench.runs import RunDirectory
 
     check_installed(track)
-    config = experiment.config
-    title = (
-        f"{experiment.method.label} on {config.task.family} {config.task.name}, {config.model.name}, seed {config.seed}"
-    )
+    task, label, seed = experiment.task, experiment.method.label, experiment.config.seed
+    title = f"{label} on {task.family} {task.name}, {experiment.config.model.name}, seed {seed}"
+    directory = RunDirectory(folder)
     try:
-        with ProgressDisplay(title) as display, tracked(display, track, config, RunDirectory(folder)) as observer:
-            record, was_run = launcher.run(experiment, folder, observer, force, how)
+        with ProgressDisplay(title) as display, tracked(display, track, experiment.config, directory) as observer:
+            yield observer
     except Interrupted:
-        complain(f"stopped; the same command goes on from the checkpoint in {folder}")
+        complain(f"stopped; the same command resumes from the checkpoint in {folder}")
         raise typer.Exit(130) from None
+
+
+def check_result(record: RunRecord, was_run: bool, folder: Path) -> None:
+    """Say so if a run was finished already; end the program with 1 if it has no result."""
     if record.status != "ok":
         hint = f"; {record.hint}" if record.hint else ""
         where = f" (record: {folder / 'record.json'})" if (folder / "record.json").is_file() else ""
@@ -54,7 +53,6 @@ def run_with_display(
         raise typer.Exit(1)
     if not was_run:
         say(f"already finished: {folder} (--force runs it again)")
-    return record
 
 
 def summary(record: RunRecord, folder: Path) -> str:
@@ -79,7 +77,7 @@ def _estimated(record: RunRecord) -> str:
 
 def result_line(record: RunRecord) -> str:
     """Metrics, and what they were measured on and how."""
-    how = f"{record.task['eval_split']} split, {record.data['eval_rows']} rows, {record.keep} epoch"
+    how = f"{record.task['eval_split']} split, {record.data['eval_rows']} examples, {record.keep} epoch"
     return f"{_percent(record.metrics or {})}  ({how}; {record.protocol})"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import say
+from rocoft_bench.cli.options import Assignments
 from rocoft_bench.cli.running import show_notes
 from rocoft_bench.cli.text import aligned
 
@@ -35,14 +36,12 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     config: Annotated[str, typer.Argument(help="YAML file, also by its path below the shipped configs/.")],
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")
-    ] = None,
+    assignments: Assignments = None,
 ) -> None:
     """Check a config without loading anything, and show all its settings with where each value comes from.
 
-    Of a sweep, every run is checked and the methods are shown. The memory that a run will need is estimated for rows as
-    long as task.max_length allows, on this machine's kind of device.
+    Of a sweep, every run is checked and the methods are shown. The memory that a run will need is estimated for
+    examples as long as task.max_length allows, on this machine's kind of device.
     """
     from rocoft_bench.config import find_config, read_settings, read_sweep
     from rocoft_bench.ntk.kernel_settings import is_of_kernels
@@ -93,7 +92,7 @@ def _memory(experiment: Experiment) -> str:
     estimate = memory_estimate.estimate(experiment, facts)
     parts = ", ".join(f"{part} {mib:,.0f}" for part, mib in estimate.parts.items() if mib)
     target = f" and {estimate.row.target}" if estimate.row.target else ""
-    size = f"{estimate.rows} rows of {estimate.row.source}{target} tokens"
+    size = f"{estimate.rows} examples of {estimate.row.source}{target} tokens"
     return f"memory: about {_size(estimate.total)} (MiB: {parts}) at {size}; {'GPU' if estimate.on_gpu else 'CPU'}"
 
 

@@ -1,4 +1,4 @@
-"""Batches of similar length, padded to their own longest row."""
+"""Batches of similar length, padded to their own longest example."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ MEGABATCH = 50
 
 
 def length_grouped_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Row numbers of each batch of one epoch: shuffled, but alike in length within a batch.
+    """Example numbers of each batch of one epoch: shuffled, but alike in length within a batch.
 
-    A pure function of its arguments, so a resumed run sees the same batches. Every row occurs exactly once.
+    A pure function of its arguments, so a resumed run sees the same batches. Every example occurs exactly once.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(len(lengths), generator=generator).tolist()
     chunk = batch_size * MEGABATCH
     batches = []
     for start in range(0, len(order), chunk):
-        rows = sorted(order[start : start + chunk], key=lambda row: lengths[row], reverse=True)
-        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+        numbers = sorted(order[start : start + chunk], key=lambda number: lengths[number], reverse=True)
+        batches += [numbers[i : i + batch_size] for i in range(0, len(numbers), batch_size)]
     return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def shared(passes: Sequence[list[int]], processes: int) -> list[list[list[int]]]:
-    """The rows of a step's forward passes, shared among processes: for each, the rows of each of its passes.
+    """The examples of a step's forward passes, shared among processes: for each, those of each of its passes.
 
-    All get equally many passes. Whole ones are dealt out first; the rows of those that are left are split, which can
+    All get equally many passes. Whole ones are dealt out first; the examples of the rest are split, which can
     leave a process with none in its last pass. No pass grows.
     """
     whole = len(passes) - len(passes) % processes
-    rest = [row for rows in passes[whole:] for row in rows]
+    rest = [number for numbers in passes[whole:] for number in numbers]
     shares = [list(passes[index:whole:processes]) for index in range(processes)]
     if rest:
         for index, share in enumerate(shares):
@@ -52,23 +52,23 @@ def shared(passes: Sequence[list[int]], processes: int) -> list[list[list[int]]]
 
 
 def longest_first_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Row numbers of each evaluation batch, longest first: least padding, and running out of memory shows at once."""
-    order = sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True)
+    """Example numbers of each evaluation batch, longest first: least padding, and too little memory shows at once."""
+    order = sorted(range(len(lengths)), key=lambda number: lengths[number], reverse=True)
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
 def padding_collate(tokenizer: Any, padding_side: str = "right") -> Collate:
-    """A function that pads encoded rows to one batch: inputs (rows, longest row), targets as the rows have them.
+    """A function that pads encoded examples to one batch: inputs (examples, longest one's tokens), targets as they are.
 
-    Labels are one number a row, or one a token and then padded with `NO_LABEL`. Other columns are left out.
+    Labels are one number an example, or one a token and then padded with `NO_LABEL`. Other columns are left out.
     """
 
-    def collate(rows: Sequence[dict[str, Any]]) -> Batch:
-        inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
+    def collate(examples: Sequence[dict[str, Any]]) -> Batch:
+        inputs = [{name: each[name] for name in INPUTS if name in each} for each in examples]
         batch = dict(tokenizer.pad(inputs, padding=True, padding_side=padding_side, return_tensors="pt"))
         for name in TARGETS:
-            if name in rows[0]:
-                batch[name] = _stacked([row[name] for row in rows])
+            if name in examples[0]:
+                batch[name] = _stacked([each[name] for each in examples])
         return batch
 
     return collate
@@ -81,7 +81,7 @@ def _stacked(values: Sequence[Any]) -> Tensor:
 
 
 def loss_terms(batch: Batch) -> int:
-    """How many terms a model's loss of this batch is the mean of: labelled tokens, or rows."""
+    """How many terms a model's loss of this batch is the mean of: labelled tokens, or examples."""
     labels = batch.get("labels")
     if labels is None or labels.dim() == 1:
         return len(batch["input_ids"])

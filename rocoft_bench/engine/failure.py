@@ -14,7 +14,7 @@ def diagnose(error: BaseException) -> Failure:
         return Failure(
             "interrupted",
             "asked to stop, by the user or the system",
-            "the same command goes on from the last checkpoint",
+            "the same command resumes from the last checkpoint",
         )
     if isinstance(error, NotFiniteError):
         return Failure("nan", str(error), "try a lower training.learning_rate or precision fp32 or bf16")

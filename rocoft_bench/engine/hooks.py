@@ -47,7 +47,7 @@ class Hooks:
         """After the optimizer's step, with the gradients still there."""
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold beside trained parameters and optimizer, for the run to go on identically."""
+        """What a checkpoint must hold beside trained parameters and optimizer, for the run to resume identically."""
         return {}
 
     def restore(self, state: dict[str, Tensor]) -> None:

@@ -38,34 +38,34 @@ class Predictor(ABC):
 
     @abstractmethod
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
-        """One array for each row of the batch."""
+        """One array for each example of the batch."""
 
 
 class Logits(Predictor):
-    """Class logits, (num_labels,) a row."""
+    """Class logits, (num_labels,) an example."""
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
         return list(_finite(model(**batch).logits))
 
 
 class Spans(Predictor):
-    """Start and end logits, (2, tokens of the row) a row."""
+    """Start and end logits, (2, tokens of the example) an example."""
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
         outputs = model(**batch)
-        logits = _finite(torch.stack([outputs.start_logits, outputs.end_logits], dim=1))  # (rows, 2, longest row)
-        return [row[:, :length] for row, length in zip(logits, batch["attention_mask"].sum(1).tolist(), strict=True)]
+        logits = _finite(torch.stack([outputs.start_logits, outputs.end_logits], dim=1))  # (examples, 2, longest)
+        return [each[:, :length] for each, length in zip(logits, batch["attention_mask"].sum(1).tolist(), strict=True)]
 
 
 class EncoderText(Predictor):
-    """Token ids that an encoder-decoder generates, (new tokens,) a row, without the end token and what follows it."""
+    """Token ids that an encoder-decoder generates, (new tokens,) an example, up to the end token."""
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
         with _generating(model, self.tokenizer, self.generation) as end:
-            # (rows, longest answer); with synced_gpus it goes on as long as another process' rows need it
+            # (examples, longest answer); with synced_gpus it lasts as long as another process' examples need it
             generated = model.generate(**inputs, synced_gpus=is_sharded(model))
-        return [_until_end(row, end) for row in generated[:, self._skipped(batch) :]]
+        return [_until_end(ids, end) for ids in generated[:, self._skipped(batch) :]]
 
     def _skipped(self, batch: Batch) -> int:
         return 1  # the token that starts the decoder
@@ -81,11 +81,11 @@ class DecoderText(EncoderText):
 
 
 class Likelihood(Predictor):
-    """The summed log-probability of a row's labels, and how many there are: (2,) a row."""
+    """The summed log-probability of an example's labels, and how many there are: (2,) an example."""
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
         labels = batch.pop("labels")[:, 1:]  # each position predicts the next token
-        logits = model(**batch).logits[:, :-1].float()  # (rows, tokens - 1, vocabulary)
+        logits = model(**batch).logits[:, :-1].float()  # (examples, tokens - 1, vocabulary)
         told = labels != NO_LABEL
         chosen = logits.gather(2, labels.clamp_min(0).unsqueeze(2)).squeeze(2) - logits.logsumexp(2)
         return list(_finite(torch.stack([(chosen * told).sum(1), told.sum(1)], dim=1)))
@@ -143,7 +143,7 @@ def _generating(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Iterato
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics, the main one first, and one prediction a row as it is written to the run's folder.
+    """Metrics, the main one first, and one prediction an example as it is written to the run's folder.
 
     Of several processes, only the main one has the predictions.
     """
@@ -154,14 +154,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Asks a model for all evaluation rows, in the accelerator's precision: `generate` would go round the autocast that
-    accelerate puts into a prepared model's forward.
+    """Asks a model for all evaluation examples, in the accelerator's precision: `generate` would go round the autocast
+    that accelerate puts into a prepared model's forward.
 
-    rows: encoded rows that can be indexed by row number.
-    score: from the outputs, in the order of the rows, to the evaluation.
+    examples: encoded; can be indexed by number. score: from the outputs, in the order of the examples, to the
+    evaluation.
     """
 
-    rows: Any
+    examples: Any
     predictor: Predictor
     score: Callable[[list[np.ndarray]], Evaluation]
     batch_size: int
@@ -170,7 +170,7 @@ class Evaluator:
     processes: Processes = field(default_factory=Processes)
 
     def run(self, model: Any, stop: GracefulStop) -> Evaluation:
-        """Evaluate in eval mode, longest rows first. model: as it was before accelerate prepared it.
+        """Evaluate in eval mode, longest examples first. model: as it was before accelerate prepared it.
 
         Raises:
             NotFiniteError: If an output is NaN or infinite.
@@ -181,7 +181,7 @@ class Evaluator:
         model.eval()
         outputs: dict[int, np.ndarray] = {}
         for numbers, batch in zip(
-            batches, make_loader(self.rows, batches, self.predictor.collate, self.accelerator.device), strict=True
+            batches, make_loader(self.examples, batches, self.predictor.collate, self.accelerator.device), strict=True
         ):
             if self.processes.any(stop.requested):
                 raise Interrupted
@@ -192,10 +192,10 @@ class Evaluator:
         return self._scored(outputs)
 
     def _own_batches(self) -> list[list[int]]:
-        """Row numbers of this process' batches. All have equally many, so that they can agree on each: where the last
-        round is not full, its first batch is there twice.
+        """Example numbers of this process' batches. All have equally many, so that they can agree on each: where the
+        last round is not full, its first batch is there twice.
         """
-        batches = longest_first_batches([len(ids) for ids in self.rows["input_ids"]], self.batch_size)
+        batches = longest_first_batches([len(ids) for ids in self.examples["input_ids"]], self.batch_size)
         rounds = [
             batches[start : start + self.processes.count] for start in range(0, len(batches), self.processes.count)
         ]
@@ -203,18 +203,18 @@ class Evaluator:
 
     def _scored(self, outputs: dict[int, np.ndarray]) -> Evaluation:
         """All processes' outputs, scored by the main one."""
-        together = {row: output for part in self.processes.gather(outputs) for row, output in part.items()}
+        together = {number: output for part in self.processes.gather(outputs) for number, output in part.items()}
         if self.processes.is_main:
-            evaluation = self.score([together[row] for row in range(len(together))])
+            evaluation = self.score([together[number] for number in range(len(together))])
             self.processes.from_main(evaluation.metrics)
             return evaluation
         return Evaluation(self.processes.from_main(None), [])
 
 
-def make_loader(rows: Any, batches: Sequence[list[int]], collate: Collate, device: torch.device) -> DataLoader[Any]:
-    """Batches of the rows with the given numbers. Making one does not move the global random state."""
+def make_loader(examples: Any, batches: Sequence[list[int]], collate: Collate, device: torch.device) -> DataLoader[Any]:
+    """Batches of the examples with the given numbers. Making one does not move the global random state."""
     return DataLoader(
-        rows,
+        examples,
         batch_sampler=batches,
         collate_fn=collate,
         pin_memory=device.type == "cuda",

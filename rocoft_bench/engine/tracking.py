@@ -1,6 +1,6 @@
 """Curves and settings of a run for an experiment tracker, by accelerate's classes for each of them.
 
-A tracker only listens: it is no part of a run's settings, and where it fails the run goes on without it.
+A tracker only listens: it is no part of a run's settings, and where it fails the run continues without it.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Tracking(Observer):
                 yield
         except Exception as error:
             self._tracker = None
-            print(f"warning: --track {self.name}: {reason(error)}; the run goes on without it", file=sys.stderr)
+            print(f"warning: --track {self.name}: {reason(error)}; the run continues without it", file=sys.stderr)
 
 
 def _curves(entry: dict[str, Any]) -> dict[str, float]:
@@ -155,4 +155,4 @@ _OPTIONS = {
     TrackerName.wandb: _wandb_options,
     TrackerName.trackio: _trackio_options,
 }
-"""Arguments of accelerate's class for a tracker, from the run's folder and the step after which training goes on."""
+"""Arguments of accelerate's class for a tracker, from the run's folder and the step after which training resumes."""

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: `Trainer.run` is all of it, `Trainer._step` one optimizer step."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains a model on encoded rows, evaluates it after each epoch, and can stop and go on at any step.
+    """Trains a model on encoded examples, evaluates it after each epoch, and can stop and resume at any step.
 
-    Several processes share the rows of each step, which are the same for any number of them, as is its loss.
+    Several processes share the examples of each step, which are the same for any number of them, as is its loss.
 
     Args:
-        model: Its trainable parameters are trained; its forward returns `loss`, a mean over rows or labelled tokens.
-        train_rows: Encoded rows (`input_ids`, …, targets) that can be indexed by row number.
-        collate: Makes a padded batch of some training rows.
+        model: Its trainable parameters are trained; its forward returns `loss`, a mean over examples or tokens.
+        examples: Encoded (`input_ids`, …, targets); can be indexed by number.
+        collate: Makes a padded batch of some examples.
         evaluator: Evaluates the model; its first metric decides which epoch is best.
         workdir: Where checkpoints are kept; a checkpoint found there is resumed.
         make_hooks: From the number of optimizer steps to what the method adds to the loop.
@@ -83,7 +83,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        train_rows: Any,
+        examples: Any,
         collate: Collate,
         evaluator: Evaluator,
         settings: TrainingConfig,
@@ -96,12 +96,12 @@ class Trainer:
     ) -> None:
         self.settings, self.seed, self.evaluator, self.collate = settings, seed, evaluator, collate
         self.accelerator, self.observer, self.processes = accelerator, observer, processes or Processes()
-        self.train_rows = train_rows
-        self.train_lengths = [len(ids) for ids in train_rows["input_ids"]]
+        self.examples = examples
+        self.lengths = [len(ids) for ids in examples["input_ids"]]
         self.checkpoint_path = workdir / "checkpoint.safetensors"
         self.best_path = workdir / "best.safetensors"
         self.steps_per_epoch = math.ceil(
-            math.ceil(len(train_rows) / settings.batch_size) / settings.gradient_accumulation
+            math.ceil(len(examples) / settings.batch_size) / settings.gradient_accumulation
         )
         self.total_steps = self.steps_per_epoch * settings.epochs
         self.log_every = max(1, self.total_steps // LOG_ENTRIES)
@@ -112,6 +112,7 @@ class Trainer:
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.state = TrainState()
         self._loss_sum = torch.zeros((), device=accelerator.device)
+        self._step_began = 0.0
         self._next_checkpoint = time.monotonic() + settings.checkpoint_seconds
 
     def run(self) -> TrainResult:
@@ -130,12 +131,16 @@ class Trainer:
             if self.settings.evaluate_before and not self.state.history:
                 self._log_evaluation(0, stop)
             for epoch in range(self.state.epochs, self.settings.epochs):
-                self._train_epoch(epoch, stop)
+                self.model.train()
+                self._step_began = time.perf_counter()
+                for passes in self._passes_by_step(epoch):
+                    self._step(passes)
+                    self._after_step(stop)
                 last = self._end_epoch(epoch, stop)
             return self._finish(last, stop)
 
     def _resume(self) -> None:
-        """Go on from the checkpoint, or begin again, and say so, where it cannot be used."""
+        """Take up the checkpoint, or begin again, and say so, where it cannot be used."""
         try:
             self.state = load_checkpoint(
                 self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks, self.processes
@@ -155,45 +160,28 @@ class Trainer:
         self.state.notes.append(note)
         self.observer.note(note)
 
-    def _train_epoch(self, epoch: int, stop: GracefulStop) -> None:
-        self.model.train()
-        started = time.perf_counter()
-        for group in self._groups(epoch):
-            self._step(group)
-            self.observer.step_done(self.state.step)
-            if self.state.step % self.log_every == 0 or self.state.step == self.total_steps:
-                self._log_loss()
-            stopping = self.processes.any(stop.requested)
-            if stopping or self.processes.any(time.monotonic() >= self._next_checkpoint):
-                self.state.train_seconds += time.perf_counter() - started
-                self._checkpoint()
-                started = time.perf_counter()
-            if stopping:
-                raise Interrupted
-        self.state.train_seconds += time.perf_counter() - started
-
-    def _groups(self, epoch: int) -> Iterator[list[Pass]]:
-        """This process' passes of each optimizer step of this epoch that is still to do."""
+    def _passes_by_step(self, epoch: int) -> Iterator[list[Pass]]:
+        """This process' passes of each optimizer step of an epoch that is still to do."""
         accumulation = self.settings.gradient_accumulation
-        plan = length_grouped_batches(self.train_lengths, self.settings.batch_size, self.seed, epoch)
+        plan = length_grouped_batches(self.lengths, self.settings.batch_size, self.seed, epoch)
         done = self.state.step - epoch * self.steps_per_epoch
         steps = [plan[start : start + accumulation] for start in range(done * accumulation, len(plan), accumulation)]
         own = [shared(step, self.processes.count)[self.processes.index] for step in steps]
-        # a pass without rows takes any row along
-        numbers = [rows or step[0][:1] for step, share in zip(steps, own, strict=True) for rows in share]
-        loader = iter(make_loader(self.train_rows, numbers, self.collate, self.accelerator.device))
+        # a pass without examples of its own takes any along, which does not count: it has no terms
+        numbers = [batch or step[0][:1] for step, share in zip(steps, own, strict=True) for batch in share]
+        loader = iter(make_loader(self.examples, numbers, self.collate, self.accelerator.device))
         for share in own:
-            batches = [(next(loader), rows) for rows in share]
-            yield [Pass(batch, loss_terms(batch) if rows else 0) for batch, rows in batches]
+            batches = [(next(loader), numbers) for numbers in share]
+            yield [Pass(batch, loss_terms(batch) if numbers else 0) for batch, numbers in batches]
 
-    def _step(self, group: list[Pass]) -> None:
-        """One optimizer step. The loss is the mean over all terms of all processes' groups, however they are split."""
+    def _step(self, passes: list[Pass]) -> None:
+        """One optimizer step. Its loss is the mean over all terms of all processes' passes, however they are split."""
         number = self.state.step + 1
         factor = self._rate_factor(self.state.step)
-        for parameters, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
-            parameters["lr"] = peak * factor
+        for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
+            group["lr"] = peak * factor
         self.hooks.before_step(number)
-        self._backward(group)
+        self._backward(passes)
         self.hooks.after_backward(number)
         if self.settings.max_grad_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
@@ -203,21 +191,38 @@ class Trainer:
         self.state.step += 1
         self.state.loss_steps += 1
 
-    def _backward(self, group: list[Pass]) -> None:
-        """Gradients of the group's loss, and of the method's extra one, which is not logged.
+    def _backward(self, passes: list[Pass]) -> None:
+        """Gradients of the step's loss, and of the method's extra one, which is not logged.
 
         They are averaged over the processes, so each takes its share of the loss times their number.
         """
         extra = self.hooks.extra_loss()
-        total = self.processes.sum(sum(part.terms for part in group))
-        for part in group:
-            last = part is group[-1]
+        total = self.processes.sum(sum(part.terms for part in passes))
+        for part in passes:
+            last = part is passes[-1]
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 batch = send_to_device(part.batch, self.accelerator.device, non_blocking=True)
                 loss = self.model(**batch).loss * (self.processes.count * part.terms / total)
                 self._loss_sum += loss.detach()
                 self.accelerator.backward(loss if extra is None else loss + extra)
             extra = None
+
+    def _after_step(self, stop: GracefulStop) -> None:
+        """Show and log what was done, and write a checkpoint if it is time to or the run is to stop.
+
+        Raises: Interrupted where some process was asked to stop.
+        """
+        self.observer.step_done(self.state.step)
+        if self.state.step % self.log_every == 0 or self.state.step == self.total_steps:
+            self._log_loss()
+        stopping = self.processes.any(stop.requested)
+        checkpoint = stopping or self.processes.any(time.monotonic() >= self._next_checkpoint)
+        self.state.train_seconds += time.perf_counter() - self._step_began
+        if checkpoint:
+            self._checkpoint()
+        if stopping:
+            raise Interrupted
+        self._step_began = time.perf_counter()  # a checkpoint's time is not the training's
 
     def _rate_factor(self, step: int) -> float:
         """The learning rate of a step (from 0) as a share of the peak."""

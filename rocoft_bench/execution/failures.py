@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rocoft_bench.execution.job import Job
 from rocoft_bench.experiment.resolve import restored
-from rocoft_bench.experiment.run import make_record
+from rocoft_bench.experiment.run_record import make_record
 from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure, RunRecord, tells_of_full_disk
 
 BAD_INPUT = 2

@@ -22,8 +22,8 @@ from rocoft_bench.errors import UserError, reason
 from rocoft_bench.execution.channel import POLL_SECONDS, SHUTDOWN_SECONDS, Exchange, Job
 from rocoft_bench.execution.options import Launch
 from rocoft_bench.experiment.resolve import Experiment
-from rocoft_bench.experiment.run import make_record, run_once
-from rocoft_bench.experiment.run import run as run_alone
+from rocoft_bench.experiment.run import claimed, execute
+from rocoft_bench.experiment.run_record import make_record
 from rocoft_bench.runs import RunDirectory, RunRecord, config_values, write_json
 
 if TYPE_CHECKING:
@@ -43,17 +43,21 @@ def run(
     """
     launch = launch or Launch()
     launch.check()
-    if launch.is_alone:
-        return run_alone(experiment, folder, observer, force)
+    if not launch.is_alone:
+        _check_distributed(experiment, launch)
+    with claimed(experiment, folder, force, lock=launch.machine_rank == 0) as (directory, finished):
+        if finished is not None:
+            return finished, False
+        if launch.is_alone:
+            return execute(experiment, directory, observer, force), True
+        return _made_by_all(experiment, directory, observer, force, launch), True
+
+
+def _check_distributed(experiment: Experiment, launch: Launch) -> None:
     way = launch.way()
     experiment.method.check_processes(sharded=way != "MULTI_GPU")
     if way == "DEEPSPEED" and experiment.config.training.precision == "fp16":
         raise UserError('training.precision = "fp16": not with DeepSpeed; use "bf16" or "fp32"')
-
-    def make(directory: RunDirectory) -> RunRecord:
-        return _made_by_all(experiment, directory, observer, force, launch)
-
-    return run_once(experiment, folder, force, make, lock=launch.machine_rank == 0)
 
 
 def _made_by_all(

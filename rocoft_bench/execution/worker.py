@@ -66,7 +66,7 @@ def _evaluated(folder: Path, task: str, observer: Observer) -> bool:
     """Judge the run's model on another task; a failure is put on record and printed."""
     from rocoft_bench.config import Settings, override
     from rocoft_bench.engine.failure import diagnose
-    from rocoft_bench.experiment.inference import evaluate, record_failed_evaluation
+    from rocoft_bench.experiment.evaluate import evaluate, record_failed_evaluation
 
     changes = Settings(override("task.name", task))
     try:

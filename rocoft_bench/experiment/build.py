@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench import models
 from rocoft_bench.config import RunConfig, TaskConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment.encoded_split import EncodedSplit, encoded, fitted_settings, limited
+from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, limited
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.models import Limits, Loaded, ModelSource
 
 if TYPE_CHECKING:
     from rocoft_bench.engine.observer import Observer
 
-CALIBRATION_ROWS = 32
-"""Training rows from which a scored selection (max, min, mixed) takes its activations."""
+CALIBRATION_EXAMPLES = 32
+"""Training examples from which a scored selection (max, min, mixed) takes its activations."""
 
 NOT_IN_FP16 = ("deberta-v2",)
 """Model types whose activations overflow in half precision; DeBERTa-v3 is one of them."""
@@ -67,8 +67,8 @@ def build(experiment: Experiment, observer: Observer) -> Built:
         model=model,
         tokenizer=tokenizer,
         settings=settings,
-        train=encoded(task, train, tokenizer, settings, True, notes),
-        evaluation=encoded(task, evaluation, tokenizer, settings, False, notes),
+        train=encode(task, train, tokenizer, settings, True, notes),
+        evaluation=encode(task, evaluation, tokenizer, settings, False, notes),
         model_origin=source.origin(model.config),
         notes=notes,
     )
@@ -135,15 +135,15 @@ def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:
 
 
 def _calibrate(experiment: Experiment, built: Built) -> None:
-    count = min(CALIBRATION_ROWS, len(built.train.encoded))
-    if experiment.method.calibrate(built.model, _single_rows(built, count)):
-        built.notes.append(f"rows or columns were scored on the first {count} training rows")
+    count = min(CALIBRATION_EXAMPLES, len(built.train.encoded))
+    if experiment.method.calibrate(built.model, _single_examples(built, count)):
+        built.notes.append(f"rows or columns were scored on the first {count} training examples")
 
 
-def _single_rows(built: Built, count: int) -> Iterator[dict[str, Any]]:
-    """The first rows one at a time, so that no padding is in the activations."""
+def _single_examples(built: Built, count: int) -> Iterator[dict[str, Any]]:
+    """The first examples one at a time, so that no padding is in the activations."""
     from rocoft_bench.engine.batching import padding_collate
 
     collate = padding_collate(built.tokenizer)
-    for row in itertools.islice(built.train.encoded, count):
-        yield collate([row])
+    for example in itertools.islice(built.train.encoded, count):
+        yield collate([example])

@@ -1,6 +1,6 @@
-"""The rows of an experiment: cut to the number that is wanted, encoded, scored.
+"""The examples of an experiment: cut to the number that is wanted, encoded, scored.
 
-What makes them differ from the benchmark's rows is appended to `notes`.
+What makes them differ from the benchmark's is appended to `notes`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import TaskConfig
+from rocoft_bench.config import TaskConfig, TrainingConfig
 from rocoft_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class EncodedSplit:
     origin: dict[str, Any]
 
     def longest(self, column: str = "input_ids") -> int:
-        """Tokens of the longest row, in a column that holds a list of them for each."""
+        """Tokens of the longest example, in a column that holds a list of them for each."""
         return max(len(tokens) for tokens in self.encoded[column])
 
 
@@ -50,24 +50,25 @@ def fitted_settings(task: Task, settings: TaskConfig, limits: Limits, notes: lis
 
 
 def limited(split: LoadedSplit, limit: int | None, name: str, notes: list[str]) -> LoadedSplit:
-    """The first rows of a split, where only so many are wanted."""
+    """The first examples of a split, where only so many are wanted."""
     from rocoft_bench.tasks import LoadedSplit
 
     total = len(split.rows)
     if limit is None or limit >= total:
         return split
-    notes.append(f"only the first {limit} of {total} {name} rows are used")
+    notes.append(f"only the first {limit} of {total} {name} examples are used")
     return LoadedSplit(split.rows.select(range(limit)), split.origin)
 
 
-def encoded(
+def encode(
     task: Task, split: LoadedSplit, tokenizer: Any, settings: TaskConfig, training: bool, notes: list[str]
 ) -> EncodedSplit:
     """Raises: UserError if nothing is left to use."""
     result = task.encode(split.rows, tokenizer, settings, training)
     notes.extend(result.notes)
     if not len(result.rows):
-        raise UserError(f"no {'training' if training else 'evaluation'} row is left to use: {'; '.join(result.notes)}")
+        name = "training" if training else "evaluation"
+        raise UserError(f"no {name} example is left to use: {'; '.join(result.notes)}")
     return EncodedSplit(split.rows, result.rows, split.origin)
 
 
@@ -80,30 +81,37 @@ def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor
 
 def make_evaluator(
     task: Task,
-    rows: EncodedSplit,
+    split: EncodedSplit,
     tokenizer: Any,
     settings: TaskConfig,
-    batch_size: int,
+    training: TrainingConfig,
     accelerator: Any,
     observer: Observer,
     processes: Processes | None = None,
 ) -> Evaluator:
-    """An evaluator of the task's answers."""
+    """An evaluator of the model's answers to a split, as the task reads and scores them."""
     from rocoft_bench.engine.prediction import Evaluation, Evaluator
     from rocoft_bench.engine.processes import Processes
 
-    references = task.references(rows.raw)
+    references = task.references(split.raw)
 
     def score(outputs: list[Any]) -> Evaluation:
-        predictions = task.read(outputs, rows.encoded, rows.raw, tokenizer, settings)
-        return Evaluation(task.score([row["prediction"] for row in predictions], references), predictions)
+        predictions = task.read(outputs, split.encoded, split.raw, tokenizer, settings)
+        return Evaluation(task.score([each["prediction"] for each in predictions], references), predictions)
 
-    predictor = predictor_for(task, settings, tokenizer)
-    return Evaluator(rows.encoded, predictor, score, batch_size, accelerator, observer, processes or Processes())
+    return Evaluator(
+        examples=split.encoded,
+        predictor=predictor_for(task, settings, tokenizer),
+        score=score,
+        batch_size=training.eval_batch_size,
+        accelerator=accelerator,
+        observer=observer,
+        processes=processes or Processes(),
+    )
 
 
-def prediction_lines(task: Task, rows: EncodedSplit, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def prediction_lines(task: Task, split: EncodedSplit, evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """The lines of predictions.jsonl."""
-    references = task.references(rows.raw)
+    references = task.references(split.raw)
     for index, (prediction, reference) in enumerate(zip(evaluation.predictions, references, strict=True)):
         yield {"index": index, "prediction": prediction["prediction"], "reference": reference, **prediction}

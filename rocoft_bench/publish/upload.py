@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import inference
 from rocoft_bench.experiment.card import CARD, CardContext, form_of, model_card
+from rocoft_bench.experiment.predict import export
+from rocoft_bench.experiment.trained_model import experiment_of, trained_values
 from rocoft_bench.methods.in_model import FILE_NAME as OWN_FILE
 from rocoft_bench.models import PEFT_CONFIG, hub
 from rocoft_bench.models.hub import Upload
@@ -40,12 +41,12 @@ def push(
             on this machine then, nor on the hub but that an empty repository may have been made.
     """
     hub.check_upload(name)
-    experiment, record = inference.experiment_of(directory), directory.read_record()
-    evaluations, folder = list(_evaluations(directory)), inference.trained_values(directory)
+    experiment, record = experiment_of(directory), directory.read_record()
+    evaluations, folder = list(_evaluations(directory)), trained_values(directory)
     with tempfile.TemporaryDirectory(prefix="rocoft-export-") as scratch:
         if merged:
             folder = Path(scratch) / "merged"
-            inference.export(directory, folder, base)
+            export(directory, folder, base)
         repository = hub.open_repository(name, private)
         form = "merged" if merged else form_of(folder)
         context = CardContext(experiment, record, read_provenance(directory.path), form, repository.id, evaluations)

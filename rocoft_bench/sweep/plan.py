@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rocoft_bench.config import Condition, Sweep
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.job import Job, record_stamp
-from rocoft_bench.experiment.inference import evaluation_directory
+from rocoft_bench.experiment.evaluate import evaluation_directory
 from rocoft_bench.experiment.memory_estimate import memory_mib
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.runs import RunDirectory, RunRecord, config_values, settings_hash

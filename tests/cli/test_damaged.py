@@ -136,12 +136,12 @@ def test_changed_rows_of_an_evaluation_are_noticed(rocoft: Cli) -> None:
     rows.write_text(rows.read_text().replace("cat", "dog"))
     result = rocoft("evaluate", "run")
     assert result.code == 2
-    assert "evaluated already, and its rows have changed since; --force" in result.err
+    assert "evaluated already, and its examples have changed since; --force" in result.err
     result = rocoft("evaluate", "run", "--force")
     assert result.code == 0
-    assert "the evaluation rows have changed since the run was trained" in " ".join(result.err.split())
+    assert "the evaluation examples have changed since the run was trained" in " ".join(result.err.split())
     (record,) = Path("run/evaluations").glob("*/record.json")
-    assert "rows have changed" in json.loads(record.read_text())["notes"][-1]
+    assert "examples have changed" in json.loads(record.read_text())["notes"][-1]
     other_weights()
     result = rocoft("evaluate", "run")
     assert result.code == 2
@@ -202,7 +202,8 @@ def umask() -> int:
 
 @pytest.mark.usefixtures("place")
 def test_a_second_evaluation_at_the_same_time_is_turned_away(rocoft: Cli) -> None:
-    from rocoft_bench.experiment.inference import evaluation_directory, experiment_of
+    from rocoft_bench.experiment.evaluate import evaluation_directory
+    from rocoft_bench.experiment.trained_model import experiment_of
     from rocoft_bench.runs import RunDirectory
 
     directory = RunDirectory(Path("run"))

@@ -111,7 +111,7 @@ def test_notes_of_another_evaluation_are_left_behind(rocoft: Cli, run: Path) -> 
     assert rocoft("evaluate", run, "--task", "addsub", "--set", "task.max_eval_rows=2").code == 0
     notes = records(run)["addsub"]["notes"]
     assert "the model takes 1024 tokens" in notes
-    assert "only the first 2 of 5 evaluation rows are used" in notes
+    assert "only the first 2 of 5 evaluation examples are used" in notes
     assert not any("7 evaluation prompts" in note for note in notes)
     assert len(set(notes)) == len(notes)
 

@@ -67,7 +67,7 @@ expect(2)
 checked = rocoft("--check", "--set", "model.revision={hub.revision}")
 fetched = rocoft("glue/rte.yaml", "--set", "model.revision={hub.revision}")
 from rocoft_bench import models
-from rocoft_bench.experiment import run as experiment
+from rocoft_bench.experiment import resolve as experiment
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.models.hub import no_network
 with no_network():

@@ -193,7 +193,7 @@ def test_what_a_method_cannot_do_is_said_before_anything_is_loaded(
 
 
 def test_a_saved_run_scores_the_same_in_a_fresh_model(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
-    from rocoft_bench.experiment.inference import load_run
+    from rocoft_bench.experiment.trained_model import load_run
     from rocoft_bench.runs import RunDirectory
 
     run = tmp_path / "run"
@@ -244,7 +244,7 @@ def test_a_killed_run_resumes_to_the_identical_result(rocoft: Cli, options: list
     assert checkpoint.exists(), "the run was over before it could be killed"
     assert not (tmp_path / "killed" / "record.json").exists()
     resumed = rocoft(*command, tmp_path / "killed")
-    assert "going on after step" in resumed.err
+    assert "resuming after step" in resumed.err
     assert history(tmp_path / "killed") == history(tmp_path / "whole")
     weights = [load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("whole", "killed")]
     assert weights[0].keys() == weights[1].keys()
@@ -271,7 +271,7 @@ def test_a_result_that_cannot_be_written_is_a_failed_run_and_not_lost(
     assert f"{os.strerror(number)}; make room on the disk" in result.err
     assert record(tmp_path / "run")["status"] == "failed"
     again = rocoft(*command, tmp_path / "run")
-    assert "going on after step 10 of 10" in again.err
+    assert "resuming after step 10 of 10" in again.err
     assert history(tmp_path / "run") == history(tmp_path / "whole")
     assert record(tmp_path / "run")["metrics"] == record(tmp_path / "whole")["metrics"]
 
@@ -358,11 +358,11 @@ def test_a_failure_before_training_is_recorded_too(rocoft: Cli, options: list[ob
 def test_fewer_rows_are_said_and_recorded(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
     flags = ["--set", "task.max_train_rows=9", "--set", "task.max_eval_rows=5"]
     result = rocoft("train", "glue", "--task", "rte", *options, *flags, "--output", tmp_path / "run")
-    assert "only the first 9 of 40 training rows are used" in result.err
+    assert "only the first 9 of 40 training examples are used" in result.err
     r = record(tmp_path / "run")
     assert r["notes"][:2] == [
-        "only the first 9 of 40 training rows are used",
-        "only the first 5 of 13 evaluation rows are used",
+        "only the first 9 of 40 training examples are used",
+        "only the first 5 of 13 evaluation examples are used",
     ]
     assert (r["data"]["train_rows"], r["data"]["eval_rows"]) == (9, 5)
 
@@ -405,5 +405,5 @@ def test_every_mode_and_selection_runs(
     selected = ["--selection", selection] if selection else []
     command = ["train", "glue", "--task", "rte", "--mode", mode, *selected, *options, "--epochs", 1]
     assert rocoft(*command, "--set", "task.max_train_rows=6", "--output", tmp_path / "run").code == 0
-    scored = "rows or columns were scored on the first 6 training rows"
+    scored = "rows or columns were scored on the first 6 training examples"
     assert (scored in record(tmp_path / "run")["notes"]) is (selection in ("max", "min", "mixed"))

@@ -15,7 +15,7 @@ def memory_line(out: str) -> str:
 
 def test_of_one_run(rocoft: Command) -> None:
     line = memory_line(rocoft("validate", "glue/rte.yaml", "--set", "task.max_length=128").out)
-    for part in ("GiB", "weights 475", "trained 4", "optimizer 7", "activations", "at 32 rows of 128 tokens"):
+    for part in ("GiB", "weights 475", "trained 4", "optimizer 7", "activations", "at 32 examples of 128 tokens"):
         assert part in line
 
 
@@ -48,7 +48,7 @@ def test_a_name_that_is_no_model(rocoft: Command) -> None:
 
 def test_a_model_in_a_folder(rocoft: Command, tiny_model: Path) -> None:
     line = memory_line(rocoft("validate", "glue/rte.yaml", "--set", f"model.name={tiny_model}").out)
-    assert "at 32 rows of 32 tokens" in line
+    assert "at 32 examples of 32 tokens" in line
 
 
 def test_what_another_method_does_not_take_from_the_config_is_said(rocoft: Command) -> None:

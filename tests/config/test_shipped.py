@@ -14,7 +14,7 @@ import pytest
 from rocoft_bench import models, paper
 from rocoft_bench.config import Settings, config_files, config_root, find_config, read_settings, read_sweep
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment import run as experiment
+from rocoft_bench.experiment import resolve as experiment
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.runs import config_hash, config_values
 

@@ -116,7 +116,7 @@ def trained(
     training = TrainingConfig(**{"epochs": 2, "learning_rate": 0.01, "batch_size": 4, **settings})
     trainer = Trainer(
         model=model,
-        train_rows=rows,
+        examples=rows,
         collate=padding_collate(Padding()),
         evaluator=Evaluator(rows, predictor, score, 5, accelerator, Observer(), processes),
         settings=training,

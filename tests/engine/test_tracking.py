@@ -84,7 +84,7 @@ def test_a_tracker_that_fails_leaves_the_run_alone(
 
     monkeypatch.setattr(TensorBoardTracker, part, fail)
     train_some(tmp_path / "run", TrackerName.tensorboard, 1, 6)
-    warning = "warning: --track tensorboard: no route to host; the run goes on without it\n"
+    warning = "warning: --track tensorboard: no route to host; the run continues without it\n"
     assert capsys.readouterr().err == warning, "one warning, then silence"
 
 

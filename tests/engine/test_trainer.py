@@ -73,7 +73,7 @@ def trainer(folder: Path, observer: Observer | None = None, model: nn.Module | N
     accelerator = Accelerator(cpu=True)
     return Trainer(
         model=model or MeanClassifier(),
-        train_rows=rows(30, settings.pop("length", None)),
+        examples=rows(30, settings.pop("length", None)),
         collate=collate,
         evaluator=evaluator(rows(11), accelerator, observer or Observer()),
         settings=TrainingConfig(**{"epochs": 3, "batch_size": 4, "learning_rate": 0.05, **settings}),
@@ -136,7 +136,7 @@ def test_accumulation_does_not_change_the_loss_or_the_step(tmp_path: Path, size:
     """30 rows make two full steps of 12 rows and one of 6, whichever way they are split into batches."""
     common = {"epochs": 1, "length": 5, "max_grad_norm": None}
     reference = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=12, **common)
-    batches = [part.batch for group in reference._groups(0) for part in group]
+    batches = [part.batch for group in reference._passes_by_step(0) for part in group]
     other = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=size, gradient_accumulation=accumulation, **common)
     other.bare_model.load_state_dict(reference.bare_model.state_dict())
     for batch in batches:
@@ -246,7 +246,7 @@ def test_the_loss_of_accumulated_tokens_is_a_mean_over_tokens(tmp_path: Path) ->
     for size, accumulation in ((2, 1), (1, 2)):
         torch.manual_seed(0)
         t = trainer(tmp_path, model=NextToken(), batch_size=size, gradient_accumulation=accumulation)
-        t.train_rows, t.train_lengths, t.collate = data, [4, 2], padded
+        t.examples, t.lengths, t.collate = data, [4, 2], padded
         batches = [padded([data[i] for i in rows]) for rows in ([[0, 1]] if size == 2 else [[0], [1]])]
         t._step([Pass(batch, loss_terms(batch)) for batch in batches])
         results.append((t._loss_sum.item(), weights(t)))

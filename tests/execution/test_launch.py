@@ -136,8 +136,8 @@ def test_a_run_goes_on_after_a_killed_process_and_a_signal_with_any_number(
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped; the same command goes on" in said
-    assert "going on after step" in said
+    assert "stopped; the same command resumes" in said
+    assert "resuming after step" in said
     assert record(folder)["status"] == "interrupted"
     assert ranks(folder) == []
 

@@ -62,7 +62,7 @@ def trainer(method: Method, make_model: Callable[..., Any], folder: Path, crash_
 
     return Trainer(
         model=model,
-        train_rows=rows,
+        examples=rows,
         collate=collate,
         evaluator=Evaluator(rows, Scores(), score, 8, accelerator, observer),
         settings=settings,

@@ -9,7 +9,7 @@ import pytest
 from rocoft_bench.config import parse_filter, read_sweep
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.failures import failure_record
-from rocoft_bench.experiment.inference import evaluation_directory
+from rocoft_bench.experiment.evaluate import evaluation_directory
 from rocoft_bench.runs import Failure, RunDirectory, SavedFile, config_hash, saved_files, write_json
 from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State, make_plan
 from rocoft_bench.sweep.records import record_wrong

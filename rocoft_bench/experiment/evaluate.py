@@ -1,0 +1,176 @@
+"""The model of a finished run, evaluated once more: on another task of its family, or by another protocol."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from rocoft_bench.config import Settings, leaves
+from rocoft_bench.errors import UserError
+from rocoft_bench.experiment.build import limits
+from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limited, make_evaluator, prediction_lines
+from rocoft_bench.experiment.resolve import Experiment, folder_of, resolve
+from rocoft_bench.experiment.run_record import evaluation_fields
+from rocoft_bench.experiment.trained_model import load_trained, locate_base, settings_of, trained_values, with_base
+from rocoft_bench.runs import (
+    Failure,
+    RunDirectory,
+    RunRecord,
+    config_hash,
+    config_values,
+    provenance,
+    remove_leftovers,
+    write_json,
+    write_json_lines,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from rocoft_bench.engine.observer import Observer
+
+EVALUATION_SETTINGS = {
+    "task.name",
+    "task.data_dir",
+    "task.max_eval_rows",
+    "task.protocol",
+    "task.scoring",
+    "task.max_new_tokens",
+    "task.num_beams",
+    "task.n_best",
+    "task.null_threshold",
+    "training.eval_batch_size",
+}
+"""What can differ between a run and a later evaluation of its model."""
+
+
+def evaluate(
+    directory: RunDirectory, changes: Settings, observer: Observer, force: bool = False, base: str | None = None
+) -> tuple[RunRecord, RunDirectory]:
+    """Evaluate the model of a finished run once more: on another task of its family, by another protocol.
+
+    changes: settings of the task (not those of its training) and `training.eval_batch_size`. The result is a record
+    of its own below the run's folder, with the training's facts; one that is there already is left alone. base: as in
+    `load_run`.
+
+    Raises:
+        UserError: If the run is not finished, a setting would have changed the training, the examples cannot be had, or
+            the record that is there is of other examples or another model than there are now.
+    """
+    experiment = resolve(_changed(directory, changes))
+    directory.check_kinds()
+    target = evaluation_directory(directory, experiment)
+    target.check_kinds()
+    if target.record.is_file() and not force and (known := target.read_record()).status == "ok":
+        remove_leftovers(target.path)  # of a process that died at the very end
+        _check_still_true(known, with_base(experiment, base), directory)
+        return known, target
+    with target.locked():
+        record, lines = _evaluated(experiment, directory, observer, base)
+        write_text(target.config, yaml.safe_dump(config_values(experiment.config), sort_keys=False))
+        write_json_lines(target.predictions, lines)
+        write_json(target.provenance, provenance())
+        write_json(target.record, record.model_dump())
+        target.remove_work()
+    return record, target
+
+
+def _check_still_true(known: RunRecord, experiment: Experiment, directory: RunDirectory) -> None:
+    """Refuse to repeat the result of an evaluation whose examples or model have changed."""
+    locate_base(experiment, directory)
+    trained_values(directory)
+    origin = experiment.task.load(experiment.task.eval_split, experiment.config.task.data_dir).origin
+    if known.data["evaluation"].get("sha256") != origin["sha256"]:
+        changed = "its examples"
+    elif known.adapter_files != directory.read_record().adapter_files:
+        changed = "the trained values"
+    else:
+        return
+    raise UserError(f"{directory.path}: evaluated already, and {changed} have changed since; --force evaluates again")
+
+
+def record_failed_evaluation(directory: RunDirectory, changes: Settings, failure: Failure) -> None:
+    """Leave a record that says why a finished run's model could not be evaluated with some changes. A result that is
+    there stays.
+    """
+    directory.check_kinds()
+    experiment = resolve(_changed(directory, changes))
+    target = evaluation_directory(directory, experiment)
+    if target.record.is_file() and target.read_record().status == "ok":
+        return
+    unknown: dict[str, Any] = {"metrics": None, "initial_metrics": None, "epoch_metrics": [], "eval_seconds": None}
+    changed = {**evaluation_fields(experiment), **failure._asdict(), **unknown}
+    target.path.mkdir(parents=True, exist_ok=True)
+    write_json(target.record, directory.read_record().model_copy(update=changed).model_dump())
+
+
+def evaluation_directory(directory: RunDirectory, experiment: Experiment) -> RunDirectory:
+    """Where the model of a run is put on record as evaluated by the settings of an experiment."""
+    named = directory.path / "evaluations" / f"{experiment.task.name}_{config_hash(experiment.config)}"
+    return RunDirectory(folder_of(experiment.config, named))
+
+
+def _changed(directory: RunDirectory, changes: Settings) -> Settings:
+    """The run's settings with the changes, where these do not touch its training."""
+    settings = settings_of(directory)
+    before = settings.values["task"]
+    if "name" in (changes.values.get("task") or {}) and before["name"] != changes.values["task"]["name"]:
+        if "train_on" not in before:
+            raise UserError(
+                f"{directory.path}: {before['family']} {before['name']} is its own training task; no other fits"
+            )
+        settings.update({"task": {"train_on": before["train_on"] or before["name"]}}, "the run")
+    settings.update(changes.values, "command line")
+    for key, value in leaves(changes.values):
+        if key not in EVALUATION_SETTINGS:
+            allowed = ", ".join(sorted(EVALUATION_SETTINGS))
+            raise UserError(f"--set {key}={value}: the run is trained already; what can change is {allowed}")
+    return settings
+
+
+def _evaluated(
+    experiment: Experiment, directory: RunDirectory, observer: Observer, base: str | None
+) -> tuple[RunRecord, list[dict[str, Any]]]:
+    from rocoft_bench.engine.accelerator import make_accelerator
+    from rocoft_bench.engine.interrupt import GracefulStop
+    from rocoft_bench.engine.prediction import NotFiniteError
+
+    task, config = experiment.task, experiment.config
+    notes: list[str] = []
+    split = limited(task.load(task.eval_split, config.task.data_dir), config.task.max_eval_rows, "evaluation", notes)
+    trained = load_trained(experiment, directory, base)
+    settings = fitted_settings(task, config.task, limits(experiment, trained.model, trained.tokenizer), notes)
+    examples = encode(task, split, trained.tokenizer, settings, False, notes)
+    record = directory.read_record()
+    notes += [*trained.notes, *_changed_examples(record, examples.origin)]
+    accelerator = make_accelerator(config.training.precision)
+    evaluator = make_evaluator(task, examples, trained.tokenizer, settings, config.training, accelerator, observer)
+    for note in notes:
+        observer.note(note)
+    started = time.perf_counter()
+    try:
+        with GracefulStop() as stop:
+            evaluation = evaluator.run(trained.model.to(accelerator.device), stop)
+    except NotFiniteError as error:
+        raise UserError(f"{directory.path}: {error}") from None
+    of_training = [note for note in record.notes if "evaluation" not in note]
+    changed = {
+        **evaluation_fields(experiment),
+        "data": {**record.data, "evaluation": examples.origin, "eval_rows": len(examples.raw)},
+        "metrics": evaluation.metrics,
+        "initial_metrics": None,
+        "epoch_metrics": [],
+        "eval_seconds": round(time.perf_counter() - started, 3),
+        "notes": [*of_training, *(note for note in notes if note not in of_training)],
+    }
+    return record.model_copy(update=changed), list(prediction_lines(task, examples, evaluation))
+
+
+def _changed_examples(record: RunRecord, origin: dict[str, Any]) -> list[str]:
+    """A note where the examples are from the place that a run was evaluated on, and are not those of then."""
+    before = record.data.get("evaluation", {})
+    same_place = all(before.get(key) == origin.get(key) for key in ("kind", "path", "id", "config", "split"))
+    if not same_place or before.get("sha256") in (None, origin["sha256"]):
+        return []
+    return ["the evaluation examples have changed since the run was trained and evaluated on them"]
