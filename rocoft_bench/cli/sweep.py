@@ -151,12 +151,12 @@ def _check_options(
 
 def _launch(num_processes: int, config_file: Path | None) -> Launch:
     """How each run is shared. Raises: UserError if the file is not one of accelerate."""
-    from rocoft_bench.config import found_or_shipped
+    from rocoft_bench.config import resolve_config_path
     from rocoft_bench.execution.options import Launch
 
     if config_file is None:
         return Launch(num_processes)
-    launch = Launch(num_processes, config_file=found_or_shipped(config_file).absolute())
+    launch = Launch(num_processes, config_file=resolve_config_path(config_file).absolute())
     launch.way()
     return launch
 

@@ -69,7 +69,7 @@ def _kernels(file: Path, assignments: list[str]) -> str:
 
 
 def _settings(settings: Settings, assignments: list[str]) -> str:
-    from rocoft_bench.config import leaves
+    from rocoft_bench.config import flatten
     from rocoft_bench.experiment.resolve import resolve
     from rocoft_bench.runs import config_values
 
@@ -78,7 +78,7 @@ def _settings(settings: Settings, assignments: list[str]) -> str:
     show_notes(experiment.notes)
     resolved = experiment.config
     rows = [["setting", "value", "from"]]
-    rows += [[key, str(value), settings.sources.get(key, "default")] for key, value in leaves(config_values(resolved))]
+    rows += [[key, str(value), settings.sources.get(key, "default")] for key, value in flatten(config_values(resolved))]
     return f"{aligned(rows)}\n{_memory(experiment)}"
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from rocoft_bench.config.catalog import known_model
-from rocoft_bench.config.loading import leaves
+from rocoft_bench.config.loading import flatten
 from rocoft_bench.config.paths import absolute, model_name
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.untrusted import parse_yaml
@@ -101,7 +101,7 @@ def _check_known(key: str, wanted: Sequence[Any], runs: Sequence[dict[str, Any]]
 
 
 def _keys(runs: Sequence[dict[str, Any]]) -> set[str]:
-    keys = {key for values in runs for key, _ in leaves(values)}
+    keys = {key for values in runs for key, _ in flatten(values)}
     return keys | {short for short, key in SHORT.items() if key in keys}
 
 

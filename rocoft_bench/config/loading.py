@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import SerializeAsAny, ValidationError, create_model
 
-from rocoft_bench.config.schema import DEFAULT_METHOD, OF_THE_METHOD, RunConfig, Section, TaskConfig
+from rocoft_bench.config.schema import DEFAULT_METHOD, OF_THE_METHOD, RunConfig, StrictModel, TaskConfig
 from rocoft_bench.errors import LONGEST_SOURCE, UserError, shortened, suggest
 from rocoft_bench.untrusted import parse_yaml, read_yaml
 
@@ -24,7 +24,7 @@ MAX_LEVELS = 30
 MAX_PROBLEMS = 10
 """Problems that are told at once."""
 
-S = TypeVar("S", bound=Section)
+S = TypeVar("S", bound=StrictModel)
 
 NAMED = ("method", "model", "task")
 """Sections of which a name alone says enough."""
@@ -34,12 +34,12 @@ NAMED = ("method", "model", "task")
 class Settings:
     """Nested settings as read so far, and the source of each leaf by dotted key.
 
-    left_behind: settings of `training` that went with another method, and that method.
+    dropped_with_method: settings of `training` that went with another method, and that method.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    left_behind: tuple[dict[str, Any], str] | None = None
+    dropped_with_method: tuple[dict[str, Any], str] | None = None
 
     def update(self, values: dict[str, Any], source: str) -> None:
         """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and what
@@ -48,18 +48,18 @@ class Settings:
         Raises:
             UserError: If a setting is to stand in a group in whose place a value stands.
         """
-        self._lay(values, {key: source for key, _ in leaves(values)})
+        self._lay(values, {key: source for key, _ in flatten(values)})
 
     def include(self, other: Settings) -> None:
         """As `update`, with the settings of a file."""
         self._lay(other.values, other.sources)
-        self.left_behind = other.left_behind or self.left_behind
+        self.dropped_with_method = other.dropped_with_method or self.dropped_with_method
 
     def _lay(self, values: dict[str, Any], sources: dict[str, str]) -> None:
         self._check_groups(values)
         new, old = _method_name(values), _method_name(self.values) or DEFAULT_METHOD
         if new is not None and new != old and self.values:
-            self._leave_method(old)
+            self._drop_method(old)
         merge(self.values, values)
         self.sources |= sources
 
@@ -82,16 +82,16 @@ class Settings:
         """The same settings; what happens to either leaves the other alone."""
         values: dict[str, Any] = {}
         merge(values, self.values)
-        return Settings(values, dict(self.sources), self.left_behind)
+        return Settings(values, dict(self.sources), self.dropped_with_method)
 
-    def _leave_method(self, name: str) -> None:
+    def _drop_method(self, name: str) -> None:
         self.values["method"] = {}
         training = self.values.get("training")
         chosen = (
             {key: training.pop(key) for key in OF_THE_METHOD if key in training} if isinstance(training, dict) else {}
         )
         if chosen:
-            self.left_behind = (chosen, name)
+            self.dropped_with_method = (chosen, name)
         gone = ("method.", *(f"training.{key}" for key in OF_THE_METHOD))
         self.sources = {key: source for key, source in self.sources.items() if not key.startswith(gone)}
 
@@ -121,14 +121,14 @@ def find_config(name: str | Path) -> Path:
     Raises:
         UserError: If there is no such file.
     """
-    path = found_or_shipped(Path(name))
+    path = resolve_config_path(Path(name))
     if path.is_file():
         return path
     names = [str(file.relative_to(config_root())) for file in config_files()]
     raise UserError(f"no config file {name}; {suggest(str(path).removeprefix('configs/'), names)}")
 
 
-def found_or_shipped(path: Path) -> Path:
+def resolve_config_path(path: Path) -> Path:
     """A file that is there, or else the one of that path below the shipped `configs/`, or else the path itself."""
     shipped = config_root() / str(path).removeprefix("configs/")
     return shipped if shipped.is_file() and not path.is_file() else path
@@ -236,7 +236,7 @@ def checked(section: type[S], values: dict[str, Any], sources: dict[str, str] | 
         raise UserError("\n".join([*lines, *more])) from None
 
 
-def _explain(section: type[Section], problem: dict[str, Any], sources: dict[str, str], prefix: str) -> str:
+def _explain(section: type[StrictModel], problem: dict[str, Any], sources: dict[str, str], prefix: str) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join([prefix, *path] if prefix else path)
     source = sources.get(key) or next((sources[name] for name in sources if name.startswith(f"{key}.")), None)
@@ -252,20 +252,20 @@ def _explain(section: type[Section], problem: dict[str, Any], sources: dict[str,
     return f"{where}{key} = {given}: {reason[0].lower() + reason[1:]}"
 
 
-def _fields(section: type[Section], path: Iterable[str]) -> list[str]:
+def _fields(section: type[StrictModel], path: Iterable[str]) -> list[str]:
     for part in path:
         annotation = section.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, Section)):
+        if not (isinstance(annotation, type) and issubclass(annotation, StrictModel)):
             return []
         section = annotation
     return list(section.model_fields)
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All (dotted key, value) pairs of nested settings."""
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from leaves(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -29,7 +29,7 @@ LargeCount = Annotated[int, Field(gt=0, le=10**12)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Section(BaseModel):
+class StrictModel(BaseModel):
     """A strict group of settings: unknown keys are errors, values do not change after loading."""
 
     model_config = ConfigDict(
@@ -51,7 +51,7 @@ def _names(annotation: Any, *types: type) -> bool:
     return annotation in types or any(_names(part, *types) for part in get_args(annotation))
 
 
-class TaskConfig(Section):
+class TaskConfig(StrictModel):
     """What every task can be told. A kind of task adds settings of its own in a subclass (`Task.Settings`)."""
 
     family: str
@@ -69,7 +69,7 @@ class TaskConfig(Section):
     """Evaluate on the first rows only (for trying things out; recorded)."""
 
 
-class ModelConfig(Section):
+class ModelConfig(StrictModel):
     name: SettingModel = "FacebookAI/roberta-base"
     """Hub id, a name from `rocoft ls models`, or a local folder, recorded as its full path."""
     revision: str | None = None
@@ -84,7 +84,7 @@ class ModelConfig(Section):
     """Number format of the frozen weights; half the memory for the 16-bit ones."""
 
 
-class TrainingConfig(Section):
+class TrainingConfig(StrictModel):
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of AdamW; by default the method's own."""
     epochs: Count = 3
@@ -132,7 +132,7 @@ among them, are the conditions that methods are compared under."""
 DEFAULT_METHOD = "rocoft"
 
 
-class RunConfig(Section):
+class RunConfig(StrictModel):
     """One training run, complete."""
 
     task: SerializeAsAny[TaskConfig]

@@ -112,10 +112,10 @@ def _curves(entry: dict[str, Any]) -> dict[str, float]:
 
 def _plain(config: RunConfig) -> dict[str, Any]:
     """All settings by dotted names; lists as JSON, since trackers take single values only."""
-    from rocoft_bench.config import leaves
+    from rocoft_bench.config import flatten
     from rocoft_bench.runs import config_values
 
-    values = leaves(config_values(config))
+    values = flatten(config_values(config))
     return {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in values}
 
 

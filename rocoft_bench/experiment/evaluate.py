@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rocoft_bench.config import Settings, leaves
+from rocoft_bench.config import Settings, flatten
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limited, make_evaluator, prediction_lines
@@ -122,7 +122,7 @@ def _changed(directory: RunDirectory, changes: Settings) -> Settings:
             )
         settings.update({"task": {"train_on": before["train_on"] or before["name"]}}, "the run")
     settings.update(changes.values, "command line")
-    for key, value in leaves(changes.values):
+    for key, value in flatten(changes.values):
         if key not in EVALUATION_SETTINGS:
             allowed = ", ".join(sorted(EVALUATION_SETTINGS))
             raise UserError(f"--set {key}={value}: the run is trained already; what can change is {allowed}")

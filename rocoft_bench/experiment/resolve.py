@@ -97,7 +97,7 @@ def _identity(file: Path, changed_ns: int, working_directory: Path) -> str | Non
 
 def _own_settings_note(method: Method, own: dict[str, float], settings: Settings) -> tuple[str, ...]:
     """Says so where a config's values were not used, because they were there for another method."""
-    left, other = settings.left_behind or ({}, "")
+    left, other = settings.dropped_with_method or ({}, "")
     changed = [
         f"{key.replace('_', ' ')} {own[key]:g} (the config's {value} is {other}'s)"
         for key, value in left.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from rocoft_bench.config import Section
+from rocoft_bench.config import StrictModel
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.in_model import InModelMethod
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WITHOUT_BIASES = ("llama", "mistral", "qwen3", "gemma", "gemma2", "olmo2", "t5")
 
 
-class BitFitSettings(Section):
+class BitFitSettings(StrictModel):
     biases: Literal["linears", "all"] = "linears"
     """Train the biases of the blocks' linear layers, or all outside the head, norms and embeddings included."""
 

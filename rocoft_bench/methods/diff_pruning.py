@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from rocoft_bench.config import Section, TrainingConfig
+from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.methods.in_model import FILE_NAME, InModelMethod
 from rocoft_bench.methods.saved import check_fits, read_tensors
 from rocoft_bench.models import TASKS_WITH_HEAD
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
-class DiffPruningSettings(Section):
+class DiffPruningSettings(StrictModel):
     sparsity: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Share of the parameters outside the head that differ in the end."""
     mask_share: Annotated[float, Field(gt=0, lt=1)] = 0.5

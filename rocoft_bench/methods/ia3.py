@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import Section, TrainingConfig
+from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AS_PUBLISHED = {"target_modules": ["key", "value", "ffn_out"]}
 
 
-class IA3Settings(Section):
+class IA3Settings(StrictModel):
     target_modules: list[str] | str = ["key", "value", "attention_output", "ffn_out"]  # noqa: RUF012 - pydantic copies
     """Scaled layers: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
     feedforward_modules: list[str] | str = ["attention_output", "ffn_out"]  # noqa: RUF012 - pydantic copies defaults

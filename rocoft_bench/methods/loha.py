@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveFloat
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
 
 
-class LoHaSettings(Section):
+class LoHaSettings(StrictModel):
     rank: Count = 8
     """r, the inner dimension of both products."""
     alpha: PositiveFloat = 8

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveFloat
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BEYOND_ANY_SIDE = 2**20
 """A rank for peft that no side of a matrix reaches: it then trains both factors in full."""
 
 
-class LoKrSettings(Section):
+class LoKrSettings(StrictModel):
     factor: Count = 8
     """Rows and columns of the first factor."""
     rank: Count | None = None

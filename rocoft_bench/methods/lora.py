@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ LLM_TARGETS = ["query", "key", "value", "ffn_in", "ffn_out"]
 """Where LLM-Adapters, whose set-up Table 2 follows, puts LoRA."""
 
 
-class LowRankSettings(Section):
+class LowRankSettings(StrictModel):
     """What LoRA and its relatives share."""
 
     rank: Count = 8

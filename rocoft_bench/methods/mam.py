@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveFloat
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
 
 
-class MAMSettings(Section):
+class MAMSettings(StrictModel):
     num_virtual_tokens: Count = 32
     """l, trained keys and values in front of those of each attention."""
     bottleneck: Count = 32

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.config import Section, TrainingConfig
+from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.models import LINEAR_ROLES, TASKS_WITH_HEAD
 
@@ -32,7 +32,7 @@ class Method(ABC):
     """This package or the library that implements it."""
     mergeable: ClassVar[bool]
     reference: ClassVar[str]
-    Settings: ClassVar[type[Section]]
+    Settings: ClassVar[type[StrictModel]]
     """The method's own settings, with defaults; keys of the `method` section of a config."""
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Other defaults by the kind of a task or by a model of the paper, the latter winning over the former."""
@@ -202,7 +202,7 @@ def hold_trained_in_float32(model: nn.Module) -> None:
     hold_in_float32(model, (parameter for parameter in model.parameters() if parameter.requires_grad))
 
 
-class NoSettings(Section):
+class NoSettings(StrictModel):
     """No settings."""
 
 

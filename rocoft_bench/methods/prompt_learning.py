@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
 
 
-class PromptSettings(Section):
+class PromptSettings(StrictModel):
     num_virtual_tokens: Count = 20
     """l, the trained positions before the input."""
 

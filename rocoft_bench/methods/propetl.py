@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
 
-from rocoft_bench.config import Section, TrainingConfig
+from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.methods.in_model import InModelMethod
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rocoft_bench.engine.hooks import Hooks
 
 
-class PropetlSettings(Section):
+class PropetlSettings(StrictModel):
     keep: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the prototype's entries that each layer's mask lets through."""
     score_learning_rate: PositiveFloat = 3e-3

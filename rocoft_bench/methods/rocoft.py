@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.methods.adapter import AdapterMethod
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rocoft_bench.tuner import RoCoFTConfig
 
 
-class RoCoFTSettings(Section):
+class RoCoFTSettings(StrictModel):
     mode: Literal["row", "column", "random"] = "row"
     """Train rows, columns or single entries."""
     rank: Count = 3

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
-class AdapterSettings(Section):
+class AdapterSettings(StrictModel):
     bottleneck: Count = 200
     """m, the inner width of each adapter."""
 

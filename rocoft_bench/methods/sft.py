@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from rocoft_bench.config import Count, LargeCount, Section, TrainingConfig
+from rocoft_bench.config import Count, LargeCount, StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.in_model import InModelMethod
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
-class SFTSettings(Section):
+class SFTSettings(StrictModel):
     budget: LargeCount | None = None
     """Trained entries; by default a share of the model's parameters."""
     density: Annotated[float, Field(gt=0, le=1)] = 0.0025

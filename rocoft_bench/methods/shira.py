@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import Count, Section
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import ModelShapes
 
 
-class SHiRASettings(Section):
+class SHiRASettings(StrictModel):
     rank: Count = 8
     """r: each matrix gets as many trained entries as LoRA of this rank would have."""
     target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
 
-from rocoft_bench.config import Count, Section, TrainingConfig
+from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
 
 
-class VeRASettings(Section):
+class VeRASettings(StrictModel):
     rank: Count = 1024
     """r, the inner dimension of the random matrices."""
     d_initial: PositiveFloat = 0.1

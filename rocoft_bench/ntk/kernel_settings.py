@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from rocoft_bench.config import ModelConfig, Section, Settings, checked
+from rocoft_bench.config import ModelConfig, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.solvers import SolverName
@@ -32,7 +32,7 @@ HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 """Settings that change how something is computed and not what."""
 
 
-class KernelSettings(Section):
+class KernelSettings(StrictModel):
     """One analysis: all seeds but one setting of everything."""
 
     model: ModelConfig = ModelConfig()

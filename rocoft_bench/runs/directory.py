@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from rocoft_bench.config import RunConfig, absolute, leaves, model_name
+from rocoft_bench.config import RunConfig, absolute, flatten, model_name
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
@@ -261,13 +261,13 @@ def _differences(ours: RunConfig, theirs: dict[str, Any]) -> str:
     """The settings that differ. One that a run of an older version did not have yet had its default; its relative paths
     are of the working directory.
     """
-    mine, other = dict(leaves(config_values(ours))), dict(leaves(theirs))
+    mine, other = dict(flatten(config_values(ours))), dict(flatten(theirs))
     for key, full in (("task.data_dir", absolute), ("model.name", model_name)):
         if isinstance(path := other.get(key), str):
             with suppress(ValueError):
                 other[key] = str(full(path))
     named = {"family": ours.task.family, "name": ours.task.name}
-    defaults = dict(leaves(config_values(type(ours).model_validate({"task": named}))))
+    defaults = dict(flatten(config_values(type(ours).model_validate({"task": named}))))
     keys = [key for key in mine if mine[key] != other.get(key, defaults.get(key))]
     keys += [key for key in other if key not in mine]
     keys = [key for key in keys if key != "training.checkpoint_seconds"]

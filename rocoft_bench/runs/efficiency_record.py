@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rocoft_bench.runs.facts import LayerFacts, MethodFacts, holds
 from rocoft_bench.runs.numbers import Count, Number, Seconds
 from rocoft_bench.runs.record import Status
+from rocoft_bench.runs.record_schema import LayerFacts, MethodFacts, holds
 
 
 class EfficiencyRecord(BaseModel):

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rocoft_bench.runs.facts import KernelDataFacts, ModelFacts, holds
 from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
 from rocoft_bench.runs.record import Status
+from rocoft_bench.runs.record_schema import KernelDataFacts, ModelFacts, holds
 
 KernelName = Literal[
     "full_ft",

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs.adapter_files import SavedFile
-from rocoft_bench.runs.facts import DataFacts, MethodFacts, ModelFacts, ParameterFacts, TaskFacts, holds
 from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
+from rocoft_bench.runs.record_schema import DataFacts, MethodFacts, ModelFacts, ParameterFacts, TaskFacts, holds
 from rocoft_bench.untrusted import read_bytes
 
 Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]

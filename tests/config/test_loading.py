@@ -12,7 +12,7 @@ from rocoft_bench.config import (
     RunConfig,
     config_root,
     find_config,
-    leaves,
+    flatten,
     override,
     parse_assignment,
     read_settings,
@@ -214,7 +214,7 @@ def test_any_valid_settings_survive_a_round_trip_through_yaml(epochs: int, rate:
 @given(st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True), min_size=1, max_size=4), st.integers())
 def test_override_and_leaves_are_inverse(path: list[str], value: int) -> None:
     dotted = ".".join(path)
-    assert list(leaves(override(dotted, value))) == [(dotted, value)]
+    assert list(flatten(override(dotted, value))) == [(dotted, value)]
 
 
 def test_configs_ship_for_every_task_that_can_be_trained() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from rocoft_bench.config import leaves
+from rocoft_bench.config import flatten
 from rocoft_bench.config.catalog import known_model
 from rocoft_bench.experiment.card.portable import name_of, without_machine_paths
 from rocoft_bench.experiment.resolve import Experiment
@@ -111,7 +111,7 @@ class CardContext:
     def settings(self) -> dict[str, Any]:
         """Method, training and model settings, and the seed, by dotted names."""
         sections = {key: self.config[key] for key in ("method", "training", "model")}
-        return {**dict(leaves(sections)), "seed": self.config["seed"]}
+        return {**dict(flatten(sections)), "seed": self.config["seed"]}
 
     @property
     def auto_class(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rocoft_bench.analysis.groups import Facts, alike, model_facts
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.config import Settings, leaves
+from rocoft_bench.config import Settings, flatten
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import config_values
@@ -85,7 +85,7 @@ def _config(run: Run) -> dict[str, Any] | None:
         return None
     if not isinstance(written, dict):
         return None
-    return {key: _plain(value) for key, value in leaves(_completed(written)) if key not in NOT_COMPARED}
+    return {key: _plain(value) for key, value in flatten(_completed(written)) if key not in NOT_COMPARED}
 
 
 def _completed(written: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _plain(value: Any) -> Any:
 def _settings(run: Run) -> dict[str, Any]:
     """By dotted key, those of the method first; without a config.yaml the ones that are in the record."""
     record = run.record
-    settings = _config(run) or dict(leaves({"method": record.method, "task": record.task.get("settings", {})}))
+    settings = _config(run) or dict(flatten({"method": record.method, "task": record.task.get("settings", {})}))
     kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
     return dict(sorted(kept.items(), key=lambda item: SECTIONS.get(item[0].partition(".")[0], len(SECTIONS))))
 

@@ -69,13 +69,13 @@ class SourceFacts(Facts):
     sha256: str | None = None
 
 
-class JudgedRows(SourceFacts):
+class EvaluationFacts(SourceFacts):
     kind: str
 
 
 class DataFacts(Facts):
     train: SourceFacts = SourceFacts()
-    evaluation: JudgedRows
+    evaluation: EvaluationFacts
     train_rows: Count
     eval_rows: Count
 
