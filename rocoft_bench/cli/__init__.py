@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
+import rocoft_bench
 from rocoft_bench.cli import demo, evaluate, export, ls, ntk, params, predict, prefetch, report, sweep, train, validate
-from rocoft_bench.cli.console import complain, finish_output, show_what_can_be_shown
+from rocoft_bench.cli.console import complain, finish_output, say, show_what_can_be_shown
 from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError, reason, shortened
 
@@ -26,6 +28,21 @@ app = typer.Typer(
 )
 for module in (train, sweep, evaluate, ntk, demo, report, predict, export, ls, params, validate, prefetch):
     module.register(app)
+
+
+def _show_version(is_asked_for: bool) -> None:
+    if is_asked_for:
+        say(f"rocoft-bench {rocoft_bench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

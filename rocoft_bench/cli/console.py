@@ -42,6 +42,12 @@ class TerminalConsole(Console):
         return super().render_str(printable(text), **options)
 
 
+def width_of_output(of_a_pipe: int = 10_000) -> int:
+    """Columns of the terminal, or as many as COLUMNS says; what is neither takes lines as long as they come."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return TerminalConsole().width if is_terminal or os.environ.get("COLUMNS", "").isdigit() else of_a_pipe
+
+
 def show_what_can_be_shown() -> None:
     """Let a terminal that knows few characters get the others escaped."""
     for stream in (sys.stdout, sys.stderr):

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.text import aligned
 
 
 class What(StrEnum):
@@ -30,11 +30,11 @@ def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")]) -
 def _tasks() -> list[list[str]]:
     from rocoft_bench import tasks
 
-    rows = [["family", "task", "metrics", "evaluated on", "guessing", "data"]]
+    rows = [["family", "task", "metrics", "evaluated on", "random baseline", "data"]]
     for task in tasks.all_tasks():
         metrics = ", ".join(task.metric_names)
-        guessing = f"{100 * task.random_baseline:.1f}"
-        rows.append([task.family, task.name, metrics, task.eval_split, guessing, task.source])
+        baseline = f"{100 * task.random_baseline:.1f}"
+        rows.append([task.family, task.name, metrics, task.eval_split, baseline, task.source])
     return rows
 
 

@@ -96,7 +96,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, of the same rows.")],
 ) -> None:
     """Hold the training kernels of two analyses, or of other programs, side by side."""
-    from rocoft_bench.cli.text import aligned
+    from rocoft_bench.cli.columns import aligned
     from rocoft_bench.ntk.similarity import compared
 
     rows = [["kernel", "size", "relative difference p=1", "p=2", "alignment", "largest entry, second / first"]]
@@ -191,7 +191,7 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
 
 
 def _show_plan(groups: list[list[KernelSettings]], output: Path) -> None:
-    from rocoft_bench.cli.text import aligned
+    from rocoft_bench.cli.columns import aligned
     from rocoft_bench.ntk.kernel_files import KernelDirectory
 
     rows = [["task", "shots", "seed", "kernels", "state", "folder"]]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.text import aligned
 
 if TYPE_CHECKING:
     from rocoft_bench.report import AuditRow

@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import TerminalConsole
-from rocoft_bench.cli.text import aligned
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.execution.job import Outcome
 from rocoft_bench.runs import Status

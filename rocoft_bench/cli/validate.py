@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import Assignments
 from rocoft_bench.cli.running import show_notes
-from rocoft_bench.cli.text import aligned
 
 if TYPE_CHECKING:
     from rocoft_bench.config import Settings, Sweep

@@ -58,6 +58,23 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     assert (result.stdout.count("\n"), result.stderr) == (1, "")
 
 
+def test_the_version_is_that_of_the_package() -> None:
+    result = run("rocoft --version")
+    assert (result.stdout, result.returncode) == (f"rocoft-bench {rocoft_bench.__version__}\n", 0)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_lists_are_as_wide_as_the_terminal_and_complete(width: int) -> None:
+    """A pipe gets a line for each method; a terminal the same words, in blocks that each have all the names."""
+    piped = run("rocoft ls methods").stdout.splitlines()
+    shown = run("rocoft ls methods", COLUMNS=str(width)).stdout
+    assert max(map(len, shown.splitlines())) <= width < max(map(len, piped))
+    names = [line.split()[0] for line in piped]
+    for block in shown.split("\n\n"):
+        assert [line.split()[0] for line in block.splitlines() if not line.startswith(" ")] == names
+    assert set(" ".join(piped).split()) == set(shown.split())
+
+
 def test_a_terminal_of_ascii_gets_the_other_characters_escaped() -> None:
     result = run("rocoft report --audit", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert (result.returncode, result.stderr) == (0, "")

@@ -6,9 +6,9 @@ import io
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
+from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.cli.tables import print_tables
 from tests.report.writing.examples import WHY, glue_table, hard_table
 
@@ -16,10 +16,9 @@ from tests.report.writing.examples import WHY, glue_table, hard_table
 def printed(*tables: Table, width: int = 200, color_system: str | None = None) -> str:
     file = io.StringIO()
     terminal = color_system is not None
-    console = Console(
+    console = TerminalConsole(
         file=file,
         width=width,
-        highlight=False,
         color_system=color_system,  # type: ignore[arg-type]
         force_terminal=terminal,
         legacy_windows=False,
