@@ -17,6 +17,7 @@ from rocoft_bench.cli import demo, evaluate, export, ls, ntk, params, predict, p
 from rocoft_bench.cli.console import complain, finish_output, say, show_what_can_be_shown
 from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError, reason, shortened
+from rocoft_bench.plugins import left_out
 
 app = typer.Typer(
     name="rocoft",
@@ -78,6 +79,8 @@ def _finished(run: Callable[[], int]) -> int:
     """The exit code, after the output is written. An OSError that nobody foresaw is told in one line."""
     try:
         code = run()
+        for line in left_out():
+            complain(f"warning: {line}")
         finish_output()
         return code
     except BrokenPipeError:  # who read the output has enough

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Assignments, BaseModel, DataDir, FinishedRun, Force, Protocol
+from rocoft_bench.cli.options import Assignments, BaseModel, DataDir, FinishedRun, Force, Plugins, Protocol
 
 EPILOG = """Examples:
 
@@ -29,6 +29,7 @@ def evaluate(
     assignments: Assignments = None,
     model: BaseModel = None,
     force: Force = False,
+    plugins: Plugins = None,
 ) -> None:
     """Evaluate the model of a finished run once more; each result is a record of its own inside the run's folder."""
     from rocoft_bench import tasks

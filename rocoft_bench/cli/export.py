@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FOLDER, BaseModel, FinishedRun
+from rocoft_bench.cli.options import AS_FOLDER, BaseModel, FinishedRun, Plugins
 from rocoft_bench.cli.running import show_notes
 from rocoft_bench.errors import UserError
 
@@ -45,6 +45,7 @@ def export(
     private: Annotated[
         bool, typer.Option("--private", help="With --push-to-hub: only its owner sees the new repository.")
     ] = False,
+    plugins: Plugins = None,
 ) -> None:
     """Merge the trained values into the base model and save it; `AutoModel…from_pretrained` loads the folder.
 

@@ -9,6 +9,7 @@ import typer
 
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
+from rocoft_bench.cli.options import Plugins
 
 
 class What(StrEnum):
@@ -21,20 +22,21 @@ def register(app: typer.Typer) -> None:
     app.command("ls", epilog="Example: rocoft ls methods")(ls)
 
 
-def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")]) -> None:
+def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")], plugins: Plugins = None) -> None:
     """List the tasks, the fine-tuning methods or the known models."""
     table = {What.tasks: _tasks, What.methods: _methods, What.models: _models}[what]
     say(aligned(table()))
 
 
 def _tasks() -> list[list[str]]:
-    from rocoft_bench import tasks
+    from rocoft_bench.tasks import TASKS
 
     rows = [["family", "task", "metrics", "evaluated on", "random baseline", "data"]]
-    for task in tasks.all_tasks():
+    for name, task in TASKS.items():
         metrics = ", ".join(task.metric_names)
         baseline = f"{100 * task.random_baseline:.1f}"
-        rows.append([task.family, task.name, metrics, task.eval_split, baseline, task.source])
+        source = f"{task.source} ({plugin})" if (plugin := TASKS.origin(name)) else task.source
+        rows.append([task.family, task.name, metrics, task.eval_split, baseline, source])
     return rows
 
 
@@ -46,7 +48,8 @@ def _methods() -> list[list[str]]:
         settings = ", ".join(method.Settings.model_fields) or "-"
         mergeable = "yes" if method.mergeable else "no"
         training = [f"{method.learning_rate:g}", f"{method.weight_decay:g}"]
-        rows.append([method.name, method.trains, method.provider, mergeable, *training, method.reference, settings])
+        provider = str(METHODS.origin(method.name) or method.provider)
+        rows.append([method.name, method.trains, provider, mergeable, *training, method.reference, settings])
     return rows
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rocoft_bench.cli.console import complain, say
-from rocoft_bench.cli.options import AS_FOLDER
+from rocoft_bench.cli.options import AS_FOLDER, Plugins
 
 if TYPE_CHECKING:
     from rocoft_bench.ntk.kernel_settings import KernelSettings
@@ -67,6 +67,7 @@ def ntk(
     output: Annotated[Path, typer.Option(help="Of all results, one folder each below it.", **AS_FOLDER)] = RESULTS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the analyses and make none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make again what is finished.")] = False,
+    plugins: Plugins = None,
 ) -> None:
     """Neural tangent kernels of a masked language model on few-shot tasks (Tables 4, 5, 13 and Figures 3, 5, 6).
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rocoft_bench.errors import shortened
+from rocoft_bench.plugins import load_files
 from rocoft_bench.untrusted.data_files import ENDINGS
 
 
@@ -44,3 +45,16 @@ Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. training.keep=best.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do again what is done, and replace it.")]
+
+
+def _load(context: typer.Context, files: list[Path] | None) -> list[Path] | None:
+    if not context.resilient_parsing:  # as in shell completion, which runs nothing
+        load_files(files or [])
+    return files
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="Load methods or tasks of your own (repeatable).", callback=_load),
+]
+"""Files of the user's own code; they are loaded when the option is read, and a command itself has no use for them."""

@@ -8,6 +8,7 @@ import typer
 
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
+from rocoft_bench.cli.options import Plugins
 
 if TYPE_CHECKING:
     from rocoft_bench.report import AuditRow
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def params(
     model: Annotated[str | None, typer.Option(help="A model of the paper; then every method is counted.")] = None,
     method: Annotated[str | None, typer.Option(help="A method; then it is counted on every model.")] = None,
+    plugins: Plugins = None,
 ) -> None:
     """Count what each method trains on the paper's models, beside its Tables 1, 2, 6, 7 and 8. Nothing is downloaded.
 

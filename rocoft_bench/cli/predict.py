@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import BaseModel, FinishedRun
+from rocoft_bench.cli.options import BaseModel, FinishedRun, Plugins
 from rocoft_bench.cli.running import show_notes
 
 EPILOG = 'Example: rocoft predict results/demo/rocoft-row --text "No dog sleeps." --text-pair "A dog sleeps."'
@@ -24,6 +24,7 @@ def predict(
         str | None, typer.Option(help="The second input, where the task has two: a sentence; the passage that answers.")
     ] = None,
     model: BaseModel = None,
+    plugins: Plugins = None,
 ) -> None:
     """Answer one input with the model of a finished run."""
     from rocoft_bench.experiment.predict import answer

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import say
+from rocoft_bench.cli.options import Plugins
 
 if TYPE_CHECKING:
     from rocoft_bench.experiment.resolve import Experiment
@@ -36,6 +37,7 @@ def prefetch(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting in each config.")
     ] = None,
+    plugins: Plugins = None,
 ) -> None:
     """Fetch the models and rows of configs into the cache, so that their runs need no internet.
 

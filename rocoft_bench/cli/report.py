@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import TerminalConsole, complain, say
-from rocoft_bench.cli.options import AS_FOLDER
+from rocoft_bench.cli.options import AS_FOLDER, Plugins
 
 if TYPE_CHECKING:
     from rocoft_bench.report import Problem, Results, Table
@@ -30,6 +30,7 @@ def report(
     audit: Annotated[
         bool, typer.Option("--audit", help="Only show what in the paper's own tables does not add up.")
     ] = False,
+    plugins: Plugins = None,
 ) -> None:
     """Show all runs of a folder in the paper's tables, with the paper's numbers beside them.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import complain, say
-from rocoft_bench.cli.options import AS_FOLDER
+from rocoft_bench.cli.options import AS_FOLDER, Plugins
 from rocoft_bench.engine.tracking import TrackerName
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def sweep(
         TrackerName | None, typer.Option(help="Show the runs' curves in this tracker (an extra each).")
     ] = None,
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, or auto.")] = None,
+    plugins: Plugins = None,
 ) -> None:
     """Carry out all runs of a sweep file, each in a process of its own.
 

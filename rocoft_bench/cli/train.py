@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FOLDER, Assignments, DataDir, Force, Protocol
+from rocoft_bench.cli.options import AS_FOLDER, Assignments, DataDir, Force, Plugins, Protocol
 from rocoft_bench.engine.tracking import TrackerName
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def train(
     main_process_ip: MainProcessIp = None,
     main_process_port: MainProcessPort = None,
     config_file: AccelerateFile = None,
+    plugins: Plugins = None,
 ) -> None:
     """Fine-tune a model on one task and record the result.
 

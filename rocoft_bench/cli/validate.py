@@ -11,7 +11,7 @@ import typer
 
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Assignments
+from rocoft_bench.cli.options import Assignments, Plugins
 from rocoft_bench.cli.running import show_notes
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
 def validate(
     config: Annotated[str, typer.Argument(help="YAML file, also by its path below the shipped configs/.")],
     assignments: Assignments = None,
+    plugins: Plugins = None,
 ) -> None:
     """Check a config without loading anything, and show all its settings with where each value comes from.
 

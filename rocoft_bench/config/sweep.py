@@ -12,6 +12,7 @@
       - {where: {method: lora}, set: {training: {learning_rate: 1.0e-3}, method.rank: 4}}
     evaluate_also:                                      # finished runs of a family are evaluated on its other tasks
       math: [addsub, svamp]
+    plugins: [my_method.py]                             # as --plugin, from where this file is; code: run what you trust
 
 Every other key is a setting of all runs. An axis is a setting too, dotted where it lies deeper
 (`training.learning_rate`); `method`, `model` and `task` take a name alone. Conditions look at the settings as files and
@@ -31,13 +32,14 @@ from rocoft_bench.config.condition import Condition, as_condition
 from rocoft_bench.config.loading import Settings, assigned, find_config, merge, read_settings
 from rocoft_bench.config.schema import OF_THE_METHOD, RunConfig
 from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.plugins import load_files
 
 AXES = "axes"
 CONFIG = "config"
 """The axis of the files that runs start from."""
 METHOD = "method"
 METHOD_AXES = (METHOD, f"{METHOD}.name")
-PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also")
+PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also", "plugins")
 """Keys of a sweep file that are no settings."""
 
 MAX_RUNS = 100_000
@@ -156,6 +158,7 @@ def read_sweep(path: Path) -> Sweep | None:
     for key in values:
         if key not in allowed:
             raise UserError(f"{path}: {key} is neither a setting nor a part of a sweep; {suggest(key, allowed)}")
+    _load_plugins(path, settings)
     return Sweep(
         path=path,
         axes=_checked_axes(path, values.pop(AXES)),
@@ -165,6 +168,14 @@ def read_sweep(path: Path) -> Sweep | None:
         common_method=_take_method(path, settings),
         common=values,
     )
+
+
+def _load_plugins(path: Path, settings: Settings) -> None:
+    """Run the files of a sweep's `plugins`, which are relative to the file that names them."""
+    names = settings.values.pop("plugins", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path}: plugins = {names!r}: must be a list of files")
+    load_files(Path(settings.sources["plugins"]).parent / name for name in names)
 
 
 def _take_method(path: Path, settings: Settings) -> dict[str, Any]:

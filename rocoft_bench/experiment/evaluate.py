@@ -70,7 +70,7 @@ def evaluate(
         record, lines = _evaluated(experiment, directory, observer, base)
         write_text(target.config, yaml.safe_dump(config_values(experiment.config), sort_keys=False))
         write_json_lines(target.predictions, lines)
-        write_json(target.provenance, provenance())
+        write_json(target.provenance, provenance(experiment.plugins))
         write_json(target.record, record.model_dump())
         target.remove_work()
     return record, target

@@ -14,6 +14,7 @@ from rocoft_bench import methods, models, tasks
 from rocoft_bench.config import OF_THE_METHOD, ModelConfig, RunConfig, Settings, TaskConfig, read_settings, validate
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import Method
+from rocoft_bench.plugins import used
 from rocoft_bench.runs import config_hash
 from rocoft_bench.tasks import Task
 
@@ -38,6 +39,12 @@ class Experiment:
         return f"{c.task.family}-{c.task.name}/{model}_{self.method.label}_seed{c.seed}_{config_hash(c)}".replace(
             " ", "-"
         )
+
+    @property
+    def plugins(self) -> list[dict[str, Any]]:
+        """The plug-ins that its method, task and metrics are from, for provenance."""
+        task = f"{self.task.family} {self.task.name}"
+        return used({"method": [self.method.name], "task": [task], "metric": self.task.metric_names})
 
     def folder_in(self, root: Path) -> Path:
         """The folder of the run below the folder of all runs."""

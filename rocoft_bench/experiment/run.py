@@ -194,7 +194,7 @@ def _finish(
     """Write everything that the run leaves, the record last."""
     write_json_lines(directory.history, result.history)
     write_json_lines(directory.predictions, prediction_lines(experiment.task, built.evaluation, result.evaluation))
-    source = provenance()
+    source = provenance(experiment.plugins)
     write_json(directory.provenance, source)
     with atomic_replacement(directory.adapter) as adapter:
         experiment.method.save(built.model, adapter)
@@ -223,6 +223,6 @@ def _record_failure(
     if failure.status == "nan":
         directory.remove_work()  # resumed from here it would only fail again
     with suppress(OSError):  # a full disk may be what went wrong; the failure then tells of it
-        write_json(directory.provenance, provenance())
+        write_json(directory.provenance, provenance(experiment.plugins))
         write_json(directory.record, record.model_dump())
     return record

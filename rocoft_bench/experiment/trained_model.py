@@ -13,7 +13,8 @@ from rocoft_bench.experiment.build import load_base
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.methods.in_model import FILE_NAME as OWN_FILE
 from rocoft_bench.models import PEFT_CONFIG, ModelSource
-from rocoft_bench.runs import RunDirectory, can_be_compared, other_weights
+from rocoft_bench.plugins import changed_since, check_present
+from rocoft_bench.runs import RunDirectory, can_be_compared, other_weights, read_provenance
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,13 @@ def settings_of(directory: RunDirectory) -> Settings:
     record = directory.read_record()
     if record.status != "ok":
         raise UserError(f"{directory.path}: the run has no result (status {record.status}: {record.error})")
+    check_present(_plugins_of(directory), str(directory.path))
     return read_settings(directory.config)
+
+
+def _plugins_of(directory: RunDirectory) -> Any:
+    """What the run's provenance says of plug-ins; it names them, and nothing is loaded for it."""
+    return (read_provenance(directory.path) or {}).get("plugins")
 
 
 def load_trained(experiment: Experiment, directory: RunDirectory, base: str | None) -> TrainedModel:
@@ -59,6 +66,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, base: str | No
     model, tokenizer, _ = load_base(based, source)
     if source.revision is not None:
         notes = _check_base(based, source.origin(model.config), directory)
+    notes = (*notes, *changed_since(_plugins_of(directory)))
     model = experiment.method.load(model, folder, experiment.task.kind)
     return TrainedModel(experiment, model.eval(), tokenizer, notes)
 

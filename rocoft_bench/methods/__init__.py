@@ -44,7 +44,8 @@ def _problem_of(method: Any) -> str | None:
     lacking = [name for name in STATED if not hasattr(method, name)] + sorted(method.__abstractmethods__)
     if lacking:
         return f"it lacks {', '.join(lacking)}"
-    same = next((other.name for other in METHODS.values() if other.label == method.label and other is not method), None)
+    others = (other.name for other in METHODS.values() if other.label == method.label and other.name != method.name)
+    same = next(others, None)
     return f'its label "{method.label}" is that of {same}, and tables would take them for one' if same else None
 
 

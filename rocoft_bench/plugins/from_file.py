@@ -44,8 +44,6 @@ def _load(file: Path, sha256: str | None) -> None:
     if sha256 not in (None, plugin.sha256):
         raise UserError(f"--plugin {file}: has changed since this command began; begin it again")
     _run(file, path, code, plugin)
-    if not any(registry.has_of(plugin) for registry in Registry.known):
-        raise UserError(f"--plugin {file}: adds nothing; e.g. METHODS.add(MyMethod) of rocoft_bench.methods does")
     _loaded[path] = plugin
 
 
@@ -57,6 +55,8 @@ def _run(file: Path, path: Path, code: bytes, plugin: Plugin) -> None:
     try:
         with loading(plugin):
             exec(compile(code, str(path), "exec"), module.__dict__)
+        if not any(registry.has_of(plugin) for registry in Registry.known):
+            raise UserError("adds nothing; e.g. METHODS.add(MyMethod) of rocoft_bench.methods does")
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         for registry in Registry.known:

@@ -6,6 +6,7 @@ folder or record only says which one it was made with; nothing is ever loaded be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ class Plugin:
 
 HERE = Plugin("this program")
 """Where `add` was called while no plug-in was being loaded, as in a notebook."""
+
+NAME = re.compile(r"[\w.-]+( [\w.-]+)?")
+"""Folders are called by it; a task is named by its family and its name."""
 
 _loading: list[Plugin] = []
 
@@ -86,6 +90,8 @@ class Registry(Mapping[str, T]):
         if problem := self._problem_of(item):
             raise UserError(f"{plugin}: {shortened(repr(item))} is no {self.kind}: {problem}")
         name = self._name_of(item)
+        if not NAME.fullmatch(str(name)):
+            raise UserError(f"{plugin}: {self.kind} {shortened(repr(name))}: letters, digits, _ . and - make a name")
         self._complete()
         there = self._items.get(name)
         if there is not None and there is not item and not self._origins.get(name) is plugin is HERE:
@@ -181,11 +187,27 @@ def used(names: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
 
 def check_present(entries: Any, what: str) -> None:
     """Raises UserError where something of a plug-in's is not here. entries: as `used` made them. what: used them."""
-    for entry in entries if isinstance(entries, list) else []:
-        for registry in Registry.known:
-            name = entry.get(registry.kind)
-            if name is None or name in registry:
-                continue
+    for registry, name, entry in _entries(entries):
+        if name not in registry:
             is_file = entry.get("sha256") is not None
-            how = f"--plugin {entry['plugin']}" if is_file else f"pip install {entry['plugin']}=={entry['version']}"
-            raise UserError(f"{what}: needs the {registry.kind} {name} of a plug-in: {how}")
+            plugin = entry.get("plugin")
+            how = f"--plugin {plugin}" if is_file else f"pip install {plugin}=={entry.get('version')}"
+            raise UserError(f"{what}: needs the {registry.kind} {name} of a plug-in: {shortened(how)}")
+
+
+def changed_since(entries: Any) -> list[str]:
+    """A note for each plug-in that is not the one that `used` noted."""
+    notes = []
+    for registry, name, entry in _entries(entries):
+        now = registry.origin(name)
+        if now is None or (now.version, now.sha256) != (entry.get("version"), entry.get("sha256")):
+            notes.append(f"the {registry.kind} {name} is not that of the run: its plug-in has changed since")
+    return notes
+
+
+def _entries(entries: Any) -> Iterator[tuple[Registry[Any], str, dict[str, Any]]]:
+    """What a provenance.json, which may hold anything, says of things of plug-ins, with the registry of each."""
+    for entry in entries if isinstance(entries, list) else []:
+        for registry in Registry.known if isinstance(entry, dict) else []:
+            if isinstance(entry.get(registry.kind), str):
+                yield registry, entry[registry.kind], entry

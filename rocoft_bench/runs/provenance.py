@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ PACKAGES = (
 ACCESS_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 
 
-def provenance() -> dict[str, Any]:
-    """Everything about the machine and the code that a reader needs to repeat the run."""
+def provenance(plugins: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Everything about the machine and the code that a reader needs to repeat the run. plugins: as `plugins.used`."""
     return {
         "command": [Path(sys.argv[0]).name, *(_redacted(argument) for argument in sys.argv[1:])],
         "packages": {name: _version(name) for name in PACKAGES},
+        "plugins": list(plugins),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "git": _git_state(),

@@ -38,6 +38,7 @@ class Embedded:
     name: str
     family: str
     columns: tuple[str, ...]
+    source = "embedded"
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         if data_dir is not None:

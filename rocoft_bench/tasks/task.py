@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rocoft_bench.config import TaskConfig
+from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.data import content_sha256, read_folder, read_hub
 
@@ -112,7 +113,7 @@ class Task(ABC):
     @property
     def source(self) -> str:
         """Where its rows come from without `data_dir`, in short."""
-        return f"{self.hub.id} {self.hub.config or ''} @ {self.hub.revision[:10]}" if self.hub else "embedded"
+        return f"{self.hub.id} {self.hub.config or ''} @ {self.hub.revision[:10]}" if self.hub else "--data-dir"
 
     @property
     def model_options(self) -> dict[str, Any]:
@@ -212,5 +213,5 @@ class Task(ABC):
         if data_dir is not None:
             return read_folder(data_dir, self.family, self.folder or self.name, split, self.columns)
         if self.hub is None:
-            raise NotImplementedError(f"{type(self).__name__} has no hub dataset and must say where its rows are")
+            raise UserError(f"{self.family} {self.name}: has no rows of its own; say where they are: --data-dir")
         return read_hub(self.hub, split, self.columns)

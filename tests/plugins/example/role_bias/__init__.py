@@ -1,0 +1,1 @@
+"""A method and a task outside of rocoft_bench, installed as a package."""
