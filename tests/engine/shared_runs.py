@@ -62,7 +62,7 @@ class Pull(Hooks):
 class ShardingOnCPU(Accelerator):
     """What accelerate does for FSDP2 on GPUs, which it does not on CPUs: shards each block and the rest."""
 
-    def build(self, model: Any, optimizer: Any) -> Any:  # type: ignore[override]
+    def prepare(self, model: Any, optimizer: Any) -> Any:  # type: ignore[override]
         names = {parameter: name for name, parameter in model.named_parameters()}
         for block in model.base_model.model.model.layers:
             fully_shard(block)
