@@ -15,8 +15,9 @@ import transformers
 
 import rocoft_bench
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models import AUTO_CLASSES, KNOWN_MODELS, KnownModel, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, KNOWN_MODELS, KnownModel, paper_model
 from rocoft_bench.models.architectures import on_meta
+from rocoft_bench.models.shape_reading import shapes_of
 from rocoft_bench.models.shapes import ModelShapes, pack
 
 FILE = Path(rocoft_bench.__file__).parent / "models" / "architectures" / "shapes.json"

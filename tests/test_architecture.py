@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -31,17 +32,21 @@ LAYERS = [
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
 
-def imported_parts(file: Path) -> set[str]:
-    """Parts of the package that a file imports, at the top or inside a function."""
-    parts = set()
+def imports_of(file: Path) -> set[str]:
+    """What a file imports of the package, at the top, inside a function or for types alone: modules and their names."""
+    found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{file}: relative import"
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = inner if node.module == "rocoft_bench" else [node.module]
-        parts |= {name.split(".")[1] for name in names if name.startswith("rocoft_bench.")}
-    return parts
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("rocoft_bench.")}
+
+
+def imported_parts(file: Path) -> set[str]:
+    """Parts of the package that a file imports."""
+    return {name.split(".")[1] for name in imports_of(file)}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
@@ -72,6 +77,23 @@ MODULES_TO_RENAME = {
 }
 CLASSES_TO_RENAME = {"Facts", "Figure", "Job", "Observer", "Place", "Plan", "Predictor", "Problem", "Rows"}
 """Names that still stand for two things."""
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    modules = {module_name(file): file for file in FILES}
+    graph = {
+        name: {found if found in modules else found.rpartition(".")[0] for found in imports_of(file)} - {name}
+        for name, file in modules.items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def named_twice(names: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:

@@ -33,7 +33,7 @@ from rocoft_bench.engine.prediction import Evaluation, Evaluator, NotFiniteError
 from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.schedule import rate_factor
 from rocoft_bench.engine.sharding import let_generate, make_trained_whole
-from rocoft_bench.models import is_bias, is_norm
+from rocoft_bench.models.parameter_counts import is_bias, is_norm
 
 LOG_ENTRIES = 100
 """About so many loss values are logged over a run; each one costs a wait for the device."""

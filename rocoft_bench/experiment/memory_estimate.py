@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from rocoft_bench import models
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
+from rocoft_bench.methods.method import MethodMemory
 from rocoft_bench.models import ModelShapes
 from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.passes import FLOAT32, MethodKeeps, Passes
@@ -91,7 +92,7 @@ def estimate(
     item = BYTES[config.model.dtype]
     needs = needs_of(method, facts, item)
     trained = (needs.added + shapes.head) * FLOAT32
-    in_place = shapes.head * (not method.copies_head) + needs.added * (not method.adds_values)
+    in_place = shapes.head * (not needs.memory.copies_head) + needs.added * (not needs.memory.adds_values)
     passes = Passes(
         facts=facts,
         method=needs.kept,
@@ -105,10 +106,10 @@ def estimate(
     rows = min(config.training.batch_size, config.task.max_train_rows or config.training.batch_size)
     training = passes.training_bytes(rows, config.training.gradient_checkpointing)
     return MemoryEstimate(
-        weights=needs.base_bytes / MIB,
+        weights=needs.memory.base_bytes / MIB,
         trained=(trained - in_place * item) / MIB,
         gradients=trained / MIB,
-        optimizer=method.optimizer_values * trained / MIB,
+        optimizer=needs.memory.optimizer_values * trained / MIB,
         activations=max(training, _evaluation_bytes(experiment, passes)) / MIB,
         process=0.0 if passes.gpu else PROCESS_MIB,
         rows=rows,
@@ -153,7 +154,9 @@ def facts_of(experiment: Experiment) -> LayerSizes | None:
     model, kind = experiment.config.model, experiment.task.kind
     if facts := shipped_facts(model.name, kind):
         return facts
-    shapes = models.local_shapes(model, kind, kind in TASKS_WITH_HEAD)
+    from rocoft_bench.models.shape_reading import local_shapes
+
+    shapes = local_shapes(model, kind, kind in TASKS_WITH_HEAD)
     return None if shapes is None else LayerSizes(shapes)
 
 
@@ -164,10 +167,10 @@ def has_gpu() -> bool:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a method needs on a model: trained values outside the head, bytes of all weights, and what it keeps."""
+    """What a method needs on a model: trained values outside the head, memory, and what of it a pass keeps."""
 
     added: int
-    base_bytes: float
+    memory: MethodMemory
     kept: MethodKeeps
 
 
@@ -180,16 +183,17 @@ def needs_of(method: Method, facts: LayerSizes, item: int) -> Needs:
 def _needs(facts: LayerSizes, method_class: type[Method], settings: str, item: int) -> Needs:
     """settings: of the method, as JSON."""
     method, shapes = method_class(method_class.Settings.model_validate_json(settings)), facts.shapes
-    inputs, added = method.kept_inputs(shapes), method.adapter_parameters(shapes)
-    own = {linear.name for linear in inputs} if method.fuses_matmul else set()
+    memory, added = method.memory(shapes, item), method.adapter_parameters(shapes)
+    inputs = memory.inputs
+    fused = {linear.name for linear in inputs} if memory.fuses_matmul else set()
     kept = MethodKeeps(
         anything=added > 0,
         inputs=facts.distinct_inputs(inputs),
         inputs_apart=facts.per_token((linear, linear.d_in) for linear in inputs),
-        beside=facts.per_token(method.extra_saved_per_token(shapes)),
-        in_float32=method.adds_values and not method.fuses_matmul,
-        per_pass=method.kept_per_pass(shapes),
-        copied_weights=sum(linear.d_in * linear.d_out for linear in shapes.linears if linear.name not in own),
-        trained_weights=0 if method.adds_values else sum(linear.d_in * linear.d_out for linear in inputs),
+        beside=facts.per_token(memory.extra_saved_per_token),
+        in_float32=memory.adds_values and not memory.fuses_matmul,
+        per_pass=memory.saved_per_pass,
+        copied_weights=sum(linear.d_in * linear.d_out for linear in shapes.linears if linear.name not in fused),
+        trained_weights=0 if memory.adds_values else sum(linear.d_in * linear.d_out for linear in inputs),
     )
-    return Needs(added, method.base_bytes(shapes, item), kept)
+    return Needs(added, memory, kept)

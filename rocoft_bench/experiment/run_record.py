@@ -94,7 +94,9 @@ def evaluation_fields(experiment: Experiment) -> dict[str, Any]:
 
 
 def _parameters(experiment: Experiment, model: Any) -> dict[str, int]:
-    counts = models.count_parameters(model, experiment.task.kind in TASKS_WITH_HEAD)
+    from rocoft_bench.models.parameter_counts import count_parameters
+
+    counts = count_parameters(model, experiment.task.kind in TASKS_WITH_HEAD)
     return {**counts.as_record(), "stored": experiment.method.stored_parameters(model, counts.adapter)}
 
 

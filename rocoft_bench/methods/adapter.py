@@ -6,16 +6,19 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.methods.method import Method, hold_trained_in_float32
+from rocoft_bench.methods.method import Method, MethodMemory, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
 from rocoft_bench.models import MASKED_LM, PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
+
+    from rocoft_bench.models import ModelShapes
 
 TASK_TYPES = {
     MASKED_LM: "FEATURE_EXTRACTION",  # nothing is added to what the model puts out
@@ -37,7 +40,6 @@ class AdapterMethod(Method):
     """Wraps the model with `peft.get_peft_model`."""
 
     provider = "peft"
-    copies_head = True
     known_warnings: ClassVar[tuple[str, ...]] = ()
     """How warnings of peft begin that say nothing new where this method is applied or loaded."""
 
@@ -48,6 +50,9 @@ class AdapterMethod(Method):
     def targets(self, model: Any, names: Sequence[str] | str) -> str:
         """PEFT's `target_modules` for roles, names or a regular expression. Raises: UserError as `peft_pattern`."""
         return peft_pattern(names, model)
+
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        return replace(super().memory(shapes, itemsize), copies_head=True)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         from peft import TaskType, get_peft_model
@@ -69,7 +74,7 @@ class AdapterMethod(Method):
         from peft import PeftConfig, PeftModel
         from peft.utils import get_peft_model_state_dict
 
-        from rocoft_bench.models import hold_in_float32
+        from rocoft_bench.models.precision import hold_in_float32
 
         file = folder / WEIGHTS
         saved = read_tensors(file)

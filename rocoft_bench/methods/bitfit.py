@@ -7,6 +7,7 @@ layers, sum(d_out): 82,944 and 221,184. All biases outside the head, those of th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rocoft_bench.config import StrictModel
@@ -14,6 +15,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.methods.in_model import InModelMethod
 
 if TYPE_CHECKING:
+    from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import ModelShapes
 
 WITHOUT_BIASES = ("llama", "mistral", "qwen3", "gemma", "gemma2", "olmo2", "t5")
@@ -34,7 +36,6 @@ class BitFit(InModelMethod):
     settings: BitFitSettings
     # The largest rate of the paper's grid, 1e-4 to 1e-3; the authors' AdamW has no decay.
     learning_rate, weight_decay = 1e-3, 0.0
-    adds_values = False
     not_architectures = {kind: f"a {kind} model has no biases to train" for kind in WITHOUT_BIASES}  # noqa: RUF012
 
     def attach(self, model: Any) -> None:
@@ -45,7 +46,8 @@ class BitFit(InModelMethod):
             bias.requires_grad_(True)
 
     def _names(self, model: Any) -> list[str]:
-        from rocoft_bench.models import block_linears, is_bias
+        from rocoft_bench.models.parameter_counts import is_bias
+        from rocoft_bench.models.shape_reading import block_linears
 
         if self.settings.biases == "linears":
             return [f"{linear.name}.bias" for linear in block_linears(model) if linear.has_bias]
@@ -55,6 +57,9 @@ class BitFit(InModelMethod):
         if self.settings.biases == "all":
             return shapes.biases
         return sum(linear.d_out for linear in shapes.linears if linear.has_bias)
+
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        return replace(super().memory(shapes, itemsize), adds_values=False)
 
     def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
         return {"all biases": shapes.biases}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.methods.in_model import InModelMethod
@@ -9,9 +10,8 @@ from rocoft_bench.methods.method import NoSettings
 from rocoft_bench.models import TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.methods.method import MethodMemory
+    from rocoft_bench.models import ModelShapes
 
 
 class Full(InModelMethod):
@@ -23,7 +23,6 @@ class Full(InModelMethod):
     Settings = NoSettings
     # RoBERTa's fine-tuning (Liu et al. 2019, Table 10): 1e-5, 2e-5 or 3e-5 and 0.1.
     learning_rate, weight_decay = 3e-5, 0.1
-    adds_values = False
 
     def attach(self, model: Any) -> None:
         model.requires_grad_(True)
@@ -31,8 +30,8 @@ class Full(InModelMethod):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return shapes.total
 
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        return shapes.linears
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        return replace(super().memory(shapes, itemsize), inputs=shapes.linears, adds_values=False)
 
 
 class HeadOnly(InModelMethod):

@@ -22,6 +22,7 @@ only after (5 - 0) / 0.1 = 50 steps at full rate. Shorter trainings are pruned b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -32,14 +33,14 @@ from rocoft_bench.methods.saved import check_fits, read_tensors
 from rocoft_bench.models import TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
+    from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.methods.modules.hard_concrete import GatedChange
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.models import ModelShapes
 
 
 class DiffPruningSettings(StrictModel):
@@ -80,12 +81,9 @@ class DiffPruning(InModelMethod):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return 2 * shapes.total + shapes.tensors
 
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        return shapes.linears
-
-    def kept_per_pass(self, shapes: ModelShapes) -> int:
-        """Of each entry the noise, the steps from it to the gate, and the change."""
-        return 5 * shapes.total
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """Of each entry the noise, the steps from it to the gate, and the change are kept."""
+        return replace(super().memory(shapes, itemsize), inputs=shapes.linears, saved_per_pass=5 * shapes.total)
 
     def reported_parameters(self, shapes: ModelShapes) -> int:
         return self.settings.kept(shapes.total)
@@ -99,7 +97,16 @@ class DiffPruning(InModelMethod):
         from rocoft_bench.methods.modules.diff_pruning_stages import Stages
         from rocoft_bench.methods.modules.hard_concrete import gated_changes
 
-        return Stages(gated_changes(model), self.settings, total_steps)
+        s = self.settings
+        return Stages(
+            gated_changes(model),
+            total_steps,
+            mask_share=s.mask_share,
+            sparsity=s.sparsity,
+            l0_penalty=s.l0_penalty,
+            gate_learning_rate=s.gate_learning_rate,
+            fixed_mask_rate=s.fixed_mask_rate,
+        )
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
         """The trained head, and of each other parameter the flat places and values of its entries that differ."""
@@ -116,7 +123,8 @@ class DiffPruning(InModelMethod):
         """The plain model with the changes in place."""
         import torch
 
-        from rocoft_bench.models import head_parameter_names, hold_in_float32
+        from rocoft_bench.models.parameter_counts import head_parameter_names
+        from rocoft_bench.models.precision import hold_in_float32
 
         head = head_parameter_names(model) if task_kind in TASKS_WITH_HEAD else set()
         changed = [name for name, _ in model.named_parameters() if name not in head]

@@ -8,7 +8,6 @@ paper counts DoRA. The defaults are LoRA's: on RoBERTa-base, r = 8 on query and 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import TrainingConfig
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.methods.method import MethodMemory
+    from rocoft_bench.models import ModelShapes
 
 
 class DoRA(LoRA):
@@ -43,11 +43,11 @@ class DoRA(LoRA):
         targets = shapes.targeted(self.settings.target_modules)
         return super().adapter_parameters(shapes) + sum(linear.d_out for linear in targets)
 
-    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
-        """What LoRA keeps, and what the magnitudes are multiplied with."""
-        yield from super().extra_saved_per_token(shapes)
-        yield from ((linear, 2 * linear.d_out) for linear in shapes.targeted(self.settings.target_modules))
-
-    def kept_per_pass(self, shapes: ModelShapes) -> int:
-        """The changed weights, whose norms are taken."""
-        return sum(linear.d_in * linear.d_out for linear in shapes.targeted(self.settings.target_modules))
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """What LoRA keeps, what the magnitudes are multiplied with, and the changed weights, whose norms are taken."""
+        memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
+        return dataclasses.replace(
+            memory,
+            extra_saved_per_token=[*memory.extra_saved_per_token, *((linear, 2 * linear.d_out) for linear in targets)],
+            saved_per_pass=sum(linear.d_in * linear.d_out for linear in targets),
+        )

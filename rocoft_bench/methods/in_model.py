@@ -77,7 +77,7 @@ class InModelMethod(Method):
 
 def _freeze(model: Any, task_kind: str) -> None:
     """Freeze all but the task head."""
-    from rocoft_bench.models import head_parameter_names
+    from rocoft_bench.models.parameter_counts import head_parameter_names
 
     model.requires_grad_(False)
     if task_kind in TASKS_WITH_HEAD:

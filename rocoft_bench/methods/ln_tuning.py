@@ -42,7 +42,7 @@ class LNTuning(AdapterMethod):
         return LNTuningConfig(target_modules=norm_pattern(model))
 
     def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:
-        from rocoft_bench.models import is_norm
+        from rocoft_bench.models.parameter_counts import is_norm
 
         yield from super().copied_parameters(model, task_kind)
         for module in model.modules():
@@ -51,7 +51,7 @@ class LNTuning(AdapterMethod):
 
     def _merged(self, model: Any) -> nn.Module:
         """Copies the trained values into the base's own layers; peft would put the trained layers in their places."""
-        from rocoft_bench.models import hold_in_float32
+        from rocoft_bench.models.precision import hold_in_float32
 
         for base, trained in _layers(model):
             hold_in_float32(model, base.parameters())
@@ -67,7 +67,7 @@ def norm_pattern(model: Any) -> str:
 
     Raises: UserError if there are none.
     """
-    from rocoft_bench.models import is_norm
+    from rocoft_bench.models.parameter_counts import is_norm
 
     heads = tuple(f"{head}." for head in head_modules(model))
     names = [name for name, module in model.named_modules() if is_norm(module) and not name.startswith(heads)]

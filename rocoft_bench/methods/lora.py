@@ -6,7 +6,7 @@ RoBERTa-base, is r = 8 on query and value (294,912) plus the 592,130 of the head
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
@@ -17,7 +17,8 @@ from rocoft_bench.methods.adapter import AdapterMethod
 if TYPE_CHECKING:
     from peft import LoraConfig
 
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.methods.method import MethodMemory
+    from rocoft_bench.models import ModelShapes
 
 LLM_TARGETS = ["query", "key", "value", "ffn_in", "ffn_out"]
 """Where LLM-Adapters, whose set-up Table 2 follows, puts LoRA."""
@@ -70,11 +71,8 @@ class LoRA(AdapterMethod):
         targets = shapes.targeted(self.settings.target_modules)
         return sum(self.settings.rank * (linear.d_in + linear.d_out) for linear in targets)
 
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        """None with dropout, which makes an input of its own for each layer."""
-        return [] if self.settings.dropout else super().kept_inputs(shapes)
-
-    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
-        """A's output, and with dropout what A reads and a mask."""
-        for linear in shapes.targeted(self.settings.target_modules):
-            yield linear, self.settings.rank + 2 * linear.d_in * (self.settings.dropout > 0)
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """A's output is kept, and with dropout not the layer's input but what A reads, an own one each, and a mask."""
+        memory, dropped = super().memory(shapes, itemsize), self.settings.dropout > 0
+        beside = [(linear, self.settings.rank + 2 * linear.d_in * dropped) for linear in memory.inputs]
+        return replace(memory, inputs=[] if dropped else memory.inputs, extra_saved_per_token=beside)

@@ -6,7 +6,7 @@ is r = 16 on query, key and value (442,368, without the head). A is saved with t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PositiveFloat
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.methods.method import MethodMemory
+    from rocoft_bench.models import ModelShapes
 
 
 class LoRAFASettings(LowRankSettings):
@@ -57,9 +58,9 @@ class LoRAFA(LoRA):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self.settings.rank * linear.d_out for linear in shapes.targeted(self.settings.target_modules))
 
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        """None: A, which reads them, is frozen."""
-        return []
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """No inputs: A, which reads them, is frozen."""
+        return replace(super().memory(shapes, itemsize), inputs=[])
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         if self.settings.optimizer == "adamw":

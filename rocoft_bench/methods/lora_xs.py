@@ -10,7 +10,7 @@ once and saved along with R, so that a saved adapter does not depend on an SVD c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveFloat
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.methods.method import MethodMemory
+    from rocoft_bench.models import ModelShapes
 
 SIX_LINEARS = ["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 
@@ -74,12 +75,12 @@ class LoraXS(InModelMethod):
         layers = shapes.targeted(self.settings.target_modules)
         return sum(min(self.settings.rank, layer.d_in, layer.d_out) ** 2 for layer in layers)
 
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        """None: the vectors that read them are frozen."""
-        return []
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """No inputs: the vectors that read them are frozen."""
+        return replace(super().memory(shapes, itemsize), inputs=[])
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         from rocoft_bench.methods.modules.low_rank import SingularHooks
-        from rocoft_bench.models import head_parameter_names
+        from rocoft_bench.models.parameter_counts import head_parameter_names
 
         return SingularHooks(model, head_parameter_names(model), self.settings.head_learning_rate)

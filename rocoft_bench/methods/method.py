@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,30 @@ if TYPE_CHECKING:
     from rocoft_bench.models import LinearShape, ModelShapes
 
 ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
+
+
+@dataclass(frozen=True)
+class MethodMemory:
+    """What training with a method takes of memory, as far as it is the method's own doing.
+
+    base_bytes: of the model's own weights, head included, and of what is frozen beside them where that is much.
+    inputs: the linear layers whose input the backward pass needs; layers that share one keep it once.
+    extra_saved_per_token: values per token that it keeps for backward at linear layers, beside the input.
+    saved_per_pass: values that it keeps however many tokens there are, such as a change of the whole weight.
+    adds_values: whether what it trains outside the head are values of its own, in float32; False for the model's own.
+    copies_head: whether it trains a copy of the task head.
+    fuses_matmul: whether its layers do the whole product, and keep no copy of their weight in mixed precision.
+    optimizer_values: what the optimizer keeps of each trained value: AdamW two averages.
+    """
+
+    base_bytes: float
+    inputs: Sequence[LinearShape]
+    extra_saved_per_token: Sequence[tuple[LinearShape, float]] = ()
+    saved_per_pass: int = 0
+    adds_values: bool = True
+    copies_head: bool = False
+    fuses_matmul: bool = False
+    optimizer_values: int = 2
 
 
 class Method(ABC):
@@ -48,22 +73,13 @@ class Method(ABC):
     not_architectures: ClassVar[dict[str, str]] = {}
     """The `model_type`s that it cannot train, and why."""
     keeps_best: ClassVar[bool] = True
-    """False where what is trained changes as training goes on, so that only the last epoch is a result."""
+    """False where what is trained changes in the course of training, so that only the last epoch is a result."""
     checkpoints_gradients: ClassVar[bool] = True
     """False where it fails with gradient checkpointing."""
     shares_rows: ClassVar[bool] = True
     """False where only one process can train it."""
     shards: ClassVar[bool] = True
     """False where every process needs all of what is trained."""
-
-    adds_values: ClassVar[bool] = True
-    """Whether what it trains outside the head are values of its own, in float32; False for the model's own."""
-    copies_head: ClassVar[bool] = False
-    """Whether it trains a copy of the task head."""
-    fuses_matmul: ClassVar[bool] = False
-    """Whether its layers do the whole product, and keep no copy of their weight in mixed precision."""
-    optimizer_values: ClassVar[int] = 2
-    """What the optimizer keeps of each trained value: AdamW two averages."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -75,7 +91,7 @@ class Method(ABC):
 
     @property
     def added_tokens(self) -> int:
-        """Tokens that it puts before every row."""
+        """Tokens that it puts before every example."""
         return 0
 
     @property
@@ -137,26 +153,16 @@ class Method(ABC):
         """Other things that could be meant by its number of parameters outside the head, in a word or two each."""
         return {}
 
-    def base_bytes(self, shapes: ModelShapes, itemsize: int) -> float:
-        """Bytes of the model's own weights, head included, where a value takes `itemsize` bytes; and of what is frozen
-        beside them, where that is much."""
-        return itemsize * (shapes.total + shapes.head)
-
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        """The linear layers whose input its backward pass needs; layers that share one keep it once."""
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """What it takes of memory on a model whose values take `itemsize` bytes."""
         targets = getattr(self.settings, "target_modules", None)
-        return [] if targets is None else shapes.targeted(targets)
-
-    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
-        """Values per token that it keeps for backward at a linear layer, beside its input."""
-        return ()
-
-    def kept_per_pass(self, shapes: ModelShapes) -> int:
-        """Values that it keeps for backward however many tokens there are, such as a change of the whole weight."""
-        return 0
+        return MethodMemory(
+            base_bytes=itemsize * (shapes.total + shapes.head),
+            inputs=[] if targets is None else shapes.targeted(targets),
+        )
 
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> bool:
-        """Look at some training batches (one row each, no padding) before the optimizer exists.
+        """Look at some training batches (one example each, no padding) before the optimizer exists.
 
         Returns whether the method made use of them.
         """
@@ -197,7 +203,7 @@ class Method(ABC):
 
 def hold_trained_in_float32(model: nn.Module) -> None:
     """Whatever the base's precision, a method trains, saves and loads float32."""
-    from rocoft_bench.models import hold_in_float32
+    from rocoft_bench.models.precision import hold_in_float32
 
     hold_in_float32(model, (parameter for parameter in model.parameters() if parameter.requires_grad))
 

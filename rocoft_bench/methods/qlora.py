@@ -9,6 +9,7 @@ compute in another precision than the trained model.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
 if TYPE_CHECKING:
     from torch import nn
 
+    from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import ModelShapes
 
 
@@ -71,10 +73,11 @@ class QLoRA(QuantisedLoRA):
         )
         return {"quantization_config": config}
 
-    def base_bytes(self, shapes: ModelShapes, itemsize: int) -> float:
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
         """4 bits a weight and its share of the constants in the blocks; peft has the rest in float32."""
         packed = sum(linear.d_in * linear.d_out for linear in shapes.linears)
-        return packed * NF4_BYTES + 4 * (shapes.total + shapes.head - packed)
+        base_bytes = packed * NF4_BYTES + 4 * (shapes.total + shapes.head - packed)
+        return replace(super().memory(shapes, itemsize), base_bytes=base_bytes)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         return super().apply(_prepared(model), task_kind, seed)

@@ -7,7 +7,8 @@ RoBERTa-base: 82,944 per row or column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from rocoft_bench.methods.adapter import AdapterMethod
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import LinearShape, ModelShapes
     from rocoft_bench.tuner import RoCoFTConfig
 
@@ -52,7 +54,6 @@ class RoCoFT(AdapterMethod):
     settings: RoCoFTSettings
     # Table 10 states both for each task; these are for a config that states none.
     learning_rate, weight_decay = 1e-3, 0.0
-    fuses_matmul = True
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -100,19 +101,17 @@ class RoCoFT(AdapterMethod):
     def _biases(self, linear: LinearShape) -> int:
         return linear.d_out if self.settings.train_bias and linear.has_bias else 0
 
-    def base_bytes(self, shapes: ModelShapes, itemsize: int) -> float:
-        """With the places of single entries, an int32 each."""
-        scattered = self.adapter_parameters(shapes) if self.settings.mode == "random" else 0
-        return super().base_bytes(shapes, itemsize) + 4 * scattered
-
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        return [] if self.settings.mode == "column" else shapes.targeted(self.settings.target_modules)
-
-    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
-        """Of a column's input, the trained columns."""
-        if self.settings.mode == "column":
-            for linear in shapes.targeted(self.settings.target_modules):
-                yield linear, min(self.settings.rank, linear.d_in)
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """Single entries have their places beside them, an int32 each; of columns, only their inputs are kept."""
+        memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
+        columns, entries = self.settings.mode == "column", self.settings.mode == "random"
+        return replace(
+            memory,
+            base_bytes=memory.base_bytes + 4 * entries * self.adapter_parameters(shapes),
+            inputs=[] if columns else targets,
+            extra_saved_per_token=[(linear, min(self.settings.rank, linear.d_in)) for linear in targets if columns],
+            fuses_matmul=True,
+        )
 
     def calibrate(self, model: Any, batches: Iterable[Mapping[str, Tensor]]) -> bool:
         from rocoft_bench.tuner import calibrate, needs_calibration

@@ -12,7 +12,7 @@ Trained parameters outside the head: 2 d m + m + d per bottleneck, plus 2 d afte
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import Count, StrictModel
@@ -20,7 +20,8 @@ from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 
 if TYPE_CHECKING:
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.methods.method import MethodMemory
+    from rocoft_bench.models import ModelShapes
 
 
 class AdapterSettings(StrictModel):
@@ -54,9 +55,9 @@ class SequentialAdapter(InModelMethod):
         widths = after_attention + [linear.d_out for linear in shapes.targeted(["ffn_out"])]
         return sum(2 * d * m + m + d for d in widths) + sum(2 * d for d in after_attention)
 
-    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
-        """What each bottleneck reads, before and after the norm where it has one, and its inner values."""
-        for linear in shapes.targeted(["attention_output"]):
-            yield linear, 2 * linear.d_out + self.settings.bottleneck
-        for linear in shapes.targeted(["ffn_out"]):
-            yield linear, linear.d_out + self.settings.bottleneck
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """What each bottleneck reads is kept, before and after the norm where it has one, and its inner values."""
+        m = self.settings.bottleneck
+        normed = [(linear, 2 * linear.d_out + m) for linear in shapes.targeted(["attention_output"])]
+        plain = [(linear, linear.d_out + m) for linear in shapes.targeted(["ffn_out"])]
+        return replace(super().memory(shapes, itemsize), extra_saved_per_token=normed + plain)

@@ -17,6 +17,7 @@ K numbers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
+    from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.methods.modules.sparse_linear import SparseLinear
     from rocoft_bench.models import LinearShape, ModelShapes
 
@@ -66,7 +68,6 @@ class SFT(InModelMethod):
     learning_rate, weight_decay = 3e-3, 0.0
     shares_rows = False  # the entries to grow are found in the gradients of one process' rows
     keeps_best = False
-    optimizer_values = 3  # the age of each entry too
     presets = {"roberta-base": {"budget": 900_000}}  # noqa: RUF012 - a constant
 
     def check_training(self, training: TrainingConfig) -> None:
@@ -85,7 +86,7 @@ class SFT(InModelMethod):
 
     def attach_to_load(self, model: Any) -> None:
         from rocoft_bench.methods.modules.sparse_linear import SparseLinear
-        from rocoft_bench.models import block_linears
+        from rocoft_bench.models.shape_reading import block_linears
 
         linears = block_linears(model)
         counts = self._entries(linears, sum(p.numel() for p in model.parameters()))
@@ -104,13 +105,17 @@ class SFT(InModelMethod):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self._entries(shapes.linears, shapes.total + shapes.head))
 
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        return shapes.linears
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """The optimizer keeps the age of each entry too."""
+        return replace(super().memory(shapes, itemsize), inputs=shapes.linears, optimizer_values=3)
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         from rocoft_bench.methods.modules.reselection import Reselection
 
-        return Reselection(sparse_layers(model), self.settings, total_steps)
+        s = self.settings
+        return Reselection(
+            sparse_layers(model), total_steps, s.reselection_steps, s.accumulation_steps, s.reselection_rate
+        )
 
     def _merged(self, model: nn.Module) -> nn.Module:
         for layer in sparse_layers(model).values():

@@ -13,7 +13,7 @@ r = 1024 on query and value (43,008) without the head.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import LinearShape, ModelShapes
+    from rocoft_bench.methods.method import MethodMemory
+    from rocoft_bench.models import ModelShapes
 
 
 class VeRASettings(StrictModel):
@@ -74,11 +75,8 @@ class VeRA(AdapterMethod):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self.settings.rank + linear.d_out for linear in shapes.targeted(self.settings.target_modules))
 
-    def kept_inputs(self, shapes: ModelShapes) -> Sequence[LinearShape]:
-        """None: A, which reads them, is frozen."""
-        return []
-
-    def extra_saved_per_token(self, shapes: ModelShapes) -> Iterable[tuple[LinearShape, float]]:
-        """What d and b are multiplied with."""
-        for linear in shapes.targeted(self.settings.target_modules):
-            yield linear, self.settings.rank + linear.d_out
+    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
+        """Kept is what d and b are multiplied with, and no inputs: A, which reads them, is frozen."""
+        memory = super().memory(shapes, itemsize)
+        beside = [(linear, self.settings.rank + linear.d_out) for linear in memory.inputs]
+        return replace(memory, inputs=[], extra_saved_per_token=beside)

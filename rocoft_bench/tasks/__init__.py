@@ -10,7 +10,8 @@ from typing import Any
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.plugins import Registry
 from rocoft_bench.tasks import commonsense, embedded, glue, math, squad, summarization
-from rocoft_bench.tasks.task import HubDataset, LoadedSplit, Task
+from rocoft_bench.tasks.data import HubDataset
+from rocoft_bench.tasks.task import LoadedSplit, Task
 
 __all__ = ["TASKS", "HubDataset", "LoadedSplit", "Task", "all_tasks", "get", "named_in", "of_family"]
 

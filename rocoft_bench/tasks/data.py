@@ -12,7 +12,7 @@ import json
 import re
 import reprlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,17 @@ from rocoft_bench.untrusted.data_files import FORMS
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from rocoft_bench.tasks.task import HubDataset
-
 LABEL = "label"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A dataset on the Hugging Face hub, pinned: `revision` is a full commit hash, not a branch."""
+
+    id: str
+    config: str | None
+    revision: str
 
 
 def read_folder(data_dir: Path, family: str, name: str, split: str, wanted: Sequence[str]) -> RawRows:

@@ -26,8 +26,9 @@ predicted 1, 0, 1 where the labels are 1, 1, 1, `score` gives {"accuracy": 0.75}
 
 from __future__ import annotations
 
+from rocoft_bench.tasks.data import HubDataset
 from rocoft_bench.tasks.sequence import SequenceClassification, SequenceRegression
-from rocoft_bench.tasks.task import HubDataset, Task
+from rocoft_bench.tasks.task import Task
 
 _VERSION = 1
 _REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"

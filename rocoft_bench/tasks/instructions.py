@@ -29,10 +29,10 @@ from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.answer_reading import Published
-from rocoft_bench.tasks.data import check_texts, files_of_split
+from rocoft_bench.tasks.data import HubDataset, check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.prompt_tokens import PromptTokens, Row, RowEncoder, prompt
-from rocoft_bench.tasks.task import Encoded, HubDataset, LoadedSplit, Output, Prediction, Task
+from rocoft_bench.tasks.task import Encoded, LoadedSplit, Output, Prediction, Task
 from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:

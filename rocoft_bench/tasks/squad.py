@@ -22,8 +22,9 @@ end_positions at "fog". If start and end logits are highest at "of" and at "fog"
 
 from __future__ import annotations
 
+from rocoft_bench.tasks.data import HubDataset
 from rocoft_bench.tasks.spans import SpanExtraction
-from rocoft_bench.tasks.task import HubDataset, Task
+from rocoft_bench.tasks.task import Task
 
 _VERSION = 1
 

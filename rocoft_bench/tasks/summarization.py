@@ -43,8 +43,8 @@ from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.metrics.other_scripts import is_of_other_script
-from rocoft_bench.tasks.data import check_texts
-from rocoft_bench.tasks.task import Encoded, HubDataset, Output, Prediction, Task
+from rocoft_bench.tasks.data import HubDataset, check_texts
+from rocoft_bench.tasks.task import Encoded, Output, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np

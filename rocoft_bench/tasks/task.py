@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
-from rocoft_bench.tasks.data import content_sha256, read_folder, read_hub
+from rocoft_bench.tasks.data import HubDataset, content_sha256, read_folder, read_hub
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,15 +29,6 @@ Output = Literal["logits", "spans", "text", "likelihood"]
 
 Prediction = dict[str, Any]
 """One answer, as written to predictions.jsonl: "prediction", in the form that `Task.score` compares, and details."""
-
-
-@dataclass(frozen=True)
-class HubDataset:
-    """A dataset on the Hugging Face hub, pinned: `revision` is a full commit hash, not a branch."""
-
-    id: str
-    config: str | None
-    revision: str
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import memory_estimate
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models import AUTO_CLASSES, ModelShapes, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, ModelShapes
 from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.passes import Passes
+from rocoft_bench.models.shape_reading import shapes_of
 
 ROWS, TOKENS, TARGET_TOKENS = 2, 48, 20
 SIZES: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 176}

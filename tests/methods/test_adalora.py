@@ -15,8 +15,9 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adalora import AdaLoRASettings
-from rocoft_bench.models import paper_model, shapes_of
+from rocoft_bench.models import paper_model
 from rocoft_bench.models.pretrained import AUTO_CLASSES
+from rocoft_bench.models.shape_reading import shapes_of
 
 from .crashed_runs import KIND, STEPS, crashed_and_whole, trainer
 

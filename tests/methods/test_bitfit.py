@@ -9,7 +9,8 @@ import torch
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.bitfit import WITHOUT_BIASES
-from rocoft_bench.models import AUTO_CLASSES, LINEAR_ROLES, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, LINEAR_ROLES, paper_model
+from rocoft_bench.models.shape_reading import shapes_of
 
 CLASSIFY = "sequence_classification"
 

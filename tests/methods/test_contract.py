@@ -15,7 +15,9 @@ from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models import AUTO_CLASSES, count_parameters, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, paper_model
+from rocoft_bench.models.parameter_counts import count_parameters
+from rocoft_bench.models.shape_reading import shapes_of
 
 from .conftest import KINDS
 

@@ -14,9 +14,11 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.modules.diff_pruning_stages import Stages, largest
+from rocoft_bench.methods.modules.diff_pruning_stages import largest
 from rocoft_bench.methods.modules.hard_concrete import GatedChange, gated_changes
-from rocoft_bench.models import head_parameter_names, paper_model, shapes_of
+from rocoft_bench.models import paper_model
+from rocoft_bench.models.parameter_counts import head_parameter_names
+from rocoft_bench.models.shape_reading import shapes_of
 
 from .crashed_runs import KIND, STEPS, crashed_and_whole
 
@@ -247,8 +249,9 @@ def test_each_stage_has_a_schedule_of_its_own(make_model: Callable[..., Any]) ->
 
 @pytest.mark.parametrize(("share", "steps", "expected"), [(0.01, 10, 1), (0.99, 10, 9), (0.5, 2, 1), (0.5, 1, 0)])
 def test_each_stage_has_a_step_where_there_are_two(share: float, steps: int, expected: int) -> None:
-    settings: Any = diff_pruning(mask_share=share).settings
-    assert Stages({}, settings, steps).gated_steps == expected
+
+    hooks: Any = diff_pruning(mask_share=share).hooks(nn.Linear(2, 2), TrainingConfig(), steps)
+    assert hooks.gated_steps == expected
 
 
 def test_gates_have_a_learning_rate_of_their_own(make_model: Callable[..., Any]) -> None:

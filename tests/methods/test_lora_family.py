@@ -16,8 +16,9 @@ from torch import Tensor
 from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
-from rocoft_bench.models import paper_model, shapes_of
+from rocoft_bench.models import paper_model
 from rocoft_bench.models.pretrained import AUTO_CLASSES
+from rocoft_bench.models.shape_reading import shapes_of
 
 from .crashed_runs import KIND, crashed_and_whole, trainer
 

@@ -14,7 +14,8 @@ from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.methods.modules import factored
 from rocoft_bench.methods.modules.low_rank import SingularLoRA, truncated_svd
-from rocoft_bench.models import AUTO_CLASSES, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, paper_model
+from rocoft_bench.models.shape_reading import shapes_of
 
 CLASSIFY = "sequence_classification"
 SECTION = {"name": "lora-xs", "rank": 4}

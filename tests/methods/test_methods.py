@@ -8,7 +8,8 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import count_parameters, shapes_of
+from rocoft_bench.models.parameter_counts import count_parameters
+from rocoft_bench.models.shape_reading import shapes_of
 
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072, "num_attention_heads": 12}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "intermediate_size": 4096, "num_attention_heads": 16}

@@ -10,7 +10,9 @@ from transformers.pytorch_utils import Conv1D
 from rocoft_bench import methods
 from rocoft_bench.methods.modules.low_rank import MixedLoRA
 from rocoft_bench.methods.modules.wrappers import unwrap
-from rocoft_bench.models import AUTO_CLASSES, count_parameters, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, paper_model
+from rocoft_bench.models.parameter_counts import count_parameters
+from rocoft_bench.models.shape_reading import shapes_of
 
 CLASSIFY = "sequence_classification"
 

@@ -21,8 +21,10 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.methods.lokr import split_side
 from rocoft_bench.methods.shira import drawn_places
-from rocoft_bench.models import count_parameters, is_norm, paper_model, shapes_of
+from rocoft_bench.models import paper_model
+from rocoft_bench.models.parameter_counts import count_parameters, is_norm
 from rocoft_bench.models.pretrained import AUTO_CLASSES
+from rocoft_bench.models.shape_reading import shapes_of
 
 FILE = "adapter_model.safetensors"
 KINDS = {"deberta-v3-base": "question_answering", "bart-large": "seq2seq_lm"} | dict.fromkeys(

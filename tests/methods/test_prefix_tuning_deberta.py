@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from rocoft_bench import methods
-from rocoft_bench.models import count_parameters, paper_model, shapes_of
+from rocoft_bench.models import paper_model
+from rocoft_bench.models.parameter_counts import count_parameters
+from rocoft_bench.models.shape_reading import shapes_of
 
 
 def test_count_of_table_7() -> None:

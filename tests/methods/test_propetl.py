@@ -21,7 +21,8 @@ from rocoft_bench.methods.in_model import FILE_NAME
 from rocoft_bench.methods.modules.bottleneck import MaskedBottleneck
 from rocoft_bench.methods.modules.low_rank import MaskedLoRA
 from rocoft_bench.methods.modules.shared_mask import Mask, kept_entries, masked, masks, pack, unpack
-from rocoft_bench.models import AUTO_CLASSES, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, paper_model
+from rocoft_bench.models.shape_reading import shapes_of
 
 CLASSIFY = "sequence_classification"
 CPU = torch.device("cpu")

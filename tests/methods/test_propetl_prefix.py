@@ -15,7 +15,8 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.methods.modules.masked_prefix import MaskedPrefix, Prototype
-from rocoft_bench.models import paper_model, shapes_of
+from rocoft_bench.models import paper_model
+from rocoft_bench.models.shape_reading import shapes_of
 
 from .conftest import KINDS
 

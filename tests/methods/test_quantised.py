@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models import count_parameters, paper_model, shapes_of
+from rocoft_bench.models import paper_model
+from rocoft_bench.models.parameter_counts import count_parameters
 from rocoft_bench.models.pretrained import AUTO_CLASSES
+from rocoft_bench.models.shape_reading import shapes_of
 
 from .conftest import CONFIGS
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from rocoft_bench import methods
 from rocoft_bench.methods.modules.bottleneck import Bottleneck, NormedBottleneck
-from rocoft_bench.models import AUTO_CLASSES, paper_model, shapes_of
+from rocoft_bench.models import AUTO_CLASSES, paper_model
+from rocoft_bench.models.shape_reading import shapes_of
 
 CLASSIFY = "sequence_classification"
 

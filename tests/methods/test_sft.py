@@ -18,7 +18,8 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.methods.modules.aged_adamw import AgedAdamW
 from rocoft_bench.methods.modules.sparse_linear import Candidates, SparseLinear
 from rocoft_bench.methods.sft import proportional, sparse_layers
-from rocoft_bench.models import paper_model, shapes_of
+from rocoft_bench.models import paper_model
+from rocoft_bench.models.shape_reading import shapes_of
 
 from .crashed_runs import KIND, STEPS, crashed_and_whole
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from rocoft_bench.models import ENCODERS, LINEAR_ROLES, ROLES, block_linears, model_type_of, target_pattern
+from rocoft_bench.models import ENCODERS, LINEAR_ROLES, ROLES, model_type_of, target_pattern
+from rocoft_bench.models.shape_reading import block_linears
 
 
 def linears(model_type: str, **options: Any) -> list[str]:

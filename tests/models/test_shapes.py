@@ -6,8 +6,9 @@ import pytest
 import transformers
 
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models import AUTO_CLASSES, KNOWN_MODELS, KnownModel, paper_model, shapes_of, shipped_shapes
+from rocoft_bench.models import AUTO_CLASSES, KNOWN_MODELS, KnownModel, paper_model, shipped_shapes
 from rocoft_bench.models.architectures import on_meta
+from rocoft_bench.models.shape_reading import shapes_of
 from rocoft_bench.models.shapes import ModelShapes, pack, unpack
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from rocoft_bench.models import is_norm
+from rocoft_bench.models.parameter_counts import is_norm
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import SETS, Capturer, GradientProducts, Parameters, Readout, make_set, size_of
 from rocoft_bench.ntk.kernels.captured import Matrix

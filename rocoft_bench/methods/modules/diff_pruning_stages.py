@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.methods.modules.hard_concrete import GatedChange
 
-if TYPE_CHECKING:
-    from rocoft_bench.methods.diff_pruning import DiffPruningSettings
-
 
 class Stages(Hooks):
-    """The first stage learns changes and gates, the second the changes that are left; each has its own schedule."""
+    """The first stage learns changes and gates, the second the changes that are left; each has its own schedule.
+
+    The numbers are the method's settings of these names.
+    """
 
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, changes: dict[str, GatedChange], settings: DiffPruningSettings, total_steps: int) -> None:
-        self.changes, self.settings = changes, settings
-        self.gated_steps = min(max(1, round(settings.mask_share * total_steps)), total_steps - 1)
+    def __init__(
+        self,
+        changes: dict[str, GatedChange],
+        total_steps: int,
+        *,
+        mask_share: float,
+        sparsity: float,
+        l0_penalty: float,
+        gate_learning_rate: float,
+        fixed_mask_rate: float,
+    ) -> None:
+        self.changes, self.sparsity, self.l0_penalty = changes, sparsity, l0_penalty
+        self.gate_learning_rate, self.fixed_mask_rate = gate_learning_rate, fixed_mask_rate
+        self.gated_steps = min(max(1, round(mask_share * total_steps)), total_steps - 1)
 
     @property
     def fixed(self) -> bool:
@@ -29,7 +38,7 @@ class Stages(Hooks):
 
     def group_options(self, name: str) -> dict[str, float]:
         if name.endswith("log_alpha"):
-            return {"learning_rate": self.settings.gate_learning_rate, "weight_decay": 0.0}
+            return {"learning_rate": self.gate_learning_rate, "weight_decay": 0.0}
         return {}
 
     def started(self, optimizer: torch.optim.Optimizer) -> None:
@@ -41,7 +50,7 @@ class Stages(Hooks):
         return step - self.gated_steps, total_steps - self.gated_steps
 
     def rate_scale(self, step: int) -> float:
-        return 1.0 if step < self.gated_steps else self.settings.fixed_mask_rate
+        return 1.0 if step < self.gated_steps else self.fixed_mask_rate
 
     def before_step(self, step: int) -> None:
         if step <= self.gated_steps:
@@ -53,14 +62,14 @@ class Stages(Hooks):
     def extra_loss(self) -> Tensor | None:
         if self.fixed:
             return None
-        return self.settings.l0_penalty * torch.cat([change.expected_l0() for change in self.changes.values()]).sum()
+        return self.l0_penalty * torch.cat([change.expected_l0() for change in self.changes.values()]).sum()
 
     @torch.no_grad()
     def _prune(self) -> None:
         """Keep the largest changes of the whole model, and start the optimizer afresh."""
         changes = list(self.changes.values())
         magnitudes = [change.difference().abs().flatten() for change in changes]
-        masks = largest(magnitudes, self.settings.kept(sum(map(len, magnitudes))))
+        masks = largest(magnitudes, round(self.sparsity * sum(map(len, magnitudes))))
         for change, mask in zip(changes, masks, strict=True):
             change.fix(mask.view_as(change.change))
         self.optimizer.state.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,17 +11,23 @@ from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.methods.modules.aged_adamw import AgedAdamW
 from rocoft_bench.methods.modules.sparse_linear import Candidates, SparseLinear
 
-if TYPE_CHECKING:
-    from rocoft_bench.methods.sft import SFTSettings
-
 
 class Reselection(Hooks):
     """Every S steps, over the first γ of them, layers collect candidates' gradients, and then exchange entries."""
 
     optimizer: AgedAdamW
 
-    def __init__(self, layers: dict[str, SparseLinear], settings: SFTSettings, total_steps: int) -> None:
-        self.layers, self.settings, self.total_steps = layers, settings, total_steps
+    def __init__(
+        self,
+        layers: dict[str, SparseLinear],
+        total_steps: int,
+        reselection_steps: int,
+        accumulation_steps: int,
+        reselection_rate: float,
+    ) -> None:
+        self.layers, self.total_steps = layers, total_steps
+        self.reselection_steps, self.accumulation_steps = reselection_steps, accumulation_steps
+        self.reselection_rate = reselection_rate
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return AgedAdamW(groups)
@@ -32,7 +38,7 @@ class Reselection(Hooks):
 
     def before_step(self, step: int) -> None:
         since = self._since(step)
-        selected_at = step - since + self.settings.accumulation_steps - 1
+        selected_at = step - since + self.accumulation_steps - 1
         for layer in self.layers.values():
             layer.collecting = step <= selected_at <= self.total_steps
 
@@ -43,7 +49,7 @@ class Reselection(Hooks):
                 layer.candidates.end_step()
 
     def after_step(self, step: int) -> None:
-        if self._since(step) != self.settings.accumulation_steps - 1:
+        if self._since(step) != self.accumulation_steps - 1:
             return
         for layer in self.layers.values():
             if layer.candidates is not None:
@@ -52,15 +58,15 @@ class Reselection(Hooks):
 
     def _since(self, step: int) -> int:
         """Steps since the current round of S began."""
-        return (step - 1) % self.settings.reselection_steps
+        return (step - 1) % self.reselection_steps
 
     def _share(self, step: int) -> float:
         """The share of the entries that is exchanged: all at first, when they are random, then fewer and fewer."""
-        first = step == self.settings.accumulation_steps
-        return 1.0 if first else self.settings.reselection_rate * (1 - step / self.total_steps)
+        first = step == self.accumulation_steps
+        return 1.0 if first else self.reselection_rate * (1 - step / self.total_steps)
 
     def _reselect(self, layer: SparseLinear, candidates: Candidates, share: float) -> None:
-        steps = self.settings.accumulation_steps
+        steps = self.accumulation_steps
         positions, chosen = layer.reselect(share, candidates)
         mean, mean_square = candidates.total[chosen] / steps, candidates.squares[chosen] / steps
         self.optimizer.seed(layer.values, positions, steps, mean, mean_square)

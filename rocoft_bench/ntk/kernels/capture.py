@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
-from rocoft_bench.models import is_norm
+from rocoft_bench.models.parameter_counts import is_norm
 from rocoft_bench.ntk.kernels.captured import (
     Block,
     Captured,

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import LINEAR_ROLES, is_norm, target_pattern
+from rocoft_bench.models import LINEAR_ROLES, target_pattern
+from rocoft_bench.models.parameter_counts import is_norm
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels.gradient_products import ParameterSet
 from rocoft_bench.ntk.kernels.views import Entries, InputScale, Lines, OutputScale, Projected, View, Whole
