@@ -129,14 +129,16 @@ def _settings(
 ) -> Settings:
     """File, then the method, whose defaults it brings, then `--set`, then the named flags."""
     from rocoft_bench import tasks
-    from rocoft_bench.config import find_config, override, read_settings
+    from rocoft_bench.config import Settings, find_config, override, read_settings
     from rocoft_bench.errors import UserError
 
     if task is not None:
         tasks.get(family, task)
     elif config is None:
         raise UserError(f"--task is missing: {', '.join(tasks.of_family(family))}")
-    settings = read_settings(find_config(config or f"{family}/{task}.yaml"))
+    # the paper has no settings for a plug-in's task: it starts from the defaults
+    is_plugins = config is None and tasks.TASKS.origin(f"{family} {task}") is not None
+    settings = Settings() if is_plugins else read_settings(find_config(config or f"{family}/{task}.yaml"))
     if "axes" in settings.values:
         raise UserError(f"{config}: is a sweep: rocoft sweep {config}")
     settings.update(override("task.family", family), "command line")

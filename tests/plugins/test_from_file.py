@@ -16,6 +16,7 @@ from rocoft_bench.plugins import load_files, named_files
 from tests.plugins.conftest import EXAMPLE
 
 METHOD = EXAMPLE / "role_bias" / "method.py"
+LINE = METHOD.read_text().splitlines().index("@METHODS.add") + 1
 
 
 def test_a_file_is_loaded_once_and_told_to_other_processes_with_its_content() -> None:
@@ -42,7 +43,7 @@ def test_another_process_takes_no_other_content(tmp_path: Path) -> None:
         ("x = 1\n", r": adds nothing; e\.g\. METHODS\.add\(MyMethod\) of rocoft_bench\.methods does"),
         (
             METHOD.read_text().replace('"role-bias"', '"lora"'),
-            r", line 13: method lora: both rocoft-bench and mine\.py have one; rename or remove one",
+            rf", line {LINE}: method lora: both rocoft-bench and mine\.py have one; rename or remove one",
         ),
         ("from rocoft_bench.tasks import TASKS\nTASKS.add(int)\n", r", line 2: mine\.py: <class 'int'> is no task"),
     ],
@@ -79,4 +80,4 @@ def test_two_files_with_one_name(rocoft: Callable[..., Any], tmp_path: Path) -> 
     assert outcome.code == 2
     assert outcome.out == ""
     assert outcome.err.count("\n") == 1
-    assert "line 13: method role-bias: both method.py and other.py have one; rename or remove one" in outcome.err
+    assert f"line {LINE}: method role-bias: both method.py and other.py have one; rename or remove one" in outcome.err

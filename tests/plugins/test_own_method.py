@@ -48,11 +48,12 @@ def test_ls_and_params_know_them(rocoft: Callable[..., Any]) -> None:
     assert f"{12 * (768 + 3072):,}" in next(line for line in counted.out.splitlines() if "roberta-base" in line)
 
 
-def test_a_run_says_which_plugin_it_needs(rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path) -> None:
-    file = tmp_path / "run.yaml"
-    file.write_text(sweep_file.read_text().partition("plugins:")[0] + "method: {name: role-bias}\n")
-    run = tmp_path / "run"
-    trained = rocoft("train", "reviews", "--task", "films", "--config", file, "--output", run, *BOTH)
+def test_a_run_says_which_plugin_it_needs(
+    rocoft: Callable[..., Any], sweep_file: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    run, data = tmp_path / "run", sweep_file.parent / "data"
+    how = ("--method", "role-bias", "--model", tiny_model, "--data-dir", data, "--epochs", 1, "--output", run)
+    trained = rocoft("train", "reviews", "--task", "films", *how, *BOTH)
     assert trained.code == 0, trained.err
     record = json.loads((run / "record.json").read_text())
     assert record["parameters"]["adapter"] == 2 * (16 + 32)

@@ -1,13 +1,14 @@
 """A method that trains the biases of the layers with some roles, e.g. those of the queries."""
 
+from pydantic import Field
+
 from rocoft_bench.config import StrictModel
 from rocoft_bench.methods import METHODS, InModelMethod
 from rocoft_bench.models import require_targets
 
 
 class RoleBiasSettings(StrictModel):
-    target_modules: list[str] = ["query", "ffn_in"]  # noqa: RUF012 - pydantic copies it
-    """Roles, or names of modules."""
+    target_modules: list[str] = Field(["query", "ffn_in"], description="Roles, or names of modules.")
 
 
 @METHODS.add
