@@ -18,7 +18,7 @@ from rocoft_bench.engine.tracking import TrackerName
 if TYPE_CHECKING:
     from rocoft_bench.execution.executor import Executor
     from rocoft_bench.execution.job import Job, Outcome
-    from rocoft_bench.execution.options import Launch
+    from rocoft_bench.execution.launch_options import Launch
     from rocoft_bench.sweep.plan import Plan, PlannedRun
 
 EPILOG = """Examples:
@@ -28,12 +28,15 @@ EPILOG = """Examples:
   rocoft sweep table1_roberta_base.yaml --filter method=lora,task=rte
 
   rocoft sweep table1_roberta_base.yaml --retry-failed --set training.batch_size=16
+
+  rocoft sweep table1_roberta_base.yaml --executor slurm --partition gpu --sbatch account=nlp
 """
 
 
-class Place(StrEnum):
+class ExecutorName(StrEnum):
     local = "local"
     ray = "ray"
+    slurm = "slurm"
 
 
 def register(app: typer.Typer) -> None:
@@ -64,16 +67,23 @@ def sweep(
     config_file: Annotated[
         Path | None, typer.Option(help="YAML file of accelerate for each run, e.g. configs/accelerate/fsdp.yaml.")
     ] = None,
-    executor: Annotated[Place, typer.Option(help="This machine, or a Ray cluster (extra `ray`).")] = Place.local,
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(help="This machine, a Ray cluster, or Slurm, with a job for each run (extras `ray`, `slurm`)."),
+    ] = ExecutorName.local,
     track: Annotated[
         TrackerName | None, typer.Option(help="Show the runs' curves in this tracker (an extra each).")
     ] = None,
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, or auto.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Of Slurm; default: the cluster's.")] = None,
+    sbatch: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: an option of sbatch, e.g. account=nlp.")
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """Carry out all runs of a sweep file, each in a process of its own.
+    """Make all runs of a sweep file, each in a process of its own.
 
-    What is finished is skipped, whatever fails leaves a record that says why, and the same command goes on after any
+    What is finished is skipped, whatever fails leaves a record that says why, and the same command resumes after any
     interruption. Two sweeps may share a folder: no run is done twice.
     """
     from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
@@ -81,11 +91,13 @@ def sweep(
     from rocoft_bench.errors import UserError
     from rocoft_bench.ntk.kernel_settings import is_of_kernels
     from rocoft_bench.runs import RunDirectory
+    from rocoft_bench.sweep.invalid_runs import record_invalid
     from rocoft_bench.sweep.plan import make_plan
-    from rocoft_bench.sweep.records import record_wrong
     from rocoft_bench.sweep.runner import Runner
 
-    _check_options(track, address, executor, timeout_minutes)
+    _check_options(track, timeout_minutes)
+    options = _sbatch_options(sbatch or [])
+    _check_executor(executor, {"--address": address, "--partition": partition, "--sbatch": sbatch})
     path = find_config(file)
     if is_of_kernels(read_settings(path)):
         others = {"--filter": filters, "--jobs": jobs, "--max-runs": max_runs, "--timeout-minutes": timeout_minutes}
@@ -94,27 +106,22 @@ def sweep(
     content = read_sweep(path)
     if content is None:
         raise UserError(f"{file}: has no axes, so it is one run: rocoft train FAMILY --config {file}")
-    share = _launch(num_processes, config_file)
+    launch = _launch(num_processes, config_file)
     plan = make_plan(content, output, parse_filter(*(filters or [])), assignments or [])
     to_do = plan.to_do(retry_failed)
     say("\n".join(plan_lines(plan, to_do)))
     if dry_run:
-        raise typer.Exit(1 if plan.wrong else 0)
+        raise typer.Exit(1 if plan.invalid else 0)
     RunDirectory(output).check_writable()
-    if executor is Place.local and not share.is_alone:
-        share.check()
-    record_wrong(plan.wrong, output, content.path)
+    if executor is ExecutorName.local and not launch.is_alone:
+        launch.check()
+    record_invalid(plan.invalid, output, content.path)
     available = _available(to_do, num_processes > 1, config_file is not None)
-    workers = _executor(executor, address, output, available, jobs, num_processes)
-    how = {
-        "timeout_seconds": None if timeout_minutes is None else 60 * timeout_minutes,
-        "num_processes": num_processes,
-        "config_file": share.config_file and str(share.config_file),
-        "track": track,
-    }
+    workers = _executor(executor, address, partition, options, output, available, jobs, num_processes)
 
     def make_job(run: PlannedRun) -> Job:
-        return run.job(sys.argv, **how)
+        seconds = None if timeout_minutes is None else 60 * timeout_minutes
+        return run.job(sys.argv, timeout_seconds=seconds, launch=launch, track=track)
 
     with LiveView(plan, available, workers.slots, max_runs) as view:
         runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)
@@ -136,29 +143,46 @@ def _kernels(file: Path, output: Path, assignments: list[str], dry_run: bool, ot
     carry_out(groups_of(file, {}, assignments), output, dry_run)
 
 
-def _check_options(
-    track: TrackerName | None, address: str | None, executor: Place, timeout_minutes: float | None
-) -> None:
+def _check_options(track: TrackerName | None, timeout_minutes: float | None) -> None:
     """Raises: UserError."""
     from rocoft_bench.engine.tracking import check_installed
     from rocoft_bench.errors import UserError
 
     check_installed(track)
-    if address is not None and executor is Place.local:
-        raise UserError("--address: is for --executor ray")
     if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
         raise UserError(f"--timeout-minutes {timeout_minutes}: must be a number above 0")
+
+
+def _check_executor(executor: ExecutorName, options: dict[str, object]) -> None:
+    """Raises: UserError if an option is for another executor."""
+    from rocoft_bench.errors import UserError
+
+    for name, value in options.items():
+        owner = ExecutorName.ray if name == "--address" else ExecutorName.slurm
+        if value is not None and executor is not owner:
+            raise UserError(f"{name}: is for --executor {owner}")
+
+
+def _sbatch_options(texts: list[str]) -> dict[str, str]:
+    """Raises: UserError if one is not KEY=VALUE."""
+    from rocoft_bench.errors import UserError
+
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, _, value) in zip(texts, pairs, strict=True):
+        if not key or not value:
+            raise UserError(f"--sbatch {text}: must be KEY=VALUE, as sbatch has it: account=nlp")
+    return {key.lstrip("-").replace("-", "_"): value for key, _, value in pairs}
 
 
 def _launch(num_processes: int, config_file: Path | None) -> Launch:
     """How each run is shared. Raises: UserError if the file is not one of accelerate."""
     from rocoft_bench.config import resolve_config_path
-    from rocoft_bench.execution.options import Launch
+    from rocoft_bench.execution.launch_options import Launch
 
     if config_file is None:
         return Launch(num_processes)
-    launch = Launch(num_processes, config_file=resolve_config_path(config_file).absolute())
-    launch.way()
+    launch = Launch(num_processes, config_file=str(resolve_config_path(config_file).absolute()))
+    launch.distributed_type()
     return launch
 
 
@@ -181,15 +205,26 @@ def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[Pla
 
 
 def _executor(
-    place: Place, address: str | None, output: Path, to_do: list[PlannedRun], jobs: int | None, per_run: int
+    name: ExecutorName,
+    address: str | None,
+    partition: str | None,
+    sbatch: dict[str, str],
+    output: Path,
+    to_do: list[PlannedRun],
+    jobs: int | None,
+    per_run: int,
 ) -> Executor:
-    from rocoft_bench.execution.executor import local_executor
-
     largest = max((run.memory_mib for run in to_do if run.memory_mib is not None), default=None)
-    if place is Place.ray and to_do:
+    if name is ExecutorName.ray and to_do:
         from rocoft_bench.execution.ray_executor import ray_executor
 
         return ray_executor(address, output, len(to_do), jobs, per_run, largest)
+    if name is ExecutorName.slurm and to_do:
+        from rocoft_bench.execution.slurm_executor import slurm_executor
+
+        return slurm_executor(output, len(to_do), jobs, per_run, partition, sbatch)
+    from rocoft_bench.execution.executor import local_executor
+
     return local_executor(len(to_do), jobs, per_run, largest)
 
 
@@ -202,4 +237,4 @@ def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], stopped: 
     tried = {run.name for run, _ in outcomes}
     still_failed = [run for run in plan.in_state(State.FAILED) if run.name not in tried]
     unfinished = any(outcome.status not in ("ok", "elsewhere") for _, outcome in outcomes)
-    return int(bool(plan.wrong or still_failed or lacking or unfinished))
+    return int(bool(plan.invalid or still_failed or lacking or unfinished))

@@ -20,7 +20,7 @@ from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.execution.job import Outcome
 from rocoft_bench.runs import Status
-from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State
+from rocoft_bench.sweep.plan import CostHistory, Plan, PlannedRun, State
 from rocoft_bench.sweep.runner import SweepView
 
 NAMED_RUNS = 24
@@ -29,34 +29,33 @@ NAMED_RUNS = 24
 
 def plan_lines(plan: Plan, to_do: Sequence[PlannedRun]) -> list[str]:
     """The plan: a line for each task and model, what is wrong, and the runs by name where they are few."""
-    known = Known(plan.runs)
     header = ["task", "model", "runs", "done", "failed", "to do", "memory each", "time each"]
     chosen = {run.name for run in to_do}
-    rows = [_plan_row(list(group), chosen, known) for _, group in groupby(sorted(plan.runs, key=_group), key=_group)]
+    rows = [_plan_row(list(group), chosen) for _, group in groupby(sorted(plan.runs, key=_group), key=_group)]
     lines = [aligned([header, *rows])]
     if plan.repeated:
         lines.append(f"{plan.repeated} combinations come out as a run that is counted already")
-    lines += [f"wrong, will not run: {run.place}: {run.error}" for run in plan.wrong]
+    lines += [f"wrong, will not run: {run.place}: {run.error}" for run in plan.invalid]
     left_out = [run for run in plan.in_state(State.FAILED) if run.name not in chosen]
     if left_out:
         lines.append(f"failed before, left alone (--retry-failed runs them again): {len(left_out)}")
         lines += [f"  {_status(run)}  {run.name}" for run in left_out]
     if len(to_do) <= NAMED_RUNS:
         lines += [f"{run.state:8}  {run.name}" for run in to_do]
-    seconds = [known.seconds(run) for run in to_do]
+    seconds = [run.seconds for run in to_do]
     whole = f", about {duration(sum(filter(None, seconds)))} one after another" if seconds and all(seconds) else ""
-    return [*lines, f"{len(plan.runs) + len(plan.wrong)} runs, {len(to_do)} to do{whole}"]
+    return [*lines, f"{len(plan.runs) + len(plan.invalid)} runs, {len(to_do)} to do{whole}"]
 
 
 def _group(run: PlannedRun) -> tuple[str, str, str]:
     return run.experiment.config.model.name, run.experiment.task.family, run.experiment.task.name
 
 
-def _plan_row(runs: list[PlannedRun], chosen: set[str], known: Known) -> list[str]:
+def _plan_row(runs: list[PlannedRun], chosen: set[str]) -> list[str]:
     experiment = runs[0].experiment
     to_do = [run for run in runs if run.name in chosen]
     memory = [run.memory_mib for run in to_do if run.memory_mib is not None]
-    seconds = [value for run in to_do if (value := known.seconds(run)) is not None]
+    seconds = [run.seconds for run in to_do if run.seconds is not None]
     return [
         f"{experiment.task.family} {experiment.task.name}",
         experiment.config.model.name.rstrip("/").rpartition("/")[2],
@@ -80,12 +79,12 @@ def closing_lines(plan: Plan, to_do: Sequence[PlannedRun], outcomes: Sequence[tu
         if outcome.is_failure:
             lines += [f"{outcome.status}  {run.name}", f"    {outcome.error}"]
             lines += [f"    hint: {outcome.hint}"] if outcome.hint else []
-    lines += [line for run in plan.wrong for line in (f"wrong  {run.place}", f"    {run.error}")]
+    lines += [line for run in plan.invalid for line in (f"wrong  {run.place}", f"    {run.error}")]
     ended = Counter(outcome.status for _, outcome in outcomes)
     counts = {
         **{status: ended.pop(status, 0) for status in get_args(Status)},
         "done by another process": ended["elsewhere"],
-        "wrong": len(plan.wrong),
+        "wrong": len(plan.invalid),
         "still to do": len(to_do) - sum(outcome.status != "interrupted" for _, outcome in outcomes),
         "done before": len(plan.in_state(State.DONE)),
     }
@@ -129,7 +128,7 @@ class LiveView(SweepView):
 
     def __init__(self, plan: Plan, to_do: Sequence[PlannedRun], slots: int, max_runs: int | None = None) -> None:
         self.console = TerminalConsole(stderr=True)
-        self.known = Known(plan.runs)
+        self.history = CostHistory(plan.runs)
         self.waiting = {run.name: run for run in to_do[:max_runs]}
         self.total, self.slots = len(self.waiting), slots
         self.running: dict[str, RunProgress] = {}
@@ -161,7 +160,7 @@ class LiveView(SweepView):
         self.ended += 1
         self.failed += outcome.is_failure
         if outcome.status == "ok":
-            self.known.add(run, outcome.seconds)
+            self.history.add(run, outcome.seconds)
         said = "  ".join(f"{name} {100 * value:.2f}" for name, value in (outcome.metrics or {}).items())
         self.console.print(
             f"[{self.ended}/{self.total}] {outcome.status}  {run.name}  {said or outcome.error or ''}  "
@@ -188,8 +187,8 @@ class LiveView(SweepView):
 
     def _time_left(self) -> str:
         """From what runs took so far; a running one is as far as its steps."""
-        running = [max(0.0, (self.known.seconds(p.run) or 0.0) - p.seconds) for p in tuple(self.running.values())]
-        waiting = [self.known.seconds(run) for run in tuple(self.waiting.values())]
+        running = [max(0.0, (self.history.seconds(p.run) or 0.0) - p.seconds) for p in tuple(self.running.values())]
+        waiting = [self.history.seconds(run) for run in tuple(self.waiting.values())]
         if any(value is None for value in waiting) or not any([*running, *waiting]):
             return ""
         seconds = (sum(running) + sum(value or 0.0 for value in waiting)) / self.slots

@@ -100,7 +100,7 @@ def train(
     from rocoft_bench.cli.running import check_result, shown_run, summary
     from rocoft_bench.config import resolve_config_path
     from rocoft_bench.execution import launcher
-    from rocoft_bench.execution.options import Launch
+    from rocoft_bench.execution.launch_options import Launch
     from rocoft_bench.experiment.resolve import resolve
 
     flags = {
@@ -111,7 +111,7 @@ def train(
     }
     experiment = resolve(_settings(family, task, config, method, flags, assignments or []))
     folder = output or experiment.folder_in(Path("results"))
-    file = config_file and resolve_config_path(config_file)
+    file = None if config_file is None else str(resolve_config_path(config_file))
     launch = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, file)
     with shown_run(experiment, folder, track) as observer:
         record, was_run = launcher.run(experiment, folder, observer, force, launch)

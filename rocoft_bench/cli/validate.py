@@ -17,7 +17,7 @@ from rocoft_bench.cli.running import show_notes
 if TYPE_CHECKING:
     from rocoft_bench.config import Settings, Sweep
     from rocoft_bench.experiment.resolve import Experiment
-    from rocoft_bench.sweep.plan import Right
+    from rocoft_bench.sweep.plan import ValidRun
 
 EPILOG = """Examples:
 
@@ -127,7 +127,7 @@ def _runs(sweep: Sweep, assignments: list[str]) -> str:
     return f"{aligned(rows)}\n{different} runs: {sizes}{left_out}\n{_memory_range(right)}"
 
 
-def _memory_range(runs: list[Right]) -> str:
+def _memory_range(runs: list[ValidRun]) -> str:
     """The smallest and the largest estimate of a sweep's runs, by their places on the axes."""
     known = {run.place: run.memory_mib for run in runs if run.memory_mib is not None}
     if not known:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any
 
 
 class Observer:
@@ -65,28 +63,3 @@ class Several(Relay):
     def _pass_on(self, event: str, *values: Any) -> None:
         for observer in self._observers:
             getattr(observer, event)(*values)
-
-
-class Sender(Relay):
-    """Writes every event as a JSON line, for `replay` in another process. If that has ended, events are lost."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def _pass_on(self, event: str, *values: Any) -> None:
-        with suppress(BrokenPipeError):
-            self._stream.write(json.dumps({EVENT: event, "values": values}) + "\n")
-            self._stream.flush()
-
-
-EVENT = "rocoft_event"
-"""Marks the lines that a `Sender` wrote among others."""
-
-
-def replay(line: str, observer: Observer) -> bool:
-    """Call the observer as a line of a `Sender` says. False, and nothing is called, if the line is something else."""
-    if not line.startswith(f'{{"{EVENT}": '):
-        return False
-    content = json.loads(line)
-    getattr(observer, content[EVENT])(*content["values"])
-    return True

@@ -1,6 +1,6 @@
 """Whatever happens in another process: runs of a sweep, and the processes that make one run together.
 
-The launching process checks the folder and holds its lock, shows the progress, and says how it ended. For one run by
-several processes it starts `python -m rocoft_bench.execution.rank JOB` through the elastic launcher of torch; the first
-of them writes into the folder.
+An executor has room for some jobs at a time, here or on a cluster. Where a job is executed, a `RunProcess` holds the
+run's lock, starts its worker (`python -m rocoft_bench.execution.worker JOB`), and puts on record how it ended. The
+worker makes the run, or launches several workers that make it together. All of them meet in one folder, the channel.
 """

@@ -1,77 +1,119 @@
-"""What the launching process and those that make the run tell each other."""
+"""The folder in which the processes that have to do with one run leave word for each other."""
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.engine.observer import Observer, replay
-from rocoft_bench.runs import LOG_TAIL, write_text
+from rocoft_bench.engine.observer import Observer, Relay
+from rocoft_bench.runs import LOG_TAIL, Failure, write_text
 
-SHUTDOWN_SECONDS = 120
-"""Processes that are told to end have this long for a step, a checkpoint and the record."""
+GRACE_SECONDS = 120
+"""A run that is told to end has this long for its step, a checkpoint and its record."""
 
 POLL_SECONDS = 0.1
 
 
-@dataclass(frozen=True)
-class Job:
-    """What each process is told.
+class Request(StrEnum):
+    """What may be asked of a run. STOP: to end after its step, with a checkpoint. KILL: to end at once."""
 
-    exchange: folder where it finds the others and leaves word. parent: process id of the launching one. command: what
-    the user typed. The rest is the experiment.
+    STOP = "stop"
+    KILL = "kill"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Events and failures come from the workers of a run, requests from whoever started it.
+
+    All of it is in files, and each is opened anew for every look: that is how file systems that machines share show
+    what another machine has written. Nobody else writes to them, as libraries do to standard output.
     """
-
-    folder: str
-    exchange: str
-    parent: int
-    command: list[str]
-    config: dict[str, Any]
-    notes: list[str]
-    force: bool
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """A folder in which the processes of this machine tell the launching one of progress and failure."""
 
     folder: Path
 
     @property
-    def events(self) -> Path:
+    def _events(self) -> Path:
         return self.folder / "events.jsonl"
 
     @property
+    def _request(self) -> Path:
+        return self.folder / "request"
+
+    @property
     def logs(self) -> Path:
+        """Folder for what each of several workers prints."""
         return self.folder / "logs"
 
-    def tell(self, rank: int, failure: Mapping[str, str | None]) -> None:
-        """Why a process could not go on: fields of a record, or `user_error`. The first to tell is the cause."""
-        write_text(self.folder / f"failure{rank}.json", json.dumps(failure))
+    @classmethod
+    def made_in(cls, place: Path) -> Channel:
+        """A new one. Raises: OSError."""
+        channel = cls(Path(tempfile.mkdtemp(prefix="run-", dir=place)))
+        channel._events.touch()
+        channel._request.touch()
+        return channel
 
-    def first_failure(self) -> tuple[int, dict[str, Any]] | None:
-        """The rank and the reason of the process that failed first, of those that could say so."""
-        told = sorted(self.folder.glob("failure*.json"), key=lambda file: file.stat().st_mtime_ns)
-        if not told:
+    def ask(self, request: Request) -> None:
+        """Raises: OSError."""
+        self._request.write_text(request, encoding="utf-8")
+
+    @property
+    def request(self) -> Request | None:
+        """What was asked last."""
+        with suppress(OSError, ValueError):  # the folder is gone, or the word is just being written
+            return Request(self._request.read_text(encoding="utf-8"))
+        return None
+
+    def begin(self) -> None:
+        """Say that the job has left the queue of a cluster."""
+        with self._events.open("a") as stream:
+            stream.write("\n")
+
+    @property
+    def has_begun(self) -> bool:
+        with suppress(OSError), self._events.open("rb") as stream:
+            return os.fstat(stream.fileno()).st_size > 0
+        return False
+
+    def report_failure(self, failure: Failure, rank: int | None = None) -> None:
+        """Say why a run failed, or one of several workers of it. The first of these to say so is the cause."""
+        with suppress(OSError):  # a full disk: what the process printed says it too
+            write_text(self.folder / f"failure{'' if rank is None else rank}.json", json.dumps(failure))
+
+    def reported_failure(self) -> Failure | None:
+        """Why the run failed, if its worker could say so."""
+        file = self.folder / "failure.json"
+        return Failure(*json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+    def first_failure(self) -> tuple[int, Failure] | None:
+        """The rank and the reason of the worker that failed first, of those that could say so."""
+        reported = sorted(self.folder.glob("failure?*.json"), key=lambda file: file.stat().st_mtime_ns)
+        if not reported:
             return None
-        return int(told[0].stem.removeprefix("failure")), json.loads(told[0].read_text(encoding="utf-8"))
+        rank = int(reported[0].stem.removeprefix("failure"))
+        return rank, Failure(*json.loads(reported[0].read_text(encoding="utf-8")))
 
     def log_tail(self, local_rank: int) -> list[str]:
-        """The last lines that a process printed."""
+        """The last lines that one of several workers of this machine printed."""
         files = sorted(self.logs.rglob(f"{local_rank}/stderr.log"))
         return files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL:] if files else []
 
+    def event_sender(self) -> Observer:
+        """Where a worker tells of its progress."""
+        return EventSender(self._events)
+
     @contextmanager
-    def followed(self, observer: Observer) -> Iterator[None]:
-        """Pass on what the first process tells of its progress."""
-        self.events.touch()
+    def relay_events(self, observer: Observer) -> Iterator[None]:
+        """Tell an observer, from a thread, what the run tells of its progress."""
         ended = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(observer, ended), daemon=True)
+        thread = threading.Thread(target=self._relay, args=(observer, ended), daemon=True)
         thread.start()
         try:
             yield
@@ -79,11 +121,31 @@ class Exchange:
             ended.set()
             thread.join()
 
-    def _follow(self, observer: Observer, ended: threading.Event) -> None:
-        with self.events.open(encoding="utf-8") as stream:
-            rest, last = "", False
-            while not last:
-                last = ended.wait(POLL_SECONDS)
-                *lines, rest = (rest + stream.read()).split("\n")
-                for line in lines:
-                    replay(line, observer)
+    def _relay(self, observer: Observer, ended: threading.Event) -> None:
+        position, last = 0, False
+        while not last:
+            last = ended.wait(POLL_SECONDS)
+            with suppress(OSError), self._events.open("rb") as stream:
+                stream.seek(position)
+                *lines, rest = stream.read().split(b"\n")
+                position = stream.tell() - len(rest)
+                for event, *values in _readable(lines):
+                    getattr(observer, event)(*values)
+
+
+def _readable(lines: Iterable[bytes]) -> Iterator[list[Any]]:
+    """What the lines hold. On a full disk, one may be there in part."""
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)
+
+
+class EventSender(Relay):
+    """Writes every event as a line of JSON. Closed after each, the file shows it to other machines at once."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def _pass_on(self, event: str, *values: Any) -> None:
+        with suppress(OSError), self._file.open("a", encoding="utf-8") as stream:  # progress is worth no failed run
+            stream.write(json.dumps([event, *values]) + "\n")

@@ -1,43 +1,72 @@
-"""Who carries out the runs of a sweep: so many at a time, each in a process of its own."""
+"""Who executes the jobs of a sweep: so many at a time, each in a process of its own, on this machine or on others."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.errors import UserError
-from rocoft_bench.execution.child import Child
+from rocoft_bench.errors import UserError, reason
+from rocoft_bench.execution.channel import Channel, Request
 from rocoft_bench.execution.job import Job, Outcome
 from rocoft_bench.execution.resources import available_cores, runs_at_a_time, visible_gpus
+from rocoft_bench.execution.run_process import RunProcess
 
 
 class Executor(ABC):
-    """Takes jobs and gives outcomes.
+    """Takes jobs and gives outcomes, `slots` of them at a time.
 
-    slots: how many jobs it can carry out at a time.
+    folder: for the channels; it is removed in the end.
     """
 
-    slots: int
+    def __init__(self, slots: int, folder: Path) -> None:
+        self.slots = slots
+        self._folder = folder
+        self._pool = ThreadPoolExecutor(slots)
+        self._channels: set[Channel] = set()
+        self._request: Request | None = None
 
-    @abstractmethod
     def submit(self, job: Job, observer: Observer) -> Future[Outcome]:
-        """Begin a run. The observer is called from another thread, where events come through at all."""
+        """Begin a run. The observer is called from another thread."""
+        return self._pool.submit(self._execute_observed, job, observer)
+
+    def _execute_observed(self, job: Job, observer: Observer) -> Outcome:
+        try:
+            channel = Channel.made_in(self._folder)
+        except OSError as error:
+            return Outcome("failed", f"cannot be started: {reason(error)}")
+        self._channels.add(channel)
+        if self._request:  # it came before there was a channel
+            self.ask(self._request)
+        try:
+            with channel.relay_events(observer):
+                return self._execute(job, channel)
+        finally:
+            self._channels.discard(channel)
+            shutil.rmtree(channel.folder, ignore_errors=True)
 
     @abstractmethod
-    def stop(self) -> None:
-        """Ask all runs to end after their step, with a checkpoint."""
+    def _execute(self, job: Job, channel: Channel) -> Outcome:
+        """Make the run, whatever happens to it."""
 
-    @abstractmethod
-    def kill(self) -> None:
-        """End all runs at once."""
+    def ask(self, request: Request) -> None:
+        """All runs are to end."""
+        self._request = request
+        for channel in tuple(self._channels):
+            with suppress(OSError):  # it has just ended
+                channel.ask(request)
 
-    @abstractmethod
     def close(self) -> None:
         """Wait for what is running, and free what the executor holds."""
+        self._pool.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class LocalExecutor(Executor):
@@ -47,36 +76,17 @@ class LocalExecutor(Executor):
     """
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
-        self.slots = len(environments)
+        super().__init__(len(environments), Path(tempfile.mkdtemp(prefix="rocoft-")))
         self._free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
         for environment in environments:
             self._free.put(environment)
-        self._children: set[Child] = set()
-        self._pool = ThreadPoolExecutor(self.slots)
 
-    def submit(self, job: Job, observer: Observer) -> Future[Outcome]:
+    def _execute(self, job: Job, channel: Channel) -> Outcome:
         environment = self._free.get()
-        child = Child(job, environment)
-        self._children.add(child)
-
-        def release(_: object) -> None:
-            self._children.discard(child)
+        try:
+            return RunProcess(job, channel, environment).run()
+        finally:
             self._free.put(environment)
-
-        future = self._pool.submit(child.run, observer)
-        future.add_done_callback(release)
-        return future
-
-    def stop(self) -> None:
-        for child in tuple(self._children):
-            child.stop()
-
-    def kill(self) -> None:
-        for child in tuple(self._children):
-            child.kill()
-
-    def close(self) -> None:
-        self._pool.shutdown()
 
 
 def local_executor(to_do: int, jobs: int | None, processes: int, largest_mib: float | None) -> LocalExecutor:

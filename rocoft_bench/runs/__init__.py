@@ -20,7 +20,6 @@ from rocoft_bench.runs.files import (
     write_text,
 )
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
-from rocoft_bench.runs.lock import inherit as inherit_lock
 from rocoft_bench.runs.origin import can_be_compared, other_weights
 from rocoft_bench.runs.provenance import provenance, read_provenance
 from rocoft_bench.runs.record import (
@@ -53,7 +52,6 @@ __all__ = [
     "config_hash",
     "config_values",
     "find_run",
-    "inherit_lock",
     "other_weights",
     "private_folder",
     "provenance",

@@ -167,15 +167,15 @@ class RunDirectory:
         return values if isinstance(values, dict) else None
 
     def check_writable(self) -> None:
-        """Refuse a place where the run could not be written, before time is spent.
+        """Refuse a place where the run could not be written or locked, before time is spent.
 
         Raises:
             UserError: Naming the folder that cannot be written.
         """
         existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         try:
-            with TemporaryFile(dir=existing):  # what os.access says is not true of every file system
-                pass
+            with TemporaryFile(dir=existing) as probe:  # what os.access says is not true of every file system
+                lock.try_lock(existing, probe.fileno())
         except OSError as error:
             full = tells_of_full_disk(str(error))
             why = f"{existing}: {reason(error)}" if full else f"{existing} is not a writable folder"
@@ -199,10 +199,8 @@ class RunDirectory:
         remove_leftovers(self.path)
 
     @contextmanager
-    def locked(self) -> Iterator[int]:
-        """Hold the run for this process; the lock goes when the process dies.
-
-        Yields its file descriptor: a child process that inherits it holds the run too.
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process; the lock goes when the process dies. A worker that it starts has to `join`.
 
         Raises:
             RunBusyError: If another process is at work on this run.
@@ -219,10 +217,9 @@ class RunDirectory:
             os.close(descriptor)
             raise RunBusyError(f"{self.path}: processes of an earlier start are still ending")
         try:
-            yield descriptor
+            yield
         finally:
-            nothing_started = not self.config.is_file() and not lock.is_inherited(self.lock)
-            if nothing_started and not lock.is_held(self.members):
+            if not self.config.is_file() and not lock.is_held(self.members):
                 self._leave_nothing(created)
             os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""A lock file held by a process and the children that inherit it; it is free when the last of them has ended.
+"""A lock file held by a process; it is free when that has ended.
 
 Whoever has the lock may remove the file: a lock counts only while its file is still in its place.
 """
@@ -10,11 +10,8 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import Final
 
 from rocoft_bench.errors import UserError, reason
-
-_inherited: Final[dict[Path, int]] = {}
 
 _ATTEMPTS, _PAUSE_SECONDS = 4, 0.02
 """Somebody who looks whether a lock is held is in the way for a moment."""
@@ -23,15 +20,10 @@ _ATTEMPTS, _PAUSE_SECONDS = 4, 0.02
 def acquire(path: Path) -> int | None:
     """Lock a file, which is made if need be; the descriptor to close in the end, or None if another process has it.
 
-    A lock that `inherit` announced is there already.
-
     Raises:
         UserError: If the file system has no locks, or something else than a file is in the place.
         OSError: If the file cannot be opened.
     """
-    inherited = _inherited.get(path.absolute())
-    if inherited is not None:
-        return os.dup(inherited)
     for attempt in range(_ATTEMPTS):
         time.sleep(_PAUSE_SECONDS if attempt else 0)
         descriptor = _open(path, os.O_RDWR | os.O_CREAT)
@@ -41,25 +33,12 @@ def acquire(path: Path) -> int | None:
     return None
 
 
-def inherit(path: Path, descriptor: int) -> None:
-    """Announce a lock that the parent of this process took and passed on as an open file descriptor."""
-    os.set_inheritable(descriptor, False)
-    _inherited[path.absolute()] = descriptor
-
-
-def is_inherited(path: Path) -> bool:
-    """Whether the parent of this process holds the lock too, and so decides what becomes of the file."""
-    return path.absolute() in _inherited
-
-
 def is_held(path: Path) -> bool:
     """Whether another process holds the lock at the moment.
 
     Raises:
         UserError: As `acquire`.
     """
-    if is_inherited(path):
-        return False
     try:
         descriptor = _open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -85,12 +64,20 @@ def _open(path: Path, flags: int) -> int:
 def _locked(path: Path, descriptor: int, kind: int) -> bool:
     """Whether a lock could be had. The descriptor is closed if the file system has none."""
     try:
+        return try_lock(path, descriptor, kind)
+    except UserError:
+        os.close(descriptor)
+        raise
+
+
+def try_lock(path: Path, descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Whether a lock of an open file could be had. Raises: UserError if the file system has none."""
+    try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         return True
     except BlockingIOError:
         return False
     except OSError as error:
-        os.close(descriptor)
         raise UserError(
             f"{path}: the file system has no file locks ({reason(error)}), and without them two processes could work "
             "on one run; choose a folder on another one, such as a local disk, or mount it with locks"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from rocoft_bench.config import Condition, Sweep
 from rocoft_bench.errors import UserError
-from rocoft_bench.execution.job import Job, record_stamp
+from rocoft_bench.execution.job import Job, record_mtime
 from rocoft_bench.experiment.evaluate import evaluation_directory
 from rocoft_bench.experiment.memory_estimate import memory_mib
 from rocoft_bench.experiment.resolve import Experiment, resolve
@@ -31,7 +31,7 @@ class State(StrEnum):
     BUSY = "busy"
 
 
-class Right(NamedTuple):
+class ValidRun(NamedTuple):
     """What the settings of a combination of the axes amount to, where they are right.
 
     place: on the axes. evaluations: what the run's model is to be judged on besides. memory_mib: estimated need, where
@@ -46,10 +46,10 @@ class Right(NamedTuple):
 
 @dataclass
 class PlannedRun:
-    """A run of a sweep, as `Right`; its folder, and what is there already.
+    """A run of a sweep, as `ValidRun`; its folder, and what is there already.
 
-    memory_mib: measured on a run of the same kind, or else estimated. record: of a run that is done or has failed.
-    seen: stamp of the record that was there.
+    memory_mib: measured on a run of the same kind, or else estimated. seconds: what the most similar runs took.
+    record: of a run that is done or has failed. record_mtime: of the record that was there.
     """
 
     place: str
@@ -59,7 +59,8 @@ class PlannedRun:
     folder: Path
     state: State
     record: RunRecord | None = None
-    seen: int | None = None
+    record_mtime: int | None = None
+    seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -74,14 +75,15 @@ class PlannedRun:
             notes=list(self.experiment.notes),
             command=command,
             evaluations=[evaluation.task.name for evaluation in self.evaluations],
-            seen=self.seen,
+            record_mtime=self.record_mtime,
             memory_mib=self.memory_mib,
+            seconds=self.seconds,
             **how,
         )
 
 
 @dataclass(frozen=True)
-class WrongRun:
+class InvalidRun:
     """A combination of the axes that cannot be run, and why."""
 
     place: str
@@ -94,7 +96,7 @@ class Plan:
     """The runs of a sweep in their order. repeated: combinations that come out as a run that is in the list already."""
 
     runs: list[PlannedRun] = field(default_factory=list)
-    wrong: list[WrongRun] = field(default_factory=list)
+    invalid: list[InvalidRun] = field(default_factory=list)
     repeated: int = 0
 
     def in_state(self, *states: State) -> list[PlannedRun]:
@@ -117,7 +119,7 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
     right, wrong = resolve_all(sweep, assignments)
     values = [config_values(run.experiment.config) if condition.wanted else {} for run in right]
     condition.check_met([*values, *(run.values for run in wrong)], "--filter")
-    plan = Plan(wrong=[run for run in wrong if condition.matches(run.values)])
+    plan = Plan(invalid=[run for run in wrong if condition.matches(run.values)])
     folders: set[Path] = set()
     for run in compress(right, map(condition.matches, values)):
         folder = run.experiment.folder_in(output)
@@ -125,16 +127,16 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
             plan.repeated += 1
         else:
             folders.add(folder)
-            plan.runs.append(PlannedRun(*run, folder, *state_of(folder, run), record_stamp(folder)))
-    known = Known(plan.runs)
+            plan.runs.append(PlannedRun(*run, folder, *state_of(folder, run), record_mtime(folder)))
+    history = CostHistory(plan.runs)
     for planned in plan.runs:
-        planned.memory_mib = known.memory_mib(planned)
+        planned.memory_mib, planned.seconds = history.memory_mib(planned), history.seconds(planned)
     if not plan.runs:
-        raise UserError("\n".join(dict.fromkeys(f"{run.place}: {run.error}" for run in plan.wrong)))
+        raise UserError("\n".join(dict.fromkeys(f"{run.place}: {run.error}" for run in plan.invalid)))
     return plan
 
 
-def resolve_all(sweep: Sweep, assignments: Sequence[str] = ()) -> tuple[list[Right], list[WrongRun]]:
+def resolve_all(sweep: Sweep, assignments: Sequence[str] = ()) -> tuple[list[ValidRun], list[InvalidRun]]:
     """Every run of a sweep, by whether its settings are right. assignments: `key=value` settings for all runs.
 
     Raises:
@@ -146,9 +148,9 @@ def resolve_all(sweep: Sweep, assignments: Sequence[str] = ()) -> tuple[list[Rig
         try:
             experiment = resolve(settings)
             evaluations = [resolve(changed) for changed in sweep.evaluation_settings(settings)]
-            right.append(Right(place, experiment, evaluations, memory_mib(experiment)))
+            right.append(ValidRun(place, experiment, evaluations, memory_mib(experiment)))
         except UserError as error:
-            wrong.append(WrongRun(place, settings.values, str(error)))
+            wrong.append(InvalidRun(place, settings.values, str(error)))
     return right, wrong
 
 
@@ -159,7 +161,7 @@ def plain(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def state_of(folder: Path, run: Right | PlannedRun) -> tuple[State, RunRecord | None]:
+def state_of(folder: Path, run: ValidRun | PlannedRun) -> tuple[State, RunRecord | None]:
     """How far a run in a folder is, its further evaluations included, and its record if that says how it ended.
 
     Raises:
@@ -178,7 +180,7 @@ def state_of(folder: Path, run: Right | PlannedRun) -> tuple[State, RunRecord | 
         return State.FAILED, None
 
 
-def _recorded(directory: RunDirectory, run: Right | PlannedRun) -> tuple[State, RunRecord | None]:
+def _recorded(directory: RunDirectory, run: ValidRun | PlannedRun) -> tuple[State, RunRecord | None]:
     record = directory.read_record()
     if record.status == "interrupted":
         return State.BEGUN, None
@@ -198,7 +200,7 @@ def _with_evaluations(record: RunRecord, evaluations: list[RunDirectory]) -> tup
     return (State.DONE, record) if failed is None else (State.FAILED, failed)
 
 
-class Known:
+class CostHistory:
     """How long runs took and what memory they needed, by what was run, to say what others will take."""
 
     def __init__(self, runs: Iterable[PlannedRun] = ()) -> None:
@@ -211,12 +213,12 @@ class Known:
                 self._peaks[key] = max(peak, self._peaks.get(key, 0))
 
     def add(self, run: PlannedRun, seconds: float) -> None:
-        for key in _alike(run):
+        for key in _keys(run):
             self._seconds.setdefault(key, []).append(seconds)
 
     def seconds(self, run: PlannedRun) -> float | None:
         """Of the most similar runs that are known: same task, model and method, then task and model, then any."""
-        found = next((self._seconds[key] for key in _alike(run) if key in self._seconds), None)
+        found = next((self._seconds[key] for key in _keys(run) if key in self._seconds), None)
         return None if found is None else statistics.mean(found)
 
     def memory_mib(self, run: PlannedRun) -> float | None:
@@ -224,7 +226,7 @@ class Known:
         return self._peaks.get(settings_hash(run.experiment.config), run.memory_mib) if self._peaks else run.memory_mib
 
 
-def _alike(run: PlannedRun) -> list[tuple[str, ...]]:
+def _keys(run: PlannedRun) -> list[tuple[str, ...]]:
     """Keys that a run shares with others that take about as long, from the closest to all."""
     task, config = run.experiment.task, run.experiment.config
     same_task = (task.family, task.name, config.model.name)

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from rocoft_bench.engine.interrupt import GracefulStop
 from rocoft_bench.engine.observer import Observer
+from rocoft_bench.execution.channel import Request
 from rocoft_bench.execution.executor import Executor
 from rocoft_bench.execution.job import Job, Outcome
 from rocoft_bench.sweep.plan import PlannedRun, State, state_of
@@ -74,7 +75,7 @@ class Runner:
                     self._look_at_busy()
         except KeyboardInterrupt:
             self.stopped = True
-            self.executor.kill()
+            self.executor.ask(Request.KILL)
             while self.running:
                 self._take_in()
         finally:
@@ -84,7 +85,7 @@ class Runner:
     def _goes_on(self, stop_requested: bool) -> bool:
         if stop_requested and not self.stopped:
             self.stopped = True
-            self.executor.stop()
+            self.executor.ask(Request.STOP)
             self.view.stopping()
         if self.stopped or self.left <= 0 or (self.failed and self.stop_on_error):
             self.waiting.clear()

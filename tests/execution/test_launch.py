@@ -17,12 +17,12 @@ import pytest
 from safetensors.torch import load_file
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.execution import options as request
-from rocoft_bench.execution.options import Launch
+from rocoft_bench.execution import launch_options
+from rocoft_bench.execution.launch_options import Launch
 
 Cli = Callable[..., Any]
-RANK = "rocoft_bench.execution.rank"
-ACCELERATE = Path(__file__).parents[1] / "configs" / "accelerate"
+WORKER = "rocoft_bench.execution.worker"
+ACCELERATE = Path(__file__).parents[2] / "configs" / "accelerate"
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def ranks(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if RANK in words and str(folder) in words[-1]:
+        if WORKER in words and str(folder) in words[-1] and "RANK" in process.environ():
             found.append(process)
     return sorted(found, key=lambda process: int(process.environ()["RANK"]))
 
@@ -185,9 +185,9 @@ def test_bad_input_of_the_processes_is_one_line_and_leaves_nothing(
             Launch(num_processes=2, num_machines=2, main_process_ip="10.0.0.1", main_process_port=99999999),
             "--main-process-port 99999999: must be from 1 to 65535",
         ),
-        (Launch(config_file=Path("none.yaml")), r"--config-file none.yaml: cannot be read \(no such file\)"),
-        (Launch(config_file=Path(__file__)), "not a file of `accelerate config`"),
-        (Launch(config_file=ACCELERATE / "fsdp.yaml"), "is for GPUs, and none is here"),
+        (Launch(config_file="none.yaml"), r"--config-file none.yaml: cannot be read \(no such file\)"),
+        (Launch(config_file=__file__), "not a file of `accelerate config`"),
+        (Launch(config_file=str(ACCELERATE / "fsdp.yaml")), "is for GPUs, and none is here"),
     ],
 )
 def test_processes_that_cannot_be_had_are_refused(
@@ -218,7 +218,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("file", "way"),
+    ("file", "distributed_type"),
     [
         ("ddp.yaml", "MULTI_GPU"),
         ("fsdp.yaml", "FSDP"),
@@ -226,22 +226,22 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         ("deepspeed_zero3.yaml", "DEEPSPEED"),
     ],
 )
-def test_the_shipped_files_are_accelerates(file: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "find_spec", lambda name: object())
-    assert Launch(config_file=ACCELERATE / file).way() == way
+def test_the_shipped_files_are_accelerates(file: str, distributed_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch_options, "find_spec", lambda name: object())
+    assert Launch(config_file=str(ACCELERATE / file)).distributed_type() == distributed_type
 
 
 def test_deepspeed_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request, "find_spec", lambda name: None)
+    monkeypatch.setattr(launch_options, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the extra deepspeed: pip install 'rocoft-bench\[deepspeed\]'"):
-        Launch(config_file=ACCELERATE / "deepspeed_zero2.yaml").check()
+        Launch(config_file=str(ACCELERATE / "deepspeed_zero2.yaml")).check()
 
 
 def test_what_accelerate_knows_but_a_run_does_not_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tpu.yaml"
     file.write_text("compute_environment: LOCAL_MACHINE\ndistributed_type: XLA\nnum_processes: 2\n")
     with pytest.raises(UserError, match=r"'XLA' is not supported"):
-        Launch(config_file=file).way()
+        Launch(config_file=str(file)).distributed_type()
 
 
 def test_a_method_of_one_process_says_so_before_anything_starts(
@@ -257,4 +257,4 @@ def test_a_config_file_that_no_reader_would_end_to_read(tmp_path: Path) -> None:
     file = tmp_path / "accelerate.yaml"
     file.write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"not a file of `accelerate config` .*more than 30 lists"):
-        Launch(config_file=file).way()
+        Launch(config_file=str(file)).distributed_type()

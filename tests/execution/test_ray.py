@@ -1,4 +1,4 @@
-"""Sweeps on a Ray cluster of this machine: a head that carries out nothing, and two nodes with one core each."""
+"""Sweeps on a Ray cluster of this machine: a head that runs nothing, and two nodes with one core each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ import yaml
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution import ray_executor
-from rocoft_bench.execution.child import Child
-from rocoft_bench.execution.ray_executor import Carrier, room, with_memory
+from rocoft_bench.execution.ray_executor import room, with_memory
 from rocoft_bench.runs import RunDirectory
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -52,7 +50,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture
 def sweep(cluster: Any, tiny_model: Path, glue_dir: Path, tmp_path: Path) -> Iterator[Callable[[], Any]]:
-    """sweep() starts, or goes on with, a sweep of two runs of some seconds, in a folder of its own."""
+    """sweep() starts, or resumes, a sweep of two runs of some seconds, in a folder of its own."""
     content = {
         "task": {"family": "glue", "name": "rte", "data_dir": str(glue_dir)},
         "model": {"name": str(tiny_model)},
@@ -76,8 +74,8 @@ def sweep(cluster: Any, tiny_model: Path, glue_dir: Path, tmp_path: Path) -> Ite
         process.wait()
 
 
-def carriers(folder: Path) -> list[tuple[psutil.Process, Path]]:
-    """The processes that carry out runs of the sweep in a folder, each with the run's folder."""
+def workers(folder: Path) -> list[tuple[psutil.Process, Path]]:
+    """The processes that make runs of the sweep in a folder, each with the run's folder."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -89,13 +87,13 @@ def carriers(folder: Path) -> list[tuple[psutil.Process, Path]]:
 
 
 def wait_for_both(process: subprocess.Popen[str], folder: Path, checkpoints: bool) -> Any:
-    """The carriers of both runs, once they are there and, if need be, both can be gone on with."""
+    """The workers of both runs, once they are there and, if need be, both can be resumed."""
 
     def ready() -> Any:
         assert process.poll() is None, process.communicate()[0]
-        found = carriers(folder)
-        can_go_on = [(RunDirectory(run).work / "checkpoint.safetensors").is_file() for _, run in found]
-        return found if len(found) == 2 and (all(can_go_on) or not checkpoints) else None
+        found = workers(folder)
+        resumable = [(RunDirectory(run).work / "checkpoint.safetensors").is_file() for _, run in found]
+        return found if len(found) == 2 and (all(resumable) or not checkpoints) else None
 
     return wait_for(ready)
 
@@ -116,17 +114,17 @@ def test_a_stopped_and_a_killed_sweep_leave_no_process(sweep: Callable[[], Any],
     out, _ = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 130, out
     assert out.splitlines()[-1] == "2 interrupted, 2 still to do"
-    assert not carriers(tmp_path)
-    assert not list((tmp_path / "results").glob(".ray-*"))
+    assert not workers(tmp_path)
+    assert not list((tmp_path / "results").glob(".cluster-*"))
 
     process = sweep()
     wait_for_both(process, tmp_path, checkpoints=False)
     process.kill()
-    wait_for(lambda: not carriers(tmp_path))
+    wait_for(lambda: not workers(tmp_path))
     assert not list(tmp_path.rglob("record.json"))
 
 
-def test_a_run_goes_on_when_its_node_dies(cluster: Any, sweep: Callable[[], Any], tmp_path: Path) -> None:
+def test_a_run_is_resumed_when_its_node_dies(cluster: Any, sweep: Callable[[], Any], tmp_path: Path) -> None:
     process = sweep()
     runs = wait_for_both(process, tmp_path, checkpoints=True)
     node = sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0]
@@ -142,7 +140,7 @@ def test_a_run_goes_on_when_its_node_dies(cluster: Any, sweep: Callable[[], Any]
         assert RunDirectory(run).read_record().steps == EPOCHS * 5
         assert len(list((run / "tracking").glob("events*"))) == starts
         assert len(list((run / "tracking").glob("*/hparams.yml"))) == 1, "the second start was not from the beginning"
-    assert not carriers(tmp_path)
+    assert not workers(tmp_path)
 
 
 def test_a_run_takes_a_node_with_all_it_needs() -> None:
@@ -156,37 +154,6 @@ def test_a_run_takes_a_node_with_all_it_needs() -> None:
     assert with_memory({"CPU": 1, "GPU": 1}, 1000, nodes) == {"CPU": 1, "GPU": 1}, "the estimate is of the GPU's memory"
     assert room(nodes, with_memory({"CPU": 1}, 3 * 1024, nodes)) == 1 + 3
     assert room(nodes, with_memory({"CPU": 1}, 99 * 1024, nodes)) == 1, "what fits nowhere has the largest node"
-
-
-@pytest.mark.parametrize("wish", ["stop", "kill"])
-def test_events_and_the_end_of_a_run_pass_through_its_actor(
-    wish: str, process: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "marker").touch()
-    send = "from rocoft_bench.engine.observer import Sender; Sender(sys.stdout).step_done(7); time.sleep(60)"
-    carrier = Carrier(process("").job, str(tmp_path), "marker")
-    monkeypatch.setenv("CODE", send)
-    with ThreadPoolExecutor(1) as pool:
-        outcome = pool.submit(carrier.run)
-        assert wait_for(lambda: carrier.poll(None)) == [("step_done", (7,))]
-        carrier.poll(wish)
-        assert outcome.result(WAIT_SECONDS).status == "interrupted"
-
-
-def test_a_folder_that_a_node_does_not_share_is_named(process: Callable[..., Child], tmp_path: Path) -> None:
-    outcome = Carrier(process("").job, str(tmp_path), "marker").run()
-    assert outcome.is_failure
-    assert str(tmp_path) in str(outcome.error)
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_run_that_is_lost_for_good_is_on_record(process: Callable[..., Child]) -> None:
-    job = process("").job
-    outcome = ray_executor._lost(job, RuntimeError("The actor died.\n\tits node was terminated\n"))
-    record = RunDirectory(Path(job.folder)).read_record()
-    assert record.status == outcome.status == "crashed"
-    assert str(record.error).endswith("its node was terminated")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "local", "here"])

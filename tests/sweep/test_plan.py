@@ -8,11 +8,11 @@ import pytest
 
 from rocoft_bench.config import parse_filter, read_sweep
 from rocoft_bench.errors import UserError
-from rocoft_bench.execution.failures import failure_record
+from rocoft_bench.execution.diagnosis import failure_record
 from rocoft_bench.experiment.evaluate import evaluation_directory
 from rocoft_bench.runs import Failure, RunDirectory, SavedFile, config_hash, saved_files, write_json
-from rocoft_bench.sweep.plan import Known, Plan, PlannedRun, State, make_plan
-from rocoft_bench.sweep.records import record_wrong
+from rocoft_bench.sweep.invalid_runs import record_invalid
+from rocoft_bench.sweep.plan import CostHistory, Plan, PlannedRun, State, make_plan
 
 SWEEP = """
 task: {family: glue, name: rte}
@@ -111,8 +111,8 @@ def test_the_same_run_twice_is_counted_once(tmp_path: Path) -> None:
 
 def test_wrong_runs_do_not_stop_the_others_and_leave_a_record(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, SWEEP.replace("[lora, full]", "[{name: lora, rnk: 8}, full]"))
-    assert (len(plan.runs), len(plan.wrong)) == (3, 3)
-    record_wrong(plan.wrong, tmp_path / "results", tmp_path / "sweep.yaml")
+    assert (len(plan.runs), len(plan.invalid)) == (3, 3)
+    record_invalid(plan.invalid, tmp_path / "results", tmp_path / "sweep.yaml")
     folders = sorted((tmp_path / "results" / "glue-rte").iterdir())
     assert len(folders) == 3
     record = RunDirectory(folders[1]).read_record()
@@ -120,12 +120,12 @@ def test_wrong_runs_do_not_stop_the_others_and_leave_a_record(tmp_path: Path) ->
     assert 'method.rnk is not a setting; did you mean "rank"?' in str(record.error)
     corrected = plan_of(tmp_path)
     assert len(corrected.to_do(False)) == 6  # the records stand in nobody's way
-    record_wrong(corrected.wrong, tmp_path / "results", tmp_path / "another.yaml")
+    record_invalid(corrected.invalid, tmp_path / "results", tmp_path / "another.yaml")
     assert len(list((tmp_path / "results" / "glue-rte").iterdir())) == 3
     (tmp_path / "results" / "glue-rte" / "garbage").mkdir()
     (tmp_path / "results" / "glue-rte" / "garbage" / "record.json").write_text("{")
     (folders[0] / "notes.txt").touch()
-    record_wrong(corrected.wrong, tmp_path / "results", tmp_path / "sweep.yaml")
+    record_invalid(corrected.invalid, tmp_path / "results", tmp_path / "sweep.yaml")
     left = sorted(file.name for file in (tmp_path / "results" / "glue-rte").rglob("*.*"))
     assert left == ["notes.txt", "record.json"]  # neither is the sweep's
 
@@ -156,10 +156,10 @@ def test_a_sweep_of_nothing_but_wrong_runs_is_refused(tmp_path: Path) -> None:
 
 def test_times_come_from_the_most_similar_runs(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
-    assert Known(plan.runs).seconds(plan.runs[0]) is None
+    assert CostHistory(plan.runs).seconds(plan.runs[0]) is None
     leave(plan.runs[0], "ok")
     plan = plan_of(tmp_path)
-    known = Known(plan.runs)
+    known = CostHistory(plan.runs)
     lora, full = plan.runs[1], plan.runs[3]
     assert known.seconds(lora) == known.seconds(full) == 12.0
     known.add(full, 40.0)

@@ -12,8 +12,8 @@ import pytest
 
 from rocoft_bench.config import Settings
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.execution.executor import Executor
-from rocoft_bench.execution.failures import failure_record
+from rocoft_bench.execution.channel import Request
+from rocoft_bench.execution.diagnosis import failure_record
 from rocoft_bench.execution.job import Job, Outcome
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import Failure, RunDirectory, write_json
@@ -23,7 +23,7 @@ from rocoft_bench.sweep.runner import Runner, SweepView
 from tests.execution.conftest import make_job
 
 
-class Scripted(Executor):
+class Scripted:
     """Each job ends at once with what `outcome` makes of it."""
 
     def __init__(self, outcome: Callable[[Job], Outcome], slots: int = 2) -> None:
@@ -42,13 +42,10 @@ class Scripted(Executor):
             future.set_result(outcome)
         return future
 
-    def stop(self) -> None:
-        self.calls.append("stop")
-
-    def kill(self) -> None:
-        self.calls.append("kill")
+    def ask(self, request: Request) -> None:
+        self.calls.append(request)
         for future in self.open:
-            if not future.done():
+            if request is Request.KILL and not future.done():
                 future.set_result(Outcome("interrupted"))
 
     def close(self) -> None:
@@ -60,7 +57,7 @@ def planned(folder: Path, count: int) -> list[PlannedRun]:
     return [PlannedRun("", experiment, [], None, folder / f"task/run{i}", State.TO_DO) for i in range(count)]
 
 
-def runner_for(runs: list[PlannedRun], executor: Executor, **options: object) -> Runner:
+def runner_for(runs: list[PlannedRun], executor: Scripted, **options: object) -> Runner:
     return Runner(runs, executor, SweepView(), lambda run: run.job([]), **options)  # type: ignore[arg-type]
 
 
@@ -140,9 +137,10 @@ def test_the_first_signal_asks_and_the_second_kills(tmp_path: Path) -> None:
                 os.kill(os.getpid(), signal.SIGINT)
             return future
 
-        def stop(self) -> None:
-            super().stop()
-            os.kill(os.getpid(), signal.SIGINT)
+        def ask(self, request: Request) -> None:
+            super().ask(request)
+            if request is Request.STOP:
+                os.kill(os.getpid(), signal.SIGINT)
 
     executor = Impatient(lambda job: Outcome("never"))
     runner = runner_for(planned(tmp_path, 5), executor)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rocoft_bench.config import Settings
-from rocoft_bench.execution.child import Child
 from rocoft_bench.execution.executor import LocalExecutor
+from rocoft_bench.execution.run_process import RunProcess
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.sweep import runner as runner_module
 from rocoft_bench.sweep.plan import PlannedRun, State
@@ -29,7 +29,7 @@ CODE = (
 
 
 def test_no_run_is_executed_twice(
-    process: Callable[..., Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    process: Callable[..., RunProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner_module, "BUSY_SECONDS", 0.2)
     process("")  # jobs execute CODE

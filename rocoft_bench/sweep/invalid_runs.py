@@ -13,10 +13,10 @@ from typing import Any
 
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import RunDirectory, RunRecord, write_json
-from rocoft_bench.sweep.plan import WrongRun
+from rocoft_bench.sweep.plan import InvalidRun
 
 
-def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:
+def record_invalid(runs: Iterable[InvalidRun], output: Path, sweep: Path) -> None:
     """Leave a failed record for each run whose settings are wrong, in a folder by what the settings say, and take away
     those that the sweep left there before it was corrected.
 
@@ -24,7 +24,7 @@ def record_wrong(runs: Iterable[WrongRun], output: Path, sweep: Path) -> None:
         UserError: If one cannot be written.
     """
     source = f"of {sweep.absolute()}"
-    records = {output / _folder_name(run.values): _wrong_record(run, source) for run in runs}
+    records = {output / _folder_name(run.values): _invalid_record(run, source) for run in runs}
     try:
         for folder in _left_before(output, source) - records.keys():
             (folder / "record.json").unlink()
@@ -50,7 +50,7 @@ def _notes(folder: Path) -> list[str]:
         return []
 
 
-def _wrong_record(run: WrongRun, source: str) -> RunRecord:
+def _invalid_record(run: InvalidRun, source: str) -> RunRecord:
     task = {"family": _text(run.values, "task", "family"), "name": _text(run.values, "task", "name")}
     seed = run.values.get("seed", 0)
     return RunRecord(

@@ -9,7 +9,7 @@ from pathlib import Path
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.untrusted import parse_yaml, read_text
 
-WAYS = ("FSDP", "DEEPSPEED", "MULTI_GPU")
+DISTRIBUTED_TYPES = ("FSDP", "DEEPSPEED", "MULTI_GPU")
 """What a config_file may ask for."""
 
 MOST_PROCESSES = 1024
@@ -31,7 +31,7 @@ class Launch:
     machine_rank: int = 0
     main_process_ip: str | None = None
     main_process_port: int | None = None
-    config_file: Path | None = None
+    config_file: str | None = None
 
     @property
     def is_alone(self) -> bool:
@@ -75,12 +75,12 @@ class Launch:
             raise UserError(
                 f"--num-processes: {local} on this machine, which has {gpus} GPUs; at most one for each GPU"
             )
-        if self.way() != "MULTI_GPU" and not gpus:
+        if self.distributed_type() != "MULTI_GPU" and not gpus:
             raise UserError(
                 f"--config-file {self.config_file}: is for GPUs, and none is here; --num-processes alone shares the CPU"
             )
 
-    def way(self) -> str:
+    def distributed_type(self) -> str:
         """How the processes share the model, in accelerate's words: MULTI_GPU (each has it whole), FSDP or DEEPSPEED.
 
         Raises:
@@ -94,24 +94,26 @@ class Launch:
         where = f"--config-file {self.config_file}"
         _check_settings(self.config_file)
         try:
-            way = str(load_config_from_file(str(self.config_file)).distributed_type.value)
+            asked = str(load_config_from_file(self.config_file).distributed_type.value)
         except OSError as error:
             raise UserError(
                 f"{where}: cannot be read ({error.strerror or 'no such file'}); configs/accelerate/ has some"
             ) from None
         except (YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a file of `accelerate config` ({str(error).splitlines()[0]})") from None
-        if way not in WAYS:
-            raise UserError(f"{where}: distributed_type = {way!r} is not supported; {suggest(way, WAYS)}")
-        if way == "DEEPSPEED" and find_spec("deepspeed") is None:
+        if asked not in DISTRIBUTED_TYPES:
+            raise UserError(
+                f"{where}: distributed_type = {asked!r} is not supported; {suggest(asked, DISTRIBUTED_TYPES)}"
+            )
+        if asked == "DEEPSPEED" and find_spec("deepspeed") is None:
             raise UserError(f"{where}: needs the extra deepspeed: pip install 'rocoft-bench[deepspeed]'")
-        return way
+        return asked
 
 
-def _check_settings(file: Path) -> None:
+def _check_settings(file: str) -> None:
     """Accelerate reads the file without limits. Raises: UserError if it has none that are plain."""
     try:
-        text = read_text(file, limit=2**20)
+        text = read_text(Path(file), limit=2**20)
     except UserError as error:
         raise UserError(f"--config-file {error}; configs/accelerate/ has some") from None
     try:

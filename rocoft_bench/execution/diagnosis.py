@@ -1,19 +1,25 @@
-"""What a process that ended without a record of its own has died of."""
+"""What a run that did not end well has died of."""
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rocoft_bench.execution.channel import Channel
 from rocoft_bench.execution.job import Job
-from rocoft_bench.experiment.resolve import restored
 from rocoft_bench.experiment.run_record import make_record
 from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure, RunRecord, tells_of_full_disk
 
-BAD_INPUT = 2
-"""Exit code after a `UserError`, whose text is the last line that starts with `error: `."""
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+"""Exit codes of a worker. After the second, the failure that it reported is the text of a `UserError`."""
+
+TO_MEND = "mend what it names, then --retry-failed"
 
 OUT_OF_MEMORY = re.compile(
     r"MemoryError|out of memory|can't allocate memory|cannot allocate memory|std::bad_alloc|can't start new thread"
@@ -35,9 +41,6 @@ def diagnose(exit_code: int, log: Sequence[str], killed_for_memory: bool) -> Fai
         return Failure("oom", f"out of memory: {told.strip()}", SMALLER)
     if exit_code < 0:
         return Failure("crashed", f"the process was ended by {_signal_name(-exit_code)}", _hint(-exit_code))
-    if exit_code == BAD_INPUT:
-        said = next((line.removeprefix("error: ") for line in reversed(log) if line.startswith("error: ")), None)
-        return Failure("failed", said or "bad input", "mend what it names, then --retry-failed")
     last = next((line.strip() for line in reversed(log) if line.strip()), "no output")
     hint = MAKE_ROOM if tells_of_full_disk(last) else None
     return Failure("failed", f"the process ended with exit code {exit_code}: {last}", hint)
@@ -52,7 +55,7 @@ def _signal_name(number: int) -> str:
 
 def _hint(number: int) -> str:
     if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        return "somebody, or a scheduler that counts memory, ended it; --retry-failed goes on from its last checkpoint"
+        return "somebody, or a scheduler that counts memory, ended it; --retry-failed resumes from its last checkpoint"
     return "a library failed; log_tail in its record holds what it said last; --retry-failed tries again"
 
 
@@ -68,6 +71,28 @@ def memory_kills() -> int:
     return 0
 
 
-def failure_record(job: Job, failure: Failure) -> RunRecord:
-    """A record that says what was to be done and why it was not."""
-    return make_record(restored(job.config, job.notes), None, **failure._asdict())
+def first_cause(channel: Channel, failures: Mapping[int, ProcessFailure]) -> tuple[int, Failure]:
+    """Of several workers, the rank of the one that failed first, and why. SIGTERM is how the launcher ends the others
+    after that.
+    """
+    reported = channel.first_failure()
+    for rank, failure in failures.items():
+        of_its_own = reported is None or (reported[0] != rank and failure.exitcode != -signal.SIGTERM)
+        if failure.exitcode < 0 and of_its_own:
+            error = f"process {rank} of the run was ended by {_signal_name(-failure.exitcode)}"
+            hint = "somebody, or a system short of memory, ended it; what the last checkpoint holds is not lost"
+            return rank, Failure("crashed", error, hint)
+    if reported is not None:
+        return reported
+    rank, failure = next(iter(failures.items()))
+    return rank, Failure("crashed", f"process {rank} of the run ended with exit code {failure.exitcode}")
+
+
+def failure_record(
+    job: Job, failure: Failure, record: RunRecord | None = None, log_tail: Iterable[str] = ()
+) -> RunRecord:
+    """A record that says what was to be done and why it was not. record: what the run itself put on record."""
+    changes = {**failure._asdict(), "log_tail": (record.log_tail if record else None) or list(log_tail)}
+    if job.launch.num_processes not in (None, 1):
+        changes["processes"] = job.launch.num_processes
+    return record.model_copy(update=changes) if record else make_record(job.experiment, None, **changes)
