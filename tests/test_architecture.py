@@ -75,7 +75,7 @@ MODULES_TO_RENAME = {
     *("directory", "facts", "files", "groups", "kernels", "loading", "markdown"),
     *("observer", "records", "selection", "texts"),
 }
-CLASSES_TO_RENAME = {"Facts", "Figure", "Job", "Observer", "Place", "Plan", "Predictor", "Problem", "Rows"}
+CLASSES_TO_RENAME = {"Facts", "Figure", "Observer", "Place", "Plan", "Predictor", "Problem", "Rows"}
 """Names that still stand for two things."""
 
 
