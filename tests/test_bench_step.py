@@ -18,5 +18,6 @@ def test_a_step_of_rocoft_computes_what_a_frozen_one_does() -> None:
     row, column, lora = rows["rocoft row"], rows["rocoft column"], rows["lora r=8, all linear"]
     assert 1 < row["flops_ratio"] <= 1.005
     assert 1 < column["flops_ratio"] <= 1.005 < lora["flops_ratio"]
-    assert column["saved_ratio"] <= 1.01 < row["saved_ratio"] <= lora["saved_ratio"]
+    assert 1 <= row["saved_ratio"] <= 1.01 >= column["saved_ratio"]
+    assert lora["saved_ratio"] > 1.2
     assert row["extra_per_rank_and_width"] <= 1.01

@@ -28,6 +28,8 @@ class RoCoFTConfig(PeftConfig):
         probability: For mode "random", the share of each matrix's entries that is trained. Exactly
             round(probability * entries) of them are drawn, so the count does not depend on the seed.
         train_bias: Also train the bias of each targeted layer that has one.
+        recompute_inputs: Rows and single entries: what a layer was given is computed again in backward, from what the
+            operation before it keeps anyway, with the same bits. False keeps it: more memory, a little less to compute.
         seed: Seed of the "random" selection and of mode "random"; every layer draws its own sample.
         target_modules: Names (suffixes) or a regular expression. Default: every linear layer inside the transformer
             blocks; heads, embeddings and poolers are left out.
@@ -49,6 +51,7 @@ class RoCoFTConfig(PeftConfig):
     selection: str = field(default="first", metadata={"help": "first, random, max, min or mixed."})
     probability: float = field(default=0.1, metadata={"help": "Share of entries trained in mode random."})
     train_bias: bool = field(default=False, metadata={"help": "Train the biases of the targeted layers too."})
+    recompute_inputs: bool = field(default=True, metadata={"help": "Compute inputs again instead of keeping them."})
     seed: int = field(default=0, metadata={"help": "Seed of random choices of rows, columns or entries."})
     target_modules: list[str] | set[str] | str | None = field(
         default=None, metadata={"help": "Module names or a regular expression; default: all linears of the blocks."}

@@ -7,6 +7,7 @@ FLOPs where those of the whole matrix would cost 2*N*d_in*d_out.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,17 +16,31 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rocoft_bench.tuner.in_place import standing
+from rocoft_bench.tuner.recompute import Product
 from rocoft_bench.tuner.selection import Place, taken
 
 
-def in_place_linear(x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, place: Place, mode: str) -> Tensor:
-    """The layer's product with the trained values in its weight. x (..., d_in) -> y (..., d_out)."""
-    y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode)
+def in_place_linear(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    trained: Tensor,
+    place: Place,
+    mode: str,
+    with_x: Product | None = None,
+) -> Tensor:
+    """The layer's product with the trained values in its weight. x (..., d_in) -> y (..., d_out).
+
+    `with_x` computes products with x in backward, so that it need not be kept; of columns x[:, S] is.
+    """
+    y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode, with_x)
     return y.view(*x.shape[:-1], weight.shape[0])  # outside, so that y may be changed in place
 
 
 class InPlaceLinear(torch.autograd.Function):
-    """y = x Wᵀ + b, W with the trained values in it. Keeps x (N, d_in) for backward, of columns only x[:, S].
+    """y = x Wᵀ + b, W with the trained values in it.
+
+    Keeps x (N, d_in) for backward where it cannot be computed again; of columns only x[:, S].
 
     Its gradients are those of a dense W, of which only some entries are looked at; there is no second derivative:
     double backward raises.
@@ -33,13 +48,20 @@ class InPlaceLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, place: Place, mode: str
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        trained: Tensor,
+        place: Place,
+        mode: str,
+        with_x: Product | None,
     ) -> Tensor:
-        kept = x if ctx.needs_input_grad[3] else None
+        kept = x if ctx.needs_input_grad[3] and with_x is None else None
         if kept is not None and mode == "column":
             kept = taken(x, place, 1).contiguous()  # (N, r); a view would keep all of x
         ctx.save_for_backward(kept, weight, trained)
-        ctx.place, ctx.mode = place, mode
+        ctx.place, ctx.mode, ctx.with_x = place, mode, with_x
         with standing(weight, trained, place, mode):
             return F.linear(x, weight, bias)
 
@@ -55,21 +77,25 @@ class InPlaceLinear(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             grad_bias = grad_y.sum(0)
         if ctx.needs_input_grad[3]:
-            grad_trained = _thin_gradient(ctx.mode, ctx.place, grad_y, kept).to(trained.dtype)
-        return grad_x, None, grad_bias, grad_trained, None, None
+            with_x = ctx.with_x or partial(_transposed_product, kept)
+            grad_trained = _thin_gradient(ctx.mode, ctx.place, grad_y, with_x).to(trained.dtype)
+        return grad_x, None, grad_bias, grad_trained, None, None, None
 
 
-def _thin_gradient(mode: str, place: Place, grad_y: Tensor, kept: Tensor) -> Tensor:
+def _thin_gradient(mode: str, place: Place, grad_y: Tensor, with_x: Product) -> Tensor:
     """Of r rows (r, d_in), of r columns (r, d_out) or of n entries (n,).
 
-    grad_y (N, d_out). kept (N, d_in), of columns (N, r).
+    grad_y (N, d_out). with_x: gᵀ x for a g, of columns gᵀ x[:, S].
     """
-    kept = kept.to(grad_y.dtype)
     if mode == "row":
-        return taken(grad_y, place, 1).t() @ kept
+        return with_x(taken(grad_y, place, 1))
     if mode == "column":
-        return kept.t() @ grad_y
-    return taken((grad_y.t() @ kept).flatten(), place, 0)  # the dense gradient exists for a moment
+        return with_x(grad_y).t()
+    return taken(with_x(grad_y).flatten(), place, 0)  # the dense gradient exists for a moment
+
+
+def _transposed_product(x: Tensor, g: Tensor) -> Tensor:
+    return g.t() @ x.to(g.dtype)
 
 
 def _flat(values: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import TrainedEntries
 from rocoft_bench.tuner.functional import add_update, in_place_linear
 from rocoft_bench.tuner.in_place import may_stand
+from rocoft_bench.tuner.recompute import LayerNorms, product_with
 
 
 class RoCoFTLayer(nn.Module, BaseTunerLayer):
@@ -30,9 +31,10 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     adapter_layer_names = ("rocoft_adapter",)
     other_param_names = ()
 
-    def __init__(self, base_layer: nn.Module, adapter_name: str) -> None:
+    def __init__(self, base_layer: nn.Module, adapter_name: str, layer_norms: LayerNorms) -> None:
         super().__init__()
         self.base_layer = base_layer
+        self.layer_norms = layer_norms  # of the whole model
         self.rocoft_adapter = nn.ModuleDict()
         self._overwritten: list[tuple[str, Tensor, Tensor]] = []  # by merge(): mode, indices, values of W there
         self._overwritten_bias: Tensor | None = None
@@ -205,7 +207,9 @@ class Linear(RoCoFTLayer):
     def _in_place(self, x: Tensor, name: str) -> Tensor:
         entries, weight = self.entries(name), self.matrix
         bias = self.bias if entries.bias is None else entries.bias.to(weight.dtype)
-        return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode)
+        recomputes = entries.mode != "column" and entries.config.recompute_inputs and entries.weight.requires_grad
+        with_x = product_with(x, self.layer_norms, few=entries.mode == "row") if recomputes else None
+        return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode, with_x)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         entries = self.entries(name)

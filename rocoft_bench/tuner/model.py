@@ -17,6 +17,7 @@ from rocoft_bench.tuner.bases import check_supported
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import INDEX_NAMES
 from rocoft_bench.tuner.layer import Linear, RoCoFTLayer
+from rocoft_bench.tuner.recompute import LayerNorms
 from rocoft_bench.tuner.targets import callable_only, check_all_found, default_targets
 
 
@@ -47,6 +48,7 @@ class RoCoFTModel(BaseTuner):
 
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
         """Find the targets, and check them all before the first one is replaced."""
+        self._layer_norms = LayerNorms(model.modules())
         if peft_config.target_modules is None:
             names = default_targets(model, peft_config.layers_to_transform, peft_config.layers_pattern)
             peft_config.target_modules = set(names)
@@ -80,7 +82,7 @@ class RoCoFTModel(BaseTuner):
         check_supported(self.model, current_key)  # again: a state dict may have named other targets
         pattern = get_pattern_key(list(peft_config.rank_pattern), current_key)
         rank = peft_config.rank_pattern.get(pattern, peft_config.rank)
-        layer = target if isinstance(target, RoCoFTLayer) else Linear(target, adapter_name)
+        layer = target if isinstance(target, RoCoFTLayer) else Linear(target, adapter_name, self._layer_norms)
         layer.update_layer(adapter_name, peft_config, rank, current_key, inference_mode=peft_config.inference_mode)
         if layer is not target:
             if adapter_name not in self.active_adapters:
