@@ -1,4 +1,4 @@
-"""Kills a run, an evaluation and an export before each of their file operations, and starts each again.
+"""Kills a run, an evaluation, an export and a report before each of their file operations, and starts each again.
 
     python scripts/kill_points.py model.name=demo-roberta task.family=glue task.name=rte task.data_dir=DIR [--every N]
 
@@ -13,6 +13,7 @@ import argparse
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -35,6 +36,8 @@ NEED_ROOM = {"open", "os.mkdir"}
 
 DIFFERS = {"finished_at", "train_seconds", "eval_seconds", "peak_memory_mib"}
 """Fields of a record that no two runs share."""
+TIME = re.compile(rb"<time.*?</time>")
+"""When a page was made."""
 
 FAILED = 3
 """Exit code of a child that ended in an error that it should not have ended in."""
@@ -63,7 +66,7 @@ def _all_points(scratch: Path, assignments: list[str], every: int) -> Iterator[s
     root = scratch / "root"
     run = root / "run"
     steps = {"train": partial(_train, assignments, run), "evaluate": partial(_evaluate, run),
-             "export": partial(_export, run, root / "merged")}  # fmt: skip
+             "export": partial(_export, run, root / "merged"), "report": partial(_report, root)}  # fmt: skip
     root.mkdir()
     for name, step in steps.items():
         before = scratch / f"before-{name}"
@@ -95,6 +98,7 @@ def _import_all(assignments: list[str]) -> None:
     from rocoft_bench.engine.observer import Observer
     from rocoft_bench.experiment import evaluate, predict, run  # noqa: F401
     from rocoft_bench.experiment.build import build
+    from rocoft_bench.report import figures  # noqa: F401
 
     torch.set_num_threads(1)
     build(_experiment(assignments), Observer())
@@ -135,6 +139,13 @@ def _export(folder: Path, target: Path) -> None:
     except UserError:
         if not there:
             raise
+
+
+def _report(root: Path) -> None:
+    from rocoft_bench.report import all_tables, read_results, write_report
+
+    results = read_results(root)
+    write_report(results, all_tables(results), root / "report", "results")
 
 
 def _kill(at: int, event: str, number: int) -> None:
@@ -191,7 +202,7 @@ def _is_operation(event: str, arguments: tuple[Any, ...], root: str) -> bool:
 
 
 def _contents(root: Path) -> dict[str, Any]:
-    """All that is in a folder, by path; of records and cards without what no two runs share."""
+    """All that is in a folder, by path; of records, cards and pages without what no two share."""
     found: dict[str, Any] = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
@@ -201,7 +212,7 @@ def _contents(root: Path) -> dict[str, Any]:
             record = json.loads(path.read_text(encoding="utf-8"))
             found[name] = {key: value for key, value in record.items() if key not in DIFFERS}
         else:
-            found[name] = path.read_bytes()
+            found[name] = TIME.sub(b"", path.read_bytes())
     return found
 
 

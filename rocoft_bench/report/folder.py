@@ -60,13 +60,17 @@ def _put_in_place(made: Path, folder: Path) -> None:
     from rocoft_bench.report.figures import remove_figures
 
     files = {file.relative_to(made): file for file in made.rglob("*") if file.is_file()}
-    for inner in {name.parent for name in files} - {Path()}:
+    inners = {name.parent for name in files} - {Path()}
+    for inner in inners:
         if (folder / inner).is_symlink():
             raise OSError(f"{inner} there is a link")
-        (folder / inner).mkdir(exist_ok=True)
+        if (folder / inner).exists() and not (folder / inner).is_dir():
+            raise OSError(f"{inner} there is a file")
     for name in files:
         if (folder / name).is_dir() and not (folder / name).is_symlink():
             raise OSError(f"{name} there is a folder")
+    for inner in inners:
+        (folder / inner).mkdir(exist_ok=True)
     for name in sorted(files, key=lambda name: name == Path(PAGE)):
         files[name].replace(folder / name)
     remove_figures(folder / FIGURES, kept={name.name for name in files})

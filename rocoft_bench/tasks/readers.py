@@ -34,9 +34,11 @@ Row = tuple[object, Any]
 
 GIB = 2**30
 LARGEST_TEXT = 8 * GIB
-"""Bytes of a file that is read as a whole; Parquet has no limit."""
+"""Bytes of a file that is read as a whole; Parquet is read in batches."""
 LARGEST_UNPACKED, LARGEST_RATIO = GIB // 4, 100
 """What a packed file may become: so many bytes, or so many times its own size (text becomes 3 to 10 times)."""
+_BATCH, _BYTES_OF_CELL = 2**16, 8
+"""Rows of Parquet at a time, where their values are short; and what a value takes in a list, whatever it is."""
 GZIP_MAGIC = b"\x1f\x8b"
 _SHOWN_COLUMNS = 20
 
@@ -99,14 +101,39 @@ def _read_tsv(path: Path, wanted: Sequence[str]) -> RawRows:
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> RawRows:
     import pyarrow.parquet as pq
+    from pyarrow.types import is_dictionary
 
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
     with open_file(path) as stream, _parquet_errors(path), pq.ParquetFile(stream) as file:
         _require_once(str(path), file.schema_arrow.names)
         require_columns(str(path), file.schema_arrow.names, wanted)
-        table = file.read(columns=list(wanted))
-        columns = {name: table[name].to_pylist() for name in wanted}
-    _require_rows(path, table.num_rows)
-    return RawRows(str(path), "row", range(1, table.num_rows + 1), columns)
+        limit = _limit(path.stat().st_size)
+        largest = _check_unpacked(path, file.metadata, wanted, limit)
+        size = 0
+        for batch in file.iter_batches(min(_BATCH, limit // largest), columns=list(wanted)):
+            for name in wanted:
+                column = batch[name].dictionary_decode() if is_dictionary(batch[name].type) else batch[name]
+                size += column.nbytes + _BYTES_OF_CELL * len(column)
+                if size > limit:  # a value that stands once in the file can be that of every row
+                    raise _too_large(path)
+                columns[name] += column.to_pylist()
+    count = len(columns[wanted[0]])
+    _require_rows(path, count)
+    return RawRows(str(path), "row", range(1, count + 1), columns)
+
+
+def _check_unpacked(path: Path, metadata: Any, wanted: Sequence[str], limit: int) -> int:
+    """Bytes of the largest part of a column, which no value in it can exceed, before anything is unpacked.
+
+    Raises:
+        UserError: If the columns become larger than the limit, as the file itself says.
+    """
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    parts = [group.column(index) for group in groups for index in range(group.num_columns)]
+    sizes = [part.total_uncompressed_size for part in parts if part.path_in_schema.split(".")[0] in wanted]
+    if sum(sizes) > limit:
+        raise _too_large(path)
+    return max(sizes, default=1) or 1
 
 
 _READERS: dict[str, Callable[[Path, Sequence[str]], RawRows]] = {
@@ -148,15 +175,24 @@ def _text(path: Path) -> str:
 
 
 def _unpacked(path: Path, packed: bytes) -> bytes:
-    limit = max(LARGEST_UNPACKED, LARGEST_RATIO * len(packed))
+    limit = _limit(len(packed))
     try:
         with GzipFile(fileobj=io.BytesIO(packed)) as stream:
             content = stream.read(limit + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: not a whole gzip file ({reason(error)}); is it cut off?") from error
     if len(content) > limit:
-        raise UserError(f"{path}: becomes more than {LARGEST_RATIO} times as large; if that is right, unpack it first")
+        raise _too_large(path)
     return content
+
+
+def _limit(size: int) -> int:
+    """Bytes that a packed file of that size may become."""
+    return max(LARGEST_UNPACKED, LARGEST_RATIO * size)
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError(f"{path}: becomes more than {LARGEST_RATIO} times as large; if that is right, unpack it first")
 
 
 def _is_one_object_a_line(text: str) -> bool:

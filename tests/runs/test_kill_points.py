@@ -1,4 +1,4 @@
-"""Whenever a run, an evaluation or an export dies, or the disk is full, the next start ends as if nothing had been."""
+"""Whenever a run, an evaluation, an export or a report dies, or the disk is full, the next start ends as if nothing had been."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ def test_a_death_before_some_of_the_file_operations(tiny_model: Path, glue_dir: 
     command = [sys.executable, SCRIPT, *(f"{key}={value}" for key, value in settings.items()), "--every", 14]
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert [line.split(":")[0] for line in result.stdout.splitlines()[:3]] == ["train", "evaluate", "export"]
+    assert [line.split(":")[0] for line in result.stdout.splitlines()[:4]] == ["train", "evaluate", "export", "report"]

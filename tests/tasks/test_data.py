@@ -366,6 +366,24 @@ def test_a_packed_file_that_becomes_huge_is_not_read_to_its_end(write, tmp_path:
     assert rte_error(tmp_path) == f"{path}: becomes more than 100 times as large; if that is right, unpack it first"
 
 
+@pytest.mark.parametrize("packing", ["in its pages", "in one value for all rows", "as categories"])
+def test_parquet_that_becomes_huge_is_not_read_to_its_end(write, tmp_path: Path, monkeypatch, packing: str) -> None:
+    """The file itself says how large its pages become; a value that all rows share stands in it once."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count, text = 300, "x" * 10_000
+    values = [f"{number:05}{text}" for number in range(count)] if packing == "in its pages" else [text] * count
+    path = write("cola", "train", b"", "parquet")
+    column = pa.array(values).dictionary_encode() if packing == "as categories" else pa.array(values)
+    pq.write_table(pa.table({"sentence": column, "label": [0] * count}), path, compression="zstd")
+    assert get("glue", "cola").load("train", tmp_path).origin["num_rows"] == count
+    monkeypatch.setattr(readers, "LARGEST_UNPACKED", 10**6)
+    monkeypatch.setattr(readers, "LARGEST_RATIO", 2)
+    with pytest.raises(UserError, match="becomes more than 2 times as large"):
+        get("glue", "cola").load("train", tmp_path)
+
+
 @pytest.mark.parametrize("labels", [[[0], [1]], [{"a": 0}, {"a": 1}], [b"0", b"1"], [Decimal(0), Decimal(1)]])
 def test_parquet_cells_of_other_types(write, tmp_path: Path, labels: list[object]) -> None:
     rows = [{**row, "label": label} for row, label in zip(PAIRS, labels, strict=False)]
