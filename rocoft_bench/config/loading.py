@@ -245,7 +245,8 @@ def _explain(section: type[StrictModel], problem: dict[str, Any], sources: dict[
     if problem["type"] == "extra_forbidden":
         return f"{where}{key} is not a setting; {suggest(path[-1], _fields(section, path[:-1]))}"
     if problem["type"] == "missing":
-        return f"{where}{key} is missing"
+        file = next((name for name in sources.values() if not name.startswith("--")), None)
+        return f"{where or (f'{shortened(file, LONGEST_SOURCE)}: ' if file else '')}{key} is missing"
     if problem["type"] in ("dict_type", "model_type", "model_attributes_type") and isinstance(problem["input"], str):
         return f"{where}{key} = {given}: is a group of settings; perhaps {key}.name = {shortened(problem['input'])}"
     reason = problem["msg"].removeprefix("Value error, ")

@@ -114,6 +114,7 @@ def evaluation_directory(directory: RunDirectory, experiment: Experiment) -> Run
 def _changed(directory: RunDirectory, changes: Settings) -> Settings:
     """The run's settings with the changes, where these do not touch its training."""
     settings = settings_of(directory)
+    resolve(settings.copy())  # whatever is wrong with them is of the run, not of the changes
     before = settings.values["task"]
     if "name" in (changes.values.get("task") or {}) and before["name"] != changes.values["task"]["name"]:
         if "train_on" not in before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rocoft_bench.config import checked
+from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adalora import AdaLoRA
 from rocoft_bench.methods.bitfit import BitFit
 from rocoft_bench.methods.dense import Full, HeadOnly
@@ -100,7 +101,9 @@ def resolve(
     Raises:
         UserError: If the method or one of its settings is unknown or out of range.
     """
-    method = METHODS.find(section.get("name"))
+    if section.get("name") is None:
+        raise UserError("method.name is missing; `rocoft ls methods` shows the names")
+    method = METHODS.find(section["name"])
     given = {key: value for key, value in section.items() if key != "name"}
     known = known_model(model)
     presets = [method.presets.get(task_kind, {}), method.presets.get(known.alias, {}) if known else {}]

@@ -231,7 +231,7 @@ def _check_size(source: ModelSource, name: str, hf_config: Any, kind: str) -> No
 def load_tokenizer(source: ModelSource, name: str) -> Any:
     """The model's tokenizer; one without a padding token pads with its end token.
 
-    Raises: UserError if it has neither.
+    Raises: UserError if it has neither, or no vocabulary.
     """
     from transformers import AutoTokenizer
 
@@ -240,6 +240,11 @@ def load_tokenizer(source: ModelSource, name: str) -> Any:
         tokenizer.model_max_length = int(min(tokenizer.model_max_length, NO_LIMIT))
         if tokenizer.model_max_length < 1:
             raise ValueError(f"model_max_length = {tokenizer.model_max_length}")
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # transformers makes one of no files at all
+        raise UserError(
+            f"--model {name}: its tokenizer knows special tokens alone and no text; "
+            "is its tokenizer.json (or vocab.txt, merges.txt, spiece.model, …) there and whole?"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:

@@ -13,8 +13,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.runs import KernelRecord, RunDirectory, read_record, replace_atomically, write_text
+from rocoft_bench.untrusted import require_file
 
 IDENTITIES = "identities"
 """In the header of kernels.safetensors: for each kernel what it is of; equal kernels have equal ones."""
@@ -57,20 +59,22 @@ def save_tensors(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
 def read_tensors(file: Path) -> dict[str, Tensor] | None:
     """What `save_tensors` wrote; None if there is no such file, or it is damaged."""
     try:
+        require_file(file)
         with safe_open(file, "pt") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - it is no dictionary
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, UserError):
         return None
 
 
 def stored_kernels(file: Path, identities: Mapping[str, str]) -> dict[str, Tensor]:
     """The kernels of a file whose identities are the given ones, by name."""
     try:
+        require_file(file)
         with safe_open(file, "pt") as stream:
             found = json.loads((stream.metadata() or {}).get(IDENTITIES, "{}"))
             wanted = [name for name, identity in identities.items() if found.get(name) == identity]
             return {name: stream.get_tensor(name) for name in wanted}
-    except (OSError, SafetensorError, ValueError):
+    except (OSError, SafetensorError, ValueError, UserError):
         return {}
 
 

@@ -17,6 +17,7 @@ from rocoft_bench.ntk.fewshot.tasks import FewShotTask
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import SCRATCH, Block, Capturer, Example, GradientProducts, Parameters, Readout, make_set
 from rocoft_bench.ntk.memory_budget import MemoryBudget, make_budget
+from rocoft_bench.ntk.solvers import check_counts
 
 METHOD_SEED = 0
 """Of what a method draws when it is applied: the same for all draws of rows."""
@@ -33,7 +34,7 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class KernelInputs:
-    """train: by seed. readout: the outputs that kernels are of; with `is_difference`, one for two classes."""
+    """train: by seed."""
 
     settings: KernelSettings
     prompter: Prompter
@@ -44,10 +45,6 @@ class KernelInputs:
     budget: MemoryBudget
     model_origin: dict[str, Any]
     notes: list[str]
-
-    @property
-    def is_difference(self) -> bool:
-        return len(self.prompter.task.words) == 2 and self.settings.logits == "difference"
 
     def products(self, seeds: Sequence[int]) -> GradientProducts:
         """For the settings' parameter sets, each under its name and a seed: "row/13"."""
@@ -68,7 +65,7 @@ class KernelInputs:
         """How the logits are made, in one line."""
         p = self.prompter.task
         first = f", the first sentence at most {p.first_limit}" if p.first_limit else ""
-        what = "logit difference" if self.is_difference else "logits"
+        what = "logit difference" if self.settings.outputs(len(p.words)) == 1 else "logits"
         words = ", ".join(p.words)
         lengths = f"at most {p.max_length} tokens{first}; at most 1,000 test rows"
         return f"{p.text}: {what} of {words} at the mask; {lengths}"
@@ -83,6 +80,8 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
     """
     task = tasks.get(settings.task)
     draws = {seed: draw_for_training(task, settings.shots, seed, settings.data_dir) for seed in seeds}
+    for draw in draws.values():
+        check_counts(draw.labels, settings.outputs(len(task.words)), settings.solver)
     tests = draw_for_testing(task, settings.data_dir, settings.max_test_rows)
     source = models.locate(settings.model)
     model, tokenizer, loading_notes = models.load(source, settings.model, models.MASKED_LM, {})
@@ -150,7 +149,7 @@ def _capturer(
     settings: KernelSettings, model: Any, prompter: Prompter, examples: list[Example]
 ) -> tuple[Capturer, Parameters, list[str]]:
     readout = Readout.of_words(prompter.word_ids())
-    if len(prompter.task.words) == 2 and settings.logits == "difference":
+    if settings.outputs(len(prompter.task.words)) == 1:
         readout = readout.difference()
     trained = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -124,6 +124,10 @@ class KernelSettings(StrictModel):
             raise ValueError(str(error)) from None
         return name
 
+    def outputs(self, classes: int) -> int:
+        """Logits that kernels are of: one for each class, or the difference of two."""
+        return 1 if classes == 2 and self.logits == "difference" else classes
+
     def chosen(self) -> dict[str, Any]:
         """How kernels and predictions are made, as plain values: what is the same for all tasks of a table."""
         return self.model_dump(mode="json", exclude={*HOW_ONLY, *ELSEWHERE})
@@ -164,9 +168,8 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
     """
     others = [key for key in settings.values if key != SECTION]
     if others:
-        raise UserError(
-            f"{settings.sources.get(others[0], others[0])}: {others[0]} is not a setting of kernel analyses"
-        )
+        file = next((s for name, s in settings.sources.items() if name.split(".")[0] == others[0]), "settings")
+        raise UserError(f"{file}: {others[0]} is not a setting of kernel analyses, which stand under {SECTION}")
     values = dict(settings.values.get(SECTION) or {})
     names = _listed(values.pop("tasks", None), "tasks", str)
     seeds = _listed(values.pop("seeds", list(DRAW_SEEDS)), "seeds", int)

@@ -74,12 +74,22 @@ class KernelProblem:
         return np.where(self.labels[:, None] == np.arange(self.outputs), 1.0, negative)
 
 
+def check_counts(labels: Sequence[int] | NDArray[np.int64], outputs: int, solver: SolverName) -> None:
+    """Raises: UserError if there are too few rows of a class for the solver's cross-validation."""
+    fewest = min(np.bincount(labels))
+    if solver == "strict" and fewest < 2:
+        raise UserError("--shots 1: cross-validation needs two rows of each class; use more shots or --solver ridge")
+    if solver == "published" and (fewest if outputs == 1 else len(labels)) < FOLDS:
+        raise UserError(f"--solver published: cross-validates in {FOLDS} folds; use at least --shots {FOLDS}")
+
+
 def solve(problem: KernelProblem, solver: SolverName, ridge: float = 0.0) -> Solution:
     """α of a training kernel. ridge: ρ of the ridge solver.
 
     Raises:
         UserError: If the solver cannot take this problem.
     """
+    check_counts(problem.labels, problem.outputs, solver)
     return {"strict": _strict, "published": _published, "ridge": lambda own: _ridge(own, ridge)}[solver](problem)
 
 
@@ -114,9 +124,7 @@ def _folds(labels: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[n
     """Stratified, always the same."""
     from sklearn.model_selection import StratifiedKFold
 
-    count = min(FOLDS, int(np.bincount(labels)[np.unique(labels)].min()))
-    if count < 2:
-        raise UserError("--shots 1: cross-validation needs two rows of each class; use more shots or --solver ridge")
+    count = min(FOLDS, int(np.bincount(labels).min()))
     return list(StratifiedKFold(count, shuffle=True, random_state=0).split(labels, labels))
 
 
@@ -221,8 +229,6 @@ def _published(problem: KernelProblem) -> Solution:
     if problem.f0 is not None:
         raise UserError("--solver published: does not use f0; leave out --f0, or use strict or ridge")
     targets = problem.targets().ravel()
-    if min((targets == value).sum() for value in (0, 1)) < FOLDS:
-        raise UserError(f"--solver published: cross-validates in {FOLDS} folds; use at least --shots {FOLDS}")
     model = LogisticRegressionCV(Cs=10, cv=FOLDS, scoring="accuracy", max_iter=10000, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of defaults that will change

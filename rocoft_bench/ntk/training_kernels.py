@@ -87,7 +87,7 @@ def _of_other_analyses(
     inputs: KernelInputs, seed: int, directory: KernelDirectory, wanted: dict[str, str]
 ) -> dict[str, Tensor]:
     """Kernels that analyses with another solver or other sets have left, also those of all logits for a difference."""
-    derivable = inputs.is_difference and inputs.settings.kernel == "sgd"
+    derivable = inputs.settings.outputs(len(inputs.prompter.task.words)) == 1 and inputs.settings.kernel == "sgd"
     of_all = identities(inputs, seed, "all") if derivable else {}
     found: dict[str, Tensor] = {}
     for file in sorted(directory.path.parent.glob("*/kernels.safetensors")):

@@ -109,7 +109,7 @@ class Registry(Mapping[str, T]):
         """
         if isinstance(name, str) and name in self and name not in self._contested:
             return self._items[name]
-        if name in self._contested:
+        if isinstance(name, str) and name in self._contested:
             raise UserError(self._contested[name])
         unknown = f"unknown {self.kind} {shortened(repr(name))}; {suggest(name, self)}"
         raise UserError("\n".join([unknown, *self.failures]))

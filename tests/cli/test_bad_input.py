@@ -107,6 +107,22 @@ def test_a_damaged_model(fails: Callable[..., str], data: Path, tiny_model: Path
     assert "cannot be loaded" in fails(*RTE, "--model", broken, "--data-dir", data)
 
 
+def test_a_model_without_a_vocabulary(fails: Callable[..., str], data: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """transformers makes a tokenizer of no files, to which every text is unknown."""
+    silent = Path(shutil.copytree(tiny_model, tmp_path / "silent"))
+    for file in silent.glob("*token*"):
+        file.unlink()
+    assert "knows special tokens alone" in fails(*RTE, "--model", silent, "--data-dir", data)
+    (silent / "vocab.txt").touch()
+    assert "--model" in fails(*RTE, "--model", silent, "--data-dir", data)
+
+
+def test_a_method_by_a_name_that_is_none(fails: Callable[..., str], data: Path, tiny_model: Path) -> None:
+    common = (*RTE, "--model", tiny_model, "--data-dir", data, "--set")
+    assert "method.name is missing" in fails(*common, "method.name=null")
+    assert "unknown method ['lora']" in fails(*common, "method.name=[lora]")
+
+
 def test_targets_that_the_model_does_not_have(fails: Callable[..., str], data: Path, tiny_model: Path) -> None:
     message = fails(*RTE, "--model", tiny_model, "--data-dir", data, "--set", "method.target_modules=[q_proj]")
     assert "q_proj" in message

@@ -97,6 +97,15 @@ def test_a_config_with_other_settings_of_the_method_is_noticed(rocoft: Cli) -> N
     all_refuse(rocoft, "config.yaml: method.alpha is not what the run's record says")
 
 
+@pytest.mark.usefixtures("place")
+def test_a_config_of_something_else_is_named(rocoft: Cli) -> None:
+    shutil.copy("run/adapter/adapter_config.json", "run/config.yaml")
+    for command in (("predict", "run", *TEXTS), ("evaluate", "run")):
+        result = rocoft(*command)
+        assert result.code == 2
+        assert "error: run/config.yaml: task is missing" in result.err
+
+
 @pytest.mark.parametrize("how", ["truncated", "nan", "missing", "pipe", "renamed"])
 @pytest.mark.usefixtures("place")
 def test_a_damaged_adapter_is_noticed(rocoft: Cli, how: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def test_a_plan_makes_nothing(tiny: Rocoft, tmp_path: Path) -> None:
         (("--task", "rte"), "rte"),
         (("--task", "mr", "--memory-gib", "0.01"), "--memory-gib 0.01: too little"),
         (("--task", "mr", "--set", "lora_targets=[quary]"), "has no layers quary"),
+        (("--task", "mr", "--set", "lora_rank=99999999999"), "lora_rank 99999999999: more than the 8 columns of "),
+        (("--task", "mr", "--solver", "published"), "--solver published: cross-validates in 5 folds"),
     ],
 )
 def test_wrong_input_is_one_line(tiny: Rocoft, tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:
@@ -76,6 +79,21 @@ def test_wrong_input_is_one_line(tiny: Rocoft, tmp_path: Path, arguments: tuple[
     assert problem in outcome.err
     assert outcome.err.strip().splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_of_something_else_is_named(rocoft: Rocoft, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("task: {family: glue, name: rte}")
+    problem = f"{file}: task is not a setting of kernel analyses"
+    assert problem in rocoft("ntk", "--config", file, "--output", tmp_path / "new").err
+    file.write_text("ntk: {tasks: [mr]}")
+    assert f"{file}: task.name is missing" in rocoft("train", "glue", "--config", file).err
+
+
+def test_a_pipe_among_the_kernels_of_others_is_left_alone(tiny: Rocoft, tmp_path: Path) -> None:
+    (tmp_path / "ntk-mr" / "other").mkdir(parents=True)
+    os.mkfifo(tmp_path / "ntk-mr" / "other" / "kernels.safetensors")
+    assert tiny("--task", "mr", "--seeds", "13", "--kernels", "row", "--output", tmp_path).code == 0
 
 
 def test_shipped_files() -> None:

@@ -2,141 +2,39 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tests.fuzzing.running import Case, Damage
-
-ESCAPES = "\x1b[31mred\x07"
-NAMES = ["m[/b]", "[bold]x", ESCAPES, "x" * 300, "~nosuchuser/x", "caf\udce9", "a\nb", "../" * 50 + "x", " ", "\u202ex"]
-BROKEN_YAML = [
-    "[" * 100_000,
-    "{" * 1_000,
-    "!!int x",
-    "!!python/object:os.system x",
-    "*nobody",
-    "&a [*a]",
-    "]",
-    "'open",
-    "a: b: c",
-    "9" * 5_000,
-    "0x_",
-    "010",
-    "1:30",
-    "!!timestamp 2020-13-45",
-    "\x07",
-]
-BOMB = "a0: &a0 [1, 2]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
-MANY_KEYS = "".join(f"k{i}: 1\n" for i in range(100_000))
-WRONG_FOR_ALL = [*BROKEN_YAML, "{a: 1}", "[[1]]"]
-WRONG_NUMBERS = [*WRONG_FOR_ALL, "true", "no", "x", ".nan", ".inf", "2020-13-45", "-1", "1e30x", ESCAPES, "'1,5'"]
-INTEGERS = [
-    "training.epochs",
-    "training.batch_size",
-    "training.eval_batch_size",
-    "training.gradient_accumulation",
-    "seed",
-    "training.warmup_steps",
-    "task.max_length",
-    "task.max_train_rows",
-    "task.max_eval_rows",
-    "method.rank",
-]
-WRONG_INTEGERS = [*WRONG_NUMBERS, "1.5", "9223372036854775808", "1" + "0" * 30, "1e30"]
-FLOATS = ["training.learning_rate", "training.weight_decay", "training.checkpoint_seconds", "method.probability"]
-CHOICES = ["training.lr_scheduler", "training.precision", "training.keep", "model.dtype", "method.mode"]
-UNKNOWN_KEYS = [
-    "training.epoch",
-    "nosuch",
-    "task.name.x",
-    "a." * 200 + "b",
+from tests.fuzzing.damages import (
     ESCAPES,
-    "method",
-    "training",
-    "task",
-    "model",
-]
-TARGETS = ["'('", "'*'", "'[a'", "'(([a-z._0-9]+)+)+!'", "[query, nosuch]", "[]", "''", "'x{9999999999}'", "5", "[1]"]
+    cut,
+    edited,
+    special,
+    swapped,
+    tensors,
+    with_keys,
+    without_vocabulary,
+    write,
+    write_to,
+    wrong_tensors,
+)
+from tests.fuzzing.kernel_cases import bomb_case, kernels_case, occupied_report_case
+from tests.fuzzing.running import Case
+from tests.fuzzing.settings_cases import (
+    BAD_BYTES,
+    BROKEN_YAML,
+    COMMANDS_ON_RUNS,
+    RUN,
+    SHORT_TRAINING,
+    TRAIN,
+    filter_case,
+    mutated_yaml_case,
+    settings_case,
+    shipped_case,
+    yaml_case,
+)
 
-
-WRONG_FOR_A_MODEL = [f"method.target_modules={text}" for text in ("'(([a-z._0-9]+)+)+!'", "[query, nosuch]")]
-"""Refused once there is a model."""
-
-
-def wrong_assignment(rng: random.Random) -> str:
-    """`key=value` that no run can have."""
-    kind = rng.randrange(6)
-    if kind == 0:
-        return f"{rng.choice(INTEGERS)}={rng.choice(WRONG_INTEGERS)}"
-    if kind == 1:
-        return f"{rng.choice(FLOATS)}={rng.choice(WRONG_NUMBERS)}"
-    if kind == 2:
-        return f"{rng.choice(CHOICES)}={rng.choice([*WRONG_FOR_ALL, 'nosuch', '1', 'null', ESCAPES])}"
-    if kind == 3:
-        return f"{rng.choice(UNKNOWN_KEYS)}={rng.choice(['1', 'x', 'true', *BROKEN_YAML])}"
-    if kind == 4:
-        return f"method.target_modules={rng.choice(TARGETS)}"
-    return rng.choice(["", "=", "x", "=1", "training.epochs", ESCAPES])
-
-
-def special_file(path: Path, rng: random.Random) -> None:
-    """Put something that is no file in a file's place."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-    kind = rng.choice(["pipe", "folder", "device", "missing", "circle"])
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "circle":
-        path.symlink_to(path.name)
-
-
-def write(name: str, content: bytes | str) -> Damage:
-    return lambda folder: _write(folder / name, content)
-
-
-def _write(path: Path, content: bytes | str) -> None:
-    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", errors="surrogateescape"))
-
-
-def special(name: str, rng: random.Random) -> Damage:
-    return lambda folder: special_file(folder / name, rng)
-
-
-def cut(name: str, share: float) -> Damage:
-    def damage(folder: Path) -> None:
-        path = folder / name
-        content = path.read_bytes()
-        path.write_bytes(content[: int(len(content) * share)])
-
-    return damage
-
-
-def edited(name: str, change: Callable[[Any], Any]) -> Damage:
-    """A JSON file with its value changed."""
-
-    def damage(folder: Path) -> None:
-        path = folder / name
-        value = json.loads(path.read_text())
-        path.write_text(json.dumps(change(value)))
-
-    return damage
-
-
-def with_keys(**changes: Any) -> Callable[[Any], Any]:
-    return lambda value: {**value, **changes}
-
-
+NAMES = ["m[/b]", "[bold]x", ESCAPES, "x" * 300, "~nosuchuser/x", "caf\udce9", "a\nb", "../" * 50 + "x", " ", "\u202ex"]
 BAD_JSON = [
     "",
     "null",
@@ -150,103 +48,6 @@ BAD_JSON = [
     '{"a": NaN}',
     '{"a": ' + "9" * 5_000 + "}",
 ]
-BAD_BYTES = [b"\xff\xfe" + "seed: 1".encode("utf-16-le"), b"seed: \xe9", b"\x00" * 100, b"\x89PNG\r\n\x1a\n"]
-
-
-TRAIN = ["train", "glue", "--config", "run.yaml", "--output", "out/run"]
-RUN = "results/run"
-COMMANDS_ON_SETTINGS = [
-    TRAIN,
-    ["validate", "run.yaml"],
-    ["validate", "sweep.yaml"],
-    ["sweep", "sweep.yaml", "--dry-run"],
-]
-COMMANDS_ON_RUNS = [
-    ["predict", RUN, "--text", "the cat", "--text-pair", "a dog"],
-    ["evaluate", RUN, "--set", "task.max_eval_rows=5"],
-    ["export", RUN, "--output", "out"],
-]
-SHORT_TRAINING = ["--set", "task.max_train_rows=32", "--set", "task.max_eval_rows=4"]
-
-
-def settings_case(rng: random.Random) -> Case:
-    text = wrong_assignment(rng)
-    arguments = rng.choice(COMMANDS_ON_SETTINGS)
-    refused = arguments is TRAIN or text not in WRONG_FOR_A_MODEL
-    return Case(f"--set {text[:60]}", [*arguments, "--set", text], refused)
-
-
-def filter_case(rng: random.Random) -> Case:
-    text = rng.choice(
-        ["", "=", "method", "method=", "nosuch=1", f"method={rng.choice(BROKEN_YAML)}", f"seed={ESCAPES}"]
-    )
-    return Case(f"--filter {text[:60]}", ["sweep", "sweep.yaml", "--dry-run", "--filter", text])
-
-
-def yaml_case(rng: random.Random) -> Case:
-    """A settings file that cannot be used, for each command that reads one."""
-    name, arguments = rng.choice(
-        [
-            ("run.yaml", TRAIN),
-            ("run.yaml", ["validate", "run.yaml"]),
-            ("run.yaml", ["sweep", "sweep.yaml", "--dry-run"]),
-            ("run.yaml", ["prefetch", "run.yaml"]),
-            ("sweep.yaml", ["validate", "sweep.yaml"]),
-            ("sweep.yaml", ["sweep", "sweep.yaml", "--dry-run"]),
-        ]
-    )
-    return Case(f"{name} of {arguments[0]}", arguments, damage=broken_yaml(name, rng))
-
-
-def broken_yaml(name: str, rng: random.Random) -> Damage:
-    broken = rng.choice(BROKEN_YAML)
-    contents = [
-        *BAD_BYTES,
-        broken,
-        f"training: {broken}",
-        f"task: {{family: glue, name: rte}}\nseed: {broken}",
-        "",
-        "- 1",
-        "5",
-        "seed: 1\nseed: 2",
-        "include: [run.yaml, sweep.yaml]",
-        "include: 5",
-        "include: absent.yaml",
-        BOMB,
-        MANY_KEYS,
-        "task: {family: glue, name: nosuch}",
-        "task: {family: glue}",
-        f"{ESCAPES}: 1",
-        "axes: {}",
-        "axes: {seed: 1}",
-    ]
-    return rng.choice([write(name, rng.choice(contents)), special(name, rng), doubling_includes(name)])
-
-
-def doubling_includes(name: str) -> Damage:
-    """Each of 60 files includes the next one twice; the last is missing."""
-
-    def damage(folder: Path) -> None:
-        for number in range(60):
-            _write(folder / f"i{number}.yaml", f"include: [i{number + 1}.yaml, i{number + 1}.yaml]")
-        _write(folder / name, "include: i0.yaml")
-
-    return damage
-
-
-def mutated_yaml_case(rng: random.Random) -> Case:
-    """Some characters of a settings file changed: it may still be right."""
-
-    def damage(folder: Path) -> None:
-        text = list((folder / "run.yaml").read_text())
-        for _ in range(rng.randint(1, 4)):
-            place = rng.randrange(len(text))
-            text[place] = rng.choice(
-                ["", "\t", "\n", ":", "[", "]", "{", "&", "*", "!", "0", "-", "\x07", "é", "'", " "]
-            )
-        _write(folder / "run.yaml", "".join(text))
-
-    return Case("mutated run.yaml", ["validate", "run.yaml"], refused=False, damage=damage)
 
 
 def rows_case(rng: random.Random) -> Case:
@@ -322,39 +123,6 @@ def run_case(rng: random.Random) -> Case:
     return Case(f"damaged run for {arguments[0]}", arguments, damage=rng.choice(damages))
 
 
-def tensors(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Damage:
-    """A file of tensors with others in their place."""
-
-    def damage(folder: Path) -> None:
-        from safetensors.torch import load_file, save_file
-
-        path = folder / name
-        path.write_bytes(path.read_bytes())  # the copy shares no mapping with what is replaced
-        changed = change({key: value.clone() for key, value in load_file(path).items()})
-        save_file(changed, path, metadata={"format": "pt"})
-
-    return damage
-
-
-def wrong_tensors(rng: random.Random) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """One tensor left out, renamed, of another shape, or not finite."""
-    kind = rng.randrange(4)
-
-    def change(values: dict[str, Any]) -> dict[str, Any]:
-        key = rng.choice(sorted(key for key in values if "pooler" not in key))
-        if kind == 0:
-            del values[key]
-        elif kind == 1:
-            values[f"{key}.{ESCAPES}"] = values.pop(key)
-        elif kind == 2:
-            values[key] = values[key].repeat(*([2] * values[key].dim()))
-        else:
-            values[key] = values[key].float() * float("nan")
-        return values
-
-    return change
-
-
 def tensors_case(rng: random.Random) -> Case:
     """Trained values or a model that are not whole."""
     if rng.random() < 0.6:
@@ -363,20 +131,6 @@ def tensors_case(rng: random.Random) -> Case:
         return Case(f"wrong tensors for {arguments[0]}", arguments, damage=damage)
     damage = tensors("model/model.safetensors", wrong_tensors(rng))
     return Case("wrong tensors of a model", [*TRAIN, *SHORT_TRAINING], damage=damage)
-
-
-def shipped_case(rng: random.Random) -> Case:
-    """A shipped file of each family with a setting that it cannot have."""
-    files = [
-        "squad/v1.1.yaml",
-        "summarization/xsum.yaml",
-        "commonsense/boolq.yaml",
-        "math/gsm8k.yaml",
-    ]
-    key = rng.choice([*INTEGERS[:5], "task.max_length", "task.max_new_tokens", "task.num_beams", "task.n_best"])
-    text = f"{key}={rng.choice(WRONG_INTEGERS)}" if rng.random() < 0.7 else wrong_assignment(rng)
-    refused = text not in WRONG_FOR_A_MODEL
-    return Case(f"shipped --set {text[:60]}", ["validate", rng.choice(files), "--set", text], refused)
 
 
 def other_forms_of_rows_case(rng: random.Random) -> Case:
@@ -401,7 +155,7 @@ def other_forms_of_rows_case(rng: random.Random) -> Case:
     def damage(folder: Path) -> None:
         split = folder / "data/glue/rte" / rng.choice(["train", "validation"])
         split.with_suffix(".jsonl").unlink()
-        _write(split.with_suffix(f".{ending}"), content)
+        write_to(split.with_suffix(f".{ending}"), content)
 
     return Case(f"rows in .{ending}", [*TRAIN, *SHORT_TRAINING], damage=damage)
 
@@ -506,6 +260,26 @@ def options_case(rng: random.Random) -> Case:
     return Case(f"{' '.join(arguments)[:60]}", arguments)
 
 
+def swapped_case(rng: random.Random) -> Case:
+    """A file, or a folder, where another one belongs."""
+    names = ("record.json", "config.yaml", "history.jsonl", "adapter/adapter_config.json")
+    files = [*(f"{RUN}/{name}" for name in names), "model/config.json", "sweep.yaml", "data/glue/rte/train.jsonl"]
+    swap = swapped(*rng.sample(files, 2))
+    wrong = rng.choice(["model", "data", "run.yaml", "sweep.yaml", RUN, f"{RUN}/adapter", f"{RUN}/record.json"])
+    training = [*TRAIN, *SHORT_TRAINING]
+    commands = [
+        *(Case(f"swapped for {command[0]}", command, False, swap) for command in (*COMMANDS_ON_RUNS, training)),
+        Case("swapped for report", ["report", "results"], False, swap),
+        Case(f"train with {wrong} as a model", [*training, "--model", wrong], wrong != "model"),
+        Case(f"train with {wrong} as rows", [*training, "--data-dir", wrong], wrong != "data"),
+        Case(f"train with {wrong} as config", [*training, "--config", wrong], wrong != "run.yaml"),
+        Case(f"train into {wrong}", [*TRAIN, "--output", wrong, "--seed", "7"]),
+        Case(f"export into {wrong}", ["export", RUN, "--output", wrong]),
+        Case("no vocabulary", training, damage=without_vocabulary),
+    ]
+    return rng.choice(commands)
+
+
 def right_case(rng: random.Random) -> Case:
     """What is right must not be refused, and what it prints be clean."""
     arguments = rng.choice(
@@ -537,6 +311,10 @@ MAKERS = (
     other_files_of_a_run_case,
     mutated_yaml_case,
     filter_case,
+    *(swapped_case,) * 3,
+    *(kernels_case,) * 3,
+    occupied_report_case,
+    bomb_case,
     right_case,
 )
 

@@ -48,12 +48,15 @@ class Answer:
 
 
 def make_world(folder: Path) -> None:
-    """A tiny model, rows, a config, a sweep and a finished run, all with relative names."""
+    """Tiny models, rows, a config, a sweep and a finished run, all with relative names."""
     from tests.conftest import save_tiny_bert, write_glue
+    from tests.ntk.models import save_masked_lm, write_few_shot_rows
 
     folder.mkdir(parents=True, exist_ok=True)
     save_tiny_bert(folder / "model")
+    save_masked_lm(folder / "masked-lm")
     write_glue(folder / "data", tasks=("rte",))
+    write_few_shot_rows(folder / "data")
     (folder / "run.yaml").write_text(
         "task: {family: glue, name: rte, max_length: 16, data_dir: data}\nmodel: {name: model}\n"
         "method: {name: rocoft, mode: row, rank: 1}\n"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rocoft_bench.ntk.kernels import Example
+from tests.conftest import write_rows
 
 IDS = {"vocab_size": 60, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
@@ -100,3 +103,26 @@ def word_tokenizer() -> Any:
         "mask_token": "<mask>",
     }
     return PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=30, **names)
+
+
+NOUNS = ("A film", "A cat", "A small cat", "A small film", "A bad film", "A good cat", "A great film was okay")
+
+
+def save_masked_lm(folder: Path) -> None:
+    tiny("roberta", torch.float32).save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+
+
+def write_few_shot_rows(folder: Path) -> None:
+    """mr (two classes), trec (six) and mrpc (pairs): training rows to draw from, and 20 test rows."""
+    rng = random.Random(0)
+    for task, classes in (("mr", 2), ("trec", 6), ("mrpc", 2)):
+        for split, count in (("train", 10 * classes), ("test", 20)):
+            rows = []
+            for index in range(count):
+                text, other = (
+                    f"{rng.choice(NOUNS)} {rng.choice(('was', 'is'))} {rng.choice(NOUNS)}." for _ in range(2)
+                )
+                texts = {"text_a": text, "text_b": other} if task == "mrpc" else {"text": text}
+                rows.append({**texts, "label": index % classes})
+            write_rows(folder / "fewshot" / task / f"{split}.jsonl", rows)

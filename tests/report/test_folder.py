@@ -85,6 +85,14 @@ def test_nothing_is_replaced_where_not_all_can_be(tmp_path: Path, name: str) -> 
     assert contents(tmp_path) == before | added
 
 
+def test_nothing_is_made_where_not_all_can_be(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "one", run_record(), losses=[1.0, 0.5])
+    (tmp_path / "report" / "index.html").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"index\.html there is a folder"):
+        report_of(tmp_path / "runs", tmp_path / "report")
+    assert names(tmp_path / "report") == {"index.html"}
+
+
 KILLED = """
 import os, pathlib, sys
 from rocoft_bench.report import all_tables, page, read_results, write_report

@@ -1,4 +1,4 @@
-"""Whenever a run, an evaluation, an export or a report dies, or the disk is full, the next start ends as if nothing had been."""
+"""Whenever a run, an evaluation, an export or a report dies, or the disk is full, the next start ends the same."""
 
 from __future__ import annotations
 

@@ -118,6 +118,8 @@ def _lora(own: Parameters, settings: KernelSettings) -> ParameterSet:
     for name in own.linears(settings.lora_targets):
         weight = own.weight(name)
         width = weight.shape[1]
+        if settings.lora_rank > width:
+            raise UserError(f"lora_rank {settings.lora_rank}: more than the {width} columns of {name}")
         drawn = layer_generator(settings.seed, name).uniform(-(width**-0.5), width**-0.5, (settings.lora_rank, width))
         scale = settings.lora_alpha / settings.lora_rank
         views[f"{name}.weight"] = Projected(scale * torch.from_numpy(drawn).to(weight))
