@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rocoft_bench import paper, tasks
-from rocoft_bench.analysis.records import Run, Stored
-from rocoft_bench.report.tables.layouts import LAYOUTS, Layout, references
+from rocoft_bench.analysis.long_table import long_table
+from rocoft_bench.analysis.records import Results, Run, Stored
+from rocoft_bench.analysis.references import PAPER_TABLES, PaperTable, references
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord
 
 FINISHED_AT = "2026-01-01T00:00:00+00:00"
@@ -116,6 +119,11 @@ def a_run(record: RunRecord, id: str | None = None) -> Run:
     return Run(id, record, RunDirectory(Path("nowhere") / id))
 
 
+def long_table_of(runs: Sequence[Run] = (), **analyses: Sequence[Stored[Any]]) -> pd.DataFrame:
+    """The long table of runs, of `kernels` and of benches (`efficiency`)."""
+    return long_table(Results(Path("results"), list(runs), **{kind: list(own) for kind, own in analyses.items()}))
+
+
 def stored(record: Any, id: str | None = None, folder: Path = Path("nowhere")) -> Stored[Any]:
     """A record of an analysis that lies in a folder, which need not exist."""
     return Stored(id or f"{record.config_hash}_{record.settings_hash}", record, folder)
@@ -161,7 +169,7 @@ SEED_STEP = 0.5
 def complete_results(root: Path, seeds: int = 2) -> int:
     """A folder with runs for every cell of Tables 1, 2, 6, 7, 11 and 12. Returns their number."""
     count = 0
-    for layout in LAYOUTS:
+    for layout in PAPER_TABLES:
         for model in layout.models:
             for title in layout.methods(model):
                 for record in _runs_of_method(layout, model, title, range(seeds)):
@@ -171,7 +179,7 @@ def complete_results(root: Path, seeds: int = 2) -> int:
     return count
 
 
-def _runs_of_method(layout: Layout, model: str, title: str, seeds: Sequence[int]) -> Iterator[RunRecord]:
+def _runs_of_method(layout: PaperTable, model: str, title: str, seeds: Sequence[int]) -> Iterator[RunRecord]:
     printed = references(model, title)
     metrics: dict[str, dict[str, float]] = {}
     for (task, metric), result in printed.items():

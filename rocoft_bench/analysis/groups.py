@@ -1,142 +1,170 @@
-"""Which records may meet in a table or a cell, and how groups of them are named and spoken of."""
+"""Which records may meet in a table or in a cell: those in which nothing that matters is known to differ."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from rocoft_bench.analysis.records import Run, Stored
-from rocoft_bench.analysis.table import Table
-from rocoft_bench.runs import EfficiencyRecord, KernelRecord
+from rocoft_bench.analysis.naming import differing
+from rocoft_bench.config import Settings, flatten
+from rocoft_bench.errors import UserError
+from rocoft_bench.experiment.resolve import resolve
+from rocoft_bench.runs import config_values
+from rocoft_bench.untrusted import parse_yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
-S = TypeVar("S", bound=Run | Stored[KernelRecord] | Stored[EfficiencyRecord])
 
-Facts = tuple[Hashable, ...]
+Key = tuple[Hashable, ...]
 
-UNKNOWN = "not recorded"
+Record = Any
+"""A record as a named tuple, with the columns of the long table."""
 
-PAPER_MODEL = "roberta-base"
-"""The model of the paper's kernels and of its Table 8."""
+MODEL_KEY = ("model", "weights")
+
+COMPARABILITY_KEY = {
+    "run": (*MODEL_KEY, "task_version", "protocol", "train_examples", "eval_examples", "train_data", "eval_data"),
+    "kernels": (*MODEL_KEY, "settings_hash", "protocol", "eval_data"),
+    "bench": ("task", "batch_size", "sequence_length", "precision", "peak_memory_kind", "hardware"),
+}
+"""The columns in which values have to agree to be compared, by source; for benches beside the model."""
+
+NOT_COMPARED = {
+    "seed",
+    "model.name",
+    "model.revision",
+    "task.data_dir",
+    "training.checkpoint_seconds",
+    "training.evaluate",
+    "training.evaluate_before",
+}
+"""Settings that may differ within a cell: they change nothing in training. Models are compared by their weights and
+data by their content, not by where they lie."""
+
+SECTIONS = {"method": 0, "training": 1, "task": 2}
+"""The order in which settings are named."""
+
+NAMED_SETTINGS = 3
 
 
-def alike(items: Iterable[T], facts: Callable[[T], Facts]) -> list[list[T]]:
-    """Items in groups that agree in their facts. None is a fact that is not known, as of a failure: it contradicts
-    nothing.
-    """
-    groups: list[tuple[Facts, list[T]]] = []
-    for item in sorted(items, key=lambda item: facts(item).count(None)):
-        own = facts(item)
-        same = next((group for known, group in groups if agree(known, own)), None)
+def records_of(table: pd.DataFrame) -> list[Record]:
+    """Each record of a long table once."""
+    return list(table.drop_duplicates(["source", "id"]).itertuples(index=False))
+
+
+def key_of(record: Record, columns: Iterable[str]) -> Key:
+    return tuple(getattr(record, name) for name in columns)
+
+
+def comparability_key(record: Record) -> Key:
+    return key_of(record, COMPARABILITY_KEY[record.source])
+
+
+def group_compatible(items: Iterable[T], key: Callable[[T], Key]) -> list[list[T]]:
+    """Items in groups whose keys are compatible; those of which most is known begin."""
+    groups: list[tuple[Key, list[T]]] = []
+    for item in sorted(items, key=lambda item: key(item).count(None)):
+        own = key(item)
+        same = next((group for known, group in groups if compatible(known, own)), None)
         groups.append((own, [item])) if same is None else same.append(item)
     return [group for _, group in groups]
 
 
-def agree(one: Facts, other: Facts) -> bool:
-    """Whether no fact that both know contradicts."""
+def compatible(one: Key, other: Key) -> bool:
+    """Whether nothing that both know contradicts. None is what is not known, as of a failure."""
     return all(a == b for a, b in zip(one, other, strict=True) if a is not None and b is not None)
 
 
-def latest(items: Iterable[S]) -> list[S]:
+def dedupe_by_seed(records: Iterable[Record]) -> list[Record]:
     """One record for each seed: the latest of those that are ok, else the latest."""
-    ordered = sorted(items, key=lambda item: (item.record.status == "ok", item.record.finished_at))
-    chosen = {item.record.seed: item for item in ordered}
+    ordered = sorted(records, key=lambda record: (record.status == "ok", record.finished_at))
+    chosen = {record.seed: record for record in ordered}
     return [chosen[seed] for seed in sorted(chosen)]
 
 
-def model_name(model: Mapping[str, Any]) -> str:
-    """The paper's name of a record's model, or its own without the folder or owner."""
-    return str(model.get("paper_name") or model["name"].rstrip("/").rpartition("/")[2])
+Variants = dict[str, list[Record]]
+"""Records that may share a cell, one a seed, by what tells them from the others; "" for the only ones."""
 
 
-def model_facts(model: Mapping[str, Any]) -> Facts:
-    """What tells models apart: name and weights."""
-    return (model_name(model), model.get("weights_sha256") or model.get("revision"))
+def bench_variants(records: Sequence[Record]) -> Variants:
+    """Of benches of one method, by their settings."""
+    groups = group_compatible(records, lambda record: (record.settings_hash,))
+    if len(groups) == 1:
+        return {"": dedupe_by_seed(groups[0])}
+    names = differing([dict(sorted(json.loads(own[0].settings).items())) for own in groups])
+    return {name or own[0].settings_hash: dedupe_by_seed(own) for name, own in zip(names, groups, strict=True)}
 
 
-def model_text(models: Iterable[Mapping[str, Any]]) -> str:
-    """The models' names and origins."""
-
-    def text(model: Mapping[str, Any]) -> str:
-        name = model_name(model)
-        origin = " @ ".join(filter(None, [model.get("id"), str(model.get("revision") or "")[:10]]))
-        return f"{name} ({origin})" if origin not in ("", name) else name
-
-    return listed(map(text, models))
+def run_variants(records: Sequence[Record]) -> Variants:
+    """Of runs of one method on one task, by their settings, and by what has to be equal for them to be compared."""
+    settings = _settings_keys(records)
+    groups = group_compatible(records, lambda run: (settings[run.settings_hash], *comparability_key(run)))
+    names = _names([group[0] for group in groups]) if len(groups) > 1 else [""]
+    return {name: dedupe_by_seed(group) for name, group in sorted(zip(names, groups, strict=True))}
 
 
-def table_key(base: str, model: str) -> str:
-    """The key of a table of one model; the base alone for the paper's."""
-    return base if model == PAPER_MODEL else re.sub(r"[^A-Za-z0-9.]+", "-", f"{base}-{model}")
+def _settings_keys(records: Iterable[Record]) -> dict[str, str]:
+    """By settings_hash what tells settings apart: where there are several, those of the config.yaml that count."""
+    first = {record.settings_hash: record for record in records}
+    if len(first) == 1:
+        return dict.fromkeys(first, "")
+    known = {name: _config(record) for name, record in first.items()}
+    return {name: json.dumps(config, sort_keys=True) if config else name for name, config in known.items()}
 
 
-def reference_title(model: str) -> str:
-    return "paper" if model == PAPER_MODEL else f"paper ({PAPER_MODEL})"
+def _names(records: Sequence[Record]) -> list[str]:
+    """A name for each, by their settings, else by their data, else by what identifies their settings."""
+    for facts in (_settings, _data):
+        names = differing(list(map(facts, records)), NAMED_SETTINGS)
+        if len(set(names)) == len(names):
+            return names
+    return [f"{record.settings_hash} {index}" for index, record in enumerate(records, 1)]
 
 
-def stand_in_notes(model: str) -> list[str]:
-    """A note on references that are of another model."""
-    note = f"{model} is not the paper's model; {PAPER_MODEL}'s numbers stand beside it, without differences"
-    return [] if model == PAPER_MODEL else [note]
+def _config(run: Record) -> dict[str, Any] | None:
+    """The run's settings by dotted key; None without a config.yaml that can be read."""
+    try:
+        written = parse_yaml(run.config or "", run.id)
+    except UserError:
+        return None
+    if not isinstance(written, dict):
+        return None
+    return {key: _plain(value) for key, value in flatten(_completed(written)) if key not in NOT_COMPARED}
 
 
-def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each of some settings what is not the same in all, e.g. "alpha=8, rank=4"; "" if nothing is."""
-    keys = sorted({key for own in settings for key in own})
-    unlike = [key for key in keys if len({json.dumps(own.get(key), sort_keys=True) for own in settings}) > 1]
-    return [", ".join(f"{key}={own[key]}" for key in unlike if key in own) for own in settings]
+def _completed(written: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the defaults of those that an earlier version did not have yet; as they are where this version
+    would refuse them.
+    """
+    try:
+        return config_values(resolve(Settings(written)).config)
+    except UserError:
+        return written
 
 
-def listed(texts: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(texts))
+def _plain(value: Any) -> Any:
+    """16.0 and 16 are the same setting."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def hardware(provenance: Mapping[str, Any] | None) -> str:
-    """The machine that a record was made on, in short."""
-    facts = (provenance or {}).get("hardware")
-    if not isinstance(facts, dict):
-        return UNKNOWN
-    gpus = facts.get("gpus")
-    if isinstance(gpus, list) and gpus:
-        return listed(f"{gpus.count(name)} × {name}" for name in gpus)
-    if "cpu_count" not in facts:
-        return UNKNOWN
-    return f"{facts['cpu_count']} CPU cores ({facts.get('cpu')}), threads a run: {facts.get('torch_threads')}"
+def _settings(run: Record) -> dict[str, Any]:
+    """By dotted key, those of the method first; without a config.yaml the ones that are in the record."""
+    settings = _config(run) or dict(flatten(json.loads(run.settings)))
+    kept = {key: value for key, value in settings.items() if key not in NOT_COMPARED}
+    return dict(sorted(kept.items(), key=lambda item: SECTIONS.get(item[0].partition(".")[0], len(SECTIONS))))
 
 
-def machines(items: Iterable[S]) -> str:
-    """The hardware that records were made on, from the provenance beside them."""
-    return "; ".join(dict.fromkeys(hardware(item.provenance) for item in items))
-
-
-def seeds(items: Iterable[S]) -> str:
-    return ", ".join(map(str, sorted({item.record.seed for item in items})))
-
-
-def said(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """What is said of whom, e.g. "sst-2, mr: only 100 rows", from pairs of whom and what; the same is said once."""
-    names: dict[str, dict[str, None]] = {}
-    for name, text in pairs:
-        names.setdefault(text, {})[name] = None
-    return [f"{', '.join(own)}: {text}" for text, own in names.items() if text]
-
-
-def repeats(count: int, kind: str) -> list[str]:
-    """A note on records that are left out because they repeat others; `kind` in the plural."""
-    why = "another one with the same settings and seed is later, or finished where they are not"
-    return [f"{kind} left out because {why}: {count}"] if count else []
-
-
-def with_unique_keys(tables: Iterable[Table]) -> list[Table]:
-    """The tables, a number added to each key that an earlier one has."""
-    found: dict[str, Table] = {}
-    for table in tables:
-        key, number = table.key, 1
-        while key in found:
-            number += 1
-            key = f"{table.key}-{number}"
-        found[key] = replace(table, key=key)
-    return list(found.values())
+def _data(record: Record) -> dict[str, Any]:
+    """What is known of data and weights, where settings alone do not tell cells apart."""
+    return {
+        "protocol": record.protocol,
+        "task version": record.task_version,
+        "training rows": record.train_examples,
+        "evaluated rows": record.eval_examples,
+        "training data": str(record.train_data)[:8],
+        "evaluation data": str(record.eval_data)[:8],
+        "weights": str(record.weights)[:8],
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -27,6 +27,11 @@ class Stat:
     reference_deviation: float | None = None
     difference: float | None = None
     highlight: Highlight | None = None
+
+    def compared(self) -> Stat:
+        """With its difference to the reference, if both are there."""
+        both = self.value is not None and self.reference is not None
+        return replace(self, difference=self.value - self.reference if both else None)  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
@@ -181,3 +186,15 @@ def only_run(table: Table, beside: bool = False) -> Table:
     left_out = len(table.rows) - len(rows)
     notes = [f"not run and not shown here: {left_out} rows of the paper's table"] if left_out else []
     return replace(table, rows=rows, columns=columns, notes=[*notes, *table.notes])
+
+
+def with_unique_keys(tables: Iterable[Table]) -> list[Table]:
+    """The tables, a number added to each key that an earlier one has."""
+    found: dict[str, Table] = {}
+    for table in tables:
+        key, number = table.key, 1
+        while key in found:
+            number += 1
+            key = f"{table.key}-{number}"
+        found[key] = replace(table, key=key)
+    return list(found.values())

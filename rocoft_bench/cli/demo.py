@@ -64,14 +64,15 @@ def demo(
     pairs, and RoCoFT is compared with LoRA and a trained head alone.
     """
     from rocoft_bench.cli.tables import print_tables
-    from rocoft_bench.report import before_and_after, build_tables
+    from rocoft_bench.report import Results, all_tables, before_and_after
 
     if family is Family.ntk:
         _kernels(output, force)
         return
     runs = list(COMPARED.items()) if family is Family.glue else _runs_of(family)
     done = [_run(output, name, file, seed, force) for name, file in runs]
-    print_tables(build_tables(done) if family is Family.glue else [before_and_after(run.record for run in done)])
+    is_glue = family is Family.glue
+    print_tables(all_tables(Results(output, done)) if is_glue else [before_and_after(run.record for run in done)])
     say(
         "\nThese are generated data and small models: they show that the methods work here, and are not comparable\n"
         "with the paper's tables. For those: rocoft train glue --task rte --rank 3 --mode row"

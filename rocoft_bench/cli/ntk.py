@@ -122,7 +122,7 @@ def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) 
     """
     from rocoft_bench.analysis.records import Results, Stored
     from rocoft_bench.cli.tables import print_tables
-    from rocoft_bench.report.tables.kernels import kernel_tables
+    from rocoft_bench.report.tables import all_tables
 
     stored: list[Stored[KernelRecord]] = []
     problems = []
@@ -131,7 +131,7 @@ def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) 
         names = [own.folder_name for own in group[: len(records)]]
         stored += [Stored(name, record, output / name) for name, record in zip(names, records, strict=True)]
         problems += [f"{group[0].task}: {problem}"] if problem else []
-    print_tables(kernel_tables(Results(output, kernels=stored)))
+    print_tables(all_tables(Results(output, kernels=stored)))
     say(f"records: {output}")
     for problem in problems:
         complain(problem)

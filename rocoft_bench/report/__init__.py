@@ -5,7 +5,7 @@ from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, only_run
 from rocoft_bench.audit import paper_audit
 from rocoft_bench.audit.parameters import AuditRow, explanation, parameter_audit
 from rocoft_bench.report.folder import write_report
-from rocoft_bench.report.tables import all_tables, before_and_after, build_tables, side_by_side
+from rocoft_bench.report.tables import all_tables, before_and_after, side_by_side
 
 __all__ = [
     "AuditRow",
@@ -19,7 +19,6 @@ __all__ = [
     "Table",
     "all_tables",
     "before_and_after",
-    "build_tables",
     "explanation",
     "only_run",
     "paper_audit",

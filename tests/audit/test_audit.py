@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rocoft_bench import paper
+from rocoft_bench.analysis.references import ROW_TITLES
 from rocoft_bench.analysis.table import Row, Table
 from rocoft_bench.audit import paper_audit
 from rocoft_bench.audit.printed import is_printed_as
-from rocoft_bench.report.tables.layouts import TITLES
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +172,9 @@ def test_the_papers_data_sizes_are_read() -> None:
 
 def test_every_place_has_the_same_rank_for_table_7(tables: dict[str, Table]) -> None:
     """The table does not print it; counts and results stand beside the one that the paper's text states."""
-    assert TITLES["RoCoFT-Row"] == "RoCoFT-3-Row"
+    assert ROW_TITLES["RoCoFT-Row"] == "RoCoFT-3-Row"
     for row in tables["audit-parameters"].rows:
-        if row.method in TITLES:
+        if row.method in ROW_TITLES:
             assert "= 3 × (" in text(row, "arithmetic")
     (note,) = [note for note in tables["audit-parameters"].notes if "Table 7" in note]
     assert "; 3 is that of" in note

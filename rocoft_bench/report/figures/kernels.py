@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from rocoft_bench.analysis.groups import alike, model_facts, model_name
+from rocoft_bench.analysis.groups import group_compatible
+from rocoft_bench.analysis.naming import model_key, model_name
 from rocoft_bench.analysis.records import Results, Stored
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures import style
@@ -115,7 +116,7 @@ def spectra(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str
     """A figure for each model and number of shots, with a small one for each task."""
     records = [stored.record for stored in _lowest_seeds(results.kernels)]
     known = [record for record in records if any(_eigenvalues(record, name) for name in SPECTRA)]
-    for group in alike(known, lambda record: (*model_facts(record.model), record.shots)):
+    for group in group_compatible(known, lambda record: (*model_key(record.model), record.shots)):
         yield _spectra(model_name(group[0].model), group[0].shots, group)
 
 

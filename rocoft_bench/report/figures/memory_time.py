@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from rocoft_bench.analysis.groups import UNKNOWN, Facts, alike, hardware, model_facts, model_name
+from rocoft_bench.analysis.groups import Key, group_compatible
+from rocoft_bench.analysis.naming import UNKNOWN, hardware, model_key, model_name
+from rocoft_bench.analysis.pivot import stat_of
 from rocoft_bench.analysis.records import Results, Run
 from rocoft_bench.analysis.table import Row, Stat, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import number_in
-from rocoft_bench.report.tables.cells import part
 from rocoft_bench.runs import RunRecord
 
 BAR = 0.27
@@ -72,8 +73,10 @@ def _of_runs(runs: Sequence[Run]) -> Iterator[Drawing | str]:
     known = [run for run in measured if hardware(run.provenance) != UNKNOWN]
     if len(known) < len(measured):
         yield f"memory and time: {len(measured) - len(known)} runs left out, which do not name their hardware"
-    for group in alike(known, lambda run: (*model_facts(run.record.model), hardware(run.provenance))):
-        records = max(alike([run.record for run in group], _work), key=lambda own: len({r.label for r in own}))
+    for group in group_compatible(known, lambda run: (*model_key(run.record.model), hardware(run.provenance))):
+        records = max(
+            group_compatible([run.record for run in group], _work), key=lambda own: len({r.label for r in own})
+        )
         first, model, machine = records[0], model_name(group[0].record.model), hardware(group[0].provenance)
         caption = (
             f"Training runs, not benches: {model}, {first.task['name']} ({first.data.get('train_rows')} rows), on "
@@ -88,7 +91,7 @@ def _is_complete(record: RunRecord) -> bool:
     return record.status == "ok" and None not in (record.peak_memory_mib, record.train_seconds) and bool(record.steps)
 
 
-def _work(record: RunRecord) -> Facts:
+def _work(record: RunRecord) -> Key:
     """What has to be the same for times and memory to be compared."""
     rows = record.data.get("train", {}).get("sha256"), record.data.get("train_rows")
     return record.task["name"], *rows, record.processes, record.peak_memory_kind
@@ -97,15 +100,15 @@ def _work(record: RunRecord) -> Facts:
 def _costs(records: Sequence[RunRecord]) -> list[Cost]:
     """The mean over seeds of each method, and of each of its settings if there are several."""
     costs: list[Cost] = []
-    for own in alike(records, lambda record: (record.label, record.settings_hash)):
+    for own in group_compatible(records, lambda record: (record.label, record.settings_hash)):
         label = own[0].label
         others = sum(cost.name.split(", settings ")[0] == label for cost in costs)
         name = f"{label}, settings {others + 1}" if others else label
         memory = max(record.peak_memory_mib or 0.0 for record in own)
         seconds = [(record.train_seconds or 0.0) / (record.steps or 1) for record in own]
         epochs = [(record.train_seconds or 0.0) / 60 / count for record in own if (count := _epochs(record))]
-        epoch = part(epochs, None, False) if len(epochs) == len(own) else None
-        costs.append(Cost(name, (memory,), part(seconds, None, False), epoch))
+        epoch = stat_of(epochs) if len(epochs) == len(own) else None
+        costs.append(Cost(name, (memory,), stat_of(seconds), epoch))
     return costs
 
 

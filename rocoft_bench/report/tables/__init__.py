@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import re
 
+from rocoft_bench.analysis.long_table import long_table
 from rocoft_bench.analysis.records import Results
-from rocoft_bench.analysis.table import Table
+from rocoft_bench.analysis.table import Table, with_unique_keys
 from rocoft_bench.report.tables.compare import side_by_side
+from rocoft_bench.report.tables.complexity import complexity_tables
+from rocoft_bench.report.tables.costs import cost_tables
 from rocoft_bench.report.tables.demo import before_and_after
-from rocoft_bench.report.tables.efficiency import efficiency_tables
-from rocoft_bench.report.tables.kernels import kernel_tables
-from rocoft_bench.report.tables.runs import build_tables, selection_tables
+from rocoft_bench.report.tables.kernel_tables import kernel_tables
+from rocoft_bench.report.tables.ranks import rank_tables
+from rocoft_bench.report.tables.runs import run_tables, selection_tables
 
-__all__ = ["all_tables", "before_and_after", "build_tables", "side_by_side"]
+__all__ = ["all_tables", "before_and_after", "side_by_side"]
 
 
 def all_tables(results: Results) -> list[Table]:
     """Every table that there are results for, in the order of the paper, then the others."""
-    of_runs = [*build_tables(results.runs), *selection_tables(results.runs)]
-    return sorted([*of_runs, *kernel_tables(results), *efficiency_tables(results)], key=_place)
+    table = long_table(results)
+    tables = [
+        *run_tables(table),
+        *selection_tables(table),
+        *kernel_tables(table),
+        *with_unique_keys([*complexity_tables(table), *rank_tables(table), *cost_tables(table)]),
+    ]
+    return sorted(tables, key=_place)
 
 
 def _place(table: Table) -> tuple[bool, bool, int]:

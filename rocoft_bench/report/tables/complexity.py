@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rocoft_bench import paper
-from rocoft_bench.analysis.groups import latest, repeats, said, seeds
-from rocoft_bench.analysis.table import Cell, Column, Row, Table
-from rocoft_bench.report.tables.benches import Bench, bench_cell, parameters, variants_of
-from rocoft_bench.runs import EfficiencyRecord
+from rocoft_bench.analysis.conditions import notes_by, origins, repeats
+from rocoft_bench.analysis.groups import Record, bench_variants, records_of
+from rocoft_bench.analysis.naming import join_unique
+from rocoft_bench.analysis.pivot import Reference, RowKey, pivot, placed
+from rocoft_bench.analysis.table import Cell, Column, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PRINTED_TITLES = {
     "full": "FT",
@@ -42,8 +48,6 @@ TERMS: dict[str, tuple[tuple[int, str], ...]] = {
 }
 """The paper's counts of parameters as sums of products: factors and the sizes they multiply."""
 
-COUNTS = ("trainable", "additional")
-
 COLUMNS = [
     Column("space", "space"),
     Column("time", "time"),
@@ -60,67 +64,97 @@ NOTES = [
     "of the vectors of IA3",
 ]
 
-
-def is_of_a_layer(record: EfficiencyRecord) -> bool:
-    return record.model.get("kind") == "layer"
-
-
-def complexity_tables(benches: Sequence[Bench]) -> list[Table]:
-    """Table 3 with what benches of single layers counted; nothing without such benches."""
-    if not benches:
-        return []
-    table = Table("table3", "space, time and parameters of one linear layer", COLUMNS, number="3")
-    by_row: dict[str, list[Bench]] = {}
-    for bench in benches:
-        by_row.setdefault(_printed_title(bench.record), []).append(bench)
-    shown = 0
-    for printed in (*paper.complexity(), None):
-        own = by_row.pop(printed.method, []) if printed else [b for others in by_row.values() for b in others]
-        rows = _rows(printed, own)
-        shown += sum(len(row.cell(COLUMNS[-1]).runs) for row in rows)
-        table.rows += rows
-    notes = said((bench.record.label, note) for bench in benches for note in bench.record.notes)
-    table.conditions = {"Model": "one linear layer", "Metric": "numbers of parameters", "Seeds": seeds(benches)}
-    table.notes = [*NOTES, *sorted(notes), *repeats(len(benches) - shown, "benches")]
-    return [table]
-
-
-def _printed_title(record: EfficiencyRecord) -> str:
-    """The paper's row for a method, as printed; for others their own title."""
-    method = " ".join(filter(None, [record.method.get("name"), record.method.get("mode")]))
-    return PRINTED_TITLES.get(method, record.label)
-
-
-def _rows(printed: paper.Complexity | None, benches: Sequence[Bench]) -> list[Row]:
-    """A row for each method and size that was measured; where none was, the paper's formulas alone."""
-    formulas = _formulas(printed) if printed else {}
-    groups: dict[tuple[str, str], list[Bench]] = {}
-    for bench in benches:
-        title = plain_title(printed.method) if printed else bench.record.label
-        groups.setdefault((title, _sizes_text(bench.record)), []).append(bench)
-    if printed and not groups:
-        return [Row(LAYER, plain_title(printed.method), formulas)]
-    rows = []
-    for (title, size), own in groups.items():
-        for variant, same in variants_of(own):
-            named = ", ".join(filter(None, [size, variant]))
-            rows.append(_row(title, named, printed, formulas, latest(same)))
-    return rows
-
-
 LAYER = "one layer"
 
+MEASURED = {"trainable": "adapter", "additional": "additional"}
+"""What benches measure, by column."""
 
-def _row(
-    title: str, variant: str, printed: paper.Complexity | None, formulas: Mapping[str, Cell], benches: Sequence[Bench]
-) -> Row:
-    sizes = _sizes(benches[0].record)
-    cells = dict(formulas)
-    for name, counted in zip(COUNTS, ("adapter", "additional"), strict=True):
-        expected = formula_value(getattr(printed, name), sizes) if printed else None
-        cells[name] = bench_cell(benches, parameters(counted), expected, comparable=True)
-    has_reference = any(cells[name].parts[0].reference is not None for name in COUNTS)
-    return Row(LAYER, title, cells, variant, "the paper's formula" if has_reference else "")
+
+def complexity_tables(table: pd.DataFrame) -> list[Table]:
+    """Table 3 with what benches of single layers counted; nothing without such benches."""
+    values = table[(table.source == "bench") & (table.model_kind == "layer")]
+    benches = records_of(values)
+    if not benches:
+        return []
+    printed: dict[RowKey, paper.Complexity | None] = {}
+    places: list[tuple[Record, RowKey]] = []
+    for key, own, formulas in _rows_of(benches):
+        printed[key] = formulas
+        places += [(bench, key) for bench in own]
+    sizes = {key: _sizes(bench) for bench, key in places}
+
+    def reference(key: RowKey, column: Column, place: int) -> Reference | None:
+        formulas = printed[key]
+        known = formulas is not None and key in sizes and column.key in MEASURED
+        return Reference(formula_value(getattr(formulas, column.key), sizes[key])) if known else None
+
+    columns = {metric: column for column, metric in MEASURED.items()}
+    own = placed(values[values.metric.isin(columns)], places)
+    own = own.assign(column=[columns[metric] for metric in own.metric], place=0)
+    rows = pivot(own, printed, COLUMNS, reference, reference_title=lambda model: "the paper's formula")
+    for row, formulas in zip(rows, printed.values(), strict=True):
+        row.cells.update(_formulas(formulas) if formulas else {})
+    return [
+        Table(
+            key="table3",
+            title="space, time and parameters of one linear layer",
+            columns=COLUMNS,
+            rows=rows,
+            number="3",
+            conditions={
+                "Model": "one linear layer",
+                "Metric": "numbers of parameters",
+                "Seeds": origins(benches)["Seeds"],
+            },
+            notes=[
+                *NOTES,
+                *notes_by(benches, lambda bench: bench.label),
+                *repeats(len(benches) - len(places), "benches"),
+            ],
+        )
+    ]
+
+
+def _rows_of(benches: Sequence[Record]) -> Iterator[tuple[RowKey, list[Record], paper.Complexity | None]]:
+    """A row for each method and size that was measured, in the paper's order, then of others; where none was, the
+    paper's formulas alone.
+    """
+    by_title: dict[str, dict[str, list[Record]]] = {}
+    for bench in benches:
+        by_title.setdefault(_printed_title(bench), {}).setdefault(_sizes_text(bench), []).append(bench)
+    printed = {formulas.method: formulas for formulas in paper.complexity()}
+    for title in dict.fromkeys((*printed, *by_title)):
+        key = RowKey(LAYER, plain_title(title) if title in printed else title)
+        for size, own in by_title.get(title, {}).items():
+            for variant, same in bench_variants(own).items():
+                yield key._replace(variant=join_unique([size, variant])), same, printed.get(title)
+        if title not in by_title:
+            yield key, [], printed[title]
+
+
+def _printed_title(bench: Record) -> str:
+    """The paper's row for a method, as printed; for others their own title."""
+    return PRINTED_TITLES.get(" ".join(filter(None, [bench.method, bench.mode])), bench.label)
+
+
+def _sizes(bench: Record) -> dict[str, int]:
+    """The sizes that the formulas speak of. A layer that is not square has no d."""
+    settings = json.loads(bench.settings)
+    known = {
+        "d": bench.layer_inputs if bench.layer_inputs == bench.layer_outputs else None,
+        "r": settings.get("init_rank") or settings.get("rank"),
+        "l": settings.get("num_virtual_tokens"),
+        "L": 1,
+    }
+    return {symbol: size for symbol, size in known.items() if size is not None}
+
+
+def _sizes_text(bench: Record) -> str:
+    """E.g. "d = 768, r = 8"; both dimensions of a layer that is not square."""
+    sizes = _sizes(bench)
+    width = f"d = {sizes['d']}" if "d" in sizes else f"{bench.layer_inputs} → {bench.layer_outputs}"
+    others = [f"{name} = {sizes[symbol]}" for symbol, name in (("r", "r"), ("l", "l_p")) if symbol in sizes]
+    return ", ".join([width, *others])
 
 
 def _formulas(printed: paper.Complexity) -> dict[str, Cell]:
@@ -139,27 +173,6 @@ def formula_value(formula: str, sizes: Mapping[str, int]) -> int | None:
     if any(symbol not in sizes for _, symbols in terms for symbol in symbols):
         return None
     return sum(factor * math.prod(sizes[symbol] for symbol in symbols) for factor, symbols in terms)
-
-
-def _sizes(record: EfficiencyRecord) -> dict[str, int]:
-    """The sizes that the formulas speak of. A layer that is not square has no d."""
-    d_in, d_out = record.model.get("d_in"), record.model.get("d_out")
-    method = record.method
-    known = {
-        "d": d_in if d_in == d_out else None,
-        "r": method.get("init_rank") or method.get("rank"),
-        "l": method.get("num_virtual_tokens"),
-        "L": 1,
-    }
-    return {symbol: size for symbol, size in known.items() if size is not None}
-
-
-def _sizes_text(record: EfficiencyRecord) -> str:
-    """E.g. "d = 768, r = 8"; both dimensions of a layer that is not square."""
-    sizes = _sizes(record)
-    width = f"d = {sizes['d']}" if "d" in sizes else f"{record.model.get('d_in')} → {record.model.get('d_out')}"
-    others = [f"{name} = {sizes[symbol]}" for symbol, name in (("r", "r"), ("l", "l_p")) if symbol in sizes]
-    return ", ".join([width, *others])
 
 
 def plain(formula: str) -> str:

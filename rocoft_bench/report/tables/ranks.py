@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from rocoft_bench import paper
-from rocoft_bench.analysis.conditions import conditions, data_kind, run_notes
+from rocoft_bench.analysis.conditions import notes_by, origins, repeats, run_conditions, run_notes, stand_in_notes
 from rocoft_bench.analysis.groups import (
-    PAPER_MODEL,
-    agree,
-    alike,
-    latest,
-    listed,
-    machines,
-    model_facts,
-    model_name,
-    model_text,
-    reference_title,
-    repeats,
-    said,
-    seeds,
-    stand_in_notes,
-    table_key,
+    MODEL_KEY,
+    Record,
+    bench_variants,
+    comparability_key,
+    compatible,
+    group_compatible,
+    key_of,
+    records_of,
+    run_variants,
 )
-from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.table import Cell, Column, Row, Table
-from rocoft_bench.report.tables.benches import (
-    Bench,
-    bench_cell,
-    circumstances,
-    circumstances_text,
-    parameters,
-    variants_of,
+from rocoft_bench.analysis.naming import PAPER_MODEL, join_unique, reference_title, table_key
+from rocoft_bench.analysis.pivot import (
+    RUN_COSTS,
+    Reducer,
+    Reference,
+    RowKey,
+    pivot,
+    placed,
+    without_unfinished_costs,
 )
-from rocoft_bench.report.tables.cells import costs, count, failures, part
-from rocoft_bench.report.tables.variants import variants
-from rocoft_bench.runs import RunRecord
+from rocoft_bench.analysis.table import Column, Row, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TASK = "sst2"
 
-TARGETS = ["key", "query", "value"]
+TITLES = {("lora", None): "LoRA", ("rocoft", "row"): "RoCoFT-Row", ("rocoft", "column"): "RoCoFT-Column"}
+"""The paper's methods by name and mode, in its order."""
 
-METHODS = ("LoRA", "RoCoFT-Row", "RoCoFT-Column")
-
-SECONDS = Column("train_seconds", "time", ("",), unit="s", decimals=0, better="lower")
-ACCURACY = Column(TASK, TASK, ("acc",), task=TASK, unit="%", better="higher")
-ADAPTER = Column("adapter", "adapter", ("",), unit="parameters", decimals=0)
-HEAD = Column("head", "head", ("",), unit="parameters", decimals=0)
-MEMORY = Column("peak_memory_mib", "memory", ("",), unit="MiB", decimals=0, better="lower")
+COLUMNS = [
+    Column("train_seconds", "time", ("",), unit="s", decimals=0, better="lower"),
+    Column(TASK, TASK, ("acc",), task=TASK, unit="%", better="higher"),
+    Column("adapter", "adapter", ("",), unit="parameters", decimals=0),
+    Column("head", "head", ("",), unit="parameters", decimals=0),
+    Column("peak_memory_mib", "memory", ("",), unit="MiB", decimals=0, better="lower"),
+]
 
 NOTES = [
     "the paper's times are printed in minutes and seconds and its memory in MB, of hardware that it does not name and, "
@@ -59,156 +55,150 @@ NOTES = [
 ]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A row of the table, ordered as the paper's."""
+class Setting(NamedTuple):
+    """A row of the paper's table."""
 
     rank: int
     method: str
 
     @property
     def order(self) -> tuple[int, int]:
-        return (self.rank, METHODS.index(self.method))
+        return (self.rank, list(TITLES.values()).index(self.method))
 
 
-def is_table_8(record: RunRecord) -> bool:
+def setting_of(record: Record) -> Setting | None:
+    """The row that a method stands in; None for those that the table does not compare."""
+    title = TITLES.get((record.method, record.mode))
+    fits = title and isinstance(record.rank, int) and record.target_modules == "key query value"
+    return Setting(record.rank, title) if fits and title else None
+
+
+def is_table_8(run: Record) -> bool:
     """Whether a run is of the kind that Table 8 compares: LoRA, or RoCoFT by row or column, of query, key and value
     alone, on SST-2. One that could not start, because its settings are wrong, is of no kind.
     """
-    is_of_task = (record.task["family"], record.task["name"]) == ("glue", TASK)
-    return is_of_task and bool(record.task["metric_names"]) and _place(record.method) is not None
+    return (run.family, run.task) == ("glue", TASK) and bool(run.metric_names) and setting_of(run) is not None
 
 
-def _place(method: Mapping[str, Any]) -> Place | None:
-    targets, rank = method.get("target_modules"), method.get("rank")
-    if not isinstance(rank, int) or not isinstance(targets, list) or sorted(map(str, targets)) != TARGETS:
-        return None
-    titles = {"lora": "LoRA", "rocoft row": "RoCoFT-Row", "rocoft column": "RoCoFT-Column"}
-    title = titles.get(" ".join(filter(None, [method.get("name"), method.get("mode")])))
-    return Place(rank, title) if title else None
-
-
-def rank_tables(runs: Iterable[Run], benches: Iterable[Bench]) -> list[Table]:
+def rank_tables(table: pd.DataFrame) -> list[Table]:
     """Table 8 for each model, data, protocol and checkpoint rule: accuracy from runs, time and memory from benches of
     the same methods where there are any, else from the runs.
     """
-    own_runs = [run for run in runs if is_table_8(run.record)]
-    left = [bench for bench in benches if bench.record.task == TASK and _place(bench.record.method)]
-    tables = []
-    for same in alike(own_runs, _run_facts):
-        tables.append(_table(same, [bench for bench in left if _is_of_model(bench, same[0])]))
-    left = [bench for bench in left if not any(_is_of_model(bench, run) for run in own_runs)]
-    tables += [_table([], same) for same in alike(left, lambda bench: model_facts(bench.record.model))]
-    return sorted(tables, key=lambda table: (table.key != "table8", table.key))
+    values = table[(table.task == TASK) & (table.model_kind != "layer") & (table.source != "kernels")]
+    known = [record for record in records_of(values) if setting_of(record)]
+    benches = [record for record in known if record.source == "bench"]
+    by = (*MODEL_KEY, "data_kind", "checkpoint", "protocol")
+    groups = group_compatible(filter(is_table_8, known), lambda run: key_of(run, by))
+    tables = [_table(own, [b for b in benches if _of_one_model(b, own[0])], values) for own in groups]
+    left = [bench for bench in benches if not any(_of_one_model(bench, own[0]) for own in groups)]
+    of_models = group_compatible(left, lambda bench: key_of(bench, MODEL_KEY))
+    tables += [_table([], own, values) for own in of_models]
+    return sorted(tables, key=lambda made: (made.key != "table8", made.key))
 
 
-def _is_of_model(bench: Bench, run: Run) -> bool:
-    return agree(model_facts(bench.record.model), model_facts(run.record.model))
+def _of_one_model(one: Record, other: Record) -> bool:
+    return compatible(key_of(one, MODEL_KEY), key_of(other, MODEL_KEY))
 
 
-def _run_facts(run: Run) -> tuple[Any, ...]:
-    record = run.record
-    return (*model_facts(record.model), data_kind(record), record.keep, record.protocol)
+def _table(runs: Sequence[Record], benches: Sequence[Record], values: pd.DataFrame) -> Table:
+    model = (*runs, *benches)[0].model
+    most = max(group_compatible(benches, comparability_key), key=len, default=[])
+    settings = {found for record in (*runs, *most) if (found := setting_of(record))}
+    settings |= set(_printed()) if model == PAPER_MODEL else set()
+    keys: dict[RowKey, Setting] = {}
+    places: list[tuple[Record, RowKey]] = []
+    for setting in sorted(settings, key=lambda setting: setting.order):
+        own = [[record for record in records if setting_of(record) == setting] for records in (runs, most)]
+        for variant, records in _variants(*own):
+            key = RowKey(model, setting.method, join_unique([f"rank {setting.rank}", variant]))
+            keys[key] = setting
+            places += [(record, key) for record in records]
+    left_out = {record.id for record in (*runs, *most)} - {record.id for record, _ in places}
+    others = len(benches) - len(most)
+    return Table(
+        key=table_key("table8", model),
+        title=f"rank, {model}",
+        columns=COLUMNS,
+        rows=_rows(keys, places, values, has_benches=bool(benches)),
+        number="8",
+        conditions=_conditions(runs, most),
+        notes=[
+            *stand_in_notes(model),
+            *NOTES,
+            *(
+                [f"{others} benches under other circumstances stand with the numbers of Figure 2 only"]
+                if others
+                else []
+            ),
+            *notes_by(most, lambda bench: bench.label),
+            *run_notes(runs),
+            *repeats(len(left_out), "records"),
+        ],
+    )
 
 
-def _table(runs: Sequence[Run], benches: Sequence[Bench]) -> Table:
-    models = [*(run.record.model for run in runs), *(bench.record.model for bench in benches)]
-    model = model_name(models[0])
-    table = Table(table_key("table8", model), f"rank, {model}", [SECONDS, ACCURACY, ADAPTER, HEAD, MEMORY], number="8")
-    comparable = _most_comparable(benches)
-    methods = [*(run.record.method for run in runs), *(bench.record.method for bench in comparable)]
-    places = {place for method in methods if (place := _place(method))}
-    if model == PAPER_MODEL:
-        places |= set(_printed())
-    for place in sorted(places, key=lambda place: place.order):
-        own = [run for run in runs if _place(run.record.method) == place]
-        table.rows += _rows(model, place, own, [b for b in comparable if _place(b.record.method) == place], not benches)
-    shown = {id for row in table.rows for cell in row.cells.values() for id in cell.runs}
-    left_out = {*(run.id for run in runs), *(bench.id for bench in comparable)} - shown
-    table.conditions = _conditions(runs, comparable, models)
-    table.notes = [
-        *stand_in_notes(model),
-        *NOTES,
-        *_bench_notes(benches, comparable),
-        *run_notes(runs),
-        *repeats(len(left_out), "records"),
-    ]
-    return table
-
-
-def _most_comparable(benches: Sequence[Bench]) -> list[Bench]:
-    """The benches under those circumstances that most of them share."""
-    return max(alike(benches, circumstances), key=len, default=[])
-
-
-def _rows(model: str, place: Place, runs: Sequence[Run], benches: Sequence[Bench], costs_of_runs: bool) -> list[Row]:
+def _variants(runs: Sequence[Record], benches: Sequence[Record]) -> Iterable[tuple[str, list[Record]]]:
     """A row for each of the settings of the runs, with the benches of the method; benches of several settings have
     rows of their own.
     """
-    of_runs = {name: latest(own) for name, own in variants(runs).items()} if runs else {}
-    of_benches = {name: latest(own) for name, own in variants_of(benches)} if benches else {}
+    of_runs = run_variants(runs) if runs else {}
+    of_benches = bench_variants(benches) if benches else {}
     if len(of_benches) == 1 and of_runs:
-        measured = next(iter(of_benches.values()))
-        return [_row(model, place, name, own, measured, costs_of_runs) for name, own in of_runs.items()]
-    rows = [_row(model, place, name, own, [], costs_of_runs) for name, own in of_runs.items()]
-    rows += [
-        _row(model, place, listed(filter(None, ["bench", name])), [], own, False) for name, own in of_benches.items()
-    ]
-    return rows or [_row(model, place, "", [], [], costs_of_runs)]
+        (measured,) = of_benches.values()
+        return [(name, [*own, *measured]) for name, own in of_runs.items()]
+    rows = [*of_runs.items(), *((join_unique(["bench", name]), own) for name, own in of_benches.items())]
+    return rows or [("", [])]
 
 
-def _row(
-    model: str, place: Place, variant: str, runs: Sequence[Run], benches: Sequence[Bench], costs_of_runs: bool
-) -> Row:
-    printed = _printed().get(place)
-    if costs_of_runs:
-        cells = {key: replace(cell, runs=tuple(run.id for run in runs)) for key, cell in costs(runs).items()}
-    else:
-        cells = {
-            "train_seconds": bench_cell(benches, lambda record: record.seconds_per_epoch),
-            "peak_memory_mib": bench_cell(benches, lambda record: record.peak_memory_mib),
-        }
-    for kind in ("adapter", "head"):
-        cells[kind] = count(runs, kind) if runs else bench_cell(benches, parameters(kind))
-    cells[TASK] = _accuracy(runs, 100 * printed.accuracy if printed else None, model == PAPER_MODEL)
-    if printed:
-        cells["adapter"] = replace(cells["adapter"], reference_text=f"{printed.trainable_millions}M")
-        cells["train_seconds"] = _beside(cells["train_seconds"], printed.train_seconds)
-        cells["peak_memory_mib"] = _beside(cells["peak_memory_mib"], printed.memory_mb)
-    named = listed(filter(None, [f"rank {place.rank}", variant]))
-    return Row(model, place.method, cells, named, reference_title(model) if printed else "")
+def _rows(
+    keys: Mapping[RowKey, Setting], places: Sequence[tuple[Record, RowKey]], values: pd.DataFrame, has_benches: bool
+) -> list[Row]:
+    """Time and memory are those of benches, if there are any; numbers of parameters are those of runs, if there are."""
+    with_runs = {key for record, key in places if record.source == "run"}
+    columns = {("run", metric): metric for metric in RUN_COSTS if not has_benches or metric in ("adapter", "head")}
+    columns |= {("run", "accuracy"): TASK, ("bench", "adapter"): "adapter", ("bench", "head"): "head"}
+    columns |= {("bench", "seconds_per_epoch"): "train_seconds", ("bench", "peak_memory_mib"): "peak_memory_mib"}
+    own = placed(values, places)
+    own = own.assign(column=list(map(columns.get, zip(own.source, own.metric, strict=True))), place=0)
+    is_second = own.column.isin(["adapter", "head"]) & (own.source == "bench") & own.row.isin(with_runs)
+    own = own.assign(value=without_unfinished_costs(own))[own.column.notna() & ~is_second]
+    rows: dict[RowKey, Row] = {}
+    of_runs = {name: reducer for name, reducer in OF_RUNS.items() if ("run", name) in columns}
+    for some, reducers in ((with_runs, of_runs), (set(keys) - with_runs, {})):
+        references = partial(_reference, keys)
+        rows |= zip(some, pivot(own, some, COLUMNS, references, reducers, reference_title), strict=True)
+    return [rows[key] for key in keys]
 
 
-def _accuracy(runs: Sequence[Run], printed: float | None, comparable: bool) -> Cell:
-    finished = [run.record.metrics for run in runs if run.record.metrics]
-    values = [100 * metrics["accuracy"] for metrics in finished if "accuracy" in metrics]
-    return Cell((part(values, printed, comparable),), runs=tuple(run.id for run in runs), failures=failures(runs))
+def _linked(reducer: Reducer) -> Reducer:
+    """As the reducer has it, but the cell knows its runs."""
+    return lambda column, values: replace(reducer(column, values), runs=tuple(values.ids))
 
 
-def _beside(cell: Cell, reference: float) -> Cell:
-    return replace(cell, parts=(replace(cell.parts[0], reference=reference),))
+OF_RUNS = {name: reducer if name in ("adapter", "head") else _linked(reducer) for name, reducer in RUN_COSTS.items()}
+
+
+def _reference(settings: Mapping[RowKey, Setting], key: RowKey, column: Column, place: int) -> Reference | None:
+    if (printed := _printed().get(settings[key])) is None:
+        return None
+    return {
+        "train_seconds": Reference(printed.train_seconds, compare=False),
+        TASK: Reference(100 * printed.accuracy, compare=key.model == PAPER_MODEL),
+        "adapter": Reference(text=f"{printed.trainable_millions}M"),
+        "peak_memory_mib": Reference(printed.memory_mb, compare=False),
+    }.get(column.key)
 
 
 @cache
-def _printed() -> dict[Place, paper.RankResult]:
-    return {Place(row.rank, row.method): row for row in paper.rank_efficiency()}
+def _printed() -> dict[Setting, paper.RankResult]:
+    return {Setting(row.rank, row.method): row for row in paper.rank_efficiency()}
 
 
-def _conditions(runs: Sequence[Run], benches: Sequence[Bench], models: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _conditions(runs: Sequence[Record], benches: Sequence[Record]) -> dict[str, str]:
     """Those of the runs, and which time and memory are meant."""
-    of_benches = {
-        "Model": model_text(models),
-        "Seeds": seeds(benches),
-        "Hardware": machines(benches),
-    }
     source = "time of a whole training without evaluation, and memory, of the runs"
     if benches:
-        source = f"time of one epoch and memory of `rocoft bench`: {circumstances_text(benches[0])}"
-    return {**(conditions(runs) if runs else of_benches), "Time and memory": source}
-
-
-def _bench_notes(benches: Sequence[Bench], comparable: Sequence[Bench]) -> list[str]:
-    """What the benches say of themselves, and how many were taken under other circumstances."""
-    others = len(benches) - len(comparable)
-    left_out = [f"{others} benches under other circumstances stand with the numbers of Figure 2 only"] if others else []
-    return [*left_out, *sorted(said((bench.record.label, note) for bench in comparable for note in bench.record.notes))]
+        first = benches[0]
+        batch = f"batches of {first.batch_size} rows of {first.sequence_length} tokens, {first.precision}"
+        source = f"time of one epoch and memory of `rocoft bench`: {batch}, {first.hardware}"
+    return {**(run_conditions(runs) if runs else origins(benches)), "Time and memory": source}

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from rocoft_bench.report import Table, build_tables
+from rocoft_bench.report import Table
 from rocoft_bench.report.tables.compare import side_by_side
+from rocoft_bench.report.tables.runs import run_tables
 from rocoft_bench.runs import RunRecord
-from tests.made_up import a_run, run_record
+from tests.made_up import a_run, long_table_of, run_record
 
 OTHER_MODEL = {"name": "some/minilm", "paper_name": None}
 
 
 def tables(*records: RunRecord) -> list[Table]:
-    return build_tables([a_run(record, str(index)) for index, record in enumerate(records)])
+    return run_tables(long_table_of([a_run(record, str(index)) for index, record in enumerate(records)]))
 
 
 def test_cells_of_two_folders_stand_side_by_side() -> None:

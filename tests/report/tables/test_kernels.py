@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 
-from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Row, Table
-from rocoft_bench.report.tables.kernels import kernel_tables
+from rocoft_bench.report.tables.kernel_tables import kernel_tables
 from rocoft_bench.runs import KernelRecord
-from tests.made_up import kernel_record, stored
+from tests.made_up import kernel_record, long_table_of, stored
 
 DEMO = {"name": "demo-roberta", "kind": "embedded", "paper_name": None, "weights_sha256": "f00"}
 
 
 def tables(*records: KernelRecord, folder: Path = Path("nowhere")) -> dict[str, Table]:
     analyses = [stored(record, f"analysis-{index}", folder) for index, record in enumerate(records)]
-    made = kernel_tables(Results(Path("results"), kernels=analyses))
+    made = kernel_tables(long_table_of(kernels=analyses))
     assert len({table.key for table in made}) == len(made)
     return {table.key: table for table in made}
 

@@ -9,20 +9,20 @@ import pytest
 import yaml
 
 from rocoft_bench import paper, tasks
+from rocoft_bench.analysis.references import PAPER_TABLES
 from rocoft_bench.config import config_files, config_root, find_config, override, read_settings
 from rocoft_bench.experiment.resolve import resolve
-from rocoft_bench.report import Cell, Column, Row, Run, Table, build_tables, read_results
-from rocoft_bench.report.tables.layouts import LAYOUTS
-from rocoft_bench.report.tables.runs import selection_tables
+from rocoft_bench.report import Cell, Column, Row, Run, Table, read_results
+from rocoft_bench.report.tables.runs import run_tables, selection_tables
 from rocoft_bench.runs import RunDirectory, RunRecord, config_hash, config_values, settings_hash
-from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, run_record, write_run
+from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, long_table_of, run_record, write_run
 
 OTHER_MODEL = {"name": "some/minilm", "paper_name": None}
 LARGE = {"name": "FacebookAI/roberta-large", "paper_name": "roberta-large"}
 
 
 def tables_of(*records: RunRecord) -> list[Table]:
-    return build_tables([a_run(record, str(index)) for index, record in enumerate(records)])
+    return run_tables(long_table_of([a_run(record, str(index)) for index, record in enumerate(records)]))
 
 
 def the_table(*records: RunRecord) -> Table:
@@ -44,7 +44,7 @@ def paper_value(task: str, metric: str, method: str, model: str = "roberta-base"
 def complete(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
     root = tmp_path_factory.mktemp("complete")
     complete_results(root, seeds=2)
-    return build_tables(read_results(root).runs)
+    return run_tables(long_table_of(read_results(root).runs))
 
 
 def test_every_cell_of_the_papers_tables_is_met(complete: list[Table]) -> None:
@@ -61,7 +61,7 @@ def test_every_cell_of_the_papers_tables_is_met(complete: list[Table]) -> None:
             assert part.deviation == pytest.approx(SEED_STEP / 2**0.5)
             assert part.n == len(found.runs) == 2
         met |= {(table.number, row.model, row.method, column.key, index) for index in range(len(found.parts))}
-    assert len(met) == sum(len(layout.results) for layout in LAYOUTS)
+    assert len(met) == sum(len(layout.results) for layout in PAPER_TABLES)
     assert len(met) == len([r for r in paper.results() if r.task != "average"])
 
 
@@ -390,7 +390,9 @@ def rows_of_runs(folder: Path) -> list[tuple[str, int]]:
 
 
 def cells_of(folder: Path) -> list[tuple[Table, Row, Column, Cell]]:
-    return [(table, *entry) for table in build_tables(read_results(folder).runs) for entry in table.cells()]
+    return [
+        (table, *entry) for table in run_tables(long_table_of(read_results(folder).runs)) for entry in table.cells()
+    ]
 
 
 @pytest.mark.parametrize("config", SHIPPED)
@@ -422,7 +424,7 @@ def test_settings_that_this_version_refuses_tell_rows_apart_all_the_same(tmp_pat
 
 
 def the_table_of(folder: Path) -> Table:
-    (table,) = build_tables(read_results(folder).runs)
+    (table,) = run_tables(long_table_of(read_results(folder).runs))
     return table
 
 
@@ -490,12 +492,12 @@ def selection_record(selection: str, mode: str = "row", **changes: Any) -> RunRe
 def test_figure_4_is_a_table_of_selections() -> None:
     records = [selection_record(s, m, metrics={"accuracy": 0.5}) for s in ("max", "min") for m in ("row", "column")]
     runs = [a_run(record, str(index)) for index, record in enumerate([*records, run_record()])]
-    (table,) = selection_tables(runs)
+    (table,) = selection_tables(long_table_of(runs))
     assert table.number == "Figure 4"
     assert sorted(row.title for row in table.rows) == [
         f"RoCoFT-4-{mode}, selection={selection}" for mode in ("Column", "Row") for selection in ("max", "min")
     ]
-    assert selection_tables(runs[-2:]) == []
+    assert selection_tables(long_table_of(runs[-2:])) == []
 
 
 def test_runs_of_table_8_are_left_to_it() -> None:
@@ -508,4 +510,4 @@ def test_runs_of_table_8_are_left_to_it() -> None:
 
 def test_a_model_of_the_paper_from_a_local_folder_is_that_model() -> None:
     run = Run("x", run_record(model={**ROBERTA, "name": "roberta-base"}), RunDirectory(Path("nowhere")))
-    assert build_tables([run])[0].models == ["roberta-base"]
+    assert run_tables(long_table_of([run]))[0].models == ["roberta-base"]

@@ -1,0 +1,74 @@
+"""Averages and mean ranks over the tasks of a table, and its best numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from rocoft_bench.analysis.groups import Record, comparability_key, group_compatible
+from rocoft_bench.analysis.references import references
+from rocoft_bench.analysis.statistics import mean_ranks
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, with_highlights
+
+AVERAGE = Column("average", "avg.", ("first", "second"), better="higher")
+MEAN_RANK = Column("mean_rank", "mean rank", ("",), better="lower")
+
+
+def summarized(rows: Sequence[Row], tasks: Sequence[Column], left_out: Iterable[str]) -> list[Row]:
+    """The rows of a model with averages and mean ranks, and with the best of them marked.
+
+    left_out: keys of tasks on which rows cannot be compared, see `evaluated_otherwise`.
+    """
+    comparable = [column for column in tasks if column.key not in left_out]
+    ranks = _mean_ranks(rows, comparable)
+    found = []
+    for row in rows:
+        summaries = {"average": _average(row, tasks), "mean_rank": Cell((Stat(ranks.get(row.title)),))}
+        found.append(replace(row, cells={**row.cells, **summaries}))
+    marked = [*comparable, AVERAGE] if len(comparable) == len(tasks) else comparable
+    return with_highlights(found, [*marked, MEAN_RANK])
+
+
+def summary_columns(rows: Sequence[Row], tasks: Sequence[Column]) -> list[Column]:
+    """The columns of averages and mean ranks, where any row has one."""
+    has_second = sum(len(column.parts) > 1 for column in tasks) > 1
+    average = replace(AVERAGE, parts=AVERAGE.parts if has_second else ("",))
+    stats = {column.key: [stat for row in rows for stat in row.cell(column).parts] for column in (average, MEAN_RANK)}
+    return [
+        c for c in (average, MEAN_RANK) if any(s.value is not None or s.reference is not None for s in stats[c.key])
+    ]
+
+
+def evaluated_otherwise(rows: Sequence[Row], column: Column, runs: Sequence[Record]) -> list[str]:
+    """The rows whose results on a task cannot be compared with those of most others."""
+    known = {run.id: run for run in runs}
+    results = [(row, known[id]) for row in rows for id in row.cell(column).runs if id in known]
+    groups = sorted(group_compatible(results, lambda result: comparability_key(result[1])), key=len)
+    return list(dict.fromkeys(row.title for group in groups[:-1] for row, _ in group))
+
+
+def _average(row: Row, tasks: Sequence[Column]) -> Cell:
+    """Means over all tasks of the first metrics, and of the second ones, as in Table 1; none if a task is missing.
+
+    The reference is the average that the paper prints, which is not always the mean of its cells (`paper_audit`); there
+    is no difference to it where the cells have none.
+    """
+    printed = references(row.model, row.method)
+    stats = []
+    for place, name in enumerate(("mean_first_metric", "mean_second_metric")):
+        own = [row.cell(c).parts[place] for c in tasks if len(row.cell(c).parts) > place]
+        values = [stat.value for stat in own if stat.value is not None]
+        mean = sum(values) / len(values) if len(values) == len(own) > 1 else None
+        reference = printed[result].value if (result := ("average", name)) in printed else None
+        if len(own) > 1:
+            stat = Stat(mean, reference=reference)
+            stats.append(stat.compared() if all(one.difference is not None for one in own) else stat)
+    return Cell(tuple(stats))
+
+
+def _mean_ranks(rows: Sequence[Row], tasks: Sequence[Column]) -> dict[str, float]:
+    """Of a model's rows that have every task that any row has, by the first metrics; none for a single task or row."""
+    values = {row.title: [next((s.value for s in row.cell(task).parts), None) for task in tasks] for row in rows}
+    used = [place for place in range(len(tasks)) if any(own[place] is not None for own in values.values())]
+    complete = {title: own for title, v in values.items() if None not in (own := [v[place] for place in used])}
+    return mean_ranks(complete) if len(used) > 1 and len(complete) > 1 else {}
