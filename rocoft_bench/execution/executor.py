@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError, reason
@@ -18,6 +19,23 @@ from rocoft_bench.execution.channel import Channel, Request
 from rocoft_bench.execution.job import Job, Outcome
 from rocoft_bench.execution.resources import available_cores, runs_at_a_time, visible_gpus
 from rocoft_bench.execution.run_process import RunProcess
+
+
+class Demand(NamedTuple):
+    """What a sweep needs of an executor.
+
+    runs: how many there are to do. jobs: how many of them at a time, if the user says so. processes: how many share a
+    run, on a GPU each where there are GPUs. largest_mib: estimated memory of the largest run, where there is one.
+    """
+
+    runs: int
+    jobs: int | None
+    processes: int
+    largest_mib: float | None
+
+    def slots(self, room: int) -> int:
+        """Runs at a time: as many as the user says or there is room for, and no more than there are."""
+        return max(1, min(self.runs, self.jobs or room))
 
 
 class Executor(ABC):
@@ -89,22 +107,16 @@ class LocalExecutor(Executor):
             self._free.put(environment)
 
 
-def local_executor(to_do: int, jobs: int | None, processes: int, largest_mib: float | None) -> LocalExecutor:
-    """An executor for this machine with `jobs` runs at a time, or as many as it has room for, and no more than `to_do`.
-
-    Each run gets its share of the GPUs in turn, or else of the cores.
-
-    Args:
-        processes: How many share a run, on a GPU each where there are GPUs.
-        largest_mib: Estimated memory of the largest run, where there is an estimate.
+def local_executor(demand: Demand) -> LocalExecutor:
+    """An executor for this machine. Each run gets its share of the GPUs in turn, or else of the cores.
 
     Raises:
         UserError: If a run is to use more GPUs than there are.
     """
-    gpus = visible_gpus() if to_do else []
+    gpus, processes = visible_gpus() if demand.runs else [], demand.processes
     if gpus and processes > len(gpus):
         raise UserError(f"--num-processes {processes}: there are {len(gpus)} GPUs")
-    slots = max(1, min(to_do, jobs or runs_at_a_time(len(gpus), processes, largest_mib)))
+    slots = demand.slots(runs_at_a_time(len(gpus), processes, demand.largest_mib))
     return LocalExecutor([_share(slot, slots, gpus, processes) for slot in range(slots)])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.channel import Channel
 from rocoft_bench.execution.cluster import ClusterExecutor, LostError, RemoteRun
+from rocoft_bench.execution.executor import Demand
 from rocoft_bench.execution.job import Job, Outcome
 
 CONNECT_SECONDS = 5.0
@@ -68,17 +69,10 @@ class RayExecutor(ClusterExecutor):
         ray.shutdown()
 
 
-def ray_executor(
-    address: str | None, output: Path, to_do: int, jobs: int | None, processes: int, largest_mib: float | None
-) -> RayExecutor:
-    """An executor on a running cluster, for `jobs` runs at a time or as many as there is room for now.
+def ray_executor(demand: Demand, output: Path, address: str | None) -> RayExecutor:
+    """An executor on a running cluster. A run takes a GPU for each of its processes if the cluster has any, and a core.
 
-    A run takes a GPU for each of its processes if the cluster has any, and a core.
-
-    Args:
-        address: host:port of the cluster's head; without it, RAY_ADDRESS, or the cluster of this machine.
-        processes: How many share a run.
-        largest_mib: Estimated memory of the largest run, where there is an estimate.
+    address: host:port of the cluster's head; without it, RAY_ADDRESS, or the cluster of this machine.
 
     Raises:
         UserError: If Ray is missing, no cluster answers, or none of its nodes is large enough for a run.
@@ -90,13 +84,12 @@ def ray_executor(
 
     nodes = ray.nodes()
     gpus = sum(_resources(node).get("GPU", 0) for node in nodes)
-    needs = {"CPU": processes, "GPU": processes} if gpus else {"CPU": processes}
+    needs = {"CPU": demand.processes, "GPU": demand.processes} if gpus else {"CPU": demand.processes}
     if not room(nodes, needs):
         ray.shutdown()
         kind = "GPUs" if gpus else "cores"
-        raise UserError(f"--num-processes {processes}: no node of the Ray cluster has so many {kind}")
-    slots = jobs or room(nodes, with_memory(needs, largest_mib, nodes))
-    return RayExecutor(max(1, min(to_do, slots)), output, needs)
+        raise UserError(f"--num-processes {demand.processes}: no node of the Ray cluster has so many {kind}")
+    return RayExecutor(demand.slots(room(nodes, with_memory(needs, demand.largest_mib, nodes))), output, needs)
 
 
 def room(nodes: list[dict[str, Any]], needs: Mapping[str, float]) -> int:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.execution.channel import GRACE_SECONDS, Channel
 from rocoft_bench.execution.cluster import RETRIES, ClusterExecutor, LostError, RemoteRun
+from rocoft_bench.execution.executor import Demand
 from rocoft_bench.execution.job import Job, Outcome
 from rocoft_bench.execution.run_process import RunProcess
 
@@ -136,9 +137,7 @@ def time_limit_minutes(job: Job) -> int:
     return DAY_MINUTES if job.seconds is None else max(LEAST_MINUTES, math.ceil(TIME_FACTOR * job.seconds / 60))
 
 
-def slurm_executor(
-    output: Path, to_do: int, jobs: int | None, processes: int, partition: str | None, options: Mapping[str, str]
-) -> SlurmExecutor:
+def slurm_executor(demand: Demand, output: Path, partition: str | None, options: Mapping[str, str]) -> SlurmExecutor:
     """An executor on the Slurm cluster whose commands are here. A run takes a GPU for each of its processes if the
     partition has any, and a core.
 
@@ -149,11 +148,19 @@ def slurm_executor(
         raise UserError("--executor slurm: needs the extra slurm: pip install 'rocoft-bench[slurm]'")
     if shutil.which("sbatch") is None or shutil.which("sinfo") is None:
         raise UserError("--executor slurm: no sbatch here; start the sweep where jobs can be submitted")
-    has_gpus = _has_gpus(partition)
+    gpus = demand.processes if _has_gpus(partition) else 0
     if partition is not None:
         options = {**options, "partition": partition}
-    slots = max(1, min(to_do, jobs or MOST_QUEUED))
-    return SlurmExecutor(slots, output, processes if has_gpus else 0, options)
+    return SlurmExecutor(demand.slots(MOST_QUEUED), output, gpus, options)
+
+
+def sbatch_options(texts: Iterable[str]) -> dict[str, str]:
+    """KEY=VALUE by its key. Raises: UserError if one is not that."""
+    pairs = {text: text.removeprefix("--").partition("=") for text in texts}
+    for text, (key, _, value) in pairs.items():
+        if not key or not value:
+            raise UserError(f"--sbatch {text}: must be KEY=VALUE, as sbatch has it: account=nlp")
+    return {key.replace("-", "_"): value for key, _, value in pairs.values()}
 
 
 def _has_gpus(partition: str | None) -> bool:

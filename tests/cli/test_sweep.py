@@ -50,6 +50,9 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
         (("demo.yaml", "--filter", "method=lorra"), 'no run has method = lorra; did you mean "lora"?'),
         (("demo.yaml", "--timeout-minutes", "inf"), "--timeout-minutes inf: must be a number above 0"),
         (("demo.yaml", "--config-file", "nosuch"), "--config-file"),
+        (("demo.yaml", "--address", "head:6379"), "--address: is for --executor ray"),
+        (("demo.yaml", "--executor", "ray", "--partition", "gpu"), "--partition: is for --executor slurm"),
+        (("demo.yaml", "--executor", "slurm", "--sbatch", "nlp"), "--sbatch nlp: must be KEY=VALUE"),
         (("demo.yaml", "--set", "training.epoch=1"), 'training.epoch is not a setting; did you mean "epochs"?'),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution import executor, resources
-from rocoft_bench.execution.executor import LocalExecutor, local_executor
+from rocoft_bench.execution.executor import Demand, LocalExecutor, local_executor
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +38,13 @@ def shares(made: LocalExecutor) -> list[dict[str, str]]:
 def test_without_gpus_as_many_as_cores_and_memory_allow(
     to_do: int, jobs: int | None, processes: int, largest_mib: float | None, slots: int, threads: str
 ) -> None:
-    made = local_executor(to_do, jobs, processes, largest_mib)
+    made = local_executor(Demand(to_do, jobs, processes, largest_mib))
     assert shares(made) == [{"OMP_NUM_THREADS": threads}] * slots
 
 
 def test_a_number_of_threads_that_is_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert shares(local_executor(2, None, 1, None)) == [{}, {}]
+    assert shares(local_executor(Demand(2, None, 1, None))) == [{}, {}]
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_a_number_of_threads_that_is_set_stays(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_gpus_in_turn(monkeypatch: pytest.MonkeyPatch, jobs: int | None, processes: int, devices: list[str]) -> None:
     monkeypatch.setattr(executor, "visible_gpus", lambda: ["4", "5", "6"])
-    made = shares(local_executor(100, jobs, processes, 50_000.0))
+    made = shares(local_executor(Demand(100, jobs, processes, 50_000.0)))
     assert [share["CUDA_VISIBLE_DEVICES"] for share in made] == devices
 
 
 def test_more_gpus_per_run_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "visible_gpus", lambda: ["0", "1"])
     with pytest.raises(UserError, match="--num-processes 3: there are 2 GPUs"):
-        local_executor(1, None, 3, None)
+        local_executor(Demand(1, None, 3, None))
 
 
 @pytest.mark.parametrize(

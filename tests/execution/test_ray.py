@@ -17,6 +17,7 @@ import yaml
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution import ray_executor
+from rocoft_bench.execution.executor import Demand
 from rocoft_bench.execution.ray_executor import room, with_memory
 from rocoft_bench.runs import RunDirectory
 
@@ -25,6 +26,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 STORE_BYTES = 80 * 2**20
 WAIT_SECONDS = 90
 EPOCHS = 60
+ONE_RUN = Demand(1, None, 1, None)
 LOSES_NODES_QUICKLY = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
@@ -159,10 +161,10 @@ def test_a_run_takes_a_node_with_all_it_needs() -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "local", "here"])
 def test_where_no_cluster_is_it_says_so_at_once(address: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--address {address}: no Ray cluster there .*ray start --head"):
-        ray_executor.ray_executor(address, tmp_path, 1, None, 1, None)
+        ray_executor.ray_executor(ONE_RUN, tmp_path, address)
 
 
 def test_missing_ray_is_said_with_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ray_executor, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'rocoft-bench\[ray\]'"):
-        ray_executor.ray_executor(None, tmp_path, 1, None, 1, None)
+        ray_executor.ray_executor(ONE_RUN, tmp_path, None)

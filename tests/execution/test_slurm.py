@@ -19,9 +19,10 @@ from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution import slurm_executor as module
 from rocoft_bench.execution.channel import Channel
+from rocoft_bench.execution.executor import Demand
 from rocoft_bench.execution.job import Outcome
 from rocoft_bench.execution.run_process import RunProcess
-from rocoft_bench.execution.slurm_executor import SlurmExecutor, slurm_executor
+from rocoft_bench.execution.slurm_executor import SlurmExecutor, sbatch_options, slurm_executor
 from rocoft_bench.runs import RunDirectory
 from rocoft_bench.sweep.plan import PlannedRun, make_plan
 from rocoft_bench.sweep.runner import Runner, SweepView
@@ -30,6 +31,7 @@ from tests.execution.conftest import RECORD, make_job
 local = pytest.importorskip("submitit.local.local")
 
 EPOCHS = 60
+ONE_RUN = Demand(1, None, 1, None)
 WAIT_SECONDS = 120
 
 
@@ -57,25 +59,27 @@ def submitted(executor: SlurmExecutor, folder: Path, **changes: object) -> set[s
 
 
 def test_a_job_asks_for_what_its_run_needs(slurm: Path) -> None:
-    executor = slurm_executor(slurm / "out", 3, None, 2, "gpu", {"account": "nlp"})
+    executor = slurm_executor(
+        Demand(3, None, 2, None), slurm / "out", "gpu", sbatch_options(["--account=nlp", "cpus-per-task=8"])
+    )
     assert executor.slots == 3
     options = submitted(executor, slurm, memory_mib=2000.0, seconds=3600.0)
-    assert {"gpus-per-node=2", "mem=6GB", "time=180", "partition=gpu", "account=nlp", "nodes=1"} <= options
+    assert {"gpus-per-node=2", "mem=6GB", "time=180", "partition=gpu", "account=nlp", "cpus-per-task=8"} <= options
     assert "time=64" in submitted(executor, slurm, timeout_seconds=3600.0)
-    options = submitted(slurm_executor(slurm / "out", 3, 1, 1, None, {}), slurm)
+    options = submitted(slurm_executor(Demand(3, 1, 1, None), slurm / "out", None, {}), slurm)
     assert "time=1440" in options
     assert not any(option.startswith(("gpus", "mem", "partition")) for option in options)
 
 
 def test_what_is_missing_is_said_before_anything_is_submitted(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r'--partition gppu: .*did you mean "gpu"\?'):
-        slurm_executor(slurm / "out", 1, None, 1, "gppu", {})
+        slurm_executor(ONE_RUN, slurm / "out", "gppu", {})
     monkeypatch.setenv("PATH", str(slurm))
     with pytest.raises(UserError, match="no sbatch here"):
-        slurm_executor(slurm / "out", 1, None, 1, None, {})
+        slurm_executor(ONE_RUN, slurm / "out", None, {})
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'rocoft-bench\[slurm\]'"):
-        slurm_executor(slurm / "out", 1, None, 1, None, {})
+        slurm_executor(ONE_RUN, slurm / "out", None, {})
     assert not (slurm / "out").exists()
 
 

@@ -88,6 +88,8 @@ def test_a_file_system_without_locks_is_named_as_such(
     with pytest.raises(UserError, match=r"has no file locks .* local disk") as caught, run.locked():
         pass
     assert not isinstance(caught.value, RunBusyError)
+    with pytest.raises(UserError, match="has no file locks"):
+        run.check_writable()  # of a sweep: told at once, and not by each of its runs
     (run.path / ".lock").touch()
     with pytest.raises(UserError, match="has no file locks"):
         run.is_busy()
