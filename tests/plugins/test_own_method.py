@@ -34,7 +34,7 @@ def sweep_file(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Pa
         f"model: {{name: {tiny_model}}}\n"
         "training: {epochs: 1}\n"
         "plugins: [method.py, task.py]\n"
-        "axes:\n  method: [role-bias, head-only]\n"
+        "axes:\n  method: [role-bias, rocoft]\n"
     )
     return file
 
@@ -46,6 +46,29 @@ def test_ls_and_params_know_them(rocoft: Callable[..., Any]) -> None:
     assert "reviews" in rocoft("ls", "tasks", *BOTH).out
     counted = rocoft("params", "--method", "role-bias", *BOTH)
     assert f"{12 * (768 + 3072):,}" in next(line for line in counted.out.splitlines() if "roberta-base" in line)
+
+
+def test_a_sweep_takes_them_into_its_processes_and_a_report_compares_them(
+    rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    assert rocoft("sweep", sweep_file, "--output", results, "--filter", "method=role-bias").code == 0
+    other = tmp_path / "other.yaml"
+    other.write_text(sweep_file.read_text().partition("plugins:")[0])
+    trained = rocoft("train", "reviews", "--config", other, "--output", results / "other", *BOTH)
+    assert trained.code == 0, trained.err
+    run = next(results.glob("*/*Role-bias*"))
+    used = json.loads((run / "provenance.json").read_text())["plugins"]
+    assert [(entry.get("method") or entry.get("task"), entry["plugin"]) for entry in used] == [
+        ("role-bias", "method.py"),
+        ("reviews films", "task.py"),
+    ]
+    assert all(len(entry["sha256"]) == 64 for entry in used)
+    reported = rocoft("report", results)
+    assert reported.code == 0
+    assert "Role bias" in reported.out
+    tested = (results / "report" / "comparisons.csv").read_text()
+    assert "Role bias" in tested
 
 
 def test_a_run_says_which_plugin_it_needs(
