@@ -1,5 +1,6 @@
 """Settings: the schema, reading YAML with `include`, overrides, and messages that say what to fix."""
 
+from rocoft_bench.config.catalog import known_model
 from rocoft_bench.config.condition import Condition, parse_filter
 from rocoft_bench.config.loading import (
     Settings,
@@ -25,6 +26,7 @@ from rocoft_bench.config.schema import (
     StrictModel,
     TaskConfig,
     TrainingConfig,
+    defaults_of,
 )
 from rocoft_bench.config.sweep import Sweep, read_sweep
 
@@ -45,10 +47,12 @@ __all__ = [
     "checked",
     "config_files",
     "config_root",
+    "defaults_of",
     "expanded",
     "find_config",
     "flatten",
     "is_folder",
+    "known_model",
     "model_name",
     "override",
     "parse_assignment",

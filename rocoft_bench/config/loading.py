@@ -5,7 +5,7 @@ Precedence: command line > file > included file > defaults.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -262,7 +262,7 @@ def _fields(section: type[StrictModel], path: Iterable[str]) -> list[str]:
     return list(section.model_fields)
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All (dotted key, value) pairs of nested settings."""
     for key, value in values.items():
         if isinstance(value, dict) and value:

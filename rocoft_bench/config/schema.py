@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -44,6 +45,12 @@ class StrictModel(BaseModel):
         if isinstance(value, bool) and _names(annotation, int, float) and not _names(annotation, bool):
             raise ValueError("a number is wanted, not true or false")
         return value
+
+
+@cache
+def defaults_of(section: type[StrictModel]) -> dict[str, Any]:
+    """The settings of a group that have a default, as plain values."""
+    return section.model_construct().model_dump(mode="json")
 
 
 def _names(annotation: Any, *types: type) -> bool:

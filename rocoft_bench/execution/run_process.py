@@ -171,7 +171,7 @@ class RunProcess:
 
     def _finished(self) -> RunRecord | None:
         try:
-            return self.directory.finished(self.job.experiment.config)
+            return self.directory.finished(self.job.experiment.identity)
         except UserError:
             return None
 

@@ -11,15 +11,15 @@ from rocoft_bench.config import Settings, flatten
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limited, make_evaluator, prediction_lines
-from rocoft_bench.experiment.resolve import Experiment, folder_of, resolve
+from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.experiment.run_record import evaluation_fields
 from rocoft_bench.experiment.trained_model import load_trained, locate_base, settings_of, trained_values, with_base
 from rocoft_bench.runs import (
     Failure,
     RunDirectory,
     RunRecord,
-    config_hash,
     config_values,
+    folder_of,
     provenance,
     remove_leftovers,
     write_json,
@@ -107,8 +107,12 @@ def record_failed_evaluation(directory: RunDirectory, changes: Settings, failure
 
 def evaluation_directory(directory: RunDirectory, experiment: Experiment) -> RunDirectory:
     """Where the model of a run is put on record as evaluated by the settings of an experiment."""
-    named = directory.path / "evaluations" / f"{experiment.task.name}_{config_hash(experiment.config)}"
-    return RunDirectory(folder_of(experiment.config, named))
+    identity, beginning = experiment.identity, directory.path / "evaluations" / f"{experiment.task.name}_"
+    folder = folder_of(identity, beginning)
+    if not folder.exists():  # what was evaluated before may have had other contents: that is refused, not repeated
+        before = folder_of(replace(identity, contents={}), beginning)
+        folder = before if before.exists() else folder
+    return RunDirectory(folder)
 
 
 def _changed(directory: RunDirectory, changes: Settings) -> Settings:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
-from glob import escape
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from rocoft_bench import methods, models, tasks
-from rocoft_bench.config import OF_THE_METHOD, ModelConfig, RunConfig, Settings, TaskConfig, read_settings, validate
+from rocoft_bench.config import (
+    OF_THE_METHOD,
+    ModelConfig,
+    RunConfig,
+    Settings,
+    TaskConfig,
+    TrainingConfig,
+    defaults_of,
+    validate,
+)
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import Method
+from rocoft_bench.models.weights import weights_sha256
 from rocoft_bench.plugins import used
-from rocoft_bench.runs import config_hash
+from rocoft_bench.runs import config_values, folder_of
+from rocoft_bench.runs.identity import DATA, MODEL, Identity, Parts, row_hashes
 from rocoft_bench.tasks import Task
 
 
@@ -31,14 +40,34 @@ class Experiment:
     method: Method
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def identity(self) -> Identity:
+        """What makes another run the same."""
+        config, method = self.config, self.method
+        rates = {key: getattr(method, key) for key in OF_THE_METHOD}
+        return Identity(
+            values=config_values(config),
+            defaults={
+                "task": defaults_of(type(config.task)),
+                "model": defaults_of(ModelConfig),
+                "method": methods.defaults(type(method), self.task.kind, config.model.name),
+                "training": defaults_of(TrainingConfig) | rates,
+                "seed": 0,
+            },
+            ignored=frozenset(f"method.{key}" for key in method.ignored_settings),
+            contents=_contents(self.task, config),
+        )
+
     @property
     def run_name(self) -> str:
-        """Folder name: readable, and different for every different configuration."""
-        c = self.config
-        model = Path(c.model.name).name
-        return f"{c.task.family}-{c.task.name}/{model}_{self.method.label}_seed{c.seed}_{config_hash(c)}".replace(
-            " ", "-"
-        )
+        """Folder name: readable, and different for every different run."""
+        return f"{self._readable_name}{self.identity.config_hash}"
+
+    @property
+    def _readable_name(self) -> str:
+        config = self.config
+        name = f"{Path(config.model.name).name}_{self.method.label}_seed{config.seed}_"
+        return f"{config.task.family}-{config.task.name}/{name}".replace(" ", "-")
 
     @property
     def plugins(self) -> list[dict[str, Any]]:
@@ -48,7 +77,7 @@ class Experiment:
 
     def folder_in(self, root: Path) -> Path:
         """The folder of the run below the folder of all runs."""
-        return folder_of(self.config, root / self.run_name)
+        return folder_of(self.identity, root / self._readable_name)
 
 
 def resolve(settings: Settings) -> Experiment:
@@ -82,24 +111,30 @@ def restored(config: dict[str, Any], notes: Iterable[str]) -> Experiment:
     return replace(resolve(Settings(config)), notes=tuple(notes))
 
 
-def folder_of(config: RunConfig, named: Path) -> Path:
-    """The folder whose name ends in a configuration's hash or, where there is none, one that an earlier version named:
-    its name differs in the hash alone, but its config.yaml amounts to the same.
-    """
-    identity = config_hash(config)
-    if os.path.lexists(named):
-        return named
-    others = sorted(named.parent.glob(f"{escape(named.name.removesuffix(identity))}*/config.yaml"))
-    return next((o.parent for o in others if _identity(o, o.stat().st_mtime_ns, Path.cwd()) == identity), named)
+def _contents(task: Task, config: RunConfig) -> dict[str, Callable[[], Parts]]:
+    """How to look up the content of the settings that are paths."""
+    found: dict[str, Callable[[], Parts]] = {}
+    if config.task.data_dir is not None:
+        found[DATA] = partial(_rows, task, config.task)
+    if Path(config.model.name).is_absolute():  # as the schema keeps a folder
+        found[MODEL] = partial(_weights, Path(config.model.name))
+    return found
 
 
-@cache
-def _identity(file: Path, changed_ns: int, working_directory: Path) -> str | None:
-    """What a run's config.yaml amounts to by the present rules; relative paths in it are of the working directory."""
+def _rows(task: Task, settings: Any) -> Parts:
     try:
-        return config_hash(resolve(read_settings(file)).config)
-    except UserError:  # no setting of today
-        return None
+        train, evaluation = (part.sha256_of(split, settings.data_dir) for part, split in task.splits(settings))
+    except UserError:  # the run itself says so
+        return row_hashes(None, None)
+    return row_hashes(train, evaluation)
+
+
+def _weights(folder: Path) -> Parts:
+    try:
+        there = any(folder.glob("*.safetensors"))
+        return {"weights": weights_sha256(folder, unless_known=True) if there else None}
+    except OSError:
+        return {"weights": None}
 
 
 def _own_settings_note(method: Method, own: dict[str, float], settings: Settings) -> tuple[str, ...]:

@@ -60,10 +60,10 @@ def claimed(
     lock: False where a process on another machine has it for this one.
     """
     directory = RunDirectory(folder)
-    directory.check_is_ours(experiment.config, force)
+    directory.check_is_ours(experiment.identity, force)
     directory.check_writable()
     with directory.locked() if lock else nullcontext():
-        finished = None if force else directory.finished(experiment.config)
+        finished = None if force else directory.finished(experiment.identity)
         if finished is not None:
             directory.remove_work()  # a process that died at the very end may have left it
         yield directory, finished

@@ -10,7 +10,7 @@ from rocoft_bench.experiment import memory_estimate
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models.activations import ExampleLength
-from rocoft_bench.runs import RunRecord, SavedFile, config_hash, settings_hash
+from rocoft_bench.runs import RunRecord, SavedFile
 
 if TYPE_CHECKING:
     from rocoft_bench.engine.trainer import TrainResult
@@ -75,8 +75,8 @@ def evaluation_fields(experiment: Experiment) -> dict[str, Any]:
     """The fields of a record that say what was evaluated and how."""
     config, task = experiment.config, experiment.task
     return {
-        "config_hash": config_hash(config),
-        "settings_hash": settings_hash(config),
+        "config_hash": experiment.identity.config_hash,
+        "settings_hash": experiment.identity.settings_hash,
         "label": experiment.method.label,
         "task": {
             "family": task.family,

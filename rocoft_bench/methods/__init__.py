@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rocoft_bench.config import checked
+from rocoft_bench.config import checked, defaults_of
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adalora import AdaLoRA
 from rocoft_bench.methods.bitfit import BitFit
@@ -105,13 +105,21 @@ def resolve(
         raise UserError("method.name is missing; `rocoft ls methods` shows the names")
     method = METHODS.find(section["name"])
     given = {key: value for key, value in section.items() if key != "name"}
-    known = known_model(model)
-    presets = [method.presets.get(task_kind, {}), method.presets.get(known.alias, {}) if known else {}]
-    settings = checked(method.Settings, presets[0] | presets[1] | given, sources, prefix="method")
+    settings = checked(method.Settings, _presets(method, task_kind, model) | given, sources, prefix="method")
     check_named(getattr(settings, "target_modules", None))
     resolved = method(settings)
     resolved.check_effect(sources or {})
     return resolved
 
 
-__all__ = ["ALL_TASKS", "METHODS", "TASKS_WITH_HEAD", "InModelMethod", "Method", "NoSettings", "resolve"]
+def defaults(method: type[Method], task_kind: str, model: str) -> dict[str, Any]:
+    """What a method's settings are where nothing is said of them."""
+    return defaults_of(method.Settings) | _presets(method, task_kind, model)
+
+
+def _presets(method: type[Method], task_kind: str, model: str) -> dict[str, Any]:
+    known = known_model(model)
+    return method.presets.get(task_kind, {}) | (method.presets.get(known.alias, {}) if known else {})
+
+
+__all__ = ["ALL_TASKS", "METHODS", "TASKS_WITH_HEAD", "InModelMethod", "Method", "NoSettings", "defaults", "resolve"]

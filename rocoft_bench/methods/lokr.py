@@ -55,6 +55,10 @@ class LoKr(AdapterMethod):
     }
 
     @property
+    def ignored_settings(self) -> frozenset[str]:
+        return frozenset() if self.settings.rank else frozenset({"alpha"})
+
+    @property
     def _rank(self) -> int:
         return self.settings.rank or BEYOND_ANY_SIDE
 

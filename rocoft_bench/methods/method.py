@@ -114,6 +114,11 @@ class Method(ABC):
         if model_type in self.not_architectures:
             raise UserError(f"method {self.name}: {self.not_architectures[model_type]}")
 
+    @property
+    def ignored_settings(self) -> frozenset[str]:
+        """Names of its settings that have no effect beside the others: they make no run another one."""
+        return frozenset()
+
     def check_effect(self, sources: Mapping[str, str]) -> None:  # noqa: B027 - most have nothing to check
         """Raises UserError where a setting was asked for that has no effect. sources: by dotted key."""
 

@@ -60,10 +60,14 @@ class RoCoFT(AdapterMethod):
         s = self.settings
         return f"RoCoFT-random-p{s.probability:g}" if s.mode == "random" else f"RoCoFT-{s.rank}-{s.mode.capitalize()}"
 
+    @property
+    def ignored_settings(self) -> frozenset[str]:
+        return frozenset(WITHOUT_EFFECT[self.settings.mode])
+
     def check_effect(self, sources: Mapping[str, str]) -> None:
         """Those that the command asks for; a file may have been written for another mode."""
         mode = self.settings.mode
-        for key in WITHOUT_EFFECT[mode]:
+        for key in self.ignored_settings:
             source = sources.get(f"method.{key}", "")
             if source.startswith("--"):
                 raise UserError(f"{shortened(source)}: method.{key} has no effect in mode {mode}; leave it out")
@@ -81,7 +85,7 @@ class RoCoFT(AdapterMethod):
     def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig
 
-        values = self.settings.model_dump(exclude=set(WITHOUT_EFFECT[self.settings.mode]))
+        values = self.settings.model_dump(exclude=set(self.ignored_settings))
         if values["target_modules"] is not None:
             values["target_modules"] = self.targets(model, values["target_modules"])
         return RoCoFTConfig(seed=seed, **values)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.errors import UserError
+from rocoft_bench.runs import known_hashes
 from rocoft_bench.untrusted import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -62,13 +63,17 @@ def find_on_hub(hub_id: str, revision: str) -> str:
     )
 
 
-def weights_sha256(folder: Path) -> str:
-    """Of all safetensors files of a folder."""
+def weights_sha256(folder: Path, unless_known: bool = False) -> str:
+    """Of all safetensors files of a folder. unless_known: read them only if they have changed since that was done."""
+    files = sorted(folder.glob("*.safetensors"))
+    if unless_known and (known := known_hashes.recall("weights", files)):
+        return known
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    known_hashes.remember("weights", files, digest.hexdigest())
     return digest.hexdigest()
 
 

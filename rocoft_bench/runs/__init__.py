@@ -4,10 +4,9 @@ from rocoft_bench.runs.adapter_files import SavedFile, saved_files
 from rocoft_bench.runs.directory import (
     RunBusyError,
     RunDirectory,
-    config_hash,
     config_values,
     find_run,
-    settings_hash,
+    folder_of,
 )
 from rocoft_bench.runs.efficiency_record import EfficiencyRecord
 from rocoft_bench.runs.files import (
@@ -19,6 +18,7 @@ from rocoft_bench.runs.files import (
     write_json_lines,
     write_text,
 )
+from rocoft_bench.runs.identity import Identity, StoredSettings, digest, stated_contents
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.origin import can_be_compared, other_weights
 from rocoft_bench.runs.provenance import provenance, read_provenance
@@ -39,6 +39,7 @@ __all__ = [
     "SMALLER",
     "EfficiencyRecord",
     "Failure",
+    "Identity",
     "Kernel",
     "KernelName",
     "KernelRecord",
@@ -47,11 +48,13 @@ __all__ = [
     "RunRecord",
     "SavedFile",
     "Status",
+    "StoredSettings",
     "atomic_replacement",
     "can_be_compared",
-    "config_hash",
     "config_values",
+    "digest",
     "find_run",
+    "folder_of",
     "other_weights",
     "private_folder",
     "provenance",
@@ -60,7 +63,7 @@ __all__ = [
     "remove_leftovers",
     "replace_atomically",
     "saved_files",
-    "settings_hash",
+    "stated_contents",
     "tells_of_full_disk",
     "write_json",
     "write_json_lines",

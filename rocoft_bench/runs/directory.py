@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
 
-from rocoft_bench.config import RunConfig, absolute, flatten, model_name
+from rocoft_bench.config import RunConfig
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
 from rocoft_bench.runs.files import remove_leftovers, write_text
+from rocoft_bench.runs.identity import DATA, Identity, Parts, StoredSettings, row_hashes, stated_contents
 from rocoft_bench.runs.record import RunRecord, read_record, tells_of_full_disk
-from rocoft_bench.untrusted import read_yaml, require_file
+from rocoft_bench.untrusted import read_json, read_yaml, require_file
 
 LEFT_BY_A_KILLED_START = re.compile(r"\.lock|\.members|log\.txt|work|\.config\.yaml(\.\w+)?\.partial")
 """All that can be in a run's folder before its config.yaml is."""
@@ -34,21 +34,6 @@ ATTEMPTS = 10
 def config_values(config: RunConfig) -> dict[str, Any]:
     """A config as plain values for YAML and JSON."""
     return config.model_dump(mode="json")
-
-
-def config_hash(config: RunConfig) -> str:
-    """Identifies what is computed: equal hashes mean the same run. Checkpoint frequency does not count."""
-    return _hash(config_values(config))
-
-
-def _hash(values: dict[str, Any]) -> str:
-    training = {key: value for key, value in values["training"].items() if key != "checkpoint_seconds"}
-    return hashlib.sha256(json.dumps({**values, "training": training}, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def settings_hash(config: RunConfig) -> str:
-    """Equal for configurations that differ in their seed only."""
-    return config_hash(config.model_copy(update={"seed": 0}))
 
 
 class RunBusyError(UserError):
@@ -72,6 +57,7 @@ class RunDirectory:
         self.adapter = path / "adapter"
         self.log = path / "log.txt"
         self.work = path / "work"
+        self.inputs = self.work / "data.json"
         self.tracking = path / "tracking"
         self.evaluations = path / "evaluations"
         self.lock = path / ".lock"
@@ -102,7 +88,7 @@ class RunDirectory:
         for file in filter(os.path.lexists, (*files, *_entries(self.adapter), *_entries(self.work))):
             require_file(file, follow_links)
 
-    def check_is_ours(self, config: RunConfig, replace: bool = False) -> None:
+    def check_is_ours(self, identity: Identity, replace: bool = False) -> None:
         """Refuse a folder that holds files that no run made or, unless it may be replaced, another run.
 
         Raises:
@@ -119,16 +105,17 @@ class RunDirectory:
             return
         if replace:
             return
-        other = self._values_there()
-        differing = "its config.yaml cannot be read" if other is None else _differences(config, other)
-        if differing:
+        if differing := self._differences(identity):
             raise UserError(
-                f"--output {self.path}: holds a run with other settings ({differing}); "
+                f"--output {self.path}: holds a run with other settings ({', '.join(differing[:3])}); "
                 "choose another folder, or delete this one (`rocoft train --force` replaces it)"
             )
 
-    def finished(self, config: RunConfig) -> RunRecord | None:
-        """The record, if it is of this configuration, has a result, and the trained values are there as it states.
+    def finished(self, identity: Identity, with_trained_values: bool = True) -> RunRecord | None:
+        """The record, if it is of this run, has a result, and the trained values are there as it states.
+
+        with_trained_values: False where the result is enough; values that were taken away as a whole are not missed
+        then, those that are damaged are.
 
         Raises:
             UserError: If there is a record that cannot be read.
@@ -136,8 +123,11 @@ class RunDirectory:
         if not self.record.is_file():
             return None
         record = self.read_record()
-        done = record.status == "ok" and self._holds(config, record) and self.damage(record) is None
-        return record if done else None
+        stored = self._stored(record)
+        if record.status != "ok" or stored is None or not identity.is_of(stored, record.config_hash):
+            return None
+        left_out = not with_trained_values and not os.path.lexists(self.adapter)
+        return record if left_out or self.damage(record) is None else None
 
     def damage(self, record: RunRecord) -> str | None:
         """In what the trained values are not those that a record states; None if they are.
@@ -148,23 +138,43 @@ class RunDirectory:
             return None if self.adapter.is_dir() else f"{self.adapter}: is not there"
         return damage(self.adapter, record.adapter_files)
 
-    def _holds(self, config: RunConfig, record: RunRecord) -> bool:
-        """Whether a record here is of a configuration, perhaps as an older version, with fewer settings, hashed it."""
-        if record.config_hash == config_hash(config):
-            return True
-        values = self._values_there()
-        try:
-            return values is not None and record.config_hash == _hash(values) and not _differences(config, values)
-        except (KeyError, TypeError, AttributeError):  # not the settings of a run
-            return False
+    def holds(self, identity: Identity) -> bool:
+        """Whether there is such a run here, finished or not."""
+        return self.config.is_file() and not self._differences(identity)
 
-    def _values_there(self) -> dict[str, Any] | None:
-        """What config.yaml holds, if it can be read."""
+    def _differences(self, identity: Identity) -> list[str]:
+        """In what the run that is here is another one."""
+        try:
+            record = self.read_record()
+        except UserError:
+            record = None
+        stored = self._stored(record)
+        if stored is None:
+            return ["its config.yaml cannot be read"]
+        if not identity.differences(stored):
+            return []
+        if record is None or record.status != "ok":  # other files at the same place are told of when it is resumed
+            stored = replace(stored, contents={})
+        return identity.differences(stored)
+
+    def _stored(self, record: RunRecord | None) -> StoredSettings | None:
+        """The settings in config.yaml, if it can be read, and what is known of the files that they name."""
         try:
             values = read_yaml(self.config)
         except UserError:
             return None
-        return values if isinstance(values, dict) else None
+        if not isinstance(values, dict):
+            return None
+        return StoredSettings(values, stated_contents(record) if record else self._inputs())
+
+    def _inputs(self) -> dict[str, Parts]:
+        """What a run without a record has noted of its rows, which are in a folder if its settings name one."""
+        try:
+            noted = read_json(self.inputs)
+            train, evaluation = noted["rows"]
+        except (UserError, TypeError, LookupError, ValueError):
+            return {}
+        return {DATA: row_hashes(train, evaluation)}
 
     def check_writable(self) -> None:
         """Refuse a place where the run could not be written or locked, before time is spent.
@@ -254,21 +264,15 @@ class RunDirectory:
             time.sleep(0.05)
 
 
-def _differences(ours: RunConfig, theirs: dict[str, Any]) -> str:
-    """The settings that differ. One that a run of an older version did not have yet had its default; its relative paths
-    are of the working directory.
+def folder_of(identity: Identity, beginning: Path) -> Path:
+    """The folder of a run whose name begins in some way: the one that goes on with its hash or, where there is none, one
+    that holds the same run: an earlier version named it, or its data or model could not be read then.
     """
-    mine, other = dict(flatten(config_values(ours))), dict(flatten(theirs))
-    for key, full in (("task.data_dir", absolute), ("model.name", model_name)):
-        if isinstance(path := other.get(key), str):
-            with suppress(ValueError):
-                other[key] = str(full(path))
-    named = {"family": ours.task.family, "name": ours.task.name}
-    defaults = dict(flatten(config_values(type(ours).model_validate({"task": named}))))
-    keys = [key for key in mine if mine[key] != other.get(key, defaults.get(key))]
-    keys += [key for key in other if key not in mine]
-    keys = [key for key in keys if key != "training.checkpoint_seconds"]
-    return ", ".join(f"{key}: {other.get(key)} there, {mine.get(key)} here" for key in keys[:3])
+    named = beginning.with_name(beginning.name + identity.config_hash)
+    if os.path.lexists(named) or not named.parent.is_dir():
+        return named
+    others = sorted(folder for folder in named.parent.iterdir() if folder.name.startswith(beginning.name))
+    return next((folder for folder in others if RunDirectory(folder).holds(identity)), named)
 
 
 def find_run(path: Path) -> RunDirectory:

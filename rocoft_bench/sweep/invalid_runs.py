@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.runs import RunDirectory, RunRecord, write_json
+from rocoft_bench.runs import RunDirectory, RunRecord, digest, write_json
 from rocoft_bench.sweep.plan import InvalidRun
 
 
@@ -57,8 +55,8 @@ def _invalid_record(run: InvalidRun, source: str) -> RunRecord:
         status="failed",
         error=run.error.splitlines()[0],
         hint=f"wrong setting ({run.place}): correct the sweep file",
-        config_hash=_hash(run.values),
-        settings_hash=_hash({**run.values, "seed": 0}),
+        config_hash=digest(run.values),
+        settings_hash=digest({**run.values, "seed": 0}),
         label=_text(run.values, "method", "name"),
         task={**task, "metric_names": [], "eval_split": ""},
         protocol="",
@@ -74,7 +72,7 @@ def _invalid_record(run: InvalidRun, source: str) -> RunRecord:
 def _folder_name(values: dict[str, Any]) -> str:
     task = f"{_text(values, 'task', 'family')}-{_text(values, 'task', 'name')}"
     model = _text(values, "model", "name").rpartition("/")[2]
-    run = f"{model}_{_text(values, 'method', 'name')}_seed{values.get('seed', 0)}_{_hash(values)}"
+    run = f"{model}_{_text(values, 'method', 'name')}_seed{values.get('seed', 0)}_{digest(values)}"
     return "/".join(re.sub(r"[^\w.-]+", "-", part) for part in (task, run))
 
 
@@ -82,7 +80,3 @@ def _text(values: dict[str, Any], section: str, key: str) -> str:
     """A setting as written, which may be anything."""
     content = values.get(section)
     return str(content.get(key, "default")) if isinstance(content, dict) else str(content or "default")
-
-
-def _hash(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -16,7 +16,7 @@ from rocoft_bench.execution.job import Job, record_mtime
 from rocoft_bench.experiment.evaluate import evaluation_directory
 from rocoft_bench.experiment.memory_estimate import memory_mib
 from rocoft_bench.experiment.resolve import Experiment, resolve
-from rocoft_bench.runs import RunDirectory, RunRecord, config_values, settings_hash
+from rocoft_bench.runs import RunDirectory, RunRecord, config_values
 
 EVERY_RUN = Condition({})
 
@@ -186,9 +186,11 @@ def _recorded(directory: RunDirectory, run: ValidRun | PlannedRun) -> tuple[Stat
         return State.BEGUN, None
     if record.status != "ok":
         return State.FAILED, record
-    if directory.finished(run.experiment.config) is None:
+    if directory.finished(run.experiment.identity, with_trained_values=False) is None:
         return State.TO_DO, None
-    return _with_evaluations(record, [evaluation_directory(directory, each) for each in run.evaluations])
+    state, record = _with_evaluations(record, [evaluation_directory(directory, each) for each in run.evaluations])
+    lacks_model = state is not State.DONE and directory.damage(record) is not None
+    return (State.TO_DO, None) if lacks_model else (state, record)
 
 
 def _with_evaluations(record: RunRecord, evaluations: list[RunDirectory]) -> tuple[State, RunRecord]:
@@ -209,7 +211,7 @@ class CostHistory:
         for run in runs:
             if run.record is not None and run.record.status == "ok":
                 self.add(run, (run.record.train_seconds or 0) + (run.record.eval_seconds or 0))
-                peak, key = run.record.peak_memory_mib or 0, run.record.settings_hash
+                peak, key = run.record.peak_memory_mib or 0, run.experiment.identity.settings_hash
                 self._peaks[key] = max(peak, self._peaks.get(key, 0))
 
     def add(self, run: PlannedRun, seconds: float) -> None:
@@ -223,7 +225,7 @@ class CostHistory:
 
     def memory_mib(self, run: PlannedRun) -> float | None:
         """Measured on a run with the same settings but its seed, or else estimated for rows of full length."""
-        return self._peaks.get(settings_hash(run.experiment.config), run.memory_mib) if self._peaks else run.memory_mib
+        return self._peaks.get(run.experiment.identity.settings_hash, run.memory_mib) if self._peaks else run.memory_mib
 
 
 def _keys(run: PlannedRun) -> list[tuple[str, ...]]:

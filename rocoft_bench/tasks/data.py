@@ -42,7 +42,7 @@ def read_folder(data_dir: Path, family: str, name: str, split: str, wanted: Sequ
 
     Raises: UserError where there is no such file, more than one, or one that cannot be read.
     """
-    path = _find(data_dir, family, name, split)
+    path = find_split(data_dir, family, name, split)
     return replace(read_rows(path, wanted), origin={"kind": "data_dir", "path": str(path)})
 
 
@@ -142,7 +142,8 @@ def content_sha256(columns: dict[str, list[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _find(data_dir: Path, family: str, name: str, split: str) -> Path:
+def find_split(data_dir: Path, family: str, name: str, split: str) -> Path:
+    """The file <data_dir>/<family>/<name>/<split> in one of `FORMS`. Raises: as `read_folder`."""
     folder = data_dir / family / name
     found = files_of_split(folder, split)
     if len(found) > 1:

@@ -32,7 +32,7 @@ from rocoft_bench.tasks.answer_reading import Published
 from rocoft_bench.tasks.data import HubDataset, check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.prompt_tokens import PromptTokens, Row, RowEncoder, prompt
-from rocoft_bench.tasks.task import Encoded, LoadedSplit, Output, Prediction, Task
+from rocoft_bench.tasks.task import Encoded, Output, Prediction, Task
 from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:
@@ -154,8 +154,8 @@ class InstructionTask(Task):
         enough = _prompt_limit(fitted) <= longest - answer
         return fitted if enough else fitted.model_copy(update={"max_prompt_length": longest - answer})
 
-    def load_training(self, settings: Any) -> LoadedSplit:
-        return self.training_source(settings.train_on).load(self.train_split, settings.data_dir)
+    def splits(self, settings: Any) -> tuple[tuple[InstructionTask, str], tuple[InstructionTask, str]]:
+        return (self.training_source(settings.train_on), self.train_split), (self, self.eval_split)
 
     def training_source(self, train_on: str | None) -> InstructionTask:
         """This task with the training rows that `train_on` names in place of its own.
@@ -177,8 +177,7 @@ class InstructionTask(Task):
         """
         if settings.data_dir is not None:
             return []
-        splits = ((self.training_source(settings.train_on), self.train_split), (self, self.eval_split))
-        return [task.path.format(split=split) for task, split in splits if task.path is not None]
+        return [task.path.format(split=split) for task, split in self.splits(settings) if task.path is not None]
 
     def _require_training_file(self, data_dir: Path) -> None:
         """Raises: UserError that names the training rows that are there instead, and how to choose them."""

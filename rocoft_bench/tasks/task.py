@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
-from rocoft_bench.tasks.data import HubDataset, content_sha256, read_folder, read_hub
+from rocoft_bench.runs import known_hashes
+from rocoft_bench.tasks.data import HubDataset, content_sha256, find_split, read_folder, read_hub
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,13 +122,38 @@ class Task(ABC):
         raw = self._read(split, data_dir)
         columns = self._checked(raw)
         rows = Dataset.from_dict(columns)
-        facts = {"split": split, "num_rows": len(rows), "sha256": content_sha256(columns)}
+        content = content_sha256(columns)
+        if data_dir is not None and "path" in raw.origin:
+            known_hashes.remember(self._hash_name, [Path(raw.origin["path"])], content)
+        facts = {"split": split, "num_rows": len(rows), "sha256": content}
         unset = dict.fromkeys(("kind", "id", "path", "config", "revision"))
         return LoadedSplit(rows, {**unset, **raw.origin, **facts})
 
+    def sha256_of(self, split: str, data_dir: Path) -> str:
+        """The content hash of a split in a folder, which is read only if it has changed since. Raises: as `load`."""
+        file = find_split(data_dir, self.family, self.folder or self.name, split)
+        found = known_hashes.recall(self._hash_name, [file])
+        if found is None:
+            found = content_sha256(self._checked(self._read(split, data_dir)))
+            known_hashes.remember(self._hash_name, [file], found)
+        return found
+
+    @property
+    def _hash_name(self) -> str:
+        """What a hash is of: the rows as this task reads them, which others may not."""
+        return f"rows of {self.family} {self.name} {self.version}: {', '.join(self.columns)}"
+
+    def splits(self, settings: Any) -> tuple[tuple[Task, str], tuple[Task, str]]:
+        """What a run reads: the task whose rows it trains on, and their split; the task and split of its evaluation.
+
+        Raises: UserError if the settings name no such task.
+        """
+        return (self, self.train_split), (self, self.eval_split)
+
     def load_training(self, settings: Any) -> LoadedSplit:
         """The rows to train on. Raises: as `load`."""
-        return self.load(self.train_split, settings.data_dir)
+        task, split = self.splits(settings)[0]
+        return task.load(split, settings.data_dir)
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """The task's metrics as fractions in [-1, 1], the main one first. Raises: as `rocoft_bench.metrics.compute`."""

@@ -10,7 +10,7 @@ import yaml
 from rocoft_bench.config import Settings, find_config, parse_filter, read_settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import Experiment, resolve
-from rocoft_bench.runs import RunDirectory, config_hash, config_values
+from rocoft_bench.runs import RunDirectory, config_values
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def with_rows(data_dir: str, **changes: object) -> Experiment:
 def test_every_spelling_is_the_same_run(home: Path, spelled: str) -> None:
     experiment = with_rows(spelled)
     assert config_values(experiment.config)["task"]["data_dir"] == str(home / "data")
-    assert config_hash(experiment.config) == config_hash(with_rows(str(home / "data")).config)
+    assert experiment.identity.config_hash == with_rows(str(home / "data")).identity.config_hash
     assert parse_filter(f"task.data_dir={spelled}").matches(config_values(experiment.config))
 
 
@@ -58,7 +58,7 @@ def leave_as_before(root: Path, experiment: Experiment, data_dir: str) -> Path:
     values = config_values(experiment.config)
     values["task"]["data_dir"] = data_dir
     del values["training"]["evaluate_before"]  # a setting that they did not have
-    name = experiment.run_name.removesuffix(config_hash(experiment.config))
+    name = experiment.run_name.removesuffix(experiment.identity.config_hash)
     folder = root / f"{name}0123456789ab"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
@@ -70,7 +70,7 @@ def test_a_run_of_an_earlier_version_is_found_under_the_name_that_it_has(home: P
     assert experiment.folder_in(root) == root / experiment.run_name
     old = leave_as_before(root, experiment, "data")
     assert experiment.folder_in(root) == old
-    RunDirectory(old).check_is_ours(experiment.config)
+    RunDirectory(old).check_is_ours(experiment.identity)
     other = with_rows("data", training={"epochs": 99})
     assert other.folder_in(root) == root / other.run_name
 
@@ -80,4 +80,4 @@ def test_an_earlier_run_of_another_folder_is_another_run(home: Path) -> None:
     old = leave_as_before(root, experiment, "other")
     assert experiment.folder_in(root) == root / experiment.run_name
     with pytest.raises(UserError, match=f"task.data_dir: {home}/other there, {home}/data here"):
-        RunDirectory(old).check_is_ours(experiment.config)
+        RunDirectory(old).check_is_ours(experiment.identity)

@@ -11,24 +11,28 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rocoft_bench.config import RunConfig
+from rocoft_bench.config import RunConfig, Settings
 from rocoft_bench.errors import UserError
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import (
+    Identity,
     RunBusyError,
     RunDirectory,
     RunRecord,
-    config_hash,
     find_run,
     provenance,
     replace_atomically,
     saved_files,
-    settings_hash,
     write_json,
 )
 
 
 def config(**changes: object) -> RunConfig:
-    return RunConfig.model_validate({"task": {"family": "glue", "name": "rte"}, **changes})
+    return resolve(Settings({"task": {"family": "glue", "name": "rte"}, **changes})).config
+
+
+def identity(**changes: object) -> Identity:
+    return resolve(Settings({"task": {"family": "glue", "name": "rte"}, **changes})).identity
 
 
 def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -50,20 +54,12 @@ def test_nan_never_reaches_a_json_file(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", float("nan"))
 
 
-def test_the_hash_follows_what_is_computed_only() -> None:
-    base = config()
-    assert config_hash(base) != config_hash(config(seed=1))
-    assert config_hash(base) != config_hash(config(training={"epochs": 4}))
-    assert config_hash(base) == config_hash(config(training={"checkpoint_seconds": 99}))
-    assert settings_hash(base) == settings_hash(config(seed=1)) != settings_hash(config(training={"epochs": 4}))
-
-
 def test_a_folder_with_another_run_is_refused_with_the_difference(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
     directory.start(config(seed=1))
-    directory.check_is_ours(config(seed=1))
+    directory.check_is_ours(identity(seed=1))
     with pytest.raises(UserError, match="seed: 1 there, 2 here"):
-        directory.check_is_ours(config(seed=2))
+        directory.check_is_ours(identity(seed=2))
 
 
 def test_a_setting_that_an_older_run_did_not_know_had_its_default(tmp_path: Path) -> None:
@@ -72,9 +68,9 @@ def test_a_setting_that_an_older_run_did_not_know_had_its_default(tmp_path: Path
     older = directory.config.read_text().replace("  evaluate: epochs\n", "")
     assert older != directory.config.read_text()
     directory.config.write_text(older)
-    directory.check_is_ours(config())
-    with pytest.raises(UserError, match=r"training.evaluate: None there, end here"):
-        directory.check_is_ours(config(training={"evaluate": "end"}))
+    directory.check_is_ours(identity())
+    with pytest.raises(UserError, match=r"training.evaluate: epochs there, end here"):
+        directory.check_is_ours(identity(training={"evaluate": "end"}))
 
 
 def test_evaluations_inside_a_run_are_not_runs_of_their_own(tmp_path: Path) -> None:
@@ -87,13 +83,13 @@ def test_evaluations_inside_a_run_are_not_runs_of_their_own(tmp_path: Path) -> N
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="holds files but no run"):
-        RunDirectory(tmp_path).check_is_ours(config())
+        RunDirectory(tmp_path).check_is_ours(identity())
 
 
 def test_a_run_killed_before_it_began_can_begin_again(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / "work").mkdir()
-    RunDirectory(tmp_path).check_is_ours(config())
+    RunDirectory(tmp_path).check_is_ours(identity())
 
 
 def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
@@ -190,7 +186,7 @@ sys.stdin.read()
 def test_a_config_that_cannot_be_read_is_that_of_another_run(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("{ broken")
     with pytest.raises(UserError, match=r"its config.yaml cannot be read.*delete this one"):
-        RunDirectory(tmp_path).check_is_ours(config())
+        RunDirectory(tmp_path).check_is_ours(identity())
 
 
 def finished_run(folder: Path, **changes: object) -> RunDirectory:
@@ -201,7 +197,7 @@ def finished_run(folder: Path, **changes: object) -> RunDirectory:
     directory.adapter.mkdir()
     (directory.adapter / "weights").write_bytes(bytes(range(256)) * 40_000)
     facts: dict[str, object] = {
-        "status": "ok", "config_hash": config_hash(config()), "settings_hash": "", "label": "", "protocol": "",
+        "status": "ok", "config_hash": identity().config_hash, "settings_hash": "", "label": "", "protocol": "",
         "task": {"family": "glue", "name": "rte", "metric_names": [], "eval_split": ""}, "method": {},
         "model": {"name": "m"}, "seed": 0, "keep": "last", "finished_at": "",
         "adapter_files": saved_files(directory.adapter),
@@ -212,20 +208,20 @@ def finished_run(folder: Path, **changes: object) -> RunDirectory:
 
 def test_a_finished_run_has_the_files_that_its_record_states(tmp_path: Path) -> None:
     weights = (finished := finished_run(tmp_path / "run")).adapter / "weights"
-    assert finished.finished(config())
+    assert finished.finished(identity())
     whole = weights.read_bytes()
     for damaged in (whole[:-1], b"", b"\0" * len(whole), whole[:-1] + b"x"):
         weights.write_bytes(damaged)
-        assert finished.finished(config()) is None
+        assert finished.finished(identity()) is None
     weights.unlink()
-    assert finished.finished(config()) is None
+    assert finished.finished(identity()) is None
 
 
 def test_a_planted_record_is_no_finished_run(tmp_path: Path) -> None:
-    assert finished_run(tmp_path / "a").finished(config(seed=1)) is None
-    other = config_hash(config(seed=1))
-    assert finished_run(tmp_path / "b", config_hash=other).finished(config()) is None
-    assert finished_run(tmp_path / "c", status="nan").finished(config()) is None
+    assert finished_run(tmp_path / "a").finished(identity(seed=1)) is None
+    other = identity(seed=1).config_hash
+    assert finished_run(tmp_path / "b", config_hash=other).finished(identity()) is None
+    assert finished_run(tmp_path / "c", status="nan").finished(identity()) is None
 
 
 def test_a_finished_run_of_an_older_version_stays_one(tmp_path: Path) -> None:
@@ -239,10 +235,10 @@ def test_a_finished_run_of_an_older_version_stays_one(tmp_path: Path) -> None:
     record = json.loads(directory.record.read_text())
     del record["adapter_files"]
     directory.record.write_text(json.dumps({**record, "config_hash": hashed}))
-    assert directory.finished(config())
-    assert directory.finished(config(training={"evaluate": "end"})) is None
+    assert directory.finished(identity())
+    assert directory.finished(identity(training={"evaluate": "end"})) is None
     shutil.rmtree(directory.adapter)
-    assert directory.finished(config()) is None
+    assert directory.finished(identity()) is None
 
 
 @pytest.mark.parametrize("name", ["adapter", "work", "evaluations", "tracking"])
@@ -256,7 +252,7 @@ def test_a_folder_that_leads_elsewhere_is_refused_and_left_alone(tmp_path: Path,
     (directory.path / name).symlink_to(elsewhere)
     for replace in (False, True):
         with pytest.raises(UserError, match=f"{name}: is a link"):
-            directory.check_is_ours(config(), replace)
+            directory.check_is_ours(identity(), replace)
     assert (elsewhere / "thesis.tex").exists()
 
 
@@ -269,6 +265,6 @@ def test_pipes_links_and_folders_are_no_files_of_a_run(tmp_path: Path, name: str
         file.unlink(missing_ok=True)
         make(file)
         with pytest.raises(UserError, match=f"{name}: is a (pipe|link|folder), not a file"):
-            directory.check_is_ours(config())
+            directory.check_is_ours(identity())
         if file.is_dir() and not file.is_symlink():
             file.rmdir()

@@ -10,7 +10,7 @@ from rocoft_bench.config import parse_filter, read_sweep
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.diagnosis import failure_record
 from rocoft_bench.experiment.evaluate import evaluation_directory
-from rocoft_bench.runs import Failure, RunDirectory, SavedFile, config_hash, saved_files, write_json
+from rocoft_bench.runs import Failure, RunDirectory, SavedFile, saved_files, write_json
 from rocoft_bench.sweep.invalid_runs import record_invalid
 from rocoft_bench.sweep.plan import CostHistory, Plan, PlannedRun, State, make_plan
 
@@ -56,15 +56,15 @@ def test_states_follow_from_what_is_in_the_folders(tmp_path: Path) -> None:
     (first.runs[5].folder).mkdir()
     (first.runs[5].folder / "record.json").write_text("{")
     plan = plan_of(tmp_path)
-    assert states(plan) == ["done", "to do", "failed", "begun", "begun", "failed"]
+    assert states(plan) == ["done", "done", "failed", "begun", "begun", "failed"]
     numbers = {run.name: number for number, run in enumerate(plan.runs)}
-    assert [numbers[run.name] for run in plan.to_do(retry_failed=False)] == [1, 3, 4]
-    assert [numbers[run.name] for run in plan.to_do(retry_failed=True)] == [1, 2, 3, 4, 5]
+    assert [numbers[run.name] for run in plan.to_do(retry_failed=False)] == [3, 4]
+    assert [numbers[run.name] for run in plan.to_do(retry_failed=True)] == [2, 3, 4, 5]
 
 
 def test_a_planted_or_damaged_run_is_to_be_done(tmp_path: Path) -> None:
     first = plan_of(tmp_path)
-    other = config_hash(first.runs[5].experiment.config)
+    other = first.runs[5].experiment.identity.config_hash
     leave(first.runs[0], "ok", config_hash=other)
     leave(first.runs[1], "ok", adapter_files={"weights": SavedFile(bytes=1, sampled_sha256="")})
     weights = RunDirectory(first.runs[2].folder).adapter / "weights"

@@ -14,7 +14,7 @@ from rocoft_bench.config import config_files, config_root, find_config, override
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.report import Cell, Column, Row, Run, Table, read_results
 from rocoft_bench.report.tables.runs import run_tables, selection_tables
-from rocoft_bench.runs import RunDirectory, RunRecord, config_hash, config_values, settings_hash
+from rocoft_bench.runs import RunDirectory, RunRecord, config_values
 from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, long_table_of, run_record, write_run
 
 OTHER_MODEL = {"name": "some/minilm", "paper_name": None}
@@ -376,7 +376,7 @@ def leave_run(folder: Path, config: str, **changes: Any) -> None:
     for key, value in changes.items():
         settings.update(override(key, value), "test")
     experiment = resolve(settings)
-    identity = {"config_hash": config_hash(experiment.config), "settings_hash": settings_hash(experiment.config)}
+    identity = {name: getattr(experiment.identity, name) for name in ("config_hash", "settings_hash")}
     record = run_record(experiment.task.family, experiment.task.name, seed=experiment.config.seed, **identity)
     facts = {"label": experiment.method.label, "method": experiment.config.method}
     text = yaml.safe_dump(config_values(experiment.config))

@@ -1,0 +1,188 @@
+"""What makes two runs the same, whichever version of this package wrote them and wherever their files lie.
+
+Part of a run's identity are, by their dotted keys,
+  - the settings of task, model, method and training that differ from their defaults: one that a later version adds, by
+    default doing what was done before, makes no finished run look new. The defaults are those in effect: a method's
+    own, a plug-in's too, are defaults like all others;
+  - the seed;
+  - the rows in `task.data_dir` and the weights of a model in a folder by their content, of which the record states
+    hashes: it does not matter how a path is spelled, from where, and whether the folder has moved. The full path stands
+    for content that is not known, because the files are gone or the run has no record yet;
+  - data of the hub by the task's name, models of the hub by id and revision, an alias being its id.
+
+No part of it are
+  - what only says how a result is brought about (`HOW_ONLY`);
+  - settings that the method ignores as the others are, e.g. RoCoFT's rank in mode random: they had no effect;
+  - how a number is written: 16.0 is 16;
+  - a task's version and the pinned commit of its rows: they are no settings, so that an upgrade repeats no run. The
+    record states both, and reports keep apart what differs in them;
+  - software, hardware and the number of processes, which are provenance.
+
+A finished run is recognised by its config.yaml, which is complete, and not by the hash in its name or record: that one
+may be of earlier rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rocoft_bench.config import absolute, flatten, known_model, model_name
+from rocoft_bench.runs.record import RunRecord
+
+VERSION = 1
+"""Part of every hash. It goes up when a default changes, which adding a setting does not: runs that had the old default
+would have the hash of those that have the new one."""
+
+HOW_ONLY = frozenset({"training.checkpoint_seconds"})
+
+DATA, MODEL, REVISION = "task.data_dir", "model.name", "model.revision"
+
+Parts = Mapping[str, str | None]
+"""Hashes of what a path stands for, by what they are of; None where it is not known."""
+
+
+@dataclass(frozen=True)
+class StoredSettings:
+    """What is left of a run on disk: the settings in its config.yaml, and for those that are paths their content."""
+
+    values: Mapping[str, Any]
+    contents: Mapping[str, Parts]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """That of a run with some (complete, checked) settings.
+
+    defaults: of all settings that have one. ignored: dotted keys of settings that have no effect beside the others.
+    contents: looks up, when it is needed, the content of each setting that is a path in this run.
+    """
+
+    values: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    ignored: frozenset[str]
+    contents: Mapping[str, Callable[[], Parts]]
+
+    @cached_property
+    def config_hash(self) -> str:
+        """Equal hashes mean the same run."""
+        return digest(self._chosen(self._own))
+
+    @cached_property
+    def settings_hash(self) -> str:
+        """Equal for runs that differ in their seed only."""
+        return digest({key: text for key, text in self._chosen(self._own).items() if key != "seed"})
+
+    def is_of(self, stored: StoredSettings, recorded_hash: str) -> bool:
+        """Whether a stored run is this one, and the record with a `config_hash` is that of its settings."""
+        if self.differences(stored):
+            return False
+        return recorded_hash in (digest(self._chosen(stored)), hash_of_earlier_versions(stored.values))
+
+    def differences(self, stored: StoredSettings) -> list[str]:
+        """In what a stored run is another one, a line for each setting."""
+        ours, theirs = self._texts, self._texts_of(stored.values)
+        keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key) and key not in self.contents]
+        lines = [_difference(key, ours, theirs) for key in keys]
+        # last, because looking up content may take a while
+        return lines or [line for key in self.contents if (line := self._other_content(key, stored, theirs))]
+
+    def _other_content(self, key: str, stored: StoredSettings, theirs: Mapping[str, str]) -> str | None:
+        """What to say of a path that stands for something else in a stored run; None if it is the same."""
+        before = stored.contents.get(key, {})
+        now = self.contents[key]() if any(before.values()) else {}
+        both = [part for part in now if now[part] and before.get(part)]
+        if changed := [part for part in both if now[part] != before[part]]:
+            return f"{key}: other {' and '.join(changed)}"
+        is_same = self._texts[key] == theirs.get(key) or (both and len(both) == len(now))
+        return None if is_same else _difference(key, self._texts, theirs)
+
+    @cached_property
+    def _own(self) -> StoredSettings:
+        return StoredSettings(self.values, {key: look_up() for key, look_up in self.contents.items()})
+
+    def _chosen(self, stored: StoredSettings) -> dict[str, Any]:
+        """What is hashed: the settings that differ from their defaults, with content in the place of paths."""
+        texts = self._texts if stored.values is self.values else self._texts_of(stored.values)
+        chosen: dict[str, Any] = {key: text for key, text in texts.items() if text != self._default_texts.get(key)}
+        for key in self.contents:
+            parts = stored.contents.get(key, {})
+            if parts and None not in parts.values():
+                chosen[key] = dict(parts)
+        return {"version": VERSION, **chosen}
+
+    @cached_property
+    def _texts(self) -> Mapping[str, str]:
+        return self._texts_of(self.values)
+
+    @cached_property
+    def _default_texts(self) -> Mapping[str, str]:
+        return self._texts_of({})
+
+    def _texts_of(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Settings by dotted key, each in its one spelling; what was not written down had its default."""
+        given = {**dict(flatten(self.defaults)), **dict(flatten(values))}
+        kept = {key: value for key, value in given.items() if key not in HOW_ONLY | self.ignored}
+        if _is_pinned(kept):
+            kept[REVISION] = None
+        return {key: json.dumps(_canonical(key, value), sort_keys=True) for key, value in kept.items()}
+
+
+def digest(values: Mapping[str, Any]) -> str:
+    """A short hash of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def hash_of_earlier_versions(values: Mapping[str, Any]) -> str | None:
+    """The `config_hash` that versions without this module gave to the settings that their config.yaml holds."""
+    training = values.get("training")
+    if not isinstance(training, Mapping):
+        return None
+    counted = {key: value for key, value in training.items() if f"training.{key}" not in HOW_ONLY}
+    return digest({**values, "training": counted})
+
+
+def stated_contents(record: RunRecord) -> dict[str, Parts]:
+    """What a record states of the content of those settings that were paths."""
+    sources = record.data.get("train", {}), record.data.get("evaluation", {})
+    found: dict[str, Parts] = {}
+    if any(source.get("kind") == "data_dir" for source in sources):
+        found[DATA] = row_hashes(*(source.get("sha256") for source in sources))
+    if record.model.get("kind") == "folder":
+        found[MODEL] = {"weights": record.model.get("weights_sha256")}
+    return found
+
+
+def row_hashes(train: str | None, evaluation: str | None) -> Parts:
+    """The content of a folder of rows, as far as a run reads it."""
+    return {"training rows": train, "evaluation rows": evaluation}
+
+
+def _difference(key: str, ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    there, here = (json.loads(texts.get(key, "null")) for texts in (theirs, ours))
+    return f"{key}: {there} there, {here} here"
+
+
+def _canonical(key: str, value: Any) -> Any:
+    """One value for all that mean the same."""
+    if isinstance(value, (list, tuple)):
+        return [_canonical("", each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if key == MODEL and (known := known_model(str(value))):
+        return known.hub_id
+    if isinstance(value, str) and key in (DATA, MODEL):
+        with suppress(ValueError):  # what is no path stays what it is
+            return str(absolute(value)) if key == DATA else model_name(value)
+    return value
+
+
+def _is_pinned(settings: Mapping[str, Any]) -> bool:
+    """Whether the revision that is asked for is the one that the catalogue has for the model by default."""
+    known = known_model(str(settings.get(MODEL)))
+    return known is not None and settings.get(REVISION) == known.revision
