@@ -265,8 +265,8 @@ class RunDirectory:
 
 
 def folder_of(identity: Identity, beginning: Path) -> Path:
-    """The folder of a run whose name begins in some way: the one that goes on with its hash or, where there is none, one
-    that holds the same run: an earlier version named it, or its data or model could not be read then.
+    """The folder of a run, its name beginning so: the one that ends in its hash or, without it, one that holds the same
+    run: an earlier version named it, or its data or model could not be read then.
     """
     named = beginning.with_name(beginning.name + identity.config_hash)
     if os.path.lexists(named) or not named.parent.is_dir():
