@@ -40,10 +40,11 @@ def _load(file: Path, sha256: str | None) -> None:
         code = path.read_bytes()
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"--plugin {shortened(str(file))}: cannot be read ({reason(error)})") from None
-    plugin = Plugin(path.name, sha256=hashlib.sha256(code).hexdigest())
+    plugin = Plugin(path.name, sha256=hashlib.sha256(code).hexdigest(), path=str(path))
     if sha256 not in (None, plugin.sha256):
         raise UserError(f"--plugin {file}: has changed since this command began; begin it again")
-    _run(file, path, code, plugin)
+    if plugin not in _loaded.values():  # else a copy of it is
+        _run(file, path, code, plugin)
     _loaded[path] = plugin
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, TypeVar
 
@@ -20,11 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Plugin:
-    """Code from outside the package: version of an installed one, sha256 of the content of a file."""
+    """Code from outside the package: version of an installed one, sha256 of the content of a file and where that is."""
 
     name: str
     version: str | None = None
     sha256: str | None = None
+    path: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}" if self.version else self.name
@@ -95,8 +96,9 @@ class Registry(Mapping[str, T]):
         self._complete()
         there = self._items.get(name)
         if there is not None and there is not item and not self._origins.get(name) is plugin is HERE:
-            owner = self._origins.get(name, "rocoft-bench")
-            raise NameTakenError(name, f"{self.kind} {name}: both {owner} and {plugin} have one; rename or remove one")
+            owner = self._origins.get(name)
+            both = f"{owner.path or owner if owner else 'rocoft-bench'} and {plugin.path or plugin}"
+            raise NameTakenError(name, f"{self.kind} {name}: both {both} have one; rename or remove one")
         self._items[name] = item
         self._origins.setdefault(name, plugin)
         return item

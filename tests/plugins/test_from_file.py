@@ -26,6 +26,13 @@ def test_a_file_is_loaded_once_and_told_to_other_processes_with_its_content() ->
     load_files(named_files())
 
 
+def test_a_copy_of_a_file_is_the_same_plugin(tmp_path: Path) -> None:
+    copy = tmp_path / "method.py"
+    copy.write_text(METHOD.read_text())
+    load_files([METHOD, copy])
+    assert len(named_files()) == 2
+
+
 def test_another_process_takes_no_other_content(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(METHOD.read_text() + "\n")
@@ -43,7 +50,7 @@ def test_another_process_takes_no_other_content(tmp_path: Path) -> None:
         ("x = 1\n", r": adds nothing; e\.g\. METHODS\.add\(MyMethod\) of rocoft_bench\.methods does"),
         (
             METHOD.read_text().replace('"role-bias"', '"lora"'),
-            rf", line {LINE}: method lora: both rocoft-bench and mine\.py have one; rename or remove one",
+            rf", line {LINE}: method lora: both rocoft-bench and .*/mine\.py have one; rename or remove one",
         ),
         ("from rocoft_bench.tasks import TASKS\nTASKS.add(int)\n", r", line 2: mine\.py: <class 'int'> is no task"),
     ],
@@ -74,10 +81,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_two_files_with_one_name(rocoft: Callable[..., Any], tmp_path: Path) -> None:
-    other = tmp_path / "other.py"
-    other.write_text(METHOD.read_text())
+    other = tmp_path / "method.py"
+    other.write_text(METHOD.read_text() + "\n")
     outcome = rocoft("ls", "methods", "--plugin", METHOD, "--plugin", other)
     assert outcome.code == 2
     assert outcome.out == ""
     assert outcome.err.count("\n") == 1
-    assert f"line {LINE}: method role-bias: both method.py and other.py have one; rename or remove one" in outcome.err
+    assert f"line {LINE}: method role-bias: both {METHOD} and {other} have one; rename or remove one" in outcome.err
