@@ -36,9 +36,9 @@ def diagnose(exit_code: int, log: Sequence[str], killed_for_memory: bool) -> Fai
     """
     if -exit_code == signal.SIGKILL and killed_for_memory:
         return Failure("oom", "the system ran out of memory and killed the process", SMALLER)
-    told = next((line for line in reversed(log) if OUT_OF_MEMORY.search(line)), None)
-    if told is not None:
-        return Failure("oom", f"out of memory: {told.strip()}", SMALLER)
+    said = next((line for line in reversed(log) if OUT_OF_MEMORY.search(line)), None)
+    if said is not None:
+        return Failure("oom", f"out of memory: {said.strip()}", SMALLER)
     if exit_code < 0:
         return Failure("crashed", f"the process was ended by {_signal_name(-exit_code)}", _hint(-exit_code))
     last = next((line.strip() for line in reversed(log) if line.strip()), "no output")

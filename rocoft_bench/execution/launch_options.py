@@ -92,14 +92,14 @@ class Launch:
         if self.config_file is None:
             return "MULTI_GPU"
         where = f"--config-file {self.config_file}"
-        _check_settings(self.config_file)
         try:
+            text = read_text(Path(self.config_file), limit=2**20)
+        except UserError as error:
+            raise UserError(f"--config-file {error}; configs/accelerate/ has some") from None
+        try:
+            parse_yaml(text, "its YAML")  # accelerate reads it without limits
             asked = str(load_config_from_file(self.config_file).distributed_type.value)
-        except OSError as error:
-            raise UserError(
-                f"{where}: cannot be read ({error.strerror or 'no such file'}); configs/accelerate/ has some"
-            ) from None
-        except (YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (UserError, YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{where}: not a file of `accelerate config` ({str(error).splitlines()[0]})") from None
         if asked not in DISTRIBUTED_TYPES:
             raise UserError(
@@ -108,15 +108,3 @@ class Launch:
         if asked == "DEEPSPEED" and find_spec("deepspeed") is None:
             raise UserError(f"{where}: needs the extra deepspeed: pip install 'rocoft-bench[deepspeed]'")
         return asked
-
-
-def _check_settings(file: str) -> None:
-    """Accelerate reads the file without limits. Raises: UserError if it has none that are plain."""
-    try:
-        text = read_text(Path(file), limit=2**20)
-    except UserError as error:
-        raise UserError(f"--config-file {error}; configs/accelerate/ has some") from None
-    try:
-        parse_yaml(text, "its YAML")
-    except UserError as error:
-        raise UserError(f"--config-file {file}: not a file of `accelerate config` ({error})") from None

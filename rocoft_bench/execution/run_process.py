@@ -127,10 +127,7 @@ class RunProcess:
         with process.stdout as lines:
             for line in lines:
                 self._log_tail.append(line.rstrip("\n"))
-                with (
-                    suppress(OSError),
-                    self.directory.log.open("a", encoding="utf-8") as log,
-                ):
+                with suppress(OSError), self.directory.log.open("a", encoding="utf-8") as log:
                     log.write(line)
 
     def _pass_requests_on(self, process: subprocess.Popen[str]) -> None:

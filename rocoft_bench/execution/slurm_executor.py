@@ -100,7 +100,7 @@ class SlurmExecutor(ClusterExecutor):
     def _needs(self, job: Job) -> dict[str, Any]:
         """What a job asks Slurm for."""
         return {
-            "name": f"rocoft {job.directory.path.name}",
+            "name": job.directory.path.name,
             "nodes": 1,
             "tasks_per_node": 1,
             "cpus_per_task": job.launch.num_processes or 1,

@@ -10,6 +10,8 @@ import argparse
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -17,11 +19,12 @@ from rocoft_bench.engine.launchers import OWN_LAUNCH
 from rocoft_bench.engine.observer import Observer, Several
 from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError
-from rocoft_bench.execution.channel import Channel
+from rocoft_bench.execution.channel import GRACE_SECONDS, Channel
 from rocoft_bench.execution.diagnosis import BAD_INPUT, FAILED, INTERRUPTED, TO_MEND
 from rocoft_bench.execution.job import Job
-from rocoft_bench.execution.parent_watch import end_with_parent
 from rocoft_bench.runs import Failure, RunBusyError, RunRecord
+
+PARENT_POLL_SECONDS = 0.5
 
 
 def main() -> None:
@@ -35,7 +38,7 @@ def main() -> None:
     rank = int(os.environ["RANK"]) if OWN_LAUNCH in os.environ else None
     if rank == 0 or (rank is None and job.launch.is_alone):
         job.directory.join()
-    end_with_parent(arguments.parent)
+    threading.Thread(target=end_with_parent, args=(arguments.parent,), daemon=True).start()
     sys.argv = list(job.command)  # what provenance.json names
     silence_library_warnings()
     code = _exit_code(job, arguments.channel, rank)
@@ -43,6 +46,17 @@ def main() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def end_with_parent(parent: int) -> None:
+    """When the process that started this one is gone, however it went, end this one too: with SIGTERM, at which a run
+    writes a checkpoint, or else at once.
+    """
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(FAILED)
 
 
 def _exit_code(job: Job, channel: Channel, rank: int | None) -> int:

@@ -34,8 +34,7 @@ class State(StrEnum):
 class ValidRun(NamedTuple):
     """What the settings of a combination of the axes amount to, where they are right.
 
-    place: on the axes. evaluations: what the run's model is to be judged on besides. memory_mib: estimated need, where
-    it is known.
+    place: on the axes. evaluations: of the run's model on further tasks. memory_mib: estimated need, where it is known.
     """
 
     place: str
@@ -116,12 +115,12 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
     Raises:
         UserError: If the sweep file is wrong, all of its runs are, or the condition is met by none of them.
     """
-    right, wrong = resolve_all(sweep, assignments)
-    values = [config_values(run.experiment.config) if condition.wanted else {} for run in right]
-    condition.check_met([*values, *(run.values for run in wrong)], "--filter")
-    plan = Plan(invalid=[run for run in wrong if condition.matches(run.values)])
+    valid, invalid = resolve_all(sweep, assignments)
+    values = [config_values(run.experiment.config) if condition.wanted else {} for run in valid]
+    condition.check_met([*values, *(run.values for run in invalid)], "--filter")
+    plan = Plan(invalid=[run for run in invalid if condition.matches(run.values)])
     folders: set[Path] = set()
-    for run in compress(right, map(condition.matches, values)):
+    for run in compress(valid, map(condition.matches, values)):
         folder = run.experiment.folder_in(output)
         if folder in folders:
             plan.repeated += 1
@@ -142,16 +141,16 @@ def resolve_all(sweep: Sweep, assignments: Sequence[str] = ()) -> tuple[list[Val
     Raises:
         UserError: If the sweep file itself is wrong.
     """
-    right, wrong = [], []
+    valid, invalid = [], []
     for point, settings in sweep.runs(assignments):
         place = ", ".join(f"{axis} {plain(value)}" for axis, value in point.items())
         try:
             experiment = resolve(settings)
             evaluations = [resolve(changed) for changed in sweep.evaluation_settings(settings)]
-            right.append(ValidRun(place, experiment, evaluations, memory_mib(experiment)))
+            valid.append(ValidRun(place, experiment, evaluations, memory_mib(experiment)))
         except UserError as error:
-            wrong.append(InvalidRun(place, settings.values, str(error)))
-    return right, wrong
+            invalid.append(InvalidRun(place, settings.values, str(error)))
+    return valid, invalid
 
 
 def plain(value: Any) -> str:

@@ -175,8 +175,9 @@ def test_the_process_ends_with_its_parent_and_holds_the_run_until_then(process: 
     """The parent dies by SIGKILL; the run takes its time to end, and nobody else gets the run before it has."""
     folder = tmp_path / "orphan"
     code = (
-        "from rocoft_bench.execution.parent_watch import end_with_parent\njob.directory.join()\n"
-        "signal.signal(15, lambda *_: (time.sleep(1.5), sys.exit(130)))\nend_with_parent(os.getppid())\n"
+        "import threading; from rocoft_bench.execution.worker import end_with_parent\njob.directory.join()\n"
+        "signal.signal(15, lambda *_: (time.sleep(1.5), sys.exit(130)))\n"
+        "threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()\n"
         "(folder / 'pid').write_text(str(os.getpid()))\nwhile True: time.sleep(0.1)"
     )
     parent = (
