@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.experiment.card.card_context import CardContext, Form, form_of
-from rocoft_bench.experiment.card.markdown import block, code, plain
+from rocoft_bench.experiment.card.card_markup import block, code, plain
 from rocoft_bench.experiment.card.metadata import SOURCES, metadata
 from rocoft_bench.experiment.card.portable import without_machine_paths
 from rocoft_bench.models.pretrained import NORM_EPS_FIELDS

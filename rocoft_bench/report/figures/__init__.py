@@ -12,16 +12,16 @@ import matplotlib
 
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
-from rocoft_bench.report.figures.figure import Drawing, Figure, remove_figures, write
-from rocoft_bench.report.figures.kernels import heatmaps, spectra
+from rocoft_bench.report.figures.figure import Drawing, FigureFiles, remove_figures, write
+from rocoft_bench.report.figures.kernel_figures import heatmaps, spectra
 from rocoft_bench.report.figures.losses import losses
 from rocoft_bench.report.figures.memory_time import memory_time
 from rocoft_bench.report.figures.pareto import pareto
-from rocoft_bench.report.figures.selection import selection
+from rocoft_bench.report.figures.selection_figure import selection
 from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.report.figures.svg import themed_svg
 
-__all__ = ["Drawing", "Drawn", "Figure", "draw_figures", "drawings", "remove_figures", "themed_svg"]
+__all__ = ["Drawing", "Drawn", "FigureFiles", "draw_figures", "drawings", "remove_figures", "themed_svg"]
 
 KINDS: tuple[Callable[[Results, Sequence[Table]], Iterator[Drawing | str]], ...] = (
     pareto,
@@ -36,7 +36,7 @@ KINDS: tuple[Callable[[Results, Sequence[Table]], Iterator[Drawing | str]], ...]
 class Drawn(NamedTuple):
     """notes: why a figure, or a part of one, that a reader may look for is not there; a sentence each."""
 
-    figures: list[Figure]
+    figures: list[FigureFiles]
     notes: list[str]
 
 

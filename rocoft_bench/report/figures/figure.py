@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.report.figures.style import short
@@ -32,13 +32,13 @@ class Drawing:
     key: str
     title: str
     caption: str
-    canvas: Canvas
+    figure: Figure
     number: str | None = None
     table: str | None = None
 
 
 @dataclass(frozen=True)
-class Figure:
+class FigureFiles:
     """key: unique within a report, stem of its files. number: the paper's, e.g. "Figure 2"; None if it has none.
 
     table: key of the table that it is drawn from, None if it is drawn from records.
@@ -59,7 +59,7 @@ def key_of(*parts: str | int) -> str:
     return "-".join(filter(None, words))[:KEY_LETTERS].strip("-.")
 
 
-def write(drawing: Drawing, folder: Path) -> Figure:
+def write(drawing: Drawing, folder: Path) -> FigureFiles:
     """PNG on white, SVG on nothing; the same bytes for the same drawing.
 
     Raises:
@@ -69,9 +69,9 @@ def write(drawing: Drawing, folder: Path) -> Figure:
     metadata = {"Date": None, "Creator": CREATOR, "Title": short(drawing.title, 200)}
     with matplotlib.rc_context({"svg.hashsalt": drawing.key}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        drawing.canvas.savefig(png, dpi=DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
-        drawing.canvas.savefig(svg, dpi=IMAGE_DOTS_PER_INCH, transparent=True, metadata=metadata)
-    return Figure(drawing.key, drawing.title, drawing.caption, drawing.number, drawing.table, png, svg)
+        drawing.figure.savefig(png, dpi=DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+        drawing.figure.savefig(svg, dpi=IMAGE_DOTS_PER_INCH, transparent=True, metadata=metadata)
+    return FigureFiles(drawing.key, drawing.title, drawing.caption, drawing.number, drawing.table, png, svg)
 
 
 def remove_figures(folder: Path, kept: Collection[str]) -> None:

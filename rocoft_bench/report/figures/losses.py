@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.signal import savgol_filter
 
 from rocoft_bench.analysis.records import Results, Run
 from rocoft_bench.analysis.table import Column, Row, Table
@@ -26,8 +27,6 @@ WINDOW = 7
 SMOOTHED = 5 * WINDOW
 """Points that a curve has at least to be smoothed."""
 COLUMNS = 2
-PANEL = 1.6
-"""Inches that a task takes, down."""
 
 Curve = tuple[np.ndarray, np.ndarray]
 Looks = Mapping[str, style.Series]
@@ -51,11 +50,11 @@ def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Dra
         return
     looks = {row.title: look for row, look in zip(rows, style.SERIES, strict=False)}
     looks = {name: look for name, look in looks.items() if any(name in curves[task.key] for task in tasks)}
-    canvas = _canvas(tasks, curves, looks)
+    figure = _figure(tasks, curves, looks)
     left_out = [row.title for row in results if row.title not in looks]
     key, title = titled(table, model)
     caption = _caption(model, left_out) + stated(table)
-    yield Drawing(key_of("losses", key), f"Training loss: {title}", caption, canvas, table=table.key)
+    yield Drawing(key_of("losses", key), f"Training loss: {title}", caption, figure, table=table.key)
 
 
 def _importance(row: Row, tasks: Sequence[Column]) -> tuple[bool, int, float]:
@@ -73,7 +72,10 @@ def _curve(row: Row, task: Column, runs: Mapping[str, Run]) -> Curve | None:
     points = min(POINTS, *(len(steps) for steps, _ in known))
     grid = np.linspace(max(steps[0] for steps, _ in known), min(steps[-1] for steps, _ in known), points)
     loss = np.mean([np.interp(grid, *curve) for curve in known], axis=0)
-    return grid, running_mean(loss, WINDOW) if points >= SMOOTHED else loss
+    smooth = (
+        savgol_filter(loss, WINDOW, polyorder=1) if points >= SMOOTHED else loss
+    )  # a running mean, lines at the ends
+    return grid, smooth
 
 
 def _history(run: Run) -> Curve | None:
@@ -86,33 +88,15 @@ def _history(run: Run) -> Curve | None:
     return (points[:, 0], points[:, 1]) if len(points) > 1 else None
 
 
-def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Each value with its neighbours, as many on the left as on the right, fewer at the ends."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    places = np.arange(len(values))
-    reach = np.minimum(np.minimum(places, len(values) - 1 - places), window // 2)
-    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
-
-
-def _canvas(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], looks: Looks) -> Canvas:
-    columns = min(COLUMNS, len(tasks))
-    rows = -(-len(tasks) // columns)
+def _figure(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], looks: Looks) -> Figure:
     names = [style.short(name, 40) for name in looks]
-    top = 0.3 + style.legend_height(names)
-    canvas = style.canvas(0.55 + top + PANEL * rows)
-    panels = list(canvas.subplots(rows, columns, squeeze=False).flat)
-    style.place(canvas, left=0.65, right=0.2, bottom=0.5, top=top, wspace=0.22, hspace=0.45)
-    for axes in panels[len(tasks) :]:
-        axes.remove()
-    for axes, task in zip(panels, tasks, strict=False):
+    figure, panels = style.small_multiples([task.title for task in tasks], COLUMNS, names, "step", "training loss")
+    for axes, task in zip(panels, tasks, strict=True):
         for name, curve in curves[task.key].items():
             axes.plot(*curve, label=name, **looks[name].line_settings(len(curve[0])))
         axes.locator_params(nbins=3)
-        style.panel(axes, task.title)
-    style.legend(canvas, [Line2D([], [], **look.line_settings()) for look in looks.values()], names)
-    canvas.supxlabel("step", fontsize=9, y=0.02)
-    canvas.supylabel("training loss", fontsize=9, x=0.01)
-    return canvas
+    style.legend(figure, [Line2D([], [], **look.line_settings()) for look in looks.values()], names)
+    return figure
 
 
 def _caption(model: str, left_out: Sequence[str]) -> str:

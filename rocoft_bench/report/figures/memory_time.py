@@ -121,24 +121,24 @@ def _drawing(key: str, title: str, caption: str, costs: list[Cost], table: str |
     unit = "minutes per epoch" if by_epoch else "seconds per step"
     costs = sorted(costs, key=lambda cost: _value(cost.time(by_epoch)))
     times = [cost.time(by_epoch) for cost in costs]
-    canvas = style.canvas(0.95 + BAR * len(costs))
-    left, right = canvas.subplots(1, 2, sharey=True)
+    figure = style.new_figure(0.95 + BAR * len(costs))
+    left, right = figure.subplots(1, 2, sharey=True)
     names = [style.short(cost.name) for cost in costs]
     margin = 0.15 + style.LETTER * max(map(len, names))
-    style.place(canvas, left=margin, right=0.2, bottom=0.5, top=0.4, wspace=0.12)
+    style.place(figure, left=margin, right=0.2, bottom=0.5, top=0.4, wspace=0.12)
     _memory_bars(left, costs)
     _time_bars(right, costs, times)
     left.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="memory (MiB)")
     right.set_xlabel(unit)
     for axes in (left, right):
-        style.grid(axes, "x")
+        axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", nbins=4)
-    style.legend(canvas, *left.get_legend_handles_labels())
+    style.legend(figure, *left.get_legend_handles_labels())
     caption += f" Right: {unit} of training."
     caption += " Error bars: standard deviation over seeds." if any(time.deviation for time in times) else ""
     number = NUMBER if table is not None else None
-    return Drawing(key, f"Memory and time: {title}", caption, canvas, number, table)
+    return Drawing(key, f"Memory and time: {title}", caption, figure, number, table)
 
 
 def _memory_bars(axes: Axes, costs: Sequence[Cost]) -> None:
@@ -152,7 +152,7 @@ def _memory_bars(axes: Axes, costs: Sequence[Cost]) -> None:
 
 
 def _time_bars(axes: Axes, costs: Sequence[Cost], times: Sequence[Stat]) -> None:
-    error = {"elinewidth": 1, "capsize": 2}
+    error = {"elinewidth": 1}
     for place, (cost, time) in enumerate(zip(costs, times, strict=True)):
         colour = style.OURS if style.is_ours(cost.name) else style.OTHERS
         axes.barh(place, _value(time), 0.7, xerr=time.deviation, facecolor=colour, ecolor=style.INK, error_kw=error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.text import Text
@@ -58,9 +59,9 @@ def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Dra
     if len(shown) < 2:
         return  # one point is not against anything
     points = [_point(row, tasks, runs) for row in shown]
-    canvas = style.canvas(HEIGHT)
-    axes = canvas.add_subplot()
-    style.place(canvas, left=0.65, right=0.15, bottom=0.55, top=0.15)
+    figure = style.new_figure(HEIGHT)
+    axes = figure.add_subplot()
+    style.place(figure, left=0.65, right=0.15, bottom=0.55, top=0.15)
     _draw(axes, points)
     metrics = ", ".join(dict.fromkeys(column.parts[0] for column in tasks))
     axes.set_ylabel(style.short(f"{'mean over tasks' if len(tasks) > 1 else tasks[0].title} ({metrics}; %)", 60))
@@ -69,7 +70,7 @@ def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Dra
     caption = _caption(model, tasks, points, len(results) - len(shown), ", ".join(filter(None, references)))
     key, title = titled(table, model)
     title = f"Quality against trained parameters: {title}"
-    yield Drawing(key_of("pareto", key), title, caption + stated(table), canvas, table=table.key)
+    yield Drawing(key_of("pareto", key), title, caption + stated(table), figure, table=table.key)
 
 
 def common_tasks(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[Column], list[Row]]:
@@ -116,29 +117,31 @@ def _deviation(cells: Sequence[Cell], runs: Mapping[str, Run]) -> float | None:
 def _draw(axes: Axes, points: Sequence[Point]) -> None:
     trained = [point for point in points if point.parameters > 0]
     _limits(axes, points, [point.parameters for point in trained] or [1e5])
-    style.grid(axes, "both")
+    axes.grid()
     untrained = sorted((point for point in points if point.parameters == 0), key=lambda point: -point.value)
-    lines = [_line(axes, point, is_highest=index == 0) for index, point in enumerate(untrained)]
+    texts = [_line(axes, point, is_highest=index == 0) for index, point in enumerate(untrained)]
     for point in trained:
         _mark(axes, point)
-    front = pareto_front(trained)
+    front = [(point.parameters, point.value) for point in pareto_front(trained)]
     if len(front) > 1:
-        steps = [point.parameters for point in front], [point.value for point in front]
-        axes.plot(*steps, drawstyle="steps-post", color=style.INK, alpha=0.5, linewidth=1, zorder=1, gid="front")
+        line = {"color": style.INK, "alpha": 0.5, "linewidth": 1, "zorder": 1, "gid": "front"}
+        axes.plot(*zip(*front, strict=True), drawstyle="steps-post", **line)
+    corners = [corner for (x, y), (next_x, _) in pairwise(front) for corner in ((x, y), (next_x, y))]
     order = sorted(trained, key=lambda point: (not point.is_ours, -point.value))
-    ends = [(point.parameters, y) for point in trained for y in _ends(point)]
-    place_labels(axes, [_label(point) for point in order], ends, lines)
+    ends = [end for point in trained for end in _ends(point)]
+    place_labels(axes, [_label(point) for point in order], ends, [*corners, *front[-1:]], texts)
 
 
-def _ends(point: Point) -> list[float]:
-    """Of the bar over its seeds and of the line to the paper's value."""
-    bar = [point.value + sign * point.deviation for sign in (-1, 1)] if point.deviation is not None else []
-    return bar if point.reference is None else [*bar, point.reference]
+def _ends(point: Point) -> list[tuple[float, float]]:
+    """Its middle, the ends of the bar over its seeds, and the paper's value."""
+    bar = [point.value - point.deviation, point.value + point.deviation] if point.deviation is not None else []
+    reference = [] if point.reference is None else [point.reference]
+    return [(point.parameters, value) for value in (point.value, *bar, *reference)]
 
 
 def _limits(axes: Axes, points: Sequence[Point], parameters: Sequence[float]) -> None:
     """Room for the names around the points; at least one power of ten across."""
-    values = [value for point in points for value in (point.value, *_ends(point))]
+    values = [value for point in points for _, value in _ends(point)]
     margin = max(0.12 * (max(values) - min(values)), 0.5)
     axes.set_ylim(min(values) - margin, max(values) + margin)
     axes.set_xscale("log")
@@ -158,7 +161,6 @@ def _mark(axes: Axes, point: Point) -> None:
         color=colour,
         marker=marker,
         markersize=size,
-        capsize=2.5,
         elinewidth=1,
         zorder=4 if point.is_ours else 3,
         label=point.name,

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 
-WIDTH = 6.4
+SETTINGS = rc_params_from_file(Path(__file__).with_name("rocoft.mplstyle"), use_default_template=False)
+
+WIDTH = SETTINGS["figure.figsize"][0]
 """Inches, of every figure."""
+PANEL = 1.6
+"""Inches that one of several small panels takes, down."""
 LETTER = 0.078
 """Inches, about the width of a letter at the size of the tick labels."""
-INK = "#1f2430"
-"""Of everything that is not data; no data has it, so that a page can replace it by its own colour of text."""
+INK = SETTINGS["text.color"]
+"""Of everything that is not data."""
 OURS, OTHERS = "#d55e00", "#7a8194"
-PAPER = "white"
-
-SETTINGS: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titley": 1.0,  # where it is anyway; matplotlib need not lay out all ticks to see that nothing is in its way
-    "axes.labelsize": 9,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "hatch.color": INK,
-    "hatch.linewidth": 0.5,
-    "axes.facecolor": "none",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "lines.linewidth": 1.4,
-    "svg.fonttype": "none",
-    "path.simplify_threshold": 0.5,
-}
 
 
 class Series(NamedTuple):
@@ -78,41 +54,52 @@ SERIES = (
 """Okabe and Ito's colours, without the yellow that a white page swallows and the black that is the ink."""
 
 
-def canvas(height: float) -> Canvas:
+def new_figure(height: float) -> Figure:
     """An empty figure so many inches high."""
-    return Canvas(figsize=(WIDTH, height), facecolor=PAPER)
+    return Figure(figsize=(WIDTH, height))
 
 
-def place(figure: Canvas, left: float, right: float, bottom: float, top: float, **spaces: float) -> None:
+def place(figure: Figure, left: float, right: float, bottom: float, top: float, **spaces: float) -> None:
     """The margins around a figure's axes, in inches; spaces between them as shares of an axis."""
     width, height = figure.get_size_inches()
     margins = {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
     figure.subplots_adjust(**margins, **spaces)
 
 
-def grid(axes: Axes, along: str) -> None:
-    """Faint lines across the "x" or the "y" axis, or "both"."""
-    axes.grid(axis=along, color=INK, alpha=0.15, linewidth=0.6)  # type: ignore[arg-type]
+def small_multiples(
+    titles: Sequence[str], columns: int, names: list[str], x_label: str, y_label: str, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each title, and with labels that are all panels'; room above for a legend of names."""
+    columns = min(columns, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    top = 0.3 + legend_height(names)
+    figure = new_figure(0.55 + top + PANEL * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
+    place(figure, left=0.75, right=0.2, bottom=0.5, top=top, wspace=0.12 if share_y else 0.22, hspace=0.45)
+    for axes in panels[len(titles) :]:
+        axes.remove()
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set_title(short(title))
+        axes.grid(axis="y")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_label_coords(0, 0)  # they have none, which need not be placed then
+    figure.supxlabel(x_label, y=0.02)
+    figure.supylabel(y_label, x=0.01)
+    return figure, panels[: len(titles)]
 
 
-def panel(axes: Axes, title: str) -> None:
-    """One of many small axes: a title, few ticks, and labels that are the figure's, so none of its own to place."""
-    axes.set_title(short(title))
-    grid(axes, "y")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_label_coords(0, 0)
-
-
-def legend(figure: Canvas, handles: list[Any], labels: list[str]) -> None:
+def legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
     """One legend above all axes, as many entries to a row as fit."""
-    columns = max(1, int((WIDTH - 0.2) / (0.55 + LETTER * max(map(len, labels)))))
-    figure.legend(handles, labels, loc="upper center", ncols=min(columns, len(labels)), borderaxespad=0.2)
+    figure.legend(handles, labels, loc="upper center", ncols=_legend_columns(labels), borderaxespad=0.2)
 
 
 def legend_height(labels: list[str]) -> float:
     """Inches that `legend` takes."""
-    columns = max(1, int((WIDTH - 0.2) / (0.55 + LETTER * max(map(len, labels)))))
-    return 0.15 + 0.19 * -(-len(labels) // columns)
+    return 0.15 + 0.19 * math.ceil(len(labels) / _legend_columns(labels))
+
+
+def _legend_columns(labels: list[str]) -> int:
+    return min(len(labels), max(1, int((WIDTH - 0.2) / (0.55 + LETTER * max(map(len, labels))))))
 
 
 def short(name: str, letters: int = 26) -> str:

@@ -17,14 +17,14 @@ import rocoft_bench
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Cell, Table
 from rocoft_bench.report.page.packing import pack
-from rocoft_bench.report.page.texts import FILTERS
+from rocoft_bench.report.page.page_filters import FILTERS
 from rocoft_bench.report.writing.texts import caption
 from rocoft_bench.runs.files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from rocoft_bench.report.figures import Figure
+    from rocoft_bench.report.figures import FigureFiles
 
 SCRIPTS = ("elements", "packed", "tables", "filters", "charts", "predictions", "runs", "main")
 """In this order, they are one module."""
@@ -37,7 +37,7 @@ def write_page(
     title: str,
     results: Results,
     tables: Sequence[Table],
-    figures: Sequence[Figure] = (),
+    figures: Sequence[FigureFiles] = (),
     comparisons: Sequence[Table] = (),
     notes: Sequence[str] = (),
 ) -> None:

@@ -1,9 +1,9 @@
 """What the page holds of each run beyond its tables: JSON, compressed in pieces that are unpacked when they are needed.
 
 A piece is gzip in base64, so that nothing that came from a record is ever markup. Pieces, by name:
-    index         for each run, in order: what it is called, and the number of its rows of predictions (see `rows-N`)
+    index         for each run, in order: what it is called, and the number N of its `examples-N`
     runs-N        the records and other files of `RUNS_PER_PIECE` runs
-    rows-N        the rows that one set of evaluation data has: indices and references, kept once for all runs
+    examples-N    what one set of evaluation data has: indices and references, kept once for all runs on it
     answers-N     the predictions of run N
 """
 
@@ -41,7 +41,7 @@ def pack(results: Results, max_prediction_bytes: int = MAX_PREDICTION_BYTES) -> 
     entries: list[Entry] = [*results.runs, *results.kernels, *results.efficiency]
     packed = Packed({entry.id: number for number, entry in enumerate(entries)})
     groups = _pack_predictions(packed, results.runs, max_prediction_bytes)
-    index = [{**_summary(entry), "rows": groups.get(entry.id)} for entry in entries]
+    index = [{**_summary(entry), "examples": groups.get(entry.id)} for entry in entries]
     packed.pieces["index"] = _piece({"runs": index, "runs_per_piece": RUNS_PER_PIECE, "left_out": packed.left_out})
     for number, start in enumerate(range(0, len(entries), RUNS_PER_PIECE)):
         details = [_details(entry) for entry in entries[start : start + RUNS_PER_PIECE]]
@@ -50,24 +50,24 @@ def pack(results: Results, max_prediction_bytes: int = MAX_PREDICTION_BYTES) -> 
 
 
 def _pack_predictions(packed: Packed, runs: list[Run], room: int) -> dict[str, int]:
-    """Adds the pieces; returns the number of its `rows-N` for each run whose predictions are there."""
+    """Adds the pieces; returns the number of its `examples-N` for each run whose predictions are there."""
     numbers: dict[str, int] = {}
     groups = {}
     for run in runs:
         if (found := predictions_of(run)) is None:
             continue
-        rows = json.dumps(found.rows)
-        number = numbers.get(rows, len(numbers))
+        examples = json.dumps(found.examples)
+        number = numbers.get(examples, len(numbers))
         pieces = {f"answers-{packed.numbers[run.id]}": _piece(found.answers)}
-        if rows not in numbers:
-            pieces[f"rows-{number}"] = _piece(found.rows)
+        if examples not in numbers:
+            pieces[f"examples-{number}"] = _piece(found.examples)
         room -= (size := sum(map(len, pieces.values())))
         if room < 0:
             room += size
             packed.left_out.append(run.id)
             continue
         packed.pieces |= pieces
-        groups[run.id] = numbers[rows] = number
+        groups[run.id] = numbers[examples] = number
     return groups
 
 

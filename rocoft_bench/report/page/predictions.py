@@ -1,4 +1,4 @@
-"""Predictions as the page shows them: short, judged, and told apart by the rows that they answer."""
+"""Predictions as the page shows them: short, scored, and told apart by the examples that they answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rocoft_bench.analysis.records import Run
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import formulas
 
-MAX_ROWS = 1000
+MAX_EXAMPLES = 1000
 MAX_CHARACTERS = 500
 """Of a text; the rest of it is cut off."""
 
@@ -39,7 +39,7 @@ RULES = {
     "squad": Rule(lambda given, wanted: formulas.squad(given, wanted)[0] == 1, EXACT_MATCH),
     "squad_v2": Rule(lambda given, wanted: formulas.squad_v2(given, wanted)[0] == 1, EXACT_MATCH),
 }
-"""By what judges a task; the answers of other tasks are scored by degree."""
+"""By what scores a task; the answers of other tasks are scored by degree."""
 
 PUBLISHED = Rule(
     lambda given, _: given is not None and formulas.is_right_choice(given["read"], given["gold"]),
@@ -49,22 +49,22 @@ PUBLISHED = Rule(
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one run. `rows` is what it has in common with others that answered the same rows; both are plain values.
+    """Of one run, as plain values.
 
-    rows: task, data (a hash of all its rows), rule (None where answers are scored by degree), and the index and the
-        reference of each row.
+    examples: what it has in common with other runs on them: task, data (a hash of all its examples), rule (None where
+        answers are scored by degree), and the index and the reference of each example.
     answers: values (the predictions), texts (what the model said, where that was kept), right ("1" or "0" for each
-        row; None without a rule), left_out (rows of the run that are not here; None if there are an unknown number).
+        example; None without a rule), left_out (how many examples of the run are not here; None if that is unknown).
     """
 
-    rows: dict[str, Any]
+    examples: dict[str, Any]
     answers: dict[str, Any]
 
 
 def predictions_of(run: Run) -> Predictions | None:
-    """The run's first `MAX_ROWS` predictions; None if it has none that can be read."""
-    lines = run.predictions(MAX_ROWS + 1)
-    shown, record = lines[:MAX_ROWS], run.record
+    """The run's first `MAX_EXAMPLES` predictions; None if it has none that can be read."""
+    lines = run.predictions(MAX_EXAMPLES + 1)
+    shown, record = lines[:MAX_EXAMPLES], run.record
     try:
         predictions = [line["prediction"] for line in shown]
         references = [line["reference"] for line in shown]
@@ -72,8 +72,8 @@ def predictions_of(run: Run) -> Predictions | None:
         texts = [line.get("text") for line in shown]
     except (TypeError, KeyError, AttributeError):
         return None
-    rule, right = _judged(record.task, predictions, references)
-    rows = {
+    rule, right = _scored(record.task, predictions, references)
+    examples = {
         "task": f"{record.task['family']} {record.task['name']}",
         "data": (record.data.get("evaluation") or {}).get("sha256"),
         "rule": rule,
@@ -86,11 +86,11 @@ def predictions_of(run: Run) -> Predictions | None:
         "right": right,
         "left_out": _left_out(run, len(lines)),
     }
-    return Predictions(rows, answers) if lines else None
+    return Predictions(examples, answers) if lines else None
 
 
-def _judged(task: dict[str, Any], predictions: list[Any], references: list[Any]) -> tuple[str | None, str | None]:
-    """The rule in words and what it says of each row; None and None where there is no rule, or it does not fit."""
+def _scored(task: dict[str, Any], predictions: list[Any], references: list[Any]) -> tuple[str | None, str | None]:
+    """The rule in words and what it says of each example; None and None where there is no rule, or it does not fit."""
     rule = _rule(task, predictions)
     if rule is None:
         return None, None
@@ -109,10 +109,10 @@ def _rule(task: dict[str, Any], predictions: list[Any]) -> Rule | None:
 
 
 def _left_out(run: Run, read: int) -> int | None:
-    if read <= MAX_ROWS:
+    if read <= MAX_EXAMPLES:
         return 0
     total = run.record.data.get("eval_rows")
-    return total - MAX_ROWS if isinstance(total, int) and total > MAX_ROWS else None
+    return total - MAX_EXAMPLES if isinstance(total, int) and total > MAX_EXAMPLES else None
 
 
 def _short(values: list[Any]) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
 
@@ -13,42 +14,31 @@ REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 def cleaned(table: Table) -> Table:
     """The table with each of its texts on one line, and without characters that command a terminal or that no file
-    can hold.
+    can hold. Keys, by which cells are found, stay as they are.
     """
-    return replace(
-        table,
-        title=one_line(table.title),
-        number=one_line(table.number) if table.number else None,
-        columns=[_cleaned_column(column) for column in table.columns],
-        rows=[_cleaned_row(row) for row in table.rows],
-        conditions={one_line(name): one_line(value) for name, value in table.conditions.items()},
-        notes=[one_line(note) for note in table.notes],
-    )
+    result: Table = _cleaned(table)
+    return result
 
 
-def _cleaned_column(column: Column) -> Column:
-    parts = tuple(map(one_line, column.parts))
-    return replace(column, title=one_line(column.title), parts=parts, unit=one_line(column.unit))
+def _cleaned(value: Any) -> Any:
+    match value:
+        case str():
+            return one_line(value)
+        case list() | tuple():
+            return type(value)(map(_cleaned, value))
+        case dict():
+            return {name: _cleaned(inner) for name, inner in value.items()}
+        case Table():
+            conditions = {one_line(name): one_line(text) for name, text in value.conditions.items()}
+            return replace(value, **_cleaned_fields(value), conditions=conditions)
+        case Row() | Column() | Cell():
+            return replace(value, **_cleaned_fields(value))
+    return value
 
 
-def _cleaned_row(row: Row) -> Row:
-    return Row(
-        model=one_line(row.model),
-        method=one_line(row.method),
-        cells={key: _cleaned_cell(cell) for key, cell in row.cells.items()},
-        variant=one_line(row.variant),
-        reference_title=one_line(row.reference_title),
-    )
-
-
-def _cleaned_cell(cell: Cell) -> Cell:
-    return replace(
-        cell,
-        text=one_line(cell.text),
-        reference_text=one_line(cell.reference_text),
-        runs=tuple(map(one_line, cell.runs)),
-        failures=tuple(map(one_line, cell.failures)),
-    )
+def _cleaned_fields(value: Table | Row | Column | Cell) -> dict[str, Any]:
+    names = [field.name for field in fields(value)]
+    return {name: _cleaned(getattr(value, name)) for name in names if name not in ("key", "conditions")}
 
 
 def one_line(text: str) -> str:

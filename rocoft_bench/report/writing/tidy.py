@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.writing.cleaning import cleaned
@@ -10,27 +11,9 @@ from rocoft_bench.report.writing.csv_text import csv_text
 from rocoft_bench.report.writing.texts import cell_text
 
 FIELDS = (
-    "table",
-    "number",
-    "model",
-    "method",
-    "variant",
-    "column",
-    "task",
-    "part",
-    "unit",
-    "value",
-    "deviation",
-    "n",
-    "reference_title",
-    "reference",
-    "reference_deviation",
-    "reference_text",
-    "difference",
-    "standing",
-    "text",
-    "failures",
-    "runs",
+    *("table", "number", "model", "method", "variant", "column", "task", "part", "unit"),
+    *("value", "deviation", "n", "reference_title", "reference", "reference_deviation", "reference_text"),
+    *("difference", "standing", "text", "failures", "runs"),
 )
 
 
@@ -56,49 +39,38 @@ def _lines(table: Table) -> Iterator[dict[str, object]]:
     for row in table.rows:
         for column in table.columns:
             cell = row.cell(column)
-            for part_name, part in _parts(cell, column):
-                yield {**place, **_names(row, column), **_cell(cell, column), "part": part_name, **_numbers(part)}
+            for name, stat in _stats(cell, column):
+                yield {**place, "part": name, **_numbers(stat), **_cell(row, column, cell)}
 
 
-def _parts(cell: Cell, column: Column) -> list[tuple[str, Stat]]:
+def _stats(cell: Cell, column: Column) -> list[tuple[str, Stat]]:
     """The numbers to tell of by their names; a nameless nothing for a cell that has something to say without any."""
     names = [*column.parts, *[""] * len(cell.parts)]
-    known = [(name, part) for name, part in zip(names, cell.parts, strict=False) if _is_known(part)]
+    known = [
+        (name, stat)
+        for name, stat in zip(names, cell.parts, strict=False)
+        if stat.value is not None or stat.reference is not None
+    ]
     return known or ([] if cell.is_empty and not cell.reference_text else [("", Stat())])
 
 
-def _is_known(part: Stat) -> bool:
-    return part.value is not None or part.reference is not None
+def _numbers(stat: Stat) -> dict[str, object]:
+    numbers = asdict(stat)
+    numbers["standing"] = numbers.pop("highlight")
+    return numbers
 
 
-def _names(row: Row, column: Column) -> dict[str, object]:
+def _cell(row: Row, column: Column, cell: Cell) -> dict[str, object]:
     return {
         "model": row.model,
         "method": row.method,
         "variant": row.variant,
+        "reference_title": row.reference_title,
         "column": column.key,
         "task": column.task or "",
         "unit": column.unit,
-        "reference_title": row.reference_title,
-    }
-
-
-def _cell(cell: Cell, column: Column) -> dict[str, object]:
-    return {
         "text": cell_text(cell, column),
         "reference_text": cell.reference_text,
         "failures": ";".join(cell.failures),
         "runs": ";".join(cell.runs),
-    }
-
-
-def _numbers(part: Stat) -> dict[str, object]:
-    return {
-        "value": part.value,
-        "deviation": part.deviation,
-        "n": part.n,
-        "reference": part.reference,
-        "reference_deviation": part.reference_deviation,
-        "difference": part.difference,
-        "standing": part.highlight,
     }

@@ -9,7 +9,6 @@ import pytest
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.table import Cell, Row, Stat
 from rocoft_bench.report.figures import Drawing
-from rocoft_bench.report.figures.losses import running_mean
 from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
 from tests.report.figures.conftest import Draw
@@ -33,7 +32,7 @@ def curves(drawn: list[Drawing | str]) -> dict[str, dict[str, list[list[float]]]
     (drawing,) = (item for item in drawn if isinstance(item, Drawing) and item.key.startswith("losses"))
     return {
         axes.get_title(): {str(line.get_label()): line.get_xydata().tolist() for line in axes.lines}
-        for axes in drawing.canvas.axes
+        for axes in drawing.figure.axes
     }
 
 
@@ -88,5 +87,7 @@ def test_long_histories_are_read_at_some_steps(draw: Draw, tmp_path: Path) -> No
     assert points[:, 1] == pytest.approx(3 - (points[:, 0] - 1) * 2 / 1999)
 
 
-def test_running_mean() -> None:
-    assert running_mean(np.array([1.0, 2, 6, 4, 5]), 3).tolist() == [1, 3, 4, 5, 5]
+def test_noise_is_smoothed_where_there_are_many_steps(draw: Draw, tmp_path: Path) -> None:
+    method, runs = trained(tmp_path, "LoRA", [2 + (-1) ** step for step in range(70)])
+    losses = np.array(curves(draw([table(method)], runs))["rte"]["LoRA"])[:, 1]
+    assert losses[3:-3] == pytest.approx(2, abs=1 / 7 + 1e-9)

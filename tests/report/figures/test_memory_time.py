@@ -37,7 +37,7 @@ def bars(axes: Axes) -> list[tuple[float, float]]:
 
 def only(drawn: list[Drawing | str]) -> tuple[Drawing, Axes, Axes]:
     (drawing,) = (item for item in drawn if isinstance(item, Drawing) and item.key.startswith("memory-time"))
-    return (drawing, *drawing.canvas.axes[:2])
+    return (drawing, *drawing.figure.axes[:2])
 
 
 def names(axes: Axes) -> list[str]:
@@ -105,7 +105,7 @@ def test_machines_and_models_never_share_a_figure(draw: Draw, tmp_path: Path) ->
         trained(tmp_path, "LoRA", model={"name": "a/third", "kind": "hub"}),
     ]
     drawn = [drawing for drawing in draw(runs=runs) if isinstance(drawing, Drawing)]
-    assert sorted(sorted(names(drawing.canvas.axes[0])) for drawing in drawn) == [
+    assert sorted(sorted(names(drawing.figure.axes[0])) for drawing in drawn) == [
         ["BitFit", "LoRA"],
         ["FT", "LoRA"],
         ["LoRA", "VeRA"],

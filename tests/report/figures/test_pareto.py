@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from rocoft_bench.analysis.table import Cell, Row, Stat
 from rocoft_bench.report.figures import Drawing
 from rocoft_bench.report.figures.labels import Label, place_labels
-from rocoft_bench.report.figures.style import canvas
+from rocoft_bench.report.figures.style import new_figure
 from tests.made_up import a_run, run_record
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import row, table
@@ -17,7 +17,7 @@ from tests.report.figures.examples import row, table
 def only(drawn: list[Drawing | str]) -> tuple[Drawing, Axes]:
     (drawing,) = drawn
     assert isinstance(drawing, Drawing)
-    return drawing, drawing.canvas.axes[0]
+    return drawing, drawing.figure.axes[0]
 
 
 def points(axes: Axes) -> dict[Any, tuple[float, float]]:
@@ -97,7 +97,7 @@ def test_error_bars_are_of_the_means_over_tasks_of_the_seeds_with_all_tasks(draw
     }
     method = Row("roberta-base", "RoCoFT-3-Row", {**cells, "adapter": Cell((Stat(1000),))})
     pareto = next(d for d in draw([table(method, FT)], runs) if isinstance(d, Drawing) and d.key.startswith("pareto"))
-    (low, high) = pareto.canvas.axes[0].containers[0].lines[2][0].get_segments()[0][:, 1]
+    (low, high) = pareto.figure.axes[0].containers[0].lines[2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(50**0.5)  # of 60 and 70
     assert "standard deviation over seeds" in pareto.caption
 
@@ -109,7 +109,7 @@ def test_a_figure_for_each_model_of_a_table_that_has_several_methods(draw: Draw)
     assert isinstance(first, Drawing)
     assert isinstance(second, Drawing)
     assert [first.key, second.key] == ["pareto-table1-roberta-base", "pareto-table1-roberta-large"]
-    assert set(points(second.canvas.axes[0])) == {"FT", "LoRA"}
+    assert set(points(second.figure.axes[0])) == {"FT", "LoRA"}
 
 
 def test_nothing_is_drawn_of_a_table_without_results(draw: Draw) -> None:
@@ -122,7 +122,7 @@ def test_values_that_are_no_numbers_are_left_out(draw: Draw) -> None:
 
 
 def test_names_of_many_methods_do_not_overlap() -> None:
-    figure = canvas(4.6)
+    figure = new_figure(4.6)
     axes = figure.add_subplot()
     axes.set(xlim=(0, 10), ylim=(0, 10))
     place_labels(axes, [Label(f"a method with a name {i}", 3 + 0.3 * (i % 4), 3 + 0.15 * i) for i in range(22)])

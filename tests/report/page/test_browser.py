@@ -101,14 +101,14 @@ def test_two_runs_are_shown_side_by_side(tab: Tab, page: Page) -> None:
     tab.goto(page.file.as_uri() + "#run=rocoft-1")
     dialog = tab.get_by_role("dialog")
     playwright.expect(dialog.locator("code.id")).to_have_text("rocoft-1")
-    dialog.get_by_label("Another run on the same rows").select_option(label="LoRA, seed 0 (lora-0)")
+    dialog.get_by_label("Another run on the same examples").select_option(label="LoRA, seed 0 (lora-0)")
     playwright.expect(dialog.locator(".answers th")).to_have_count(8)
     tally = dialog.locator(".tally").inner_text()
     assert "both right: 2" in tally
     assert "only RoCoFT-3-Row right: 2" in tally
     assert "only LoRA right: 0" in tally
     assert "neither right: 0" in tally
-    dialog.get_by_label("Rows", exact=True).select_option("differ")
+    dialog.get_by_label("Examples", exact=True).select_option("differ")
     rows = dialog.locator(".answers tbody tr")
     assert [row.inner_text().replace("\n", " ").split("\t") for row in rows.all()] == [
         ["0", "1", "1 (right) ", "0 (wrong)"],

@@ -15,10 +15,10 @@ import pytest
 
 from rocoft_bench.analysis.records import read_results
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-from rocoft_bench.report.figures import Figure
+from rocoft_bench.report.figures import FigureFiles
 from rocoft_bench.report.page import write_page
 from rocoft_bench.report.page.packing import pack
-from rocoft_bench.report.page.predictions import MAX_ROWS
+from rocoft_bench.report.page.predictions import MAX_EXAMPLES
 from tests.made_up import kernel_record, run_record, write_record, write_run
 from tests.report.page.conftest import BREAKING_OUT, HOSTILE, Page
 
@@ -136,23 +136,23 @@ def test_pieces_hold_what_the_runs_left(results_folder: Path) -> None:
 
 def test_runs_on_the_same_rows_share_them(results_folder: Path) -> None:
     packed = pack(read_results(results_folder))
-    runs = {run["id"]: run["rows"] for run in unpacked(packed.pieces["index"])["runs"]}
+    runs = {run["id"]: run["examples"] for run in unpacked(packed.pieces["index"])["runs"]}
     assert runs["rocoft-1"] == runs["lora-0"] is not None
     assert runs["failed-0"] is None
-    assert sum(name.startswith("rows-") for name in packed.pieces) == 1
+    assert sum(name.startswith("examples-") for name in packed.pieces) == 1
 
 
 def test_predictions_that_have_no_room_are_named(results_folder: Path) -> None:
     packed = pack(read_results(results_folder), max_prediction_bytes=0)
     assert sorted(packed.left_out) == ["lora-0", "rocoft 0 & #1", "rocoft-1"]
-    assert not any(name.startswith(("answers-", "rows-")) for name in packed.pieces)
+    assert not any(name.startswith(("answers-", "examples-")) for name in packed.pieces)
 
 
 def test_long_predictions_are_cut_and_counted(tmp_path: Path) -> None:
-    record = run_record(data={"evaluation": {"kind": "hub"}, "train_rows": 9, "eval_rows": MAX_ROWS + 5})
-    write_run(tmp_path / "run", record, ["x" * 600] * (MAX_ROWS + 5), ["y"] * (MAX_ROWS + 5))
+    record = run_record(data={"evaluation": {"kind": "hub"}, "train_rows": 9, "eval_rows": MAX_EXAMPLES + 5})
+    write_run(tmp_path / "run", record, ["x" * 600] * (MAX_EXAMPLES + 5), ["y"] * (MAX_EXAMPLES + 5))
     answers = unpacked(pack(read_results(tmp_path)).pieces["answers-0"])
-    assert len(answers["values"]) == MAX_ROWS
+    assert len(answers["values"]) == MAX_EXAMPLES
     assert answers["values"][0] == "x" * 500 + "…"
     assert answers["left_out"] == 5
 
@@ -160,7 +160,9 @@ def test_long_predictions_are_cut_and_counted(tmp_path: Path) -> None:
 def test_figures_are_part_of_the_page(results_folder: Path, tmp_path: Path) -> None:
     svg = '<svg xmlns="http://www.w3.org/2000/svg"><text>drawn</text></svg>'
     (tmp_path / "pareto.svg").write_text(svg, encoding="utf-8")
-    figure = Figure("pareto", "Quality", "A & B", "Figure 9", "glue", tmp_path / "pareto.png", tmp_path / "pareto.svg")
+    figure = FigureFiles(
+        "pareto", "Quality", "A & B", "Figure 9", "glue", tmp_path / "pareto.png", tmp_path / "pareto.svg"
+    )
     write_page(
         tmp_path / "page.html", "Report", read_results(results_folder), [], [figure], notes=["Fig. 2 is < none."]
     )

@@ -1,20 +1,20 @@
-// The predictions of a run, alone or beside those of another run that answered the same rows.
+// The predictions of a run, alone or beside those of another run that answered the same examples.
 
 const PAGE_ROWS = 50;
 
 async function predictionsView(index, number) {
-  const { rows: group } = index.runs[number];
+  const { examples: group } = index.runs[number];
   if (group === null) return element("p", { class: "quiet" }, missingPredictions(index, number));
-  const rows = await unpack(`rows-${group}`);
+  const examples = await unpack(`examples-${group}`);
   const first = { name: index.runs[number].label, answers: await unpack(`answers-${number}`) };
   const view = element("div");
   const show = async (other) => {
     const second = other === "" ? null : await otherAnswers(index, Number(other), first);
-    view.replaceChildren(...comparison(rows, first, second));
+    view.replaceChildren(...comparison(examples, first, second));
   };
   await show("");
-  const others = index.runs.flatMap((run, place) => (run.rows === group && place !== number ? [[place, runTitle(run)]] : []));
-  const label = "Another run on the same rows";
+  const others = index.runs.flatMap((run, place) => (run.examples === group && place !== number ? [[place, runTitle(run)]] : []));
+  const label = "Another run on the same examples";
   const chooser = choice(label, [["", others.length ? `none (${others.length} to choose from)` : "none there"], ...others], show);
   return element("div", {}, ...cutNotes(first.answers), element("label", { class: "controls" }, "Beside: ", chooser), view);
 }
@@ -37,13 +37,13 @@ function missingPredictions(index, number) {
 
 function cutNotes(answers) {
   if (answers.left_out === 0) return [];
-  const more = answers.left_out === null ? "further rows" : `${grouped(answers.left_out)} further rows`;
-  const text = `The first ${grouped(answers.values.length)} rows; ${more} are left out, and the counts are of these rows only.`;
+  const more = answers.left_out === null ? "further examples" : `${grouped(answers.left_out)} further examples`;
+  const text = `The first ${grouped(answers.values.length)} examples; ${more} are left out, and the counts are of these examples only.`;
   return [element("p", { class: "quiet" }, text)];
 }
 
-// Tests of a row, by name. "A" is the run, "B" the other one.
-function rowTests({ rule }, first, second) {
+// Tests of an example, by name. "A" is the run, "B" the other one.
+function exampleTests({ rule }, first, second) {
   const right = (run) => (place) => run.answers.right[place] === "1";
   const a = right(first);
   if (!second) return rule ? { right: a, wrong: (place) => !a(place) } : {};
@@ -61,19 +61,19 @@ function rowTests({ rule }, first, second) {
   };
 }
 
-function comparison(rows, first, second) {
-  const places = rows.index.map((_, place) => place);
-  const tests = Object.entries(rowTests(rows, first, second)).map(([name, test]) => [name, places.filter(test)]);
+function comparison(examples, first, second) {
+  const places = examples.index.map((_, place) => place);
+  const tests = Object.entries(exampleTests(examples, first, second)).map(([name, test]) => [name, places.filter(test)]);
   const tally = tests.map(([name, those]) => element("span", {}, `${name}: `, element("b", {}, grouped(those.length))));
   const table = element("div", { class: "answers", role: "region", tabindex: "0", "aria-label": "Predictions" });
   const pager = element("div", { class: "controls" });
-  const show = (chosen) => showPage(table, pager, chosen, 0, (place) => answerRow(rows, place, first, second));
+  const show = (chosen) => showPage(table, pager, chosen, 0, (place) => answerRow(examples, place, first, second));
   table.append(answerTable(first, second));
   show(places);
-  const options = [["", `all ${grouped(places.length)} rows`], ...tests.map(([name, those]) => [name, `${name} (${those.length})`])];
-  const filter = choice("Rows", options, (name) => show(name ? new Map(tests).get(name) : places));
+  const options = [["", `all ${grouped(places.length)} examples`], ...tests.map(([name, those]) => [name, `${name} (${those.length})`])];
+  const filter = choice("Examples", options, (name) => show(name ? new Map(tests).get(name) : places));
   return [
-    element("p", { class: "quiet" }, judgement(rows)),
+    element("p", { class: "quiet" }, scoring(examples)),
     element("p", { class: "tally" }, ...tally),
     element("label", { class: "controls" }, "Show: ", filter),
     table,
@@ -81,22 +81,22 @@ function comparison(rows, first, second) {
   ];
 }
 
-function judgement({ rule, task }) {
+function scoring({ rule, task }) {
   const byDegree = `The answers of ${task} are scored by degree; only whether two predictions are equal is counted here.`;
   return rule ?? byDegree;
 }
 
 function answerTable(first, second) {
-  const titles = ["row", "reference", first.name, ...(second ? [second.name] : [])];
+  const titles = ["example", "reference", first.name, ...(second ? [second.name] : [])];
   const headers = titles.map((title) => element("th", { scope: "col" }, title));
   return element("table", {}, element("thead", {}, element("tr", {}, ...headers)), element("tbody"));
 }
 
-function answerRow(rows, place, first, second) {
+function answerRow(examples, place, first, second) {
   const runs = second ? [first, second] : [first];
   const cells = runs.map(({ answers }) => answerCell(answers, place));
-  const index = element("th", { scope: "row" }, String(rows.index[place]));
-  return element("tr", {}, index, element("td", {}, String(rows.reference[place])), ...cells);
+  const index = element("th", { scope: "row" }, String(examples.index[place]));
+  return element("tr", {}, index, element("td", {}, String(examples.reference[place])), ...cells);
 }
 
 function answerCell({ values, texts, right }, place) {

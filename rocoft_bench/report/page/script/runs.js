@@ -81,7 +81,7 @@ function runFacts(record) {
     ["Model", model.paper_name ?? model.name],
     ["Seed", record.seed],
     ["Protocol", record.protocol],
-    ["Rows trained on / evaluated", data.eval_rows ? `${grouped(data.train_rows ?? 0)} / ${grouped(data.eval_rows)}` : null],
+    ["Examples trained on / evaluated", data.eval_rows ? `${grouped(data.train_rows ?? 0)} / ${grouped(data.eval_rows)}` : null],
     ["Parameters of the adapter", parameter("adapter")],
     ["Parameters of the head", parameter("head")],
     ["Parameters of the model", parameter("total")],

@@ -68,9 +68,9 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _heatmap(record: KernelRecord, kernels: dict[str, np.ndarray]) -> Drawing:
-    canvas = style.canvas(2.05)
-    panels = canvas.subplots(1, len(TITLES), squeeze=False)[0]
-    style.place(canvas, left=0.1, right=0.1, bottom=0.3, top=0.3, wspace=0.12)
+    figure = style.new_figure(2.05)
+    panels = figure.subplots(1, len(TITLES), squeeze=False)[0]
+    style.place(figure, left=0.1, right=0.1, bottom=0.3, top=0.3, wspace=0.12)
     for axes in panels[len(kernels) :]:
         axes.remove()
     borders = class_borders(record, len(next(iter(kernels.values()))))
@@ -85,7 +85,7 @@ def _heatmap(record: KernelRecord, kernels: dict[str, np.ndarray]) -> Drawing:
     caption += " Lines part the classes." if borders else ""
     key = key_of("kernels", record.task, f"{record.shots}-shot", model)
     number = ("Figure 3" if record.task == "sst-2" else "Figure 6") if record.shots == PAPER_SHOTS else None
-    return Drawing(key, f"Kernels: {record.task}, {record.shots}-shot", caption, canvas, number)
+    return Drawing(key, f"Kernels: {record.task}, {record.shots}-shot", caption, figure, number)
 
 
 def _title(record: KernelRecord, name: str) -> str:
@@ -121,29 +121,20 @@ def spectra(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str
 
 
 def _spectra(model: str, shots: int, records: Sequence[KernelRecord]) -> Drawing:
-    columns = min(COLUMNS, len(records))
-    rows = -(-len(records) // columns)
-    canvas = style.canvas(0.9 + 1.55 * rows)
-    panels = list(canvas.subplots(rows, columns, squeeze=False, sharey=True).flat)
-    style.place(canvas, left=0.75, right=0.15, bottom=0.5, top=0.6, wspace=0.12, hspace=0.5)
-    for axes, record in zip(panels, records, strict=False):
+    names = [_title(records[0], name) for name in SPECTRA]
+    tasks = [record.task for record in records]
+    figure, panels = style.small_multiples(tasks, COLUMNS, names, "index", "eigenvalue / largest", share_y=True)
+    for axes, record in zip(panels, records, strict=True):
         _lines(axes, record)
-        style.panel(axes, record.task)
-    for axes in panels[len(records) :]:
-        axes.remove()
-    canvas.supxlabel("index", fontsize=9, y=0.02)
-    canvas.supylabel("eigenvalue / largest", fontsize=9, x=0.01)
-    handles, labels = canvas.axes[0].get_legend_handles_labels()
-    style.legend(canvas, handles, labels)
+    style.legend(figure, panels[0].get_lines(), names)
     seeds = ", ".join(map(str, sorted({record.seed for record in records})))
     caption = (
         f"Eigenvalues of the kernels of {model}, {shots} examples per class, seed {seeds}, the largest first; each "
         "kernel's are divided by its largest (the paper scales each task by a factor that it does not state). "
         "Eigenvalues that are zero but for rounding are not shown."
     )
-    return Drawing(
-        key_of("spectra", f"{shots}-shot", model), f"Spectra, {shots}-shot, {model}", caption, canvas, "Figure 5"
-    )
+    key, title = key_of("spectra", f"{shots}-shot", model), f"Spectra, {shots}-shot, {model}"
+    return Drawing(key, title, caption, figure, "Figure 5")
 
 
 def _eigenvalues(record: KernelRecord, name: KernelName) -> list[float]:

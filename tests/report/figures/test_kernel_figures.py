@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from rocoft_bench.report.figures import Drawing
-from rocoft_bench.report.figures.kernels import class_borders
+from rocoft_bench.report.figures.kernel_figures import class_borders
 from tests.made_up import kernel_record, stored
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import kernels_of
@@ -19,7 +19,7 @@ def of_kind(drawn: list[Drawing | str], start: str) -> list[Drawing]:
 
 def test_heat_maps_show_each_kernel_on_a_scale_of_its_own(draw: Draw, tmp_path: Path) -> None:
     (drawing,) = of_kind(draw(kernels=[kernels_of(tmp_path / "a")]), "kernels")
-    panels = drawing.canvas.axes
+    panels = drawing.figure.axes
     assert [axes.get_title() for axes in panels] == ["all parameters", "one row", "LoRA"]
     assert [axes.images[0].get_clim() for axes in panels] == [(0, 1000), (0, 10), (0, 1)]
     assert panels[0].get_xlabel() == "0 … 1000"
@@ -30,7 +30,7 @@ def test_heat_maps_show_each_kernel_on_a_scale_of_its_own(draw: Draw, tmp_path: 
 
 def test_lines_part_the_classes(draw: Draw, tmp_path: Path) -> None:
     (drawing,) = of_kind(draw(kernels=[kernels_of(tmp_path / "a")]), "kernels")
-    assert [line.get_ydata()[0] for line in drawing.canvas.axes[0].lines[::2]] == [15.5]
+    assert [line.get_ydata()[0] for line in drawing.figure.axes[0].lines[::2]] == [15.5]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_what_is_no_kernel_is_not_drawn(draw: Draw, tmp_path: Path, kernel: np.n
 def test_spectra_are_relative_to_the_largest_eigenvalue_of_each_kernel(draw: Draw) -> None:
     kernels = {"K_full": {"eigenvalues": [5.0, 1.0, 0.5]}, "K_row": {"eigenvalues": [0.4, 0.1, 1e-18, -1e-18]}}
     (drawing,) = of_kind(draw(kernels=[stored(kernel_record("mr", kernels=kernels))]), "spectra")
-    (axes,) = drawing.canvas.axes
+    (axes,) = drawing.figure.axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines["all parameters"] == [[1, 1], [2, 0.2], [3, 0.1]]
     assert lines["one row"] == [[1, 1], [2, 0.25]]
@@ -116,7 +116,7 @@ def test_spectra_are_relative_to_the_largest_eigenvalue_of_each_kernel(draw: Dra
 def test_spectra_have_a_panel_for_each_task_and_a_figure_for_each_number_of_shots(draw: Draw) -> None:
     records = [kernel_record(task, shots) for task, shots in (("mr", 16), ("cr", 16), ("mr", 64), ("trec", 16))]
     drawn = of_kind(draw(kernels=[stored(record) for record in records]), "spectra")
-    assert [[axes.get_title() for axes in drawing.canvas.axes] for drawing in drawn] == [["cr", "mr", "trec"], ["mr"]]
+    assert [[axes.get_title() for axes in drawing.figure.axes] for drawing in drawn] == [["cr", "mr", "trec"], ["mr"]]
 
 
 def test_failed_analyses_are_not_drawn(draw: Draw) -> None:

@@ -37,14 +37,14 @@ def _of_model(table: Table, model: str) -> Iterator[Drawing]:
     names = [style.short(variant or "only") for variant in looks]
     parts = [part for row in rows for task in tasks if (part := number_in(row.cells.get(task.key)))]
     start, end = _limits(parts)
-    canvas = style.canvas(0.75 + style.legend_height(names) + PANEL * len(methods))
-    panels = canvas.subplots(len(methods), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-    style.place(canvas, left=0.65, right=0.1, bottom=0.45, top=0.25 + style.legend_height(names), hspace=0.2)
+    figure = style.new_figure(0.75 + style.legend_height(names) + PANEL * len(methods))
+    panels = figure.subplots(len(methods), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    style.place(figure, left=0.65, right=0.1, bottom=0.45, top=0.25 + style.legend_height(names), hspace=0.2)
     for axes, method in zip(panels, methods, strict=True):
         _bars(axes, [row for row in rows if row.method == method], tasks, looks)
         axes.set_title(style.short(method, 60))
         axes.set_ylim(start, end)
-    style.legend(canvas, [Patch(**look.bar_settings()) for look in looks.values()], names)
+    style.legend(figure, [Patch(**look.bar_settings()) for look in looks.values()], names)
     caption = (
         f"{model}: {', '.join(methods)} with each strategy of selection, mean over seeds, in percent. The axis starts "
         f"at {start:g}."
@@ -52,7 +52,7 @@ def _of_model(table: Table, model: str) -> Iterator[Drawing]:
     if any(part.deviation is not None for part in parts):
         caption += " Error bars: standard deviation over seeds, where there are at least two."
     key, title = titled(table, model)
-    yield Drawing(key_of(key), title, caption + stated(table), canvas, NUMBER, table.key)
+    yield Drawing(key_of(key), title, caption + stated(table), figure, NUMBER, table.key)
 
 
 def _limits(parts: Sequence[Stat]) -> tuple[float, float]:
@@ -70,11 +70,11 @@ def _bars(axes: Axes, rows: Sequence[Row], tasks: Sequence[Column], looks: dict[
         for place, task in enumerate(tasks):
             if part := number_in(row.cells.get(task.key)):
                 where = place - 0.4 + (index + 0.5) * width
-                error = {"elinewidth": 1, "capsize": 2, "ecolor": style.INK}
+                error = {"elinewidth": 1, "ecolor": style.INK}
                 bar = axes.bar(where, part.value or 0.0, width * 0.9, yerr=part.deviation, error_kw=error)
                 bar.patches[0].set(label=row.title, **look.bar_settings())
     axes.set_xticks(
         range(len(tasks)), [f"{style.short(task.title, 12)}\n({style.short(task.parts[0], 12)})" for task in tasks]
     )
     axes.set_ylabel("%")
-    style.grid(axes, "y")
+    axes.grid(axis="y")
