@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from rocoft_bench.analysis.table import Highlight, Table
-from rocoft_bench.cli.columns import ShownColumn, ShownRow, print_blocks
+from rocoft_bench.cli.columns import BENEATH, plain_table, print_blocks
 from rocoft_bench.cli.console import TerminalConsole, width_of_output
 from rocoft_bench.report.writing.cleaning import cleaned
-from rocoft_bench.report.writing.texts import Line, caption, heading, lines
+from rocoft_bench.report.writing.texts import caption, heading, lines
 
 PIPE_WIDTH = 200
 """Columns of what is not a terminal."""
@@ -27,23 +28,23 @@ def print_tables(tables: Sequence[Table], console: TerminalConsole | None = None
         holds = " · ".join(f"{name}: {value}" for name, value in table.conditions.items())
         if holds:
             console.print(Text(holds, style="dim"))
-        columns = [ShownColumn(heading(column), is_number=bool(column.parts)) for column in table.columns]
-        print_blocks(console, "method", columns, list(_rows(table)))
+        print_blocks(console, _rich_table(table))
         for note in table.notes:
             console.print(Text(f"- {note}", style="dim"))
 
 
-def _rows(table: Table) -> Iterator[ShownRow]:
+def _rich_table(table: Table) -> RichTable:
     """The lines of each row, after the name of each model where there are several."""
+    shown = plain_table("method")
+    for column in table.columns:
+        shown.add_column(Text(heading(column)), justify="right" if column.parts else "left")
     for model in table.models:
         if len(table.models) > 1:
-            yield ShownRow(Text(model, style="bold"), [Text() for _ in table.columns])
-        for row in table.of_model(model):
-            yield from map(_row, lines(row, table.columns))
-
-
-def _row(line: Line) -> ShownRow:
-    cells = [Text.assemble(*((piece.text, STYLES[piece.highlight]) for piece in cell)) for cell in line.cells]
-    if line.is_result:
-        return ShownRow(Text(line.title), cells)
-    return ShownRow(Text(INDENT + line.title), cells, style="dim", of_cells=True)
+            shown.add_row(Text(model, style="bold"), *(Text() for _ in table.columns))
+        for line in [line for row in table.of_model(model) for line in lines(row, table.columns)]:
+            cells = [Text.assemble(*((piece.text, STYLES[piece.highlight]) for piece in cell)) for cell in line.cells]
+            if line.is_result:
+                shown.add_row(Text(line.title), *cells)
+            else:
+                shown.add_row(Text(INDENT + line.title), *cells, style=BENEATH)
+    return shown

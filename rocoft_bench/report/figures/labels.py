@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import textalloc
 from matplotlib.axes import Axes
 from matplotlib.text import Text
@@ -38,7 +39,9 @@ def place_labels(
     if not labels:
         return
     to_data = axes.transData.inverted()
-    lines = [line, *(to_data.transform(text.get_window_extent()) for text in texts)]  # of a text two opposite corners
+    corners = [to_data.transform(text.get_window_extent()) for text in texts]  # two opposite ones of each
+    lines = [own for own in (np.array(line), *corners) if len(own) > 1]
+    drawn: dict[str, Any] = {"x_lines": [own[:, 0] for own in lines], "y_lines": [own[:, 1] for own in lines]}
     points = [*((label.x, label.y) for label in labels), *points]
     textalloc.allocate(
         axes,
@@ -47,8 +50,6 @@ def place_labels(
         [label.text for label in labels],
         x_scatter=[x for x, _ in points],
         y_scatter=[y for _, y in points],
-        x_lines=[[x for x, _ in line] for line in lines],
-        y_lines=[[y for _, y in line] for line in lines],
         textsize=8.5,
         textcolor=[label.colour for label in labels],
         fontweight=[label.weight for label in labels],
@@ -58,4 +59,5 @@ def place_labels(
         nbr_candidates=600,
         linecolor=INK,
         plot_kwargs={"alpha": 0.45, "linewidth": 0.6},
+        **(drawn if lines else {}),
     )
