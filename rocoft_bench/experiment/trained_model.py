@@ -87,7 +87,7 @@ def with_base(experiment: Experiment, base: str | None) -> Experiment:
     """The experiment with its base model where that is now."""
     if base is None:
         return experiment
-    model = experiment.config.model.model_copy(update={"name": base})
+    model = experiment.config.model.model_copy(update={"name": base, "revision": None})
     return replace(experiment, config=experiment.config.model_copy(update={"model": model}))
 
 

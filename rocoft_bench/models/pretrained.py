@@ -108,6 +108,8 @@ def locate(config: ModelConfig) -> ModelSource:
         return ModelSource(str(embedded_folder(known.alias, known.embedded)), None, known.hub_id)
     if is_folder(config.name):
         folder = expanded(config.name)
+        if config.revision is not None:
+            raise UserError(f"model.revision = {config.revision}: a folder ({config.name}) has none; leave it out")
         if not (folder / "config.json").is_file():
             raise UserError(f"--model {config.name}: the folder holds no config.json, so it is not a saved model")
         check_files(folder)

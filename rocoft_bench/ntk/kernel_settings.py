@@ -170,7 +170,10 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
     if others:
         file = next((s for name, s in settings.sources.items() if name.split(".")[0] == others[0]), "settings")
         raise UserError(f"{file}: {others[0]} is not a setting of kernel analyses, which stand under {SECTION}")
-    values = dict(settings.values.get(SECTION) or {})
+    section = settings.values[SECTION]
+    if not isinstance(section, dict):
+        raise UserError(f"{settings.sources.get(SECTION, SECTION)}: {SECTION} = {section!r}: is a group of settings")
+    values = dict(section)
     names = _listed(values.pop("tasks", None), "tasks", str)
     seeds = _listed(values.pop("seeds", list(DRAW_SEEDS)), "seeds", int)
     words = values.pop("label_words", None)
