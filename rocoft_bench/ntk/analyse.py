@@ -146,7 +146,7 @@ def _kernel(
     own = Kernel.model_validate(_metrics(inputs, scores))
     parts = make_set(name.removeprefix("K_"), inputs.parameters, inputs.settings.model_copy(update={"seed": seed}))
     own.regularization, own.parameters = solution.penalty, size_of(parts, inputs.parameters)
-    own.eigenvalues = eigenvalues(matrix).tolist()
+    own.eigenvalues = eigenvalues(matrix).tolist() if inputs.settings.is_symmetric else []
     if reference is not None and name != REFERENCE:
         full = reference.numpy()
         own.relative_difference = {"1": relative_difference(matrix, full, 1), "2": relative_difference(matrix, full, 2)}

@@ -19,6 +19,7 @@ from rocoft_bench.ntk.kernels import SCRATCH, Block, Capturer, Example, Gradient
 from rocoft_bench.ntk.memory_budget import MemoryBudget, make_budget
 from rocoft_bench.ntk.solvers import check_counts
 
+SIGNS = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
 METHOD_SEED = 0
 """Of what a method draws when it is applied: the same for all draws of rows."""
 
@@ -50,7 +51,7 @@ class KernelInputs:
         """For the settings' parameter sets, each under its name and a seed: "row/13"."""
         drawn = [self.settings.model_copy(update={"seed": seed}) for seed in seeds]
         sets = {f"{name}/{own.seed}": make_set(name, self.parameters, own) for own in drawn for name in own.kernels}
-        return GradientProducts(sets, signs=self.settings.kernel == "signgd")
+        return GradientProducts(sets, SIGNS[self.settings.kernel])
 
     def capture(self, examples: Sequence[Example]) -> Block:
         """In batches that the budget has room for."""

@@ -11,7 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from rocoft_bench.config import ModelConfig, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, suggest
@@ -28,6 +36,8 @@ SECTION = "ntk"
 task."""
 ELSEWHERE = ("model", "task", "shots", "seed", "data_dir", "label_words", "max_length", "first_limit", "max_test_rows")
 """Settings that have a place of their own in the record, or show in its protocol and notes."""
+LATER = ("indices",)
+"""Settings that were added after records had been made."""
 HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 """Settings that change how something is computed and not what."""
 
@@ -59,8 +69,8 @@ class KernelSettings(StrictModel):
     """strict: the paper's text on the model as it is; published: switches as in the code that the paper follows."""
     logits: Literal["difference", "all"] = "difference"
     """Of a task with two classes: one output, class 1's logit minus class 0's, or one for each class."""
-    kernel: Literal["sgd", "signgd"] = "sgd"
-    """Inner products of gradients, or of their signs."""
+    kernel: Literal["sgd", "signgd", "asymmetric-signgd"] = "sgd"
+    """Inner products of gradients, of their signs, or of gradients with the signs of training examples'."""
     tied: bool = True
     """Whether a decoder that shares the embeddings' matrix is the same parameter, cross terms included."""
     embeddings: bool = True
@@ -71,6 +81,8 @@ class KernelSettings(StrictModel):
     """PromptSet or columns of each matrix."""
     selection: Literal["first", "random"] = "first"
     """Which rows or columns."""
+    indices: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    """Of the rows or columns, from 0, in place of rank and selection."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of each matrix's entries in the set `entries`."""
     lora_rank: PositiveInt = 8
@@ -105,6 +117,18 @@ class KernelSettings(StrictModel):
             raise ValueError("solver published does not use f0: leave out f0, or use strict or ridge")
         return self
 
+    @model_validator(mode="after")
+    def _an_asymmetric_kernel_has_no_features(self) -> KernelSettings:
+        if not self.is_symmetric and self.solver == "strict":
+            raise ValueError(f"solver strict needs a symmetric kernel, not {self.kernel}: use ridge or published")
+        return self
+
+    @model_validator(mode="after")
+    def _indices_say_all(self) -> KernelSettings:
+        if self.indices is not None and self.model_fields_set & {"rank", "selection"}:
+            raise ValueError("indices name the rows or columns: leave out rank and selection")
+        return self
+
     @field_validator("kernels")
     @classmethod
     def _known_kernels(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -124,22 +148,31 @@ class KernelSettings(StrictModel):
             raise ValueError(str(error)) from None
         return name
 
+    @property
+    def is_symmetric(self) -> bool:
+        return self.kernel != "asymmetric-signgd"
+
     def outputs(self, classes: int) -> int:
         """Logits that kernels are of: one for each class, or the difference of two."""
         return 1 if classes == 2 and self.logits == "difference" else classes
 
     def chosen(self) -> dict[str, Any]:
         """How kernels and predictions are made, as plain values: what is the same for all tasks of a table."""
-        return self.model_dump(mode="json", exclude={*HOW_ONLY, *ELSEWHERE})
+        return self._values(HOW_ONLY + ELSEWHERE)
 
     def config_hash(self) -> str:
         """Equal where the same is computed."""
-        values = json.dumps(self.model_dump(mode="json", exclude={*HOW_ONLY}), sort_keys=True)
+        values = json.dumps(self._values(HOW_ONLY), sort_keys=True)
         return hashlib.sha256(values.encode()).hexdigest()[:12]
 
     def settings_hash(self) -> str:
         """Equal for analyses that differ in their seed only."""
         return self.model_copy(update={"seed": 0}).config_hash()
+
+    def _values(self, without: tuple[str, ...]) -> dict[str, Any]:
+        """Later settings are left out where they are not used, so that earlier analyses keep their hashes."""
+        unused = {name for name in LATER if name not in self.model_fields_set}
+        return self.model_dump(mode="json", exclude={*without, *unused})
 
     @property
     def folder_name(self) -> str:

@@ -70,7 +70,7 @@ def identities(inputs: KernelInputs, seed: int, logits: str) -> dict[str, str]:
     }
     kernel = {**common, "kernel": s.kernel, "tied": s.tied}
     lora = (s.lora_rank, s.lora_alpha, s.lora_targets, s.lora_head, seed)
-    some = (s.rank, s.selection, seed if s.selection == "random" else None)
+    some = s.indices or (s.rank, s.selection, seed if s.selection == "random" else None)
     depends: dict[str, Any] = {
         "full": (s.embeddings, s.head),
         "row": some,
@@ -104,7 +104,7 @@ def _difference(name: str, tensor: Tensor) -> Tensor:
 
 
 class _Tiles:
-    """The kernels between the blocks of a draw, of which only the lower triangle is made."""
+    """The kernels between the blocks of a draw, of which only the lower triangle is made where they are symmetric."""
 
     def __init__(self, inputs: KernelInputs, seed: int, directory: KernelDirectory, observer: KernelObserver) -> None:
         self.inputs = inputs
@@ -117,8 +117,8 @@ class _Tiles:
     def kernels(self) -> dict[str, Tensor]:
         """The whole kernels by their names in records, and f₀."""
         count = len(self.blocks)
-        self.observer.started(f"kernels of {self.inputs.settings.task}", count * (count + 1) // 2)
-        tiles = {place: tile for row in range(count) for place, tile in self._row(row)}
+        self.observer.started(f"kernels of {self.inputs.settings.task}", sum(map(len, self._columns())))
+        tiles = {place: tile for row, columns in enumerate(self._columns()) for place, tile in self._row(row, columns)}
         for (i, j), tile in list(tiles.items()):
             tiles.setdefault((j, i), {name: tensor.t() for name, tensor in tile.items()})
         made = {
@@ -129,9 +129,14 @@ class _Tiles:
         }
         return {**made, OUTPUTS: torch.cat([tiles[i, i][OUTPUTS] for i in range(count)])}
 
-    def _row(self, row: int) -> Iterator[tuple[tuple[int, int], dict[str, Tensor]]]:
+    def _columns(self) -> list[range]:
+        """By row, the blocks that it is made with."""
+        count = len(self.blocks)
+        return [range(row + 1 if self.inputs.settings.is_symmetric else count) for row in range(count)]
+
+    def _row(self, row: int, columns: range) -> Iterator[tuple[tuple[int, int], dict[str, Tensor]]]:
         own: Block | None = None
-        for column in range(row + 1):
+        for column in columns:
             file = self.directory.work / f"tile-{row}-{column}-{self.identity}.safetensors"
             tile = read_tensors(file)
             if tile is None:

@@ -154,6 +154,24 @@ def test_it_goes_on_where_it_stopped_and_ends_the_same(
     assert sum(captures) <= at_once + again
 
 
+def test_an_asymmetric_kernel_is_made_whole(make: Make, tmp_path: Path, small_blocks: None) -> None:
+    own = make(kernels=("row",), kernel="asymmetric-signgd", solver="ridge", ridge=0.1, precision="float64")
+    [record] = analyse([own], tmp_path / "blocks", KernelObserver())
+    assert record.kernels["K_row"].eigenvalues == []
+    kernel = kernels_of(own, tmp_path / "blocks")["K_row"]
+    assert not torch.allclose(kernel, kernel.t())
+    twin = own.model_copy(update={"test_kernels": True})
+    [other] = analyse([twin], tmp_path / "twin", KernelObserver())
+    assert other.kernels["K_row"].accuracy == record.kernels["K_row"].accuracy
+    with pytest.raises(ValueError, match="solver strict needs a symmetric kernel"):
+        make(kernel="asymmetric-signgd")
+
+
+def test_settings_that_came_later_change_no_hash(make: Make) -> None:
+    assert "indices" not in make().chosen()
+    assert make(indices=(0,)).config_hash() != make().config_hash()
+
+
 def test_what_is_finished_is_left_alone(make: Make, tmp_path: Path, captures: list[int]) -> None:
     first = analyse([make(kernels=("row",))], tmp_path, KernelObserver())
     captures.clear()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
+from rocoft_bench.errors import UserError
 from rocoft_bench.models.parameter_counts import is_norm
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import SETS, Capturer, GradientProducts, Parameters, Readout, make_set, size_of
@@ -164,9 +165,33 @@ def test_head_and_embeddings_can_be_left_out() -> None:
 def test_signs() -> None:
     gradients = dense_gradients(model_of("gpt2"), examples(), WORDS[:2])
     capturer = capturer_of("gpt2")
-    engine = GradientProducts(sets_of(capturer), signs=True)
+    engine = GradientProducts(sets_of(capturer), signs=(True, True))
     expected = gram(*[gradient.sign() for gradient in gradients.values()])
-    assert is_equal(engine.kernels(capturer.capture(examples(), 5))["full"], expected)
+    block = capturer.capture(examples(), 5)
+    assert is_equal(engine.kernels(block)["full"], expected)
+    flat = torch.cat([gradient.flatten(2) for gradient in gradients.values()], 2).flatten(0, 1)
+    one_sided = GradientProducts(sets_of(capturer), signs=(False, True))
+    assert is_equal(one_sided.kernels(block)["full"], flat @ flat.sign().t())
+    alphas = {"full": torch.randn(1, len(flat), dtype=torch.float64)}
+    scores = one_sided.scores(block, one_sided.directions([(block, alphas)]))["full"]
+    assert is_equal(scores.flatten(), flat @ flat.sign().t() @ alphas["full"][0], 1e-8)
+
+
+def test_rows_and_columns_by_number() -> None:
+    gradients = dense_gradients(model_of("roberta"), examples(), WORDS[:2])
+    capturer = capturer_of("roberta")
+    own = parameters_of(capturer)
+    chosen = KernelSettings(task="mr", indices=(5, 2, 5))
+    names = make_set("row", own, chosen)
+    found = GradientProducts({"row": names, "column": make_set("column", own, chosen)}).kernels(
+        capturer.capture(examples(), 5)
+    )
+    assert is_equal(found["row"], gram(*[gradients[name][:, :, [2, 5]] for name in names]))
+    assert is_equal(found["column"], gram(*[gradients[name][..., [2, 5]] for name in names]))
+    with pytest.raises(UserError, match="has 8 such rows or columns, 0 to 7; 8 is none"):
+        make_set("column", own, KernelSettings(task="mr", indices=(8,)))
+    with pytest.raises(ValueError, match="leave out rank and selection"):
+        KernelSettings(task="mr", indices=(1,), rank=2)
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.ntk.kernels.captured import Block, Captured, Matrix, SparseRows
-from rocoft_bench.ntk.kernels.views import Piece, View, Whole, products, token_gram, token_gram_is_cheaper, weighted_sum
+from rocoft_bench.ntk.kernels.views import View, Whole, products, token_gram, token_gram_is_cheaper, weighted_sum
 
 ParameterSet = Mapping[str, View]
 """Which part of which captured parameter belongs to a set."""
@@ -46,11 +46,14 @@ class Directions:
 class GradientProducts:
     """Kernels of the given parameter sets.
 
-    signs: take the gradients' signs in place of their values, on both sides (the kernel of signed descent).
+    signs: whether the signs of gradients take the place of their values, on the first side and on the second, that of
+    training examples: both for the kernel of signed descent, the second alone for its asymmetric one.
     scratch: the most numbers that a piece of features may take.
     """
 
-    def __init__(self, sets: Mapping[str, ParameterSet], signs: bool = False, scratch: int = SCRATCH) -> None:
+    def __init__(
+        self, sets: Mapping[str, ParameterSet], signs: tuple[bool, bool] = (False, False), scratch: int = SCRATCH
+    ) -> None:
         self.sets = sets
         self.signs = signs
         self.scratch = scratch
@@ -71,28 +74,27 @@ class GradientProducts:
         return made
 
     def _gram(self, view: View, first: Captured, second: Captured) -> Tensor:
-        whole = isinstance(view, Whole) and not self.signs
+        whole = isinstance(view, Whole) and not any(self.signs)
         if whole and isinstance(first, Matrix) and isinstance(second, Matrix) and token_gram_is_cheaper(first, second):
             return token_gram(first, second, self.scratch).double().cpu()
         both = [first] if second is first else [first, second]
         gram = torch.zeros(first.count, second.count, dtype=torch.float64)
         for piece in view.pieces(both, self.scratch):
-            left = self._features(view, first, piece)
-            right = left if second is first else self._features(view, second, piece)
-            gram += (left @ right.t()).double().cpu()
+            left = view.features(first, piece)
+            right = left if second is first else view.features(second, piece)
+            gram += (self._signed(left, 0) @ self._signed(right, 1).t()).double().cpu()
         return gram
 
-    def _by_tokens(self, view: View, captured: Captured, count: int) -> Matrix | None:
+    def _signed(self, features: Tensor, side: int) -> Tensor:
+        return features.sign() if self.signs[side] else features
+
+    def _by_tokens(self, view: View, captured: Captured, count: int, side: int) -> Matrix | None:
         """The tokens of a whole weight, where `count` θ take no more operations from them than from the gradients:
         T d_in d_out for each θ and example, in place of that for each output and example.
         """
-        if self.signs or not isinstance(view, Whole) or not isinstance(captured, Matrix):
+        if self.signs[side] or not isinstance(view, Whole) or not isinstance(captured, Matrix):
             return None
         return captured if count <= captured.gradients.shape[1] else None
-
-    def _features(self, view: View, captured: Captured, piece: Piece) -> Tensor:
-        features = view.features(captured, piece)
-        return features.sign() if self.signs else features
 
     def directions(self, blocks: Iterable[tuple[Block, Mapping[str, Tensor]]]) -> Directions:
         """θ = Σ_i α_i ∇f(x_i) over blocks, each with its α of each set, (A, B · C); a set without any is left out."""
@@ -114,10 +116,10 @@ class GradientProducts:
     def _add(self, directions: Directions, part: tuple[str, View], captured: Captured, alpha: Tensor) -> None:
         view = part[1]
         pieces = view.pieces([captured], self.scratch)
-        if tokens := self._by_tokens(view, captured, len(alpha)):
+        if tokens := self._by_tokens(view, captured, len(alpha), 1):
             values = weighted_sum(tokens, alpha)
         else:
-            values = torch.cat([alpha @ self._features(view, captured, piece) for piece in pieces], 1)
+            values = torch.cat([alpha @ self._signed(view.features(captured, piece), 1) for piece in pieces], 1)
         before = directions.parts.get(part)
         if isinstance(captured, SparseRows):
             new = Direction(values.view(len(alpha), -1, captured.gradients.shape[-1]), torch.cat(pieces))
@@ -137,7 +139,7 @@ class GradientProducts:
     def _products(self, view: View, captured: Captured, direction: Direction) -> Tensor:
         """Φθᵀ of one part, (B · C, A)."""
         values = direction.values
-        if tokens := self._by_tokens(view, captured, len(values)):
+        if tokens := self._by_tokens(view, captured, len(values), 0):
             return products(tokens, values).double().cpu()
         pieces = view.pieces([captured], self.scratch)
         if direction.ids is not None:
@@ -146,7 +148,7 @@ class GradientProducts:
         total = torch.zeros(captured.count, len(values), dtype=torch.float64)
         start = 0
         for piece in pieces:
-            features = self._features(view, captured, piece)
+            features = self._signed(view.features(captured, piece), 0)
             total += (features @ values[:, start : start + features.shape[1]].t()).double().cpu()
             start += features.shape[1]
         return total

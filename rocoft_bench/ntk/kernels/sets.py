@@ -96,6 +96,12 @@ def _lines(own: Parameters, settings: KernelSettings, are_rows: bool) -> Paramet
 
 
 def _indices(size: int, name: str, settings: KernelSettings) -> tuple[int, ...]:
+    if settings.indices is not None:
+        if max(settings.indices) >= size:
+            raise UserError(
+                f"indices: {name} has {size} such rows or columns, 0 to {size - 1}; {max(settings.indices)} is none"
+            )
+        return tuple(sorted(set(settings.indices)))
     count = min(settings.rank, size)
     if settings.selection == "first":
         return tuple(range(count))
