@@ -10,7 +10,6 @@ from typing import Any
 
 from rocoft_bench import methods, models, tasks
 from rocoft_bench.config import (
-    OF_THE_METHOD,
     ModelConfig,
     RunConfig,
     Settings,
@@ -44,7 +43,7 @@ class Experiment:
     def identity(self) -> Identity:
         """What makes another run the same."""
         config, method = self.config, self.method
-        rates = {key: getattr(method, key) for key in OF_THE_METHOD}
+        rates = method.training_defaults(self.task.kind)
         return Identity(
             values=config_values(config),
             defaults={
@@ -94,7 +93,8 @@ def resolve(settings: Settings) -> Experiment:
     method.check_supports(task.kind, models.model_type_of(config.model.name))
     method.check_training(config.training)
     changes: dict[str, Any] = {"method": {"name": method.name, **method.settings.model_dump()}}
-    own = {key: getattr(method, key) for key in OF_THE_METHOD if key not in config.training.model_fields_set}
+    defaults = method.training_defaults(task.kind)
+    own = {key: value for key, value in defaults.items() if key not in config.training.model_fields_set}
     changes["training"] = config.training.model_copy(update=own)
     settings.sources |= {f"training.{key}": f"default of {method.name}" for key in own}
     notes = (*_own_settings_note(method, own, settings), *method.notes(settings.sources))

@@ -64,6 +64,8 @@ class Method(ABC):
     learning_rate: ClassVar[float]
     """Peak rate where the config states none, or one for another method. A comment says whether it is the paper's, its
     authors' code's, or chosen here."""
+    learning_rates: ClassVar[dict[str, float]] = {}
+    """Other peak rates by the kind of a task."""
     weight_decay: ClassVar[float]
     """The same of AdamW's decoupled decay."""
     supported_tasks: ClassVar[tuple[str, ...]] = ALL_TASKS
@@ -83,6 +85,11 @@ class Method(ABC):
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+
+    def training_defaults(self, task_kind: str) -> dict[str, float]:
+        """The settings of the training that are the method's own, where a config does not state them."""
+        rate = self.learning_rates.get(task_kind, self.learning_rate)
+        return {"learning_rate": rate, "weight_decay": self.weight_decay}
 
     @property
     def virtual_tokens(self) -> int:

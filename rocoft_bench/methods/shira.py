@@ -2,7 +2,7 @@
 
 The method of Bhardwaj et al. 2024 with its random mask. The places are drawn once, with the run's seed and each
 layer's name; peft's own mask, given a seed, takes the same places in all layers of one shape. They are saved beside the
-values, so a saved adapter needs no seed, and a run that goes on from a checkpoint draws the same ones again.
+values, so a saved adapter needs no seed, and a run that is resumed draws the same ones again.
 
 Trained parameters outside the head: r (d_in + d_out) per targeted matrix, as many as LoRA has at that r, although the
 change may have any rank. r = 8 on query and value of RoBERTa-base: 294,912.
@@ -37,8 +37,9 @@ class SHiRA(AdapterMethod):
     reference = "Bhardwaj et al. 2024, arXiv 2406.13175"
     Settings = SHiRASettings
     settings: SHiRASettings
-    # Chosen here for encoders; the paper trains LLMs at 5e-4 (Table 9) and states no decay.
+    # Bhardwaj et al. train LLMs at 5e-4 (Table 9) and state no decay; of encoders they say nothing: chosen here.
     learning_rate, weight_decay = 5e-3, 0.0
+    learning_rates = {"causal_lm": 5e-4}  # noqa: RUF012 - a constant
     not_architectures = LINEAR_ONLY
 
     def peft_config(self, model: Any, seed: int) -> ShiraConfig:

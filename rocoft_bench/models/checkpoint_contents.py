@@ -41,12 +41,29 @@ class Checkpoint:
         return sorted(head_parameter_names(self.model)) if self.has_head else []
 
     def check_complete(self) -> None:
-        """Raises: UserError if anything outside the head is not in the checkpoint, or has another shape there."""
+        """Raises: UserError if anything outside the head is not in the checkpoint, or has another shape there; or if
+        the task needs a head and the model's cannot be told from the rest.
+        """
+        if self.has_head and not self.head:  # such as T5's for question answering
+            raise UserError(
+                f"--model {self.name}: {type(self.model).__name__} has no part of its own beside its task head, so "
+                "that the head cannot be trained apart; choose an encoder, such as roberta-base"
+            )
         if trouble := self._trouble(exempt=self.head):
             raise UserError(
                 f"--model {self.name}: its checkpoint {trouble}, which a {self.model.config.model_type} model of its "
                 "config.json needs"
             )
+
+    def check_finite(self) -> None:
+        """Raises: UserError if a value is NaN or infinite: training would go wrong in its first step."""
+        for name, parameter in self.model.named_parameters():
+            if parameter.is_floating_point() and not parameter.is_meta and not parameter.isfinite().all():
+                kind = str(parameter.dtype).removeprefix("torch.")
+                raise UserError(
+                    f"--model {self.name}: its {name} holds NaN or infinity (read as {kind}); the checkpoint is "
+                    "damaged, or its values need another model.dtype"
+                )
 
     def _trouble(self, exempt: Collection[str]) -> str | None:
         missing = [name for name in sorted(self.missing_keys) if name not in exempt]

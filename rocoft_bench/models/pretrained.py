@@ -197,6 +197,7 @@ def _load(
     model, info = _load_weights(source, config, hf_config, kind, how or {})
     checkpoint = Checkpoint(config.name, model, kind in TASKS_WITH_HEAD, labels, **info)
     checkpoint.check_complete()
+    checkpoint.check_finite()
     _check_vocabulary(config.name, model, tokenizer)
     notes = [*_conversion_notes(model.config), *checkpoint.notes(), *checkpoint.settle_head(config.head)]
     model.name_or_path = source.embedded_as or source.path  # what a saved adapter names as its base model

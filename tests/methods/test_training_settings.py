@@ -10,8 +10,9 @@ import transformers as t
 from torch import nn
 
 from rocoft_bench import methods
-from rocoft_bench.config import TrainingConfig
+from rocoft_bench.config import Settings, TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
+from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.methods import METHODS
 
 from .conftest import SMALL, TOKENS
@@ -70,6 +71,13 @@ def test_every_method_is_in_the_table() -> None:
 def test_rate_and_decay_are_the_papers(name: str) -> None:
     method, row = METHODS[name], TABLE[name]
     assert (method.learning_rate, method.weight_decay) == (row.rate, row.decay), row.source
+
+
+def test_a_rate_may_be_another_one_for_language_models() -> None:
+    """SHiRA's paper (Table 9) states 5e-4 for them."""
+    values = {"task": {"family": "demo", "name": "choices"}, "model": {"name": "demo-llama"}}
+    chosen = resolve(Settings({**values, "method": {"name": "shira"}})).config.training
+    assert (chosen.learning_rate, chosen.weight_decay) == (5e-4, 0.0)
 
 
 def spared(model: nn.Module, method: methods.Method) -> tuple[set[str], set[str]]:

@@ -239,3 +239,36 @@ def test_t5_has_a_dropout_and_needs_no_more_than_its_checkpoint(tiny_of: Callabl
     T5ForConditionalGeneration(T5Config(vocab_size=300, dropout_rate=0.3, **sizes)).save_pretrained(folder)
     model, _, notes = load(folder, "seq2seq_lm", dropout=0.0)
     assert (model.config.dropout_rate, model.encoder.block[0].layer[0].dropout.p, notes) == (0.0, 0.0, [])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    tiny_of: Callable[[str], Path], tmp_path: Path, value: float
+) -> None:
+    def spoilt(tensors: dict[str, Any]) -> dict[str, Any]:
+        name = min(name for name in tensors if name.endswith("value.weight"))
+        tensors[name][0, 0] = value
+        return tensors
+
+    line = refused(edited(tiny_of(ROBERTA), tmp_path / "spoilt", spoilt), CLASSES)
+    assert "attention.self.value.weight holds NaN or infinity (read as float32)" in line
+
+
+def test_values_that_leave_half_precision_are_refused(tiny_of: Callable[[str], Path], tmp_path: Path) -> None:
+    def large(tensors: dict[str, Any]) -> dict[str, Any]:
+        return {name: tensor + 1e5 * name.endswith("value.bias") for name, tensor in tensors.items()}
+
+    folder = edited(tiny_of(ROBERTA), tmp_path / "large", large)
+    assert load(folder, CLASSES).model is not None
+    assert "holds NaN or infinity (read as float16)" in refused(folder, CLASSES, dtype="float16")
+
+
+def test_a_head_that_is_not_apart_from_the_model_is_refused_as_such(
+    tiny_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from transformers import T5Config, T5ForQuestionAnswering
+
+    folder = Path(shutil.copytree(tiny_of(LLAMA), tmp_path / "t5"))
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    T5ForQuestionAnswering(T5Config(vocab_size=64, **sizes)).save_pretrained(folder)
+    assert "T5ForQuestionAnswering has no part of its own beside its task head" in refused(folder, SPANS)
