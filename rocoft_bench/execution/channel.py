@@ -29,6 +29,10 @@ class Request(StrEnum):
     KILL = "kill"
 
 
+NO_REQUEST = "none"
+"""As long as a request is, which is written over it and so needs no room on a full disk."""
+
+
 @dataclass(frozen=True)
 class Channel:
     """Events and failures come from the workers of a run, requests from whoever started it.
@@ -57,17 +61,18 @@ class Channel:
         """A new one. Raises: OSError."""
         channel = cls(Path(tempfile.mkdtemp(prefix="run-", dir=place)))
         channel._events.touch()
-        channel._request.touch()
+        channel._request.write_text(NO_REQUEST, encoding="utf-8")
         return channel
 
     def ask(self, request: Request) -> None:
         """Raises: OSError."""
-        self._request.write_text(request, encoding="utf-8")
+        with self._request.open("r+", encoding="utf-8") as stream:
+            stream.write(request)
 
     @property
     def request(self) -> Request | None:
         """What was asked last."""
-        with suppress(OSError, ValueError):  # the folder is gone, or the word is just being written
+        with suppress(OSError, ValueError):  # the folder is gone, or nothing was asked
             return Request(self._request.read_text(encoding="utf-8"))
         return None
 

@@ -91,10 +91,17 @@ class LocalExecutor(Executor):
     """Processes on this machine.
 
     environments: one for each run at a time, with the variables that give it its share (GPUs, threads).
+
+    Raises:
+        UserError: If there is no place for temporary files.
     """
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
-        super().__init__(len(environments), Path(tempfile.mkdtemp(prefix="rocoft-")))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="rocoft-"))
+        except OSError as error:
+            raise UserError(f"TMPDIR: no folder for temporary files can be made ({reason(error)})") from None
+        super().__init__(len(environments), folder)
         self._free: SimpleQueue[Mapping[str, str]] = SimpleQueue()
         for environment in environments:
             self._free.put(environment)

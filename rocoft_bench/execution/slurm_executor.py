@@ -99,11 +99,14 @@ class SlurmExecutor(ClusterExecutor):
 
     def _needs(self, job: Job) -> dict[str, Any]:
         """What a job asks Slurm for."""
+        processes = job.launch.num_processes or 1
+        cores = self._options.get("cpus_per_task", processes)
         return {
             "name": job.directory.path.name,
             "nodes": 1,
             "tasks_per_node": 1,
-            "cpus_per_task": job.launch.num_processes or 1,
+            "cpus_per_task": processes,
+            "slurm_srun_args": [f"--cpus-per-task={cores}"],  # srun does not take it from the job
             "gpus_per_node": self._gpus or None,
             "mem_gb": None if job.memory_mib is None else math.ceil((job.memory_mib + LIBRARIES_MIB) / 1024),
             "timeout_min": time_limit_minutes(job),
@@ -179,4 +182,6 @@ def _has_gpus(partition: str | None) -> bool:
 
 
 def _last_line(error: Exception) -> str:
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip(" -`")), type(error).__name__)
+    """What a job printed last, or its traceback: submitit puts where the logs are after that, under a line."""
+    text = str(error).rpartition(f"\n{22 * '-'}\n")[0] or str(error)
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), type(error).__name__)

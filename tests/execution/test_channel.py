@@ -32,12 +32,14 @@ def test_events_that_cannot_be_sent_harm_nobody(tmp_path: Path) -> None:
     Channel(tmp_path / "gone").event_sender().step_done(1)
 
 
-def test_the_last_request_counts(tmp_path: Path) -> None:
+def test_the_last_request_counts_and_takes_no_room_of_a_full_disk(tmp_path: Path) -> None:
     channel = Channel.made_in(tmp_path)
+    size = (channel.folder / "request").stat().st_size
     assert channel.request is None
     for request in Request:
         channel.ask(request)
         assert channel.request is request
+        assert (channel.folder / "request").stat().st_size == size
 
 
 def test_the_failure_of_the_run_is_apart_from_those_of_its_workers(tmp_path: Path) -> None:

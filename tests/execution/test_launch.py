@@ -116,7 +116,7 @@ def ranks(folder: Path) -> list[psutil.Process]:
     return sorted(found, key=lambda process: int(process.environ()["RANK"]))
 
 
-def test_a_run_goes_on_after_a_killed_process_and_a_signal_with_any_number(
+def test_a_run_is_resumed_after_a_killed_process_and_a_signal_with_any_number(
     rocoft: Cli, command: list[str], tmp_path: Path
 ) -> None:
     command += ["--epochs", "30", "--batch-size", "8", "--set", "training.evaluate=end"]

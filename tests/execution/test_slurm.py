@@ -19,6 +19,7 @@ from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution import slurm_executor as module
 from rocoft_bench.execution.channel import Channel
+from rocoft_bench.execution.cluster import LostError
 from rocoft_bench.execution.executor import Demand
 from rocoft_bench.execution.job import Outcome
 from rocoft_bench.execution.run_process import RunProcess
@@ -28,7 +29,7 @@ from rocoft_bench.sweep.plan import PlannedRun, make_plan
 from rocoft_bench.sweep.runner import Runner, SweepView
 from tests.execution.conftest import RECORD, make_job
 
-local = pytest.importorskip("submitit.local.local")
+submitit = pytest.importorskip("submitit")
 
 EPOCHS = 60
 ONE_RUN = Demand(1, None, 1, None)
@@ -83,6 +84,13 @@ def test_what_is_missing_is_said_before_anything_is_submitted(slurm: Path, monke
     assert not (slurm / "out").exists()
 
 
+def test_a_lost_job_says_what_it_printed_last(tmp_path: Path) -> None:
+    job = submitit.AutoExecutor(tmp_path, "local").submit(int, "x")
+    job.wait()
+    with pytest.raises(LostError, match=r"^ValueError: invalid literal"):
+        SlurmExecutor(1, tmp_path, cluster="local")._outcome(job)
+
+
 def test_a_job_of_the_debug_executor(
     process: Callable[..., RunProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +137,7 @@ def worker_of(run: PlannedRun) -> psutil.Process:
 def test_a_preempted_run_and_one_whose_job_is_killed_are_resumed(
     runs: list[PlannedRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local.LocalJob, "_results_timeout_s", 1)
+    monkeypatch.setattr(submitit.LocalJob, "_results_timeout_s", 1)
     executor = SlurmExecutor(2, tmp_path / "results", cluster="local")
     found: list[tuple[PlannedRun, Outcome]] = []
     runner = Runner(runs, executor, SweepView(), lambda run: run.job(["rocoft"], track="tensorboard"))
