@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import matplotlib
 
+from rocoft_bench.analysis.method_comparison import OURS
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures.figure import Drawing, FigureFiles, remove_figures, write
@@ -20,10 +21,11 @@ from rocoft_bench.report.figures.pareto import pareto
 from rocoft_bench.report.figures.selection_figure import selection
 from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.report.figures.svg import themed_svg
+from rocoft_bench.report.figures.values import FigureData
 
-__all__ = ["Drawing", "Drawn", "FigureFiles", "draw_figures", "drawings", "remove_figures", "themed_svg"]
+__all__ = ["Drawing", "Drawn", "FigureData", "FigureFiles", "draw_figures", "drawings", "remove_figures", "themed_svg"]
 
-KINDS: tuple[Callable[[Results, Sequence[Table]], Iterator[Drawing | str]], ...] = (
+KINDS: tuple[Callable[[FigureData], Iterator[Drawing | str]], ...] = (
     pareto,
     memory_time,
     heatmaps,
@@ -40,8 +42,10 @@ class Drawn(NamedTuple):
     notes: list[str]
 
 
-def draw_figures(results: Results, tables: Sequence[Table], folder: Path) -> Drawn:
+def draw_figures(results: Results, tables: Sequence[Table], folder: Path, ours: str = OURS) -> Drawn:
     """Every figure that there are results for, written into a folder, which is made if need be.
+
+    ours: name of the method that stands out.
 
     Raises:
         OSError: If a file cannot be written.
@@ -50,7 +54,7 @@ def draw_figures(results: Results, tables: Sequence[Table], folder: Path) -> Dra
     drawn = Drawn([], [])
     keys: Counter[str] = Counter()
     with matplotlib.rc_context(SETTINGS):
-        for drawing in drawings(results, tables):
+        for drawing in drawings(FigureData(results, tables, ours)):
             if isinstance(drawing, str):
                 drawn.notes.append(drawing)
                 continue
@@ -61,7 +65,7 @@ def draw_figures(results: Results, tables: Sequence[Table], folder: Path) -> Dra
     return drawn
 
 
-def drawings(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+def drawings(data: FigureData) -> Iterator[Drawing | str]:
     """The figures before they are written, in the style that is set, and the notes."""
     for kind in KINDS:
-        yield from kind(results, tables)
+        yield from kind(data)

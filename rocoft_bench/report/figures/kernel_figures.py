@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 
 from rocoft_bench.analysis.groups import group_compatible
 from rocoft_bench.analysis.naming import model_key, model_name
-from rocoft_bench.analysis.records import Results, Stored
-from rocoft_bench.analysis.table import Table
+from rocoft_bench.analysis.records import Stored
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
+from rocoft_bench.report.figures.values import FigureData
 from rocoft_bench.runs import KernelName, KernelRecord
 
 TITLES = {"K_full": "all parameters", "K_row": "one row", "K_column": "one column", "K_lora": "LoRA"}
@@ -25,9 +25,9 @@ ZERO = 1e-12
 PAPER_SHOTS = 16
 
 
-def heatmaps(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+def heatmaps(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each analysis, its lowest seed; a sentence where the kernels cannot be read."""
-    for stored in _lowest_seeds(results.kernels):
+    for stored in _lowest_seeds(data.results.kernels):
         try:
             kernels = _read(stored.folder / "kernels.safetensors")
         except (OSError, ValueError) as error:
@@ -112,9 +112,9 @@ def _show(axes: Axes, kernel: np.ndarray, borders: Sequence[float]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def spectra(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+def spectra(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each model and number of shots, with a small one for each task."""
-    records = [stored.record for stored in _lowest_seeds(results.kernels)]
+    records = [stored.record for stored in _lowest_seeds(data.results.kernels)]
     known = [record for record in records if any(_eigenvalues(record, name) for name in SPECTRA)]
     for group in group_compatible(known, lambda record: (*model_key(record.model), record.shots)):
         yield _spectra(model_name(group[0].model), group[0].shots, group)

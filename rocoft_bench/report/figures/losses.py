@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.signal import savgol_filter
 
-from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.table import Column, Row, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import is_of_runs, main_metric, rows_with_results, stated, task_columns, titled
+from rocoft_bench.report.figures.values import FigureData, main_metric, rows_with_results, stated, task_columns, titled
 
 METHODS = len(style.SERIES)
 """Lines in a panel at the most."""
@@ -32,19 +32,17 @@ Curve = tuple[np.ndarray, np.ndarray]
 Looks = Mapping[str, style.Series]
 
 
-def losses(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+def losses(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each model of each table of runs, where they have a history."""
-    runs = {run.id: run for run in results.runs if run.record.status == "ok"}
-    for table in filter(is_of_runs, tables):
-        for model in table.models:
-            yield from _of_model(table, model, runs)
+    for table, model in data.tables_of_runs():
+        yield from _of_model(data, table, model)
 
 
-def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Drawing]:
+def _of_model(data: FigureData, table: Table, model: str) -> Iterator[Drawing]:
     tasks = task_columns(table)
     results = rows_with_results(table, model)
-    rows = sorted(results, key=lambda row: _importance(row, tasks))[:METHODS]
-    curves = {task.key: {row.title: curve for row in rows if (curve := _curve(row, task, runs))} for task in tasks}
+    rows = sorted(results, key=lambda row: _importance(data, row, tasks))[:METHODS]
+    curves = {task.key: {row.title: curve for row in rows if (curve := _curve(row, task, data.runs))} for task in tasks}
     tasks = [task for task in tasks if curves[task.key]]
     if not tasks:
         return
@@ -57,15 +55,15 @@ def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Dra
     yield Drawing(key_of("losses", key), f"Training loss: {title}", caption, figure, table=table.key)
 
 
-def _importance(row: Row, tasks: Sequence[Column]) -> tuple[bool, int, float]:
-    """RoCoFT first, then what has the most tasks, then what did best in them."""
+def _importance(data: FigureData, row: Row, tasks: Sequence[Column]) -> tuple[bool, int, float]:
+    """Ours first, then what has the most tasks, then what did best in them."""
     values = [value for task in tasks if (value := main_metric(row, task)) is not None]
-    return not style.is_ours(row.method), -len(values), -statistics.mean(values) if values else 0.0
+    return not data.is_ours(row), -len(values), -statistics.mean(values) if values else 0.0
 
 
 def _curve(row: Row, task: Column, runs: Mapping[str, Run]) -> Curve | None:
     """Steps, and the mean over the first seeds of the loss at them, a running mean; None without a history."""
-    found = [runs[id] for id in row.cell(task).runs if id in runs]
+    found = [runs[id] for id in row.cell(task).runs if id in runs and runs[id].record.status == "ok"]
     known = [curve for run in found[:SEEDS] if (curve := _history(run)) is not None]
     if not known:
         return None

@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from rocoft_bench.analysis.groups import Key, group_compatible
 from rocoft_bench.analysis.naming import UNKNOWN, hardware, model_key, model_name
 from rocoft_bench.analysis.pivot import stat_of
-from rocoft_bench.analysis.records import Results, Run
 from rocoft_bench.analysis.table import Row, Stat, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import number_in
+from rocoft_bench.report.figures.values import FigureData, number_in
 from rocoft_bench.runs import RunRecord
 
 BAR = 0.27
@@ -29,6 +28,7 @@ class Cost:
     """Of one method. memory: MiB, of the model before training and what training adds, or the peak alone."""
 
     name: str
+    is_ours: bool
     memory: tuple[float, ...]
     seconds_per_step: Stat
     minutes_per_epoch: Stat | None
@@ -37,16 +37,16 @@ class Cost:
         return (self.minutes_per_epoch if by_epoch else None) or self.seconds_per_step
 
 
-def memory_time(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+def memory_time(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each table of benches; without any, for the runs on each model and machine."""
-    benches = [table for table in tables if table.number == NUMBER]
-    yield from (_of_table(table) for table in benches) if benches else _of_runs(results.runs)
+    benches = [table for table in data.tables if table.number == NUMBER]
+    yield from (_of_table(data, table) for table in benches) if benches else _of_runs(data)
 
 
-def _of_table(table: Table) -> Drawing | str:
+def _of_table(data: FigureData, table: Table) -> Drawing | str:
     if (machine := table.conditions.get("Hardware", UNKNOWN)) == UNKNOWN:
         return f"{table.title}: no figure, the benches do not say what hardware they were made on"
-    costs = [cost for row in table.rows if (cost := _row_cost(row)) is not None]
+    costs = [cost for row in table.rows if (cost := _row_cost(row, data.is_ours(row))) is not None]
     if not costs:
         return f"{table.title}: no figure, no bench has both memory and time"
     model = ", ".join(table.models)
@@ -55,21 +55,21 @@ def _of_table(table: Table) -> Drawing | str:
     return _drawing(key_of("memory-time", table.key), table.title, caption, costs, table.key)
 
 
-def _row_cost(row: Row) -> Cost | None:
+def _row_cost(row: Row, is_ours: bool) -> Cost | None:
     keys = "model_memory_mib", "optimization_memory_mib", "seconds_per_step", "epoch_minutes"
     model, training, step, epoch = (number_in(row.cells.get(key)) for key in keys)
     if model is None or training is None or step is None:
         return None
-    return Cost(row.title, (_value(model), _value(training)), step, epoch)
+    return Cost(row.title, is_ours, (_value(model), _value(training)), step, epoch)
 
 
 def _value(part: Stat) -> float:
     return math.nan if part.value is None else part.value
 
 
-def _of_runs(runs: Sequence[Run]) -> Iterator[Drawing | str]:
+def _of_runs(data: FigureData) -> Iterator[Drawing | str]:
     """For each model and machine the task that the most methods were trained on."""
-    measured = [run for run in runs if _is_complete(run.record)]
+    measured = [run for run in data.results.runs if _is_complete(run.record)]
     known = [run for run in measured if hardware(run.provenance) != UNKNOWN]
     if len(known) < len(measured):
         yield f"memory and time: {len(measured) - len(known)} runs left out, which do not name their hardware"
@@ -79,11 +79,11 @@ def _of_runs(runs: Sequence[Run]) -> Iterator[Drawing | str]:
         )
         first, model, machine = records[0], model_name(group[0].record.model), hardware(group[0].provenance)
         caption = (
-            f"Training runs, not benches: {model}, {first.task['name']} ({first.data.get('train_rows')} rows), on "
+            f"Training runs, not benches: {model}, {first.task['name']} ({first.data.get('train_rows')} examples), on "
             f"{machine}, each method with its own batch size. Left: peak memory, {first.peak_memory_kind}."
         )
         title = f"{model}, {first.task['name']}, {machine}"
-        if len(costs := _costs(records)) > 1:
+        if len(costs := _costs(records, data.ours)) > 1:
             yield _drawing(key_of("memory-time", model, machine), title, caption, costs)
 
 
@@ -97,7 +97,7 @@ def _work(record: RunRecord) -> Key:
     return record.task["name"], *rows, record.processes, record.peak_memory_kind
 
 
-def _costs(records: Sequence[RunRecord]) -> list[Cost]:
+def _costs(records: Sequence[RunRecord], ours: str) -> list[Cost]:
     """The mean over seeds of each method, and of each of its settings if there are several."""
     costs: list[Cost] = []
     for own in group_compatible(records, lambda record: (record.label, record.settings_hash)):
@@ -108,7 +108,7 @@ def _costs(records: Sequence[RunRecord]) -> list[Cost]:
         seconds = [(record.train_seconds or 0.0) / (record.steps or 1) for record in own]
         epochs = [(record.train_seconds or 0.0) / 60 / count for record in own if (count := _epochs(record))]
         epoch = stat_of(epochs) if len(epochs) == len(own) else None
-        costs.append(Cost(name, (memory,), stat_of(seconds), epoch))
+        costs.append(Cost(name, own[0].method.get("name") == ours, (memory,), stat_of(seconds), epoch))
     return costs
 
 
@@ -154,5 +154,5 @@ def _memory_bars(axes: Axes, costs: Sequence[Cost]) -> None:
 def _time_bars(axes: Axes, costs: Sequence[Cost], times: Sequence[Stat]) -> None:
     error = {"elinewidth": 1}
     for place, (cost, time) in enumerate(zip(costs, times, strict=True)):
-        colour = style.OURS if style.is_ours(cost.name) else style.OTHERS
+        colour = style.OURS if cost.is_ours else style.OTHERS
         axes.barh(place, _value(time), 0.7, xerr=time.deviation, facecolor=colour, ecolor=style.INK, error_kw=error)

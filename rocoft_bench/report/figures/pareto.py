@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
-from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.labels import Label, place_labels
 from rocoft_bench.report.figures.values import (
-    is_of_runs,
+    FigureData,
     main_metric,
     number_in,
     rows_with_results,
@@ -44,21 +44,19 @@ class Point:
     reference: float | None
 
 
-def pareto(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+def pareto(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each model of each table of runs, if there is more than one method."""
-    runs = {run.id: run for run in results.runs}
-    for table in filter(is_of_runs, tables):
-        for model in table.models:
-            yield from _of_model(table, model, runs)
+    for table, model in data.tables_of_runs():
+        yield from _of_model(data, table, model)
 
 
-def _of_model(table: Table, model: str, runs: Mapping[str, Run]) -> Iterator[Drawing]:
+def _of_model(data: FigureData, table: Table, model: str) -> Iterator[Drawing]:
     results = rows_with_results(table, model)
     rows = [row for row in results if number_in(row.cells.get("adapter")) is not None]
     tasks, shown = common_tasks(rows, task_columns(table))
     if len(shown) < 2:
         return  # one point is not against anything
-    points = [_point(row, tasks, runs) for row in shown]
+    points = [_point(data, row, tasks) for row in shown]
     figure = style.new_figure(HEIGHT)
     axes = figure.add_subplot()
     style.place(figure, left=0.65, right=0.15, bottom=0.55, top=0.15)
@@ -87,7 +85,7 @@ def common_tasks(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[C
     return tasks, with_all(tasks) if tasks else []
 
 
-def _point(row: Row, tasks: Sequence[Column], runs: Mapping[str, Run]) -> Point:
+def _point(data: FigureData, row: Row, tasks: Sequence[Column]) -> Point:
     cells = [row.cells[task.key] for task in tasks]
     differences = [cell.parts[0].difference for cell in cells]
     known = [difference for difference in differences if difference is not None]
@@ -95,10 +93,10 @@ def _point(row: Row, tasks: Sequence[Column], runs: Mapping[str, Run]) -> Point:
     value = statistics.mean(cell.parts[0].value or 0.0 for cell in cells)
     return Point(
         name=style.short(row.title, 34),
-        is_ours=style.is_ours(row.method),
+        is_ours=data.is_ours(row),
         parameters=(parameters.value if parameters else None) or 0.0,
         value=value,
-        deviation=_deviation(cells, runs),
+        deviation=_deviation(cells, data.runs),
         reference=value - statistics.mean(known) if len(known) == len(differences) else None,
     )
 

@@ -9,20 +9,27 @@ from itertools import cycle
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Column, Row, Stat, Table
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import main_metric, number_in, rows_with_results, stated, task_columns, titled
+from rocoft_bench.report.figures.values import (
+    FigureData,
+    main_metric,
+    number_in,
+    rows_with_results,
+    stated,
+    task_columns,
+    titled,
+)
 
 NUMBER = "Figure 4"
 PANEL = 2.1
 """Inches."""
 
 
-def selection(results: Results, tables: Sequence[Table]) -> Iterator[Drawing | str]:
+def selection(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each model of each table that is the paper's Figure 4."""
-    for table in (table for table in tables if table.number == NUMBER):
+    for table in (table for table in data.tables if table.number == NUMBER):
         for model in table.models:
             yield from _of_model(table, model)
 

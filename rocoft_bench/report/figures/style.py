@@ -118,10 +118,6 @@ def count(value: float, _: object = None) -> str:
     return f"{value:.3g}"
 
 
-def is_ours(method: str) -> bool:
-    return method.startswith("RoCoFT")
-
-
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Names as a phrase, the number of further ones in place of them all."""
     shown, more = names[:most], len(names) - most

@@ -1,10 +1,42 @@
-"""What figures read from tables: the main metric of each task, and which tasks there are."""
+"""What figures read: the results and their tables, the main metric of each task, and which tasks there are."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
+from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
+from rocoft_bench.runs import EfficiencyRecord
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """What is drawn. ours: name of the method that stands out, e.g. rocoft."""
+
+    results: Results
+    tables: Sequence[Table]
+    ours: str
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        return {run.id: run for run in self.results.runs}
+
+    @cached_property
+    def _of_ours(self) -> set[str]:
+        records: list[Run | Stored[EfficiencyRecord]] = [*self.results.runs, *self.results.efficiency]
+        return {stored.id for stored in records if stored.record.method.get("name") == self.ours}
+
+    def is_ours(self, row: Row) -> bool:
+        return any(id in self._of_ours for cell in row.cells.values() for id in cell.runs)
+
+    def tables_of_runs(self) -> list[tuple[Table, str]]:
+        """The tables that compare methods by their training runs, and are not of the paper's figures; by model."""
+        tables = [table for table in self.tables if any(column.key == "adapter" for column in table.columns)]
+        shown = [table for table in tables if not (table.number or "").startswith("Figure")]
+        return [(table, model) for table in shown for model in table.models]
 
 
 def number_in(cell: Cell | None) -> Stat | None:
@@ -26,12 +58,6 @@ def rows_with_results(table: Table, model: str) -> list[Row]:
     """The methods that have a result in any task, without those that only the paper has."""
     tasks = task_columns(table)
     return [row for row in table.of_model(model) if any(main_metric(row, task) is not None for task in tasks)]
-
-
-def is_of_runs(table: Table) -> bool:
-    """Whether it compares methods by their training runs, and is not of one of the paper's figures."""
-    is_figure = (table.number or "").startswith("Figure")
-    return not is_figure and any(column.key == "adapter" for column in table.columns)
 
 
 def titled(table: Table, model: str) -> tuple[str, str]:

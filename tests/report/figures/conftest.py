@@ -8,7 +8,7 @@ import pytest
 
 from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.analysis.table import Table
-from rocoft_bench.report.figures import Drawing, drawings
+from rocoft_bench.report.figures import Drawing, FigureData, drawings
 from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.runs import KernelRecord
 
@@ -20,10 +20,13 @@ def draw() -> Iterator[Draw]:
     """Figures and notes before they are written, of what is given."""
 
     def drawn(
-        tables: Sequence[Table] = (), runs: Sequence[Run] = (), kernels: Sequence[Stored[KernelRecord]] = ()
+        tables: Sequence[Table] = (),
+        runs: Sequence[Run] = (),
+        kernels: Sequence[Stored[KernelRecord]] = (),
+        ours: str = "rocoft",
     ) -> list[Drawing | str]:
         results = Results(Path("nowhere"), list(runs), list(kernels))
-        return list(drawings(results, list(tables)))
+        return list(drawings(FigureData(results, list(tables), ours)))
 
     with matplotlib.rc_context(SETTINGS):
         yield drawn

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from rocoft_bench.analysis.table import Cell, Row, Stat
 from rocoft_bench.report.figures import Drawing
 from rocoft_bench.report.figures.labels import Label, place_labels
-from rocoft_bench.report.figures.style import new_figure
+from rocoft_bench.report.figures.style import OURS, new_figure
 from tests.made_up import a_run, run_record
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import row, table
@@ -100,6 +100,17 @@ def test_error_bars_are_of_the_means_over_tasks_of_the_seeds_with_all_tasks(draw
     (low, high) = pareto.figure.axes[0].containers[0].lines[2][0].get_segments()[0][:, 1]
     assert (high - low) / 2 == pytest.approx(50**0.5)  # of 60 and 70
     assert "standard deviation over seeds" in pareto.caption
+
+
+@pytest.mark.parametrize(("ours", "expected"), [("rocoft", "RoCoFT-3-Row"), ("lora", "LoRA")])
+def test_the_method_that_stands_out_is_chosen(draw: Draw, ours: str, expected: str) -> None:
+    runs = {label: a_run(run_record(label=label)) for label in ("RoCoFT-3-Row", "LoRA", "FT")}
+    rows = [
+        Row("m", label, {"rte": Cell((Stat(70),), runs=(run.id,)), "adapter": Cell((Stat(10),))})
+        for label, run in runs.items()
+    ]
+    _, axes = only(draw([table(*rows, tasks=("rte",))], list(runs.values()), ours=ours))
+    assert [bar.get_label() for bar in axes.containers if bar.lines[0].get_color() == OURS] == [expected]
 
 
 def test_a_figure_for_each_model_of_a_table_that_has_several_methods(draw: Draw) -> None:
