@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import matplotlib
 
-from rocoft_bench.analysis.method_comparison import OURS
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures.figure import Drawing, FigureFiles, remove_figures, write
@@ -42,7 +41,7 @@ class Drawn(NamedTuple):
     notes: list[str]
 
 
-def draw_figures(results: Results, tables: Sequence[Table], folder: Path, ours: str = OURS) -> Drawn:
+def draw_figures(results: Results, tables: Sequence[Table], folder: Path, ours: str = "rocoft") -> Drawn:
     """Every figure that there are results for, written into a folder, which is made if need be.
 
     ours: name of the method that stands out.

@@ -109,7 +109,7 @@ def test_the_method_that_stands_out_is_chosen(draw: Draw, ours: str, expected: s
         Row("m", label, {"rte": Cell((Stat(70),), runs=(run.id,)), "adapter": Cell((Stat(10),))})
         for label, run in runs.items()
     ]
-    _, axes = only(draw([table(*rows, tasks=("rte",))], list(runs.values()), ours=ours))
+    _, axes = only(draw([table(*rows, tasks=("rte",))], list(runs.values()), ours=ours)[:1])
     assert [bar.get_label() for bar in axes.containers if bar.lines[0].get_color() == OURS] == [expected]
 
 
