@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import norm, ttest_ind
+from sklearn.metrics import matthews_corrcoef
 
 from rocoft_bench import tasks
 from rocoft_bench.analysis.records import Results, read_results
 from rocoft_bench.analysis.statistics import RESAMPLES, SEED
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
-from rocoft_bench.metrics import compute
 from rocoft_bench.report.tables.contests import comparisons_csv, contests
 from tests.made_up import run_record, write_run
 
@@ -66,7 +66,7 @@ def test_numbers_are_those_of_the_metric_on_resampled_rows(tmp_path: Path) -> No
 
     def mcc(predictions: list[np.ndarray], rows: np.ndarray) -> list[float]:
         pairs = [(one[rows].tolist(), wanted[rows].tolist()) for one in predictions]
-        return [100 * compute(["matthews_correlation"], *pair)["matthews_correlation"] for pair in pairs]
+        return [100 * matthews_corrcoef(true, given) for given, true in pairs]
 
     everything = np.arange(ROWS)
     assert found.difference == pytest.approx(np.mean(mcc(ours, everything)) - np.mean(mcc(theirs, everything)))
