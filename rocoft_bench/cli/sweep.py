@@ -216,9 +216,11 @@ def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[Pla
         UserError: If none is left.
     """
     from rocoft_bench.errors import UserError
-    from rocoft_bench.sweep.availability import unavailable
+    from rocoft_bench.prefetch.needs import unavailable
+    from rocoft_bench.sweep.plan import refusals
 
-    lacking = unavailable(to_do, shared, sharded)
+    lacking = refusals(to_do, sharded) if shared else {}
+    lacking |= unavailable({run.name: (run.experiment, *run.evaluations) for run in to_do})
     reasons = [f"{count} runs cannot start: {reason}" for reason, count in Counter(lacking.values()).items()]
     if lacking and len(lacking) == len(to_do):
         raise UserError("\n".join(reasons))

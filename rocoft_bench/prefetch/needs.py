@@ -1,13 +1,15 @@
-"""What configs need from the internet: fetched into the cache beforehand, or asked for without fetching it.
+"""What configs need from the internet: fetched into the cache beforehand, or asked for without fetching it; and which
+runs of a sweep cannot start because it is neither in the cache nor to be had.
 
-Fetching uses the loading code of a run (rows) or proves that it will find all it needs (models), so that the run itself
-can go where there is no internet.
+Fetching uses the loading code of a run (splits) or proves that it will find all it needs (models), so that the run
+itself can go where there is no internet.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -18,9 +20,10 @@ from rocoft_bench import models
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment.resolve import Experiment
-from rocoft_bench.models.hub import ensure_reachable, from_cache_or_hub, no_network
+from rocoft_bench.models.hub import WAYS_OUT, ensure_reachable, from_cache_or_hub, has_cached, no_network, out_of_reach
 from rocoft_bench.models.weights import WEIGHT_FILES, conversion, find_on_hub, missing_files
-from rocoft_bench.tasks import HubDataset, LoadedSplit, Task, instructions
+from rocoft_bench.tasks import HubDataset, Task, instructions
+from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.readers import require_columns
 
 MODEL_FILES = (
@@ -44,11 +47,21 @@ class Found:
     size: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Need(ABC):
-    """Something that a run loads. `what` names it; equal names are the same thing."""
+    """Something that a run loads.
+
+    what: its name; equal names are the same thing. source: what it is part of. endpoint: where that is; None for the hub.
+    """
 
     what: str
+    source: str
+    endpoint: str | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether nothing has to be fetched, as far as the local cache tells without opening it."""
+        return True
 
     @abstractmethod
     def fetch(self) -> Found:
@@ -67,16 +80,42 @@ def needs(experiments: Iterable[Experiment]) -> list[Need]:
     found: dict[str, Need] = {}
     model_of = cache(_model)  # the runs of a sweep share a few models, and some take a while to find
     for experiment in experiments:
-        config = experiment.config
-        for need in (model_of(config.model), *_rows(experiment.task, config.task)):
+        for need in _needs_of(experiment, model_of):
             found.setdefault(need.what, need)
     return list(found.values())
+
+
+def unavailable(runs: Mapping[str, Sequence[Experiment]]) -> dict[str, str]:
+    """Of runs by name, each with the experiments that it makes, those that lack what is out of reach, and why.
+
+    The hub and GitHub are asked only if something is not in the local cache.
+    """
+    model_of, trouble = cache(_model), cache(out_of_reach)
+    refused = {}
+    for name, experiments in runs.items():
+        lacking = next((need for need in _missing(experiments, model_of) if trouble(need.endpoint)), None)
+        if lacking is not None:
+            why = trouble(lacking.endpoint)
+            refused[name] = f"{lacking.source} is not in the local cache and {why}; {WAYS_OUT}"
+    return refused
+
+
+def _missing(experiments: Iterable[Experiment], model_of: Callable[[ModelConfig], Need]) -> Iterator[Need]:
+    for experiment in experiments:
+        with suppress(UserError):  # the run itself says so
+            yield from (need for need in _needs_of(experiment, model_of) if not need.is_here)
+
+
+def _needs_of(experiment: Experiment, model_of: Callable[[ModelConfig], Need]) -> Iterator[Need]:
+    yield model_of(experiment.config.model)
+    data_dir = experiment.config.task.data_dir
+    for task, split in experiment.task.splits(experiment.config.task):
+        yield _split(task, split, data_dir)
 
 
 # Models
 
 
-@dataclass(frozen=True)
 class LocalModel(Need):
     """A model in a folder, or one that came with an installed package."""
 
@@ -86,12 +125,16 @@ class LocalModel(Need):
     check = fetch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HubModel(Need):
     """Configuration, tokenizer and safetensors weights of a model on the hub."""
 
     id: str
     revision: str
+
+    @property
+    def is_here(self) -> bool:
+        return has_cached("model", self.id)
 
     def fetch(self) -> Found:
         return self._reach(self._fetch)
@@ -154,8 +197,10 @@ class HubModel(Need):
 def _model(config: ModelConfig) -> Need:
     source = models.locate(config)
     if source.revision is None:
-        return LocalModel(f"model {source.embedded_as or source.path}")
-    return HubModel(f"model {source.path} @ {source.revision[:10]}", source.path, source.revision)
+        name = f"model {source.embedded_as or source.path}"
+        return LocalModel(what=name, source=name)
+    name = f"model {source.path}"
+    return HubModel(what=f"{name} @ {source.revision[:10]}", source=name, id=source.path, revision=source.revision)
 
 
 def _found(sizes: dict[str, int], ref: str | None) -> Found:
@@ -171,45 +216,58 @@ def _is_weights(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in WEIGHT_FILES)
 
 
-# Rows
+# Splits
 
 
-@dataclass(frozen=True)
-class Rows(Need):
-    """A split of a task, as a run loads it; here one that comes from a folder or with the package."""
+@dataclass(frozen=True, kw_only=True)
+class SplitNeed(Need):
+    """A split of a task, as a run loads it."""
 
-    load: Callable[[], LoadedSplit]
-
-    def fetch(self) -> Found:
-        return Found(f"nothing to fetch; {len(self.load().rows):,} rows")
-
-    def check(self) -> Found:
-        return self.fetch()
-
-
-@dataclass(frozen=True)
-class HubRows(Rows):
-    """A split of a dataset on the hub. expected: its number of rows, None where it is not known."""
-
-    hub: HubDataset
+    task: Task
     split: str
-    columns: tuple[str, ...]
-    expected: int | None
+    data_dir: Path | None
 
     def fetch(self) -> Found:
-        return _counted(self.what, len(self.load().rows), self.expected)
+        return self._counted(self._count())
+
+    def _count(self) -> int:
+        return len(self.task.load(self.split, self.data_dir).rows)
+
+    def _counted(self, count: int, size: int = 0) -> Found:
+        expected = self.task.split_sizes.get(self.split)
+        if expected not in (None, count):
+            raise UserError(f"{self.what}: {count:,} rows instead of {expected:,}")
+        return Found(f"{count:,} rows", size)
+
+
+class LocalSplit(SplitNeed):
+    """One that comes from a folder or with the package."""
+
+    def fetch(self) -> Found:
+        return Found(f"nothing to fetch; {self._count():,} rows")
+
+    check = fetch
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSplit(SplitNeed):
+    hub: HubDataset
+
+    @property
+    def is_here(self) -> bool:
+        return has_cached("dataset", self.hub.id)
 
     def check(self) -> Found:
         """By the dataset's card, which tells columns and row counts of most datasets."""
         info = from_cache_or_hub(self.what, self._card)
         if info.features is not None:
-            require_columns(self.what, info.features, self.columns)
+            require_columns(self.what, info.features, self.task.columns)
         if info.splits is None:
             return Found("its card tells no row counts")
         if self.split not in info.splits:
             raise UserError(f"{self.what}: no such split; there: {', '.join(info.splits)}")
         split = info.splits[self.split]
-        return _counted(self.what, split.num_examples, self.expected, split.num_bytes or 0)
+        return self._counted(split.num_examples, split.num_bytes or 0)
 
     def _card(self) -> Any:
         from datasets import load_dataset_builder
@@ -223,23 +281,21 @@ class HubRows(Rows):
             raise OSError(str(error)) from error
 
 
-@dataclass(frozen=True)
-class GitHubRows(Rows):
-    """A file of LLM-Adapters. expected: as of `HubRows`."""
-
+@dataclass(frozen=True, kw_only=True)
+class GitHubSplit(SplitNeed):
+    files: GitHubFiles
     path: str
-    expected: int | None
 
-    def fetch(self) -> Found:
-        return _counted(self.what, len(self.load().rows), self.expected)
+    @property
+    def is_here(self) -> bool:
+        return self.files.cached(self.path).is_file()
 
     def check(self) -> Found:
         from huggingface_hub import get_session
         from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
 
-        source = instructions.LLM_ADAPTERS
-        ensure_reachable(self.what, source.endpoint)
-        url = f"{source.endpoint}/{source.repo}/{source.commit}/{self.path}"
+        ensure_reachable(self.what, self.files.endpoint)
+        url = f"{self.files.endpoint}/{self.files.repo}/{self.files.commit}/{self.path}"
         try:
             response = get_session().head(url, timeout=_SECONDS)
             response.raise_for_status()
@@ -248,27 +304,16 @@ class GitHubRows(Rows):
         return Found("rows", int(response.headers.get("Content-Length", 0)))
 
 
-def _counted(what: str, count: int, expected: int | None, size: int = 0) -> Found:
-    if expected not in (None, count):
-        raise UserError(f"{what}: {count:,} rows instead of {expected:,}")
-    return Found(f"{count:,} rows", size)
-
-
-def _rows(task: Task, settings: Any) -> Iterator[Need]:
-    """The rows that a run of a task trains on, and those that it is evaluated on."""
-    trained = task.training_source(settings.train_on) if isinstance(task, instructions.InstructionTask) else task
-    yield _split(trained, task.train_split, settings, lambda: task.load_training(settings))
-    yield _split(task, task.eval_split, settings, lambda: task.load(task.eval_split, settings.data_dir))
-
-
-def _split(task: Task, split: str, settings: Any, load: Callable[[], LoadedSplit]) -> Need:
-    expected = task.split_sizes.get(split)
-    if settings.data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
-        source, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
-        return GitHubRows(f"{path} of {source.repo} @ {source.commit[:10]}", load, path, expected)
-    if settings.data_dir is None and task.hub is not None:
+def _split(task: Task, split: str, data_dir: Path | None) -> Need:
+    loaded: dict[str, Any] = {"task": task, "split": split, "data_dir": data_dir}
+    if data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
+        files, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
+        source = f"{path} of {files.repo}"
+        what = f"{source} @ {files.commit[:10]}"
+        return GitHubSplit(what=what, source=source, endpoint=files.endpoint, files=files, path=path, **loaded)
+    if data_dir is None and task.hub is not None:
         name = " ".join(filter(None, (task.hub.id, task.hub.config)))
         what = f"dataset {name} @ {task.hub.revision[:10]}, {split}"
-        return HubRows(what, load, task.hub, split, task.columns, expected)
-    where = f"in {settings.data_dir}" if settings.data_dir else "of the package"
-    return Rows(f"{task.family} {task.folder or task.name} {where}, {split}", load)
+        return HubSplit(what=what, source=f"dataset {task.hub.id}", hub=task.hub, **loaded)
+    source = f"{task.family} {task.folder or task.name} {f'in {data_dir}' if data_dir else 'of the package'}"
+    return LocalSplit(what=f"{source}, {split}", source=source, **loaded)

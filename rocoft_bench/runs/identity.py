@@ -43,6 +43,8 @@ HOW_ONLY = frozenset({"training.checkpoint_seconds"})
 
 DATA, MODEL, REVISION = "task.data_dir", "model.name", "model.revision"
 
+_encode = json.JSONEncoder(sort_keys=True).encode
+
 Parts = Mapping[str, str | None]
 """Hashes of what a path stands for, by what they are of; None where it is not known."""
 
@@ -82,7 +84,10 @@ class Identity:
         """Whether a stored run is this one, and the record with a `config_hash` is that of its settings."""
         if self.differences(stored):
             return False
-        return recorded_hash in (digest(self._chosen(stored)), hash_of_earlier_versions(stored.values))
+        return recorded_hash == self.config_hash or recorded_hash in (
+            digest(self._chosen(stored)),  # differs from the one before where content is not known now
+            hash_of_earlier_versions(stored.values),
+        )
 
     def differences(self, stored: StoredSettings) -> list[str]:
         """In what a stored run is another one, a line for each setting."""
@@ -130,7 +135,7 @@ class Identity:
         kept = {key: value for key, value in given.items() if key not in HOW_ONLY | self.ignored}
         if _is_pinned(kept):
             kept[REVISION] = None
-        return {key: json.dumps(_canonical(key, value), sort_keys=True) for key, value in kept.items()}
+        return {key: _encode(_canonical(key, value)) for key, value in kept.items()}
 
 
 def digest(values: Mapping[str, Any]) -> str:

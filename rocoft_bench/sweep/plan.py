@@ -153,6 +153,17 @@ def resolve_all(sweep: Sweep, assignments: Sequence[str] = ()) -> tuple[list[Val
     return valid, invalid
 
 
+def refusals(runs: Iterable[PlannedRun], sharded: bool) -> dict[str, str]:
+    """By name, the runs whose method several processes cannot train, and why. sharded: each has a part of the model."""
+    refused = {}
+    for run in runs:
+        try:
+            run.experiment.method.check_processes(sharded)
+        except UserError as error:
+            refused[run.name] = str(error)
+    return refused
+
+
 def plain(value: Any) -> str:
     """A setting in a few words."""
     if isinstance(value, dict):

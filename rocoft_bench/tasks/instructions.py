@@ -170,15 +170,6 @@ class InstructionTask(Task):
         sizes = {self.train_split: chosen.rows} if chosen.rows else {}
         return replace(self, folder=chosen.folder, path=chosen.path, split_sizes=sizes, needs_output=True)
 
-    def files_to_fetch(self, settings: Any) -> list[str]:
-        """What a run reads of LLM_ADAPTERS: the paths of its training and its evaluation rows.
-
-        Raises: UserError as `training_source`.
-        """
-        if settings.data_dir is not None:
-            return []
-        return [task.path.format(split=split) for task, split in self.splits(settings) if task.path is not None]
-
     def _require_training_file(self, data_dir: Path) -> None:
         """Raises: UserError that names the training rows that are there instead, and how to choose them."""
         if self._has_training_file(data_dir, self.folder or self.name):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rocoft_bench.config import read_sweep
-from rocoft_bench.sweep import availability
-from rocoft_bench.sweep.availability import unavailable
-from rocoft_bench.sweep.plan import make_plan
+from rocoft_bench.prefetch import needs
+from rocoft_bench.prefetch.needs import GitHubSplit, unavailable
+from rocoft_bench.sweep.plan import PlannedRun, make_plan, refusals
 from rocoft_bench.tasks.instructions import LLM_ADAPTERS
 
 SWEEP = """
@@ -29,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
-    monkeypatch.setattr(availability, "out_of_reach", lambda endpoint: "there is no network")
+    monkeypatch.setattr(needs, "out_of_reach", lambda endpoint: "there is no network")
     return tmp_path
 
 
@@ -41,10 +41,14 @@ def planned(tmp_path: Path, text: str) -> list[Any]:
     return make_plan(sweep, tmp_path / "results").runs
 
 
+def lacks(runs: list[PlannedRun]) -> dict[str, str]:
+    return unavailable({run.name: (run.experiment, *run.evaluations) for run in runs})
+
+
 def lacking(tmp_path: Path) -> list[str]:
     """What each of the four runs lacks."""
     runs = planned(tmp_path, SWEEP)
-    reasons = unavailable(runs)
+    reasons = lacks(runs)
     assert all(
         "is not in the local cache and there is no network; use local files" in each for each in reasons.values()
     )
@@ -71,11 +75,12 @@ def test_rows_from_github_are_told_too(family: str, cache: Path, monkeypatch: py
     text += "axes: {task.data_dir: [null, rows]}\n"
     text += "evaluate_also: {math: [svamp]}\n" if family == "math" else ""
     runs = planned(cache, text)
-    (reason,) = unavailable(runs).values()
+    (reason,) = lacks(runs).values()
     assert ".json of AGI-Edgerunners/LLM-Adapters is not in the local cache and there is no network" in reason
-    for path in runs[0].experiment.task.files_to_fetch(runs[0].experiment.config.task):
-        put(LLM_ADAPTERS.cached(path))
-    left = {name: reason.partition(" of ")[0] for name, reason in unavailable(runs).items()}
+    for need in needs.needs([runs[0].experiment]):
+        if isinstance(need, GitHubSplit):
+            put(LLM_ADAPTERS.cached(need.path))
+    left = {name: reason.partition(" of ")[0] for name, reason in lacks(runs).items()}
     assert left == ({runs[0].name: "dataset/SVAMP/test.json"} if family == "math" else {})
 
 
@@ -85,7 +90,7 @@ def put(file: Path) -> None:
 
 
 def test_a_hub_that_answers_has_everything(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(availability, "out_of_reach", lambda endpoint: "")
+    monkeypatch.setattr(needs, "out_of_reach", lambda endpoint: "")
     assert lacking(cache) == ["nothing"] * 4
 
 
@@ -110,8 +115,8 @@ def test_a_method_that_one_process_trains_is_told_too(tmp_path: Path) -> None:
     sweep = read_sweep(file)
     assert sweep is not None
     runs = make_plan(sweep, tmp_path / "results").runs
-    assert unavailable(runs) == {}
-    assert list(unavailable(runs, shared=True).values()) == [
+    assert lacks(runs) == {}
+    assert list(refusals(runs, sharded=False).values()) == [
         "--num-processes: sft is trained by one process; leave it out"
     ]
-    assert list(unavailable(runs, shared=True, sharded=True)) == [run.name for run in runs[:2]]
+    assert list(refusals(runs, sharded=True)) == [run.name for run in runs[:2]]
