@@ -19,7 +19,7 @@ from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import TerminalConsole
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.execution.job import Outcome
-from rocoft_bench.runs import Status
+from rocoft_bench.runs import RunDirectory, Status
 from rocoft_bench.sweep.plan import CostHistory, Plan, PlannedRun, State
 from rocoft_bench.sweep.runner import SweepView
 
@@ -40,6 +40,10 @@ def plan_lines(plan: Plan, to_do: Sequence[PlannedRun]) -> list[str]:
     if left_out:
         lines.append(f"failed before, left alone (--retry-failed runs them again): {len(left_out)}")
         lines += [f"  {_status(run)}  {run.name}" for run in left_out]
+    if bare := sum(not RunDirectory(run.folder).adapter.is_dir() for run in plan.in_state(State.DONE)):
+        lines.append(
+            f"done, though their trained values were taken away (delete their folders to run them again): {bare}"
+        )
     if len(to_do) <= NAMED_RUNS:
         lines += [f"{run.state:8}  {run.name}" for run in to_do]
     seconds = [run.seconds for run in to_do]

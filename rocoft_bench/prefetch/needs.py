@@ -51,7 +51,7 @@ class Found:
 class Need(ABC):
     """Something that a run loads.
 
-    what: its name; equal names are the same thing. source: what it is part of. endpoint: where that is; None for the hub.
+    what: its name; equal names are one thing. source: what it is part of. endpoint: where that is; None for the hub.
     """
 
     what: str

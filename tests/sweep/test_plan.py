@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rocoft_bench.cli.sweep_view import plan_lines
 from rocoft_bench.config import parse_filter, read_sweep
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.diagnosis import failure_record
@@ -57,6 +58,8 @@ def test_states_follow_from_what_is_in_the_folders(tmp_path: Path) -> None:
     (first.runs[5].folder / "record.json").write_text("{")
     plan = plan_of(tmp_path)
     assert states(plan) == ["done", "done", "failed", "begun", "begun", "failed"]
+    (line,) = [line for line in plan_lines(plan, []) if "trained values were taken away" in line]
+    assert line.endswith(": 1")
     numbers = {run.name: number for number, run in enumerate(plan.runs)}
     assert [numbers[run.name] for run in plan.to_do(retry_failed=False)] == [3, 4]
     assert [numbers[run.name] for run in plan.to_do(retry_failed=True)] == [2, 3, 4, 5]
