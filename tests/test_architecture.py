@@ -17,6 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LAYERS = [
     {"cli"},
+    {"api"},
     {"sweep", "publish"},
     {"execution", "prefetch", "report"},
     {"audit"},

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("report", epilog="Examples: rocoft report results/, rocoft report --audit")(report)
+    app.command("report", epilog="Examples: rocoft report results/, rocoft report results/ --ours lora")(report)
 
 
 def report(
@@ -27,6 +27,9 @@ def report(
     compare: Annotated[
         Path | None, typer.Option(help="Another folder with runs, to stand beside instead of the paper.", **AS_FOLDER)
     ] = None,
+    ours: Annotated[
+        str, typer.Option(help="The method that all others are compared with: its name, or the title of a row.")
+    ] = "rocoft",
     audit: Annotated[
         bool, typer.Option("--audit", help="Only show what in the paper's own tables does not add up.")
     ] = False,
@@ -38,23 +41,24 @@ def report(
     Exit code 1 if some records cannot be read; they are named, and the rest is reported.
     """
     from rocoft_bench.cli.tables import print_tables
-    from rocoft_bench.report import all_tables, only_run, paper_audit, read_results, side_by_side
+    from rocoft_bench.report import all_tables, check_ours, only_run, paper_audit, read_results, side_by_side
 
     if audit:
         print_tables(paper_audit())
         return
     found = [read_results(folder) for folder in (results, compare) if folder is not None]
+    check_ours(found[0], ours)
     tables = all_tables(found[0])
     if compare is not None:
         tables = side_by_side(tables, all_tables(found[1]), str(compare))
     print_tables([only_run(table, beside=compare is not None) for table in tables])
     title = " beside ".join(folder.resolve().name for folder in (results, compare) if folder is not None)
-    page = _write(found[0], tables, output or results / "report", title)
+    page = _write(found[0], tables, output or results / "report", title, ours)
     say(f"\npage: {page}")
     _end([problem for each in found for problem in each.problems])
 
 
-def _write(results: Results, tables: list[Table], folder: Path, title: str) -> Path:
+def _write(results: Results, tables: list[Table], folder: Path, title: str, ours: str) -> Path:
     from rich.progress import Progress
 
     from rocoft_bench.report import write_report
@@ -66,7 +70,7 @@ def _write(results: Results, tables: list[Table], folder: Path, title: str) -> P
         def show(what: str, done: int, total: int) -> None:
             bars.update(bar, description=what, completed=done, total=total)
 
-        return write_report(results, tables, folder, title, show)
+        return write_report(results, tables, folder, title, show, ours)
 
 
 def _end(problems: list[Problem]) -> None:

@@ -4,6 +4,7 @@ from rocoft_bench.config.catalog import known_model
 from rocoft_bench.config.condition import Condition, parse_filter
 from rocoft_bench.config.loading import (
     Settings,
+    assigned,
     checked,
     config_files,
     config_root,
@@ -44,6 +45,7 @@ __all__ = [
     "TaskConfig",
     "TrainingConfig",
     "absolute",
+    "assigned",
     "checked",
     "config_files",
     "config_root",

@@ -1,5 +1,6 @@
 """From run records to tables, statistics and figures beside the paper's."""
 
+from rocoft_bench.analysis.method_comparison import check_ours
 from rocoft_bench.analysis.records import Problem, Results, Run, read_results
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, only_run
 from rocoft_bench.audit import paper_audit
@@ -19,6 +20,7 @@ __all__ = [
     "Table",
     "all_tables",
     "before_and_after",
+    "check_ours",
     "explanation",
     "only_run",
     "paper_audit",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from rocoft_bench.analysis.method_comparison import OURS, compare_methods
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.errors import UserError, reason
@@ -20,11 +22,16 @@ FIGURES = "figures"
 
 
 def write_report(
-    results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress | None = None
+    results: Results,
+    tables: Sequence[Table],
+    folder: Path,
+    title: str,
+    progress: Progress | None = None,
+    ours: str = OURS,
 ) -> Path:
     """Write the report into a folder, which is made if need be; files of an earlier one are replaced.
 
-    progress: told about what takes its time. Returns the page.
+    progress: told about what takes its time. ours: the method that others are compared with. Returns the page.
 
     Raises:
         UserError: If the folder cannot be written.
@@ -33,7 +40,7 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, PAGE)
         with _kept_in_memory(), private_folder(folder / PAGE) as made:
-            _write(results, tables, made, title, progress or (lambda what, done, total: None))
+            _write(results, tables, made, title, progress or (lambda what, done, total: None), ours)
             _put_in_place(made, folder)
     except OSError as error:
         raise UserError(f"--output {folder}: cannot be written ({reason(error)}); choose another folder") from None
@@ -76,16 +83,16 @@ def _put_in_place(made: Path, folder: Path) -> None:
     remove_figures(folder / FIGURES, kept={name.name for name in files})
 
 
-def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress) -> None:
+def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress, ours: str) -> None:
     """Make a report in an empty folder."""
     from rocoft_bench.report.figures import draw_figures
     from rocoft_bench.report.page import write_page
-    from rocoft_bench.report.tables.contests import comparisons_csv, contests
-    from rocoft_bench.report.writing import as_csv, as_latex, as_markdown
+    from rocoft_bench.report.writing import as_csv, as_latex, as_markdown, comparisons_csv
 
-    compared = list(contests(results, tables, lambda done, total: progress("comparing methods", done, total)))
-    comparisons = [contest.as_table() for contest in compared]
-    pairs = [pair for contest in compared for pair in contest.comparisons.values()]
+    show_done = partial(progress, "comparing methods")
+    compared = list(compare_methods(results, tables, ours, show_done))
+    comparisons = [one.as_table() for one in compared]
+    pairs = [pair for one in compared for pair in one.comparisons.values()]
     progress("drawing figures", 0, 1)
     drawn = draw_figures(results, tables, folder / FIGURES)
     progress("writing the page", 0, 1)

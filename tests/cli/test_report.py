@@ -53,6 +53,16 @@ def test_a_report_is_printed_and_written(rocoft: Cli, results: Path) -> None:
     assert str(results / "report" / "index.html") in result.out
 
 
+def test_another_method_is_compared_with_the_others(rocoft: Cli, results: Path) -> None:
+    assert rocoft("report", results, "--ours", "lora").code == 0
+    with (results / "report" / "comparisons.csv").open(newline="", encoding="utf-8") as stream:
+        (line,) = csv.DictReader(stream)
+    assert (line["method"], line["baseline"]) == ("LoRA", "RoCoFT-3-Row")
+    refused = rocoft("report", results, "--ours", "lorra")
+    assert refused.code == 2
+    assert 'did you mean "LoRA"' in refused.err or 'did you mean "lora"' in refused.err
+
+
 def test_values_are_those_of_the_predictions(rocoft: Cli, results: Path) -> None:
     rocoft("report", results)
     for method in ("RoCoFT-3-Row", "LoRA"):

@@ -2,6 +2,6 @@
 
 from rocoft_bench.report.writing.latex import as_latex
 from rocoft_bench.report.writing.markdown import as_markdown
-from rocoft_bench.report.writing.tidy import as_csv
+from rocoft_bench.report.writing.tidy import as_csv, comparisons_csv
 
-__all__ = ["as_csv", "as_latex", "as_markdown"]
+__all__ = ["as_csv", "as_latex", "as_markdown", "comparisons_csv"]

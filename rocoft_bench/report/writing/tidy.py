@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
 
+from rocoft_bench.analysis.method_comparison import Comparison
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.csv_text import csv_text
@@ -28,6 +29,11 @@ def as_csv(tables: Sequence[Table]) -> str:
     stated = [(table, {names[name]: value for name, value in table.conditions.items()}) for table in tables]
     lines = ({**line, **conditions} for table, conditions in stated for line in _lines(table))
     return csv_text([*FIELDS, *dict.fromkeys(names.values())], lines)
+
+
+def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
+    """A line for each comparison of two methods, all numbers in full."""
+    return csv_text([column.name for column in fields(Comparison)], map(asdict, comparisons))
 
 
 def _condition(name: str) -> str:

@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from rocoft_bench.analysis.method_comparison import Comparison
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-from rocoft_bench.report.tables.contests import Comparison, comparisons_csv
-from rocoft_bench.report.writing import as_csv
+from rocoft_bench.report.writing import as_csv, comparisons_csv
 from tests.report.writing.examples import WHY, glue_table, hard_table
 
 

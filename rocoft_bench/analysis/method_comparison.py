@@ -1,22 +1,24 @@
-"""RoCoFT against each other method of a table: the difference on every task, and how sure it is."""
+"""One method against each other one of a table: the difference on every task, and how sure it is."""
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rocoft_bench.analysis.example_scores import ExampleScores, example_scores
+from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results, Run
 from rocoft_bench.analysis.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-from rocoft_bench.errors import UserError
-from rocoft_bench.report.writing.csv_text import csv_text
+from rocoft_bench.errors import UserError, suggest
 
 if TYPE_CHECKING:
     import numpy as np
+
+OURS = "rocoft"
+"""The method that others are compared with, where no other one is chosen."""
 
 LEVEL = 0.05
 """Corrected p-values below this are marked."""
@@ -24,7 +26,7 @@ LEVEL = 0.05
 FEWEST_ROWS = 20
 """Fewer evaluation rows are not resampled: they do not stand for the rows that there might have been."""
 
-OTHERWISE = "not compared, as nothing says that they were judged on the same rows in the same way"
+OTHERWISE = "not compared, as nothing says that they were evaluated on the same rows in the same way"
 
 Progress = Callable[[int, int], None]
 """Is told how many cells of how many are done."""
@@ -32,12 +34,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A RoCoFT row against another method on one task.
+    """A row of our method against another one on one task.
 
     difference: of the main metric, ours - theirs, in percentage points; low and high: its 95 % interval over examples.
     p_examples: of the paired bootstrap; p_seeds: of Welch's t test; the corrected ones are Holm's, over all comparisons
-    of the RoCoFT row in its table. None where a test was not possible; `note` says why there is none over examples.
-    rows: how many were judged; our_seeds, their_seeds: how many runs there are.
+    of our row in its table. None where a test was not possible; `note` says why there is none over examples.
+    rows: how many were evaluated; our_seeds, their_seeds: how many runs there are.
     """
 
     table: str
@@ -60,8 +62,8 @@ class Comparison:
 
 
 @dataclass
-class Contest:
-    """Everything that one RoCoFT row of a table is compared with.
+class MethodComparison:
+    """Everything that one row of our method is compared with.
 
     others: the rows it is compared with; comparisons: by the other row's title and the task's column; left_out: which
     methods and tasks could not be compared, or not over examples, by the reason.
@@ -71,12 +73,10 @@ class Contest:
     row: Row
     others: list[Row]
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, dict[str, None]] = field(default_factory=dict)
 
-    def leave_out(self, reason: str, what: str) -> None:
-        names = self.left_out.setdefault(reason, [])
-        if what not in names:
-            names.append(what)
+    def leave_out(self, reason: str, row: Row, column: Column) -> None:
+        self.left_out.setdefault(reason, {})[f"{row.title}, {column.title}"] = None
 
     def correct(self) -> None:
         """Fill in the corrected p-values, once all comparisons are there."""
@@ -93,7 +93,7 @@ class Contest:
             if any(key == column.key for _, key in self.comparisons)
         ]
         return Table(
-            key=re.sub(r"[^A-Za-z0-9.]+", "-", f"{self.table.key}-{self.row.model}-{self.row.title}-against-others"),
+            key=slug(f"{self.table.key}-{self.row.model}-{self.row.title}-against-others"),
             title=f"{self.row.title} against the other methods, {self.row.model}: {self.table.title}",
             columns=columns,
             rows=[Row(o.model, o.method, cells, o.variant) for o in self.others if (cells := self._cells(o, columns))],
@@ -105,11 +105,10 @@ class Contest:
         """Numbers, and as text what goes with them."""
         cells = {}
         for column in columns:
-            one = self.comparisons.get((other.title, column.key))
-            if one:
-                part = Stat(one.difference, n=min(one.our_seeds, one.their_seeds))
+            if one := self.comparisons.get((other.title, column.key)):
+                stat = Stat(one.difference, n=min(one.our_seeds, one.their_seeds))
                 runs = (*self.row.cell(column).runs, *other.cell(column).runs)
-                cells[column.key] = Cell((part,), _text(one, column.decimals), runs=runs)
+                cells[column.key] = Cell((stat,), _text(one, column.decimals), runs=runs)
         return cells
 
 
@@ -117,11 +116,11 @@ class Contest:
 class _Side:
     """The runs of a cell that have results, and their mean on each resample, unless `problem` says why not.
 
-    judged_on: equal for cells that may be compared; None where the runs of the cell differ in it.
+    evaluated_on: equal for cells that may be compared; None where the runs of the cell differ in it.
     """
 
     runs: list[Run]
-    judged_on: tuple[object, ...] | None
+    evaluated_on: tuple[object, ...] | None
     problem: str = ""
     references: bytes = b""
     sampled: np.ndarray | None = None
@@ -132,33 +131,43 @@ class _Side:
         return [100 * (_main_metric(run) or 0.0) for run in self.runs]
 
 
-def contests(results: Results, tables: Sequence[Table], progress: Progress | None = None) -> Iterator[Contest]:
-    """Each RoCoFT row with results against every other method of the same table and model.
+def compare_methods(
+    results: Results, tables: Sequence[Table], ours: str = OURS, progress: Progress | None = None
+) -> Iterator[MethodComparison]:
+    """Each row of our method that has results against every other method of the same table and model.
 
-    Cells of one task are read and resampled together, so that all methods are judged on the same resamples.
+    ours: the name of a method, or the title of a row. Cells of one task are read and resampled together, so that all
+    methods are compared on the same resamples.
     """
-    runs = {run.id: run for run in results.runs}
+    runs = {run.id: run for run in results.runs if _main_metric(run) is not None}
     models = [(table, model) for table in tables for model in table.models]
     cells_of = [(table, model, _cells_of(table, model, runs)) for table, model in models]
-    groups = [(own, cells) for table, model, cells in cells_of if (own := _contests_of(table, model, cells))]
+    groups = [(own, cells) for table, model, cells in cells_of if (own := _of_ours(table, model, cells, ours))]
     total, done = sum(len(of_rows) for _, cells in groups for of_rows in cells.values()), 0
     for own, cells in groups:
         for key, of_rows in cells.items():
             sides = _sides(of_rows)
-            for contest in own:
-                _compare_all(contest, contest.table.column(key), sides)
+            for comparison in own:
+                _compare_all(comparison, comparison.table.column(key), sides)
             done += len(of_rows)
             if progress:
                 progress(done, total)
-        for contest in own:
-            contest.correct()
-            if contest.comparisons or contest.left_out:
-                yield contest
+        for comparison in own:
+            comparison.correct()
+            if comparison.comparisons or comparison.left_out:
+                yield comparison
 
 
-def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
-    """A line for each comparison, all numbers in full."""
-    return csv_text([column.name for column in fields(Comparison)], map(asdict, comparisons))
+def is_of(run: Run, name: str) -> bool:
+    """Whether a run is of a method of that name, or of a row of that title."""
+    return name.casefold() in (str(run.record.method.get("name")).casefold(), run.record.label.casefold())
+
+
+def check_ours(results: Results, name: str) -> None:
+    """Raises: UserError if another method than the usual one is chosen, and there are no runs of it."""
+    known = {str(run.record.method.get("name")) for run in results.runs} | {run.record.label for run in results.runs}
+    if name != OURS and not any(is_of(run, name) for run in results.runs):
+        raise UserError(f"--ours {name}: no run in {results.root} is of that method; {suggest(name, sorted(known))}")
 
 
 _Cells = dict[str, dict[str, list[Run]]]
@@ -170,8 +179,7 @@ def _cells_of(table: Table, model: str, runs: Mapping[str, Run]) -> _Cells:
     cells: _Cells = {}
     for row in table.of_model(model):
         for column in table.columns:
-            known = [runs[id] for id in row.cell(column).runs if id in runs] if column.task else []
-            if finished := [run for run in known if _main_metric(run) is not None]:
+            if column.task and (finished := [runs[id] for id in row.cell(column).runs if id in runs]):
                 cells.setdefault(column.key, {})[row.title] = finished
     return cells
 
@@ -181,45 +189,45 @@ def _main_metric(run: Run) -> float | None:
     return run.record.metrics.get(names[0]) if run.record.metrics and names else None
 
 
-def _contests_of(table: Table, model: str, cells: _Cells) -> list[Contest]:
-    """One for each RoCoFT row, if there are other methods."""
+def _of_ours(table: Table, model: str, cells: _Cells, ours: str) -> list[MethodComparison]:
+    """One for each row of our method, if there are others; with those that differ from the usual settings as the row
+    does, e.g. in "epochs=1", or with all, if there is no such one.
+    """
     with_runs = {title: runs[0] for of_rows in cells.values() for title, runs in of_rows.items()}
     rows = [row for row in table.of_model(model) if row.title in with_runs]
-    ours = [row for row in rows if with_runs[row.title].record.method.get("name") == "rocoft"]
-    others = [row for row in rows if row not in ours]
-    return [Contest(table, row, _opponents(row, others)) for row in ours] if others else []
+    own = [row for row in rows if is_of(with_runs[row.title], ours)]
+    others = [row for row in rows if row not in own]
+    alike = {row.variant: [other for other in others if other.variant == row.variant] for row in own}
+    return [MethodComparison(table, row, alike[row.variant] or others) for row in own] if others else []
 
 
-def _opponents(row: Row, others: list[Row]) -> list[Row]:
-    """Those that differ from the usual settings as the row does, e.g. in "epochs=1"; all, if there is no such one."""
-    return [other for other in others if other.variant == row.variant] or others
-
-
-def _compare_all(contest: Contest, column: Column, sides: Mapping[str, _Side]) -> None:
-    ours = sides.get(contest.row.title)
+def _compare_all(comparison: MethodComparison, column: Column, sides: Mapping[str, _Side]) -> None:
+    ours = sides.get(comparison.row.title)
     if ours is None:
         return
-    for other in contest.others:
+    for other in comparison.others:
         theirs = sides.get(other.title)
         if theirs is None:
             continue
-        if ours.judged_on is None or ours.judged_on != theirs.judged_on:
-            contest.leave_out(OTHERWISE, _name(other, column))
+        if ours.evaluated_on is None or ours.evaluated_on != theirs.evaluated_on:
+            comparison.leave_out(OTHERWISE, other, column)
             continue
         culprit, note = _why_not_over_examples(ours, theirs)
         if note:
-            named = contest.row if culprit is ours else other
-            contest.leave_out(f"not compared over examples ({note})", _name(named, column))
-        contest.comparisons[other.title, column.key] = _comparison(contest, column, other, ours, theirs, note)
+            named = comparison.row if culprit is ours else other
+            comparison.leave_out(f"not compared over examples ({note})", named, column)
+        comparison.comparisons[other.title, column.key] = _comparison(comparison, column, other, ours, theirs, note)
 
 
-def _comparison(contest: Contest, column: Column, other: Row, ours: _Side, theirs: _Side, note: str) -> Comparison:
+def _comparison(
+    comparison: MethodComparison, column: Column, other: Row, ours: _Side, theirs: _Side, note: str
+) -> Comparison:
     record = ours.runs[0].record
     difference = statistics.mean(ours.values) - statistics.mean(theirs.values)
     plain = Comparison(
-        table=contest.table.key,
-        model=contest.row.model,
-        method=contest.row.title,
+        table=comparison.table.key,
+        model=comparison.row.model,
+        method=comparison.row.title,
         baseline=other.title,
         task=column.task or "",
         metric=record.task["metric_names"][0],
@@ -247,11 +255,11 @@ def _why_not_over_examples(ours: _Side, theirs: _Side) -> tuple[_Side | None, st
 
 
 def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
-    """The cells of one task by their rows' titles; what was judged on the same rows is resampled together."""
+    """The cells of one task by their rows' titles; what was evaluated on the same rows is resampled together."""
     read: dict[str, list[ExampleScores]] = {}
     sides = {title: _side(runs, read.setdefault(title, [])) for title, runs in cells.items()}
-    for judged_on in {side.judged_on for side in sides.values() if not side.problem}:
-        titles = [title for title, side in sides.items() if side.judged_on == judged_on and not side.problem]
+    for evaluated_on in {side.evaluated_on for side in sides.values() if not side.problem}:
+        titles = [title for title, side in sides.items() if side.evaluated_on == evaluated_on and not side.problem]
         sampled = resampled([one.scores for title in titles for one in read[title]])
         start = 0
         for title in titles:
@@ -263,30 +271,26 @@ def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
 
 def _side(runs: list[Run], read: list[ExampleScores]) -> _Side:
     """A cell before it is resampled; what is read of its runs goes to `read`."""
-    ways = {_judged_on(run) for run in runs}
-    judged_on = ways.pop() if len(ways) == 1 else None
-    if judged_on is None:
-        return _Side(runs, None, "its runs were judged on different rows")
+    ways = {_evaluated_on(run) for run in runs}
+    evaluated_on = ways.pop() if len(ways) == 1 else None
+    if evaluated_on is None:
+        return _Side(runs, None, "its runs were evaluated on different rows")
     try:
         read += [example_scores(run) for run in runs]
     except UserError as error:
-        return _Side(runs, judged_on, str(error))
+        return _Side(runs, evaluated_on, str(error))
     if len(read[0].scores.rows) < FEWEST_ROWS:
-        return _Side(runs, judged_on, f"fewer than {FEWEST_ROWS} evaluation rows")
+        return _Side(runs, evaluated_on, f"fewer than {FEWEST_ROWS} evaluation rows")
     if len({one.references for one in read}) > 1:
-        return _Side(runs, judged_on, "predictions.jsonl of its runs have different references")
-    return _Side(runs, judged_on, references=read[0].references)
+        return _Side(runs, evaluated_on, "predictions.jsonl of its runs have different references")
+    return _Side(runs, evaluated_on, references=read[0].references)
 
 
-def _judged_on(run: Run) -> tuple[object, ...] | None:
+def _evaluated_on(run: Run) -> tuple[object, ...] | None:
     """What has to be equal for runs to be compared; None where the record does not say on which rows it was."""
     data, record = run.record.data, run.record
     content = data.get("evaluation", {}).get("sha256")
     return (content, data.get("eval_rows"), record.protocol, record.task.get("version")) if content else None
-
-
-def _name(row: Row, column: Column) -> str:
-    return f"{row.title}, {column.title}"
 
 
 def _text(one: Comparison, decimals: int) -> str:
@@ -299,11 +303,11 @@ def _text(one: Comparison, decimals: int) -> str:
     return f"{text} {found}".rstrip().replace("-", "−")
 
 
-def _explanations(contest: Contest) -> list[str]:
-    over_examples = sum(one.p_examples is not None for one in contest.comparisons.values())
-    over_seeds = sum(one.p_seeds is not None for one in contest.comparisons.values())
+def _explanations(comparison: MethodComparison) -> list[str]:
+    over_examples = sum(one.p_examples is not None for one in comparison.comparisons.values())
+    over_seeds = sum(one.p_seeds is not None for one in comparison.comparisons.values())
     return [
-        f"A cell is the main metric of {contest.row.title} minus that of the row's method, means over their runs in "
+        f"A cell is the main metric of {comparison.row.title} minus that of the row's method, means over their runs in "
         f"percentage points, with its 95 % interval over {RESAMPLES:,} paired bootstrap resamples of the evaluation "
         "rows.",
         f"* marks p < {LEVEL} over examples (normal test with the bootstrap's standard error; {over_examples} tests), "

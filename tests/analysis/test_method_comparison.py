@@ -14,10 +14,11 @@ from scipy.stats import norm, ttest_ind
 from sklearn.metrics import matthews_corrcoef
 
 from rocoft_bench import tasks
+from rocoft_bench.analysis.method_comparison import compare_methods
 from rocoft_bench.analysis.records import Results, read_results
 from rocoft_bench.analysis.statistics import RESAMPLES, SEED
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
-from rocoft_bench.report.tables.contests import comparisons_csv, contests
+from rocoft_bench.report.writing import comparisons_csv
 from tests.made_up import run_record, write_run
 
 ROWS = 60
@@ -59,8 +60,8 @@ def test_numbers_are_those_of_the_metric_on_resampled_rows(tmp_path: Path) -> No
     ours = [write(tmp_path, "RoCoFT-3-Row", "cola", seed, 0.9) for seed in (0, 1)]
     theirs = [write(tmp_path, "LoRA", "cola", seed, 0.7) for seed in (0, 1, 2)]
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    found = contest.comparisons["LoRA", "cola"]
+    (comparison,) = compare_methods(results, [table_of(results)])
+    found = comparison.comparisons["LoRA", "cola"]
 
     wanted = references("cola")
 
@@ -87,13 +88,13 @@ def test_p_values_are_corrected_over_the_row(tmp_path: Path) -> None:
             for seed in (0, 1):
                 write(tmp_path, label, task, seed, right)
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    ordered = sorted(contest.comparisons.values(), key=lambda one: one.p_examples or 0)
-    assert [key[0] for key in contest.comparisons] == ["IA3", "LoRA", "IA3", "LoRA"]
+    (comparison,) = compare_methods(results, [table_of(results)])
+    ordered = sorted(comparison.comparisons.values(), key=lambda one: one.p_examples or 0)
+    assert [key[0] for key in comparison.comparisons] == ["IA3", "LoRA", "IA3", "LoRA"]
     smallest = ordered[0]
     assert smallest.p_examples_corrected == pytest.approx(4 * (smallest.p_examples or 0))
     assert ordered[-1].p_examples_corrected >= ordered[-1].p_examples
-    by_seeds = min(contest.comparisons.values(), key=lambda one: one.p_seeds or 1)
+    by_seeds = min(comparison.comparisons.values(), key=lambda one: one.p_seeds or 1)
     assert by_seeds.p_seeds_corrected == pytest.approx(min(1, 4 * (by_seeds.p_seeds or 1)))
 
 
@@ -103,8 +104,8 @@ def test_a_table_marks_what_is_significant_and_knows_its_runs(tmp_path: Path) ->
         write(tmp_path, "LoRA", "rte", seed, 0.6, rows=300)
         write(tmp_path, "BitFit", "rte", seed, 0.95, rows=300)
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    table = contest.as_table()
+    (comparison,) = compare_methods(results, [table_of(results)])
+    table = comparison.as_table()
     cells = {row.method: row.cell(table.columns[0]) for row in table.rows}
     assert list(cells) == ["BitFit", "LoRA"]
     assert cells["LoRA"].text.endswith("] *†")
@@ -123,13 +124,13 @@ def test_without_predictions_the_difference_and_the_test_over_seeds_remain(tmp_p
         write(tmp_path, "LoRA", "rte", seed, 0.6)
     (tmp_path / "LoRA-rte-1" / "predictions.jsonl").unlink()
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    (found,) = contest.comparisons.values()
+    (comparison,) = compare_methods(results, [table_of(results)])
+    (found,) = comparison.comparisons.values()
     assert found.low is found.p_examples is found.p_examples_corrected is None
     assert found.difference > 0
     assert found.p_seeds is not None
     assert found.note == "no predictions.jsonl"
-    table = contest.as_table()
+    table = comparison.as_table()
     assert "[" not in table.rows[0].cell(table.columns[0]).text
     assert table.notes[-1] == "not compared over examples (no predictions.jsonl): LoRA, rte"
 
@@ -142,8 +143,8 @@ def test_rows_are_not_paired_with_rows_of_other_references(tmp_path: Path) -> No
     lines = [line.split(", ", 1)[1] for line in swapped.splitlines()]
     file.write_text("".join(f'{{"index": {index}, {line}\n' for index, line in enumerate(lines)))
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    (found,) = contest.comparisons.values()
+    (comparison,) = compare_methods(results, [table_of(results)])
+    (found,) = comparison.comparisons.values()
     assert (found.p_examples, found.note) == (None, "predictions.jsonl has other references")
 
 
@@ -155,14 +156,14 @@ def test_rows_are_not_paired_with_rows_of_other_references(tmp_path: Path) -> No
         {"protocol": "another"},
     ],
 )
-def test_runs_that_were_judged_otherwise_are_not_compared(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_runs_that_were_evaluated_otherwise_are_not_compared(tmp_path: Path, change: dict[str, Any]) -> None:
     write(tmp_path, "RoCoFT-3-Row", "rte", 0, 0.9)
     write(tmp_path, "LoRA", "rte", 0, 0.6, **change)
     write(tmp_path, "BitFit", "rte", 0, 0.6)
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    assert list(contest.comparisons) == [("BitFit", "rte")]
-    assert list(contest.left_out.values()) == [["LoRA, rte"]]
+    (comparison,) = compare_methods(results, [table_of(results)])
+    assert list(comparison.comparisons) == [("BitFit", "rte")]
+    assert list(map(list, comparison.left_out.values())) == [["LoRA, rte"]]
 
 
 def test_a_cell_of_runs_on_different_rows_is_not_compared(tmp_path: Path) -> None:
@@ -170,18 +171,18 @@ def test_a_cell_of_runs_on_different_rows_is_not_compared(tmp_path: Path) -> Non
     write(tmp_path, "LoRA", "rte", 0, 0.6)
     write(tmp_path, "LoRA", "rte", 1, 0.6, rows=50)
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    assert not contest.comparisons
-    assert list(contest.left_out.values()) == [["LoRA, rte"]]
-    assert not contest.as_table().rows
+    (comparison,) = compare_methods(results, [table_of(results)])
+    assert not comparison.comparisons
+    assert list(map(list, comparison.left_out.values())) == [["LoRA, rte"]]
+    assert not comparison.as_table().rows
 
 
 def test_few_rows_are_not_resampled(tmp_path: Path) -> None:
     write(tmp_path, "RoCoFT-3-Row", "rte", 0, 0.9, rows=8)
     write(tmp_path, "LoRA", "rte", 0, 0.6, rows=8)
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    (found,) = contest.comparisons.values()
+    (comparison,) = compare_methods(results, [table_of(results)])
+    (found,) = comparison.comparisons.values()
     assert found.p_examples is None
     assert "fewer than 20" in found.note
 
@@ -190,12 +191,24 @@ def test_only_rocoft_rows_with_something_to_be_compared_with(tmp_path: Path) -> 
     write(tmp_path, "RoCoFT-3-Row", "rte", 0, 0.9)
     write(tmp_path, "RoCoFT-3-Column", "rte", 0, 0.9)
     results = read_results(tmp_path)
-    assert list(contests(results, [table_of(results)])) == []
+    assert list(compare_methods(results, [table_of(results)])) == []
     write(tmp_path, "LoRA", "sst2", 0, 0.6)
     write(tmp_path, "RoCoFT-3-Row", "sst2", 0, 0.6)
     results = read_results(tmp_path)
-    found = list(contests(results, [table_of(results)]))
+    found = list(compare_methods(results, [table_of(results)]))
     assert [(one.row.method, len(one.comparisons)) for one in found] == [("RoCoFT-3-Row", 1)]
+
+
+@pytest.mark.parametrize("name", ["lora", "LoRA"])
+def test_any_method_may_be_ours_by_its_name_or_its_row(tmp_path: Path, name: str) -> None:
+    for label, right in (("RoCoFT-3-Row", 0.9), ("LoRA", 0.6)):
+        write(tmp_path, label, "rte", 0, right)
+    results = read_results(tmp_path)
+    (found,) = compare_methods(results, [table_of(results)], name)
+    ((key, one),) = found.comparisons.items()
+    assert (found.row.method, key) == ("LoRA", ("RoCoFT-3-Row", "rte"))
+    (usual,) = compare_methods(results, [table_of(results)])
+    assert one.difference == -usual.comparisons["LoRA", "rte"].difference
 
 
 def test_progress_counts_all_cells(tmp_path: Path) -> None:
@@ -204,7 +217,7 @@ def test_progress_counts_all_cells(tmp_path: Path) -> None:
             write(tmp_path, label, task, 0, 0.8)
     results = read_results(tmp_path)
     told: list[tuple[int, int]] = []
-    list(contests(results, [table_of(results)], lambda done, total: told.append((done, total))))
+    list(compare_methods(results, [table_of(results)], progress=lambda done, total: told.append((done, total))))
     assert told == [(2, 4), (4, 4)]
 
 
@@ -212,9 +225,9 @@ def test_csv_has_every_number_in_full(tmp_path: Path) -> None:
     write(tmp_path, "RoCoFT-3-Row", "rte", 0, 0.9)
     write(tmp_path, "LoRA", "rte", 0, 0.6)
     results = read_results(tmp_path)
-    (contest,) = contests(results, [table_of(results)])
-    (line,) = csv.DictReader(io.StringIO(comparisons_csv(contest.comparisons.values())))
-    (found,) = contest.comparisons.values()
+    (comparison,) = compare_methods(results, [table_of(results)])
+    (line,) = csv.DictReader(io.StringIO(comparisons_csv(comparison.comparisons.values())))
+    (found,) = comparison.comparisons.values()
     assert (float(line["difference"]), float(line["low"]), line["p_seeds"]) == (found.difference, found.low, "")
     assert (line["method"], line["baseline"], line["task"], line["rows"]) == ("RoCoFT-3-Row", "LoRA", "rte", "60")
 
@@ -229,7 +242,7 @@ def test_rows_that_differ_alike_are_compared_with_each_other(tmp_path: Path) -> 
     def compared(ours: str, *theirs: str) -> list[str]:
         rows = [replace(r, variant=v) for r, v in zip((row, lora, full), (ours, *theirs), strict=True)]
         table = replace(table_of(results), rows=rows)
-        return [other.method for contest in contests(results, [table]) for other in contest.others]
+        return [other.method for comparison in compare_methods(results, [table]) for other in comparison.others]
 
     assert compared("epochs=1", "epochs=1", "epochs=2") == ["LoRA"]
     assert sorted(compared("selection=max", "epochs=1", "epochs=2")) == ["FT", "LoRA"]
