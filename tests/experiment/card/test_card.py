@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -29,6 +31,11 @@ HUB = {
     "kind": "hub", "id": "nyu-mll/glue", "config": "rte", "revision": "1" * 40, "path": None,
     "split": "validation", "num_rows": 277, "sha256": "f" * 64,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _every_name_in_the_template_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jinja2, "Template", partial(jinja2.Template, undefined=jinja2.StrictUndefined))
 
 
 def context(record: RunRecord, form: str = "peft", settings: dict[str, Any] | None = None, **more: Any) -> CardContext:
