@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.engine.observer import Observer, Relay
-from rocoft_bench.runs import LOG_TAIL, Failure, write_text
+from rocoft_bench.runs import LOG_TAIL, Failure
 
 GRACE_SECONDS = 120
 """A run that is told to end has this long for its step, a checkpoint and its record."""
@@ -42,10 +42,15 @@ class Channel:
     """
 
     folder: Path
+    poll_seconds: float = POLL_SECONDS
 
     @property
     def _events(self) -> Path:
         return self.folder / "events.jsonl"
+
+    @property
+    def _failures(self) -> Path:
+        return self.folder / "failures.jsonl"
 
     @property
     def _request(self) -> Path:
@@ -57,9 +62,9 @@ class Channel:
         return self.folder / "logs"
 
     @classmethod
-    def made_in(cls, place: Path) -> Channel:
+    def made_in(cls, place: Path, poll_seconds: float = POLL_SECONDS) -> Channel:
         """A new one. Raises: OSError."""
-        channel = cls(Path(tempfile.mkdtemp(prefix="run-", dir=place)))
+        channel = cls(Path(tempfile.mkdtemp(prefix="run-", dir=place)), poll_seconds)
         channel._events.touch()
         channel._request.write_text(NO_REQUEST, encoding="utf-8")
         return channel
@@ -89,21 +94,13 @@ class Channel:
 
     def report_failure(self, failure: Failure, rank: int | None = None) -> None:
         """Say why a run failed, or one of several workers of it. The first of these to say so is the cause."""
-        with suppress(OSError):  # a full disk: what the process printed says it too
-            write_text(self.folder / f"failure{'' if rank is None else rank}.json", json.dumps(failure))
+        with suppress(OSError), self._failures.open("a", encoding="utf-8") as stream:  # the log says it too
+            stream.write(json.dumps([rank, *failure]) + "\n")
 
-    def reported_failure(self) -> Failure | None:
-        """Why the run failed, if its worker could say so."""
-        file = self.folder / "failure.json"
-        return Failure(*json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
-
-    def first_failure(self) -> tuple[int, Failure] | None:
-        """The rank and the reason of the worker that failed first, of those that could say so."""
-        reported = sorted(self.folder.glob("failure?*.json"), key=lambda file: file.stat().st_mtime_ns)
-        if not reported:
-            return None
-        rank = int(reported[0].stem.removeprefix("failure"))
-        return rank, Failure(*json.loads(reported[0].read_text(encoding="utf-8")))
+    def failures(self) -> list[tuple[int | None, Failure]]:
+        """All that were reported, by the rank of the worker, in their order."""
+        lines = self._failures.read_bytes().splitlines() if self._failures.is_file() else []
+        return [(rank, Failure(*fields)) for rank, *fields in _readable(lines)]
 
     def log_tail(self, local_rank: int) -> list[str]:
         """The last lines that one of several workers of this machine printed."""
@@ -129,7 +126,7 @@ class Channel:
     def _relay(self, observer: Observer, ended: threading.Event) -> None:
         position, last = 0, False
         while not last:
-            last = ended.wait(POLL_SECONDS)
+            last = ended.wait(self.poll_seconds)
             with suppress(OSError), self._events.open("rb") as stream:
                 stream.seek(position)
                 *lines, rest = stream.read().split(b"\n")

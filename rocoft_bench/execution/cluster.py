@@ -28,8 +28,6 @@ from rocoft_bench.runs import Failure, write_json
 RETRIES = 3
 """How often a run whose machine was lost is begun again, from its checkpoint."""
 
-POLL_SECONDS = 1.0
-
 KILL_SECONDS = 5.0
 """A job that does not end so long after it was asked to end at once is taken from the cluster."""
 
@@ -65,6 +63,8 @@ class ClusterExecutor(Executor):
     Raises:
         UserError: If the folder of all runs, `output`, cannot be written.
     """
+
+    poll_seconds = 1.0  # of a file system that many share
 
     def __init__(self, slots: int, output: Path) -> None:
         super().__init__(slots, output.absolute() / f".cluster-{secrets.token_hex(8)}")
@@ -104,7 +104,7 @@ class ClusterExecutor(Executor):
             if (self._request and not channel.has_begun) or time.monotonic() > self._killed_at:
                 self._cancel(handle)
                 return Outcome("interrupted")
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
         return outcome
 
 

@@ -75,7 +75,7 @@ def first_cause(channel: Channel, failures: Mapping[int, ProcessFailure]) -> tup
     """Of several workers, the rank of the one that failed first, and why. SIGTERM is how the launcher ends the others
     after that.
     """
-    reported = channel.first_failure()
+    reported = next(((rank, failure) for rank, failure in channel.failures() if rank is not None), None)
     for rank, failure in failures.items():
         of_its_own = reported is None or (reported[0] != rank and failure.exitcode != -signal.SIGTERM)
         if failure.exitcode < 0 and of_its_own:

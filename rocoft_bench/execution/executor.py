@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.execution.channel import Channel, Request
+from rocoft_bench.execution.channel import POLL_SECONDS, Channel, Request
 from rocoft_bench.execution.job import Job, Outcome
 from rocoft_bench.execution.resources import available_cores, runs_at_a_time, visible_gpus
 from rocoft_bench.execution.run_process import RunProcess
@@ -44,6 +44,8 @@ class Executor(ABC):
     folder: for the channels; it is removed in the end.
     """
 
+    poll_seconds = POLL_SECONDS
+
     def __init__(self, slots: int, folder: Path) -> None:
         self.slots = slots
         self._folder = folder
@@ -57,7 +59,7 @@ class Executor(ABC):
 
     def _execute_observed(self, job: Job, observer: Observer) -> Outcome:
         try:
-            channel = Channel.made_in(self._folder)
+            channel = Channel.made_in(self._folder, self.poll_seconds)
         except OSError as error:
             return Outcome("failed", f"cannot be started: {reason(error)}")
         self._channels.add(channel)

@@ -85,7 +85,8 @@ class RunProcess:
         except OSError as error:
             return Outcome("failed", f"cannot be started: {error}")
         self._wait_for_members()
-        record, reported = self._own_record(), self.channel.reported_failure()
+        record = self._own_record()
+        reported = next((failure for rank, failure in self.channel.failures() if rank is None), None)
         if code == 0 and record is not None and record.status == "ok":
             return Outcome("ok", metrics=record.metrics)
         if reported is not None and code == BAD_INPUT:
@@ -117,7 +118,7 @@ class RunProcess:
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    return process.wait(POLL_SECONDS)
+                    return process.wait(self.channel.poll_seconds)
                 self._pass_requests_on(process)
         finally:
             log.join(GRACE_SECONDS)

@@ -42,10 +42,12 @@ def test_the_last_request_counts_and_takes_no_room_of_a_full_disk(tmp_path: Path
         assert (channel.folder / "request").stat().st_size == size
 
 
-def test_the_failure_of_the_run_is_apart_from_those_of_its_workers(tmp_path: Path) -> None:
+def test_failures_come_with_the_rank_of_the_worker_in_their_order(tmp_path: Path) -> None:
     channel = Channel.made_in(tmp_path)
+    assert channel.failures() == []
     channel.report_failure(Failure("failed", "of worker 1"), 1)
-    assert channel.reported_failure() is None
     channel.report_failure(Failure("oom", "of the run", "smaller"))
-    assert channel.reported_failure() == Failure("oom", "of the run", "smaller")
-    assert channel.first_failure() == (1, Failure("failed", "of worker 1"))
+    assert channel.failures() == [
+        (1, Failure("failed", "of worker 1")),
+        (None, Failure("oom", "of the run", "smaller")),
+    ]

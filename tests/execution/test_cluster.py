@@ -23,6 +23,8 @@ from tests.execution.conftest import make_job
 class LosesJobs(ClusterExecutor):
     """Each submission ends as the next of `ends` says: an outcome, None for never, or what is said of a lost job."""
 
+    poll_seconds = 0.05
+
     def __init__(self, output: Path, ends: list[Outcome | str | None]) -> None:
         super().__init__(1, output)
         self.ends, self.cancelled = ends, 0
@@ -80,7 +82,6 @@ def test_what_waits_in_the_queue_is_taken_out_of_it(tmp_path: Path) -> None:
 def test_a_job_that_does_not_end_when_it_is_told_to_is_taken_from_the_cluster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(cluster, "KILL_SECONDS", 0.1)
     executor = LosesJobs(tmp_path, [None])
     outcome = executor.submit(make_job(tmp_path / "run"), Observer())
