@@ -74,10 +74,10 @@ def test_the_tuner_knows_nothing_else_of_this_project() -> None:
 
 
 MODULES_TO_RENAME = {
-    *("directory", "facts", "files", "groups", "loading", "markdown"),
-    *("observer", "records", "selection", "texts"),
+    *("directory", "facts", "files", "loading", "markdown"),
+    *("observer", "selection", "texts"),
 }
-CLASSES_TO_RENAME = {"Facts", "Figure", "Observer", "Place", "Plan", "Predictor", "Problem", "Rows"}
+CLASSES_TO_RENAME = {"Facts", "Observer", "Place", "Plan", "Predictor", "Rows"}
 """Names that still stand for two things."""
 
 

@@ -103,11 +103,7 @@ def long_table(results: Results) -> pd.DataFrame:
     """The results with the columns of `COLUMNS`, records in the order of their folders."""
     import pandas as pd
 
-    records = [
-        *map(_of_run, results.runs),
-        *map(_of_analysis, results.kernels),
-        *map(_of_bench, results.efficiency),
-    ]
+    records = [*map(_of_run, results.runs), *map(_of_analysis, results.kernels), *map(_of_bench, results.efficiency)]
     values = [
         *(value for run in results.runs for value in _run_values(run)),
         *(value for analysis in results.kernels for value in _kernel_values(analysis)),

@@ -19,7 +19,7 @@ from rocoft_bench.untrusted import read_bytes, read_text
 HISTORY_POINTS = 200
 
 
-class Problem(NamedTuple):
+class Unreadable(NamedTuple):
     """A file that is not a record that can be read, and why."""
 
     path: Path
@@ -92,7 +92,7 @@ class Results:
     runs: list[Run] = field(default_factory=list)
     kernels: list[Stored[KernelRecord]] = field(default_factory=list)
     efficiency: list[Stored[EfficiencyRecord]] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Unreadable] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -112,7 +112,7 @@ def read_results(folder: Path) -> Results:
         try:
             _add(results, file)
         except UserError as error:
-            results.problems.append(Problem(file, str(error).removeprefix(f"{file}: ")))
+            results.problems.append(Unreadable(file, str(error).removeprefix(f"{file}: ")))
     if results.is_empty and not results.problems:
         raise UserError(f"{folder}: holds no runs (no record.json); make one with `rocoft train` or `rocoft demo`")
     return results
@@ -122,7 +122,7 @@ def _record_files(results: Results) -> list[Path]:
     """Whatever has the name of a record, in order; folders that cannot be listed become problems."""
 
     def name_problem(error: OSError) -> None:
-        results.problems.append(Problem(Path(error.filename), f"cannot be read ({reason(error)})"))
+        results.problems.append(Unreadable(Path(error.filename), f"cannot be read ({reason(error)})"))
 
     names = {"record.json", "kernels.json", "efficiency.json"}
     walk = os.walk(results.root, onerror=name_problem)

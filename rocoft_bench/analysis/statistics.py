@@ -8,6 +8,7 @@ the same rows, so differences are paired.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,7 +87,9 @@ def rank_correlation(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.nd
     Resamples keep the ranks that rows have among all rows. To rank each resample anew would change a value only by what
     ties between copies of a row do, and take a sort for each.
     """
-    return correlation(_ranks(x), _ranks(y))
+    from scipy.stats import rankdata
+
+    return correlation(rankdata(x), rankdata(y))
 
 
 def resampled(scores: Sequence[MetricOfMeans], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
@@ -130,17 +133,15 @@ def welch_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
     spread that the test compares the difference with. 1 where all are equal.
     """
     import numpy as np
-    from scipy.special import stdtr
+    from scipy.stats import ttest_ind
 
     if min(len(ours), len(theirs)) < 2:
         return None
-    squares = [float(np.var(values, ddof=1)) / len(values) for values in (ours, theirs)]
-    difference = float(np.mean(ours) - np.mean(theirs))
-    if math.sqrt(sum(squares)) < _NO_VARIANCE:
-        return 1.0 if abs(difference) < _NO_VARIANCE else None
-    counts = (len(ours), len(theirs))
-    freedom = sum(squares) ** 2 / sum(s * s / (n - 1) for s, n in zip(squares, counts, strict=True))
-    return float(2 * stdtr(freedom, -abs(difference) / math.sqrt(sum(squares))))
+    if max(np.std(ours), np.std(theirs)) < _NO_VARIANCE:
+        return 1.0 if abs(np.mean(ours) - np.mean(theirs)) < _NO_VARIANCE else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of precision, where one method's seeds are all equal
+        return float(ttest_ind(ours, theirs, equal_var=False).pvalue)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -160,18 +161,15 @@ def mean_ranks(values: Mapping[str, Sequence[float | None]], higher_is_better: b
     values: for each method one value a task, in the same order; None where it has none. Methods without any value are
     not ranked. Empty where no task is common to the others.
     """
+    import numpy as np
+    from scipy.stats import rankdata
+
     ranked = {method: row for method, row in values.items() if any(value is not None for value in row)}
-    tasks = [column for column in zip(*ranked.values(), strict=True) if None not in column]
-    sign = -1.0 if higher_is_better else 1.0
-    ranks = [_ranks_in([sign * value for value in column if value is not None]) for column in tasks]
-    sums = [sum(column) for column in zip(*ranks, strict=True)]
-    return {method: total / len(tasks) for method, total in zip(ranked, sums, strict=False)}
-
-
-def _ranks_in(values: list[float]) -> list[float]:
-    """1 for the smallest; equal values share the mean of their ranks."""
-    ordered = sorted(values)
-    return [ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values]
+    tasks = np.array([column for column in zip(*ranked.values(), strict=True) if None not in column], dtype=float)
+    if not len(tasks):
+        return {}
+    ranks = rankdata(-tasks if higher_is_better else tasks, axis=1)
+    return dict(zip(ranked, ranks.mean(axis=0).tolist(), strict=True))
 
 
 def _weights(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
@@ -221,13 +219,6 @@ def _standardized(values: Sequence[float] | np.ndarray) -> np.ndarray:
     centred = array - array.mean()
     spread = float(centred.std())
     return centred / spread if (array != array[0]).any() else np.zeros_like(array)
-
-
-def _ranks(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def _mean_over_runs(values: np.ndarray) -> np.ndarray:

@@ -75,12 +75,7 @@ def _row(size: paper.DatasetSize, others: list[paper.DatasetSize]) -> Row:
         and is_printed_as(_counted(other) or 0, size.rows)
     ]
     remark = f"it is the size of {', '.join(alike)}" if alike else ""
-    texts = {
-        "table": f"Table {size.table}",
-        "printed": size.rows,
-        "counted": f"{_counted(size):,}",
-        "remark": remark,
-    }
+    texts = {"table": f"Table {size.table}", "printed": size.rows, "counted": f"{_counted(size):,}", "remark": remark}
     return Row("", size.dataset, {name: Cell(text=text) for name, text in texts.items()}, size.split)
 
 

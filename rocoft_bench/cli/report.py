@@ -11,7 +11,7 @@ from rocoft_bench.cli.console import TerminalConsole, complain, say
 from rocoft_bench.cli.options import AS_FOLDER, Plugins
 
 if TYPE_CHECKING:
-    from rocoft_bench.report import Problem, Results, Table
+    from rocoft_bench.report import Results, Table, Unreadable
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +73,7 @@ def _write(results: Results, tables: list[Table], folder: Path, title: str, ours
         return write_report(results, tables, folder, title, show, ours)
 
 
-def _end(problems: list[Problem]) -> None:
+def _end(problems: list[Unreadable]) -> None:
     from rocoft_bench.report.writing.cleaning import one_line
 
     for problem in problems:

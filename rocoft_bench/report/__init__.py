@@ -1,7 +1,7 @@
 """From run records to tables, statistics and figures beside the paper's."""
 
 from rocoft_bench.analysis.method_comparison import check_ours
-from rocoft_bench.analysis.records import Problem, Results, Run, read_results
+from rocoft_bench.analysis.records import Results, Run, Unreadable, read_results
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, only_run
 from rocoft_bench.audit import paper_audit
 from rocoft_bench.audit.parameters import AuditRow, explanation, parameter_audit
@@ -12,12 +12,12 @@ __all__ = [
     "AuditRow",
     "Cell",
     "Column",
-    "Problem",
     "Results",
     "Row",
     "Run",
     "Stat",
     "Table",
+    "Unreadable",
     "all_tables",
     "before_and_after",
     "check_ours",

@@ -21,15 +21,7 @@ from rocoft_bench.analysis.groups import (
     run_variants,
 )
 from rocoft_bench.analysis.naming import PAPER_MODEL, join_unique, reference_title, table_key
-from rocoft_bench.analysis.pivot import (
-    RUN_COSTS,
-    Reducer,
-    Reference,
-    RowKey,
-    pivot,
-    placed,
-    without_unfinished_costs,
-)
+from rocoft_bench.analysis.pivot import RUN_COSTS, Reducer, Reference, RowKey, pivot, placed, without_unfinished_costs
 from rocoft_bench.analysis.table import Column, Row, Table
 
 if TYPE_CHECKING:
