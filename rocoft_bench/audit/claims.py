@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from itertools import pairwise
+from typing import Any
+
+import yaml
 
 from rocoft_bench import paper
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
@@ -103,7 +107,7 @@ Claim = Highest | Outperforms | Stated
 
 def claims() -> Table:
     """Each claim that a number of the tables can decide, those that do not hold first."""
-    rows = [row for claim in CLAIMS for row in claim.rows()]
+    rows = [row for claim in _claims() for row in claim.rows()]
     order = [FAILS, PARTLY, ALMOST, HOLDS]
     rows.sort(key=lambda row: order.index(row.cells["verdict"].text))
     table = Table("audit-claims", "what the text says of the tables", _COLUMNS, rows)
@@ -189,112 +193,25 @@ def _faster_at_low_ranks() -> tuple[str, str]:
     return f"Table 8, {'; '.join(texts)}", HOLDS if faster else FAILS
 
 
-def _acc(**values: float) -> dict[Key, float]:
-    return {(task, "accuracy"): value for task, value in values.items()}
+CHECKS = {
+    "trained_in_table_7": _trained_in_table_7,
+    "rank_1": _rank_1,
+    "accuracy_by_rank": _accuracy_by_rank,
+    "faster_at_low_ranks": _faster_at_low_ranks,
+    "memory_at_64": _memory_at_64,
+}
 
 
-_4, _A, _B1 = "Section 4", "Appendix A", "Appendix B.1"
-_ROW, _COLUMN = "RoCoFT-3-Row", "RoCoFT-3-Column"
+def _claims() -> list[Claim]:
+    """What `claims.yaml` holds."""
+    text = files("rocoft_bench.audit").joinpath("claims.yaml").read_text(encoding="utf-8")
+    return list(map(_claim, yaml.safe_load(text)))
 
-CLAIMS: tuple[Claim, ...] = (
-    Outperforms(_4, 1, "roberta-base", _ROW, "with 0.249 million parameters outperforms", ("LoRA", "MAM Adapter")),
-    Highest(
-        _4,
-        2,
-        "bloomz-7b",
-        _ROW,
-        "attains the highest accuracy on",
-        _acc(siqa=73.56, arc_challenge=57.48, obqa=72.92, multiarith=79.76, addsub=70.95, svamp=54.42),
-    ),
-    Highest(_4, 2, "bloomz-7b", _COLUMN, "achieving top scores on", _acc(winogrande=72.50, gsm8k=71.05)),
-    Highest(_4, 2, "gpt-j-6b", _ROW, "achieves the best results on", _acc(boolq=65.92, multiarith=89.45, svamp=56.79)),
-    Highest(_4, 2, "gpt-j-6b", _COLUMN, "excels on", _acc(siqa=69.96, singleeq=82.61)),
-    Highest(
-        _4,
-        2,
-        "llama-2-7b",
-        _ROW,
-        "secures the highest accuracy on",
-        _acc(boolq=69.36, siqa=78.09, obqa=76.96, multiarith=90.55, gsm8k=77.37),
-    ),
-    Highest(_4, 2, "llama-2-7b", _COLUMN, "achieves top performance on", _acc(hellaswag=89.46, singleeq=82.48)),
-    Highest(
-        _4,
-        2,
-        "llama-2-13b",
-        _ROW,
-        "achieving the highest accuracy on",
-        _acc(siqa=79.54, arc_easy=83.65, addsub=88.24, svamp=66.60),
-    ),
-    Stated(
-        _4,
-        "deberta-v3-base, bart-large",
-        "RoCoFT",
-        "parameters",
-        "in question answering and summarization tasks (Table 7) utilize just 0.161 million",
-        _trained_in_table_7,
-    ),
-    Highest(
-        _A,
-        6,
-        "roberta-large",
-        _ROW,
-        "attains the highest",
-        {**_acc(sst2=96.69, mrpc=91.05), ("mrpc", "f1"): 92.19, **_acc(rte=87.83)},
-    ),
-    Highest(
-        _A,
-        6,
-        "roberta-large",
-        _COLUMN,
-        "leads in",
-        {("stsb", "pearson"): 92.52, ("stsb", "spearman"): 92.31, **_acc(qqp=91.38), ("qqp", "f1"): 87.12},
-    ),
-    Outperforms(
-        _A,
-        6,
-        "roberta-large",
-        _ROW,
-        "equivalent on CoLA while surpassing it in other tasks",
-        ("MAM Adapter",),
-        ("cola",),
-    ),
-    Outperforms(_A, 6, "roberta-large", "RoCoFT-1-Row", "significantly outperforming", ("BitFit",)),
-    Outperforms(_A, 6, "roberta-large", "RoCoFT-1-Column", "significantly outperforming", ("BitFit",)),
-    Highest(
-        _A,
-        7,
-        "deberta-v3-base",
-        "RoCoFT-Row",
-        "achieves the highest EM/F1,",
-        {("squad_v1", "exact_match"): 81.70, ("squad_v1", "f1"): 88.15},
-    ),
-    Highest(_A, 7, "bart-large", "RoCoFT-Column", "attains the top ROUGE-2 score on", {("xsum", "rouge2"): 18.54}),
-    Stated(
-        _B1,
-        "roberta-base",
-        "RoCoFT-Row",
-        "r = 1",
-        "for r = 1 an accuracy of 0.913 with 0.022 million, LoRA 0.055 million",
-        _rank_1,
-    ),
-    Stated(
-        _B1, "roberta-base", "RoCoFT, LoRA", "rank", "as r increases, both exhibit improved accuracy", _accuracy_by_rank
-    ),
-    Stated(
-        _B1,
-        "roberta-base",
-        "RoCoFT",
-        "time",
-        "for r = 1 and 2 consistently outperform LoRA in training time",
-        _faster_at_low_ranks,
-    ),
-    Stated(
-        _B1,
-        "roberta-base",
-        "RoCoFT-Row",
-        "r = 64",
-        "at r = 64 the highest accuracy, 0.934, with 2.656 GB vs. 2.993 GB",
-        _memory_at_64,
-    ),
-)
+
+def _claim(entry: dict[str, Any]) -> Claim:
+    if "check" in entry:
+        return Stated(**{**entry, "check": CHECKS[entry["check"]]})
+    if "values" in entry:
+        values = {tuple(key.split()): value for key, value in entry["values"].items()}
+        return Highest(**{**entry, "values": values})
+    return Outperforms(**entry)
