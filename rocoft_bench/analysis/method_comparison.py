@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from rocoft_bench.analysis.example_scores import ExampleScores, example_scores
 from rocoft_bench.analysis.naming import slug
-from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.analysis.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.errors import UserError, suggest
+from rocoft_bench.runs import EfficiencyRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,8 +159,8 @@ def compare_methods(
                 yield comparison
 
 
-def is_of(run: Run, name: str) -> bool:
-    """Whether a run is of a method of that name, or of a row of that title."""
+def is_of(run: Run | Stored[EfficiencyRecord], name: str) -> bool:
+    """Whether a run or a bench is of a method of that name, or of a row of that title."""
     return name.casefold() in (str(run.record.method.get("name")).casefold(), run.record.label.casefold())
 
 

@@ -31,7 +31,8 @@ def write_report(
 ) -> Path:
     """Write the report into a folder, which is made if need be; files of an earlier one are replaced.
 
-    progress: told about what takes its time. ours: the method that others are compared with. Returns the page.
+    progress: told about what takes its time. ours: the method that others are compared with, and that
+    stands out in figures. Returns the page.
 
     Raises:
         UserError: If the folder cannot be written.
@@ -94,7 +95,7 @@ def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, 
     comparisons = [one.as_table() for one in compared]
     pairs = [pair for one in compared for pair in one.comparisons.values()]
     progress("drawing figures", 0, 1)
-    drawn = draw_figures(results, tables, folder / FIGURES)
+    drawn = draw_figures(results, tables, folder / FIGURES, ours)
     progress("writing the page", 0, 1)
     shown = [*tables, *comparisons]
     write_text(folder / "tables.md", as_markdown(shown, title))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import matplotlib
 
+from rocoft_bench.analysis.method_comparison import OURS
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures.figure import Drawing, FigureFiles, remove_figures, write
@@ -41,10 +42,10 @@ class Drawn(NamedTuple):
     notes: list[str]
 
 
-def draw_figures(results: Results, tables: Sequence[Table], folder: Path, ours: str = "rocoft") -> Drawn:
+def draw_figures(results: Results, tables: Sequence[Table], folder: Path, ours: str = OURS) -> Drawn:
     """Every figure that there are results for, written into a folder, which is made if need be.
 
-    ours: name of the method that stands out.
+    ours: the method that stands out, by its name or the title of a row.
 
     Raises:
         OSError: If a file cannot be written.

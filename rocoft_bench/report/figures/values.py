@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rocoft_bench.analysis.records import Results, Run, Stored
+from rocoft_bench.analysis.method_comparison import is_of
+from rocoft_bench.analysis.records import Results, Run
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-from rocoft_bench.runs import EfficiencyRecord
 
 
 @dataclass(frozen=True)
 class FigureData:
-    """What is drawn. ours: name of the method that stands out, e.g. rocoft."""
+    """What is drawn. ours: the method that stands out, by its name or the title of a row."""
 
     results: Results
     tables: Sequence[Table]
@@ -26,8 +26,8 @@ class FigureData:
 
     @cached_property
     def _of_ours(self) -> set[str]:
-        records: list[Run | Stored[EfficiencyRecord]] = [*self.results.runs, *self.results.efficiency]
-        return {stored.id for stored in records if stored.record.method.get("name") == self.ours}
+        runs = {run.id for run in self.results.runs if is_of(run, self.ours)}
+        return runs | {bench.id for bench in self.results.efficiency if is_of(bench, self.ours)}
 
     def is_ours(self, row: Row) -> bool:
         return any(id in self._of_ours for cell in row.cells.values() for id in cell.runs)
