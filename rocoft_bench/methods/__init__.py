@@ -25,9 +25,7 @@ from rocoft_bench.methods.method import ALL_TASKS, Method, NoSettings
 from rocoft_bench.methods.moslora import MoSLoRA
 from rocoft_bench.methods.prefix_tuning import PrefixTuning
 from rocoft_bench.methods.prompt_tuning import PromptTuning
-from rocoft_bench.methods.propetl_adapter import PropetlAdapter
-from rocoft_bench.methods.propetl_lora import PropetlLoRA
-from rocoft_bench.methods.propetl_prefix import PropetlPrefix
+from rocoft_bench.methods.propetl import PropetlAdapter, PropetlLoRA, PropetlPrefix
 from rocoft_bench.methods.qlora import QLoRA
 from rocoft_bench.methods.rocoft import RoCoFT
 from rocoft_bench.methods.sequential_adapter import SequentialAdapter

@@ -24,7 +24,6 @@ from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.lora import LLM_TARGETS, LowRankSettings
 
 if TYPE_CHECKING:
-    from peft import AdaLoraConfig
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
@@ -73,6 +72,7 @@ class AdaLoRA(AdapterMethod):
     reference = "Zhang et al. 2023, arXiv 2303.10512"
     Settings = AdaLoRASettings
     settings: AdaLoRASettings
+    peft_class = "AdaLoraConfig"
     # The authors' GLUE scripts: 5e-4 to 2.2e-3, MRPC's is 1e-3; 0.01 in most.
     learning_rate, weight_decay = 1e-3, 0.01
     keeps_best = False
@@ -87,20 +87,14 @@ class AdaLoRA(AdapterMethod):
         "llama-2-13b": _budget(16, 11),
     }
 
-    def peft_config(self, model: Any, seed: int) -> AdaLoraConfig:
-        from peft import AdaLoraConfig
-
+    def peft_options(self, seed: int) -> dict[str, Any]:
         s = self.settings
-        return AdaLoraConfig(
-            init_r=s.init_rank,
-            target_r=s.rank,
-            lora_alpha=s.alpha,  # type: ignore[arg-type]
-            lora_dropout=s.dropout,
-            deltaT=s.interval,
-            total_step=1,  # a placeholder: the hooks know
-            orth_reg_weight=0.0,  # the penalty is the hooks' too
-            target_modules=self.targets(model, s.target_modules),
-        )
+        return {
+            **{"init_r": s.init_rank, "target_r": s.rank, "lora_alpha": s.alpha, "lora_dropout": s.dropout},
+            "deltaT": s.interval,
+            "total_step": 1,  # a placeholder: the hooks know
+            "orth_reg_weight": 0.0,  # the penalty is the hooks' too
+        }
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         from peft.tuners.adalora import AdaLoraLayer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -40,12 +39,21 @@ class AdapterMethod(Method):
     """Wraps the model with `peft.get_peft_model`."""
 
     provider = "peft"
+    peft_class: ClassVar[str]
+    """Name of peft's configuration class."""
     known_warnings: ClassVar[tuple[str, ...]] = ()
     """How warnings of peft begin that say nothing new where this method is applied or loaded."""
 
-    @abstractmethod
+    def peft_options(self, seed: int) -> dict[str, Any]:
+        """What the configuration says beside its targets."""
+        raise NotImplementedError(f"{type(self).__name__} has neither peft_options nor a peft_config of its own")
+
     def peft_config(self, model: Any, seed: int) -> PeftConfig:
         """The adapter's configuration for a model; task type and head are filled in later."""
+        import peft
+
+        targets = self.targets(model, self.settings.target_modules)
+        return getattr(peft, self.peft_class)(target_modules=targets, **self.peft_options(seed))
 
     def targets(self, model: Any, names: Sequence[str] | str) -> str:
         """PEFT's `target_modules` for roles, names or a regular expression. Raises: UserError as `peft_pattern`."""

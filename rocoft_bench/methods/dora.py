@@ -7,17 +7,12 @@ paper counts DoRA. The defaults are LoRA's: on RoBERTa-base, r = 8 on query and 
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import TrainingConfig
 from rocoft_bench.methods.lora import LoRA
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
-    from torch import nn
-
-    from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import ModelShapes
 
@@ -30,14 +25,10 @@ class DoRA(LoRA):
     # The authors' script for LLaMA-2, which states no decay.
     learning_rate, weight_decay = 2e-4, 0.0
 
-    def peft_config(self, model: Any, seed: int) -> LoraConfig:
-        return dataclasses.replace(super().peft_config(model, seed), use_dora=True)
+    undecayed = ("lora_magnitude_vector",)  # the magnitudes start as the norms of W
 
-    def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        """The magnitudes start as the norms of W: 0 is no neutral value."""
-        from rocoft_bench.engine.hooks import Undecayed
-
-        return Undecayed("lora_magnitude_vector")
+    def peft_options(self, seed: int) -> dict[str, Any]:
+        return {**super().peft_options(seed), "use_dora": True}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)
@@ -46,7 +37,7 @@ class DoRA(LoRA):
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
         """What LoRA keeps, what the magnitudes are multiplied with, and the changed weights, whose norms are taken."""
         memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
-        return dataclasses.replace(
+        return replace(
             memory,
             extra_saved_per_token=[*memory.extra_saved_per_token, *((linear, 2 * linear.d_out) for linear in targets)],
             saved_per_pass=sum(linear.d_in * linear.d_out for linear in targets),

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import StrictModel, TrainingConfig
+from rocoft_bench.config import StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
     from peft import IA3Config
-    from torch import nn
 
-    from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.models import ModelShapes
 
 AS_PUBLISHED = {"target_modules": ["key", "value", "ffn_out"]}
@@ -44,6 +42,7 @@ class IA3(AdapterMethod):
     settings: IA3Settings
     # The authors' configuration (T-Few).
     learning_rate, weight_decay = 3e-3, 0.0
+    undecayed = ("ia3_l",)  # factors are neutral at 1
     presets = {"causal_lm": AS_PUBLISHED, "seq2seq_lm": AS_PUBLISHED}  # noqa: RUF012 - a constant
 
     def peft_config(self, model: Any, seed: int) -> IA3Config:
@@ -53,12 +52,6 @@ class IA3(AdapterMethod):
             target_modules=self.targets(model, self.settings.target_modules),
             feedforward_modules=self.targets(model, self.settings.feedforward_modules),
         )
-
-    def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        """Factors are neutral at 1."""
-        from rocoft_bench.engine.hooks import Undecayed
-
-        return Undecayed("ia3_l")
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         at_input = shapes.targeted(self.settings.feedforward_modules)

@@ -1,7 +1,7 @@
 """LoftQ: LoRA whose start makes up for the 4-bit quantisation of the base (Li et al. 2023).
 
 Q + s B A ≈ W with Q = nf4(W - s B A) and s B A = SVD_r(W - Q) in turn, `iterations` times. Q is the frozen base, and
-training goes on from A and B. Trained parameters outside the head: LoRA's r * (d_in + d_out) per targeted matrix, here
+training starts from A and B. Trained parameters outside the head: LoRA's r * (d_in + d_out) per targeted matrix, here
 all linear layers of the blocks; no table of the paper counts LoftQ. r = 16 makes 2,654,208 on RoBERTa-base.
 
 peft 0.21 computes this on a GPU only, and leaves s out of the start, so that its base and change do not add up to W
@@ -18,7 +18,7 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count
 from rocoft_bench.methods.lora import LowRankSettings
-from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
+from rocoft_bench.methods.qlora import ALL_LINEARS, QuantisedLoRA
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,8 +16,6 @@ from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
-    from peft import LoHaConfig
-
     from rocoft_bench.models import ModelShapes
 
 
@@ -38,6 +36,7 @@ class LoHa(AdapterMethod):
     reference = "Hyeon-Woo et al. 2021, arXiv 2108.06098"
     Settings = LoHaSettings
     settings: LoHaSettings
+    peft_class = "LoHaConfig"
     # Chosen here: the paper trains image models from scratch.
     learning_rate, weight_decay = 3e-3, 0.0
     not_architectures = LINEAR_ONLY
@@ -46,15 +45,8 @@ class LoHa(AdapterMethod):
         "bart-large": {"rank": 4, "alpha": 4},
     }
 
-    def peft_config(self, model: Any, seed: int) -> LoHaConfig:
-        from peft import LoHaConfig
-
-        s = self.settings
-        return LoHaConfig(
-            r=s.rank,
-            alpha=s.alpha,  # type: ignore[arg-type]
-            target_modules=self.targets(model, s.target_modules),
-        )
+    def peft_options(self, seed: int) -> dict[str, Any]:
+        return {"r": self.settings.rank, "alpha": self.settings.alpha}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)

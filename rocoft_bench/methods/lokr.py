@@ -20,8 +20,6 @@ from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
 
 if TYPE_CHECKING:
-    from peft import LoKrConfig
-
     from rocoft_bench.models import LinearShape, ModelShapes
 
 BEYOND_ANY_SIDE = 2**20
@@ -47,6 +45,7 @@ class LoKr(AdapterMethod):
     reference = "Edalati et al. 2022, arXiv 2212.10650"
     Settings = LoKrSettings
     settings: LoKrSettings
+    peft_class = "LoKrConfig"
     # Chosen here.
     learning_rate, weight_decay = 5e-3, 0.0
     not_architectures = LINEAR_ONLY
@@ -62,16 +61,9 @@ class LoKr(AdapterMethod):
     def _rank(self) -> int:
         return self.settings.rank or BEYOND_ANY_SIDE
 
-    def peft_config(self, model: Any, seed: int) -> LoKrConfig:
-        from peft import LoKrConfig
-
-        s = self.settings
-        return LoKrConfig(
-            r=self._rank,
-            alpha=self._rank if s.rank is None else s.alpha,  # type: ignore[arg-type] # peft scales by alpha / r
-            decompose_factor=s.factor,
-            target_modules=self.targets(model, s.target_modules),
-        )
+    def peft_options(self, seed: int) -> dict[str, Any]:
+        alpha = self._rank if self.settings.rank is None else self.settings.alpha  # peft scales by alpha / r
+        return {"r": self._rank, "alpha": alpha, "decompose_factor": self.settings.factor}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self._parameters(linear) for linear in shapes.targeted(self.settings.target_modules))

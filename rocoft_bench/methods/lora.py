@@ -15,8 +15,6 @@ from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
-
     from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import ModelShapes
 
@@ -45,6 +43,7 @@ class LoRA(AdapterMethod):
     reference = "Hu et al. 2021, arXiv 2106.09685"
     Settings = LowRankSettings
     settings: LowRankSettings
+    peft_class = "LoraConfig"
     # The authors' GLUE scripts for RoBERTa-base.
     learning_rate, weight_decay = 5e-4, 0.1
     presets = {  # noqa: RUF012 - a constant
@@ -56,16 +55,8 @@ class LoRA(AdapterMethod):
         "llama-2-13b": {"rank": 16, "alpha": 32},
     }
 
-    def peft_config(self, model: Any, seed: int) -> LoraConfig:
-        from peft import LoraConfig
-
-        s = self.settings
-        return LoraConfig(
-            r=s.rank,
-            lora_alpha=s.alpha,  # type: ignore[arg-type]
-            lora_dropout=s.dropout,
-            target_modules=self.targets(model, s.target_modules),
-        )
+    def peft_options(self, seed: int) -> dict[str, Any]:
+        return {"r": self.settings.rank, "lora_alpha": self.settings.alpha, "lora_dropout": self.settings.dropout}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)

@@ -78,6 +78,8 @@ class Method(ABC):
     """False where what is trained changes in the course of training, so that only the last epoch is a result."""
     checkpoints_gradients: ClassVar[bool] = True
     """False where it fails with gradient checkpointing."""
+    undecayed: ClassVar[tuple[str, ...]] = ()
+    """Parts of the names of parameters that weight decay spares: those whose neutral value is not 0."""
     shares_rows: ClassVar[bool] = True
     """False where only one process can train it."""
     shards: ClassVar[bool] = True
@@ -182,9 +184,9 @@ class Method(ABC):
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         """What it adds to the training loop."""
-        from rocoft_bench.engine.hooks import Hooks
+        from rocoft_bench.engine.hooks import Undecayed
 
-        return Hooks()
+        return Undecayed(*self.undecayed)
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
         """Values outside the head that are left to save after training; `trained` where all of them are."""

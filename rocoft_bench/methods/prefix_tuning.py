@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.prefix_widths import prefix_widths
-from rocoft_bench.methods.prompt_learning import PromptLearning, PromptSettings
+from rocoft_bench.methods.prompt_tuning import PromptLearning, PromptSettings
 
 if TYPE_CHECKING:
     from peft import PrefixTuningConfig

@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.prompt_learning import PromptLearning
+from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.models import ENCODERS, LINEAR_ROLES, TASKS_WITH_HEAD
 
 if TYPE_CHECKING:
@@ -27,6 +28,23 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.models import ModelShapes
+
+
+class PromptSettings(StrictModel):
+    num_virtual_tokens: Count = 20
+    """l, the trained positions before the input."""
+
+
+class PromptLearning(AdapterMethod):
+    """Trains what stands before the input, beside the weights; prefix-tuning does so too."""
+
+    mergeable = False
+    Settings = PromptSettings
+    settings: PromptSettings
+
+    @property
+    def virtual_tokens(self) -> int:
+        return self.settings.num_virtual_tokens
 
 
 class PromptTuning(PromptLearning):

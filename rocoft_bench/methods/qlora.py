@@ -9,6 +9,7 @@ compute in another precision than the trained model.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from rocoft_bench.config import Count
-from rocoft_bench.methods.lora import LowRankSettings
-from rocoft_bench.methods.quantised import ALL_LINEARS, QuantisedLoRA
+from rocoft_bench.errors import UserError
+from rocoft_bench.methods.lora import LoRA, LowRankSettings
+from rocoft_bench.models import ROLES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import ModelShapes
 
+
+ALL_LINEARS = list(ROLES)
+"""All linear layers of the transformer blocks."""
 
 OUTSIDE_BLOCKS = [
     *("lm_head", "embed_out"),
@@ -35,6 +40,15 @@ OUTSIDE_BLOCKS = [
 
 NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 """Of a weight, with one 8-bit constant for 64 of them and a float32 for 256 of those."""
+
+
+class QuantisedLoRA(LoRA):
+    """LoRA on quantised base weights."""
+
+    def check_supports(self, task_kind: str, model_type: str | None) -> None:
+        super().check_supports(task_kind, model_type)
+        if importlib.util.find_spec("bitsandbytes") is None:
+            raise UserError(f"method {self.name} needs bitsandbytes: pip install 'rocoft-bench[quant]'")
 
 
 class QLoRASettings(LowRankSettings):

@@ -18,14 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
 
-from rocoft_bench.config import Count, StrictModel, TrainingConfig
+from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
-    from peft import VeraConfig
-    from torch import nn
-
-    from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import ModelShapes
 
@@ -49,28 +45,17 @@ class VeRA(AdapterMethod):
     reference = "Kopiczko et al. 2023, arXiv 2310.11454"
     Settings = VeRASettings
     settings: VeRASettings
+    peft_class = "VeraConfig"
     # The paper's rate for RoBERTa-base on MRPC, CoLA, QNLI and STS-B (Table 8; 4e-3 on SST-2 and RTE), without a decay.
     learning_rate, weight_decay = 1e-2, 0.0
     known_warnings = ("Specified to not save vera_A", "Specified to not load vera_A")
 
-    def peft_config(self, model: Any, seed: int) -> VeraConfig:
-        from peft import VeraConfig
+    undecayed = ("vera_lambda_b", "vera_lambda_d")  # they scale what is random, as a norm's weights do
 
+    def peft_options(self, seed: int) -> dict[str, Any]:
         s = self.settings
-        return VeraConfig(
-            r=s.rank,
-            d_initial=s.d_initial,
-            vera_dropout=s.dropout,
-            target_modules=self.targets(model, s.target_modules),
-            projection_prng_key=seed,
-            save_projection=False,
-        )
-
-    def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        """d and b scale what is random, as a norm's weights do; d is not neutral at 0."""
-        from rocoft_bench.engine.hooks import Undecayed
-
-        return Undecayed("vera_lambda_b", "vera_lambda_d")
+        own = {"r": s.rank, "d_initial": s.d_initial, "vera_dropout": s.dropout}
+        return {**own, "projection_prng_key": seed, "save_projection": False}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self.settings.rank + linear.d_out for linear in shapes.targeted(self.settings.target_modules))

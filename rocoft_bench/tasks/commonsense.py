@@ -61,12 +61,10 @@ from rocoft_bench.errors import shortened
 from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_choice, listed_choices
 from rocoft_bench.tasks.instructions import InstructionTask, TrainingFile
 from rocoft_bench.tasks.prompt_tokens import Row, RowEncoder, prompt
-from rocoft_bench.tasks.task import Output, Prediction, Task
+from rocoft_bench.tasks.task import Output, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
 RESPONSE = "the correct answer is {}"
 """The response that names a choice, in every row of LLM-Adapters."""
@@ -95,18 +93,11 @@ class MultipleChoice(InstructionTask):
     def references(self, rows: Dataset) -> list[Any]:
         return rows["answer"][:]
 
-    def read(
-        self,
-        outputs: Sequence[np.ndarray],
-        encoded: Dataset,
-        rows: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: Any,
-    ) -> list[Prediction]:
+    def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         """See `Task.read`. scores: the log-probability of each choice, where these are compared."""
         if settings.scoring != "likelihood":
-            return super().read(outputs, encoded, rows, tokenizer, settings)
-        scores: list[dict[str, float]] = [{} for _ in range(len(rows))]
+            return super().read(outputs, encoded, raw, tokenizer, settings)
+        scores: list[dict[str, float]] = [{} for _ in range(len(raw))]
         for row, choice, (score, _) in zip(encoded["row"][:], encoded["choice"][:], outputs, strict=True):
             scores[row][choice] = float(score)
         return [{"prediction": max(of_row, key=of_row.__getitem__), "scores": of_row} for of_row in scores]

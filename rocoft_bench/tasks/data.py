@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib
 import json
 import re
 import reprlib
@@ -52,6 +53,14 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
     Raises: UserError where the folder may not be looked into.
     """
     return [path for form in FORMS if _is_there(path := folder / f"{split}{form}")]
+
+
+def read_embedded(name: str, module: str, function: str, split: str, wanted: Sequence[str]) -> RawRows:
+    """The columns `wanted` of what a function of `rocoft_bench.demo` makes."""
+    rows = getattr(importlib.import_module(f"rocoft_bench.demo.{module}"), function)(split)
+    columns = {column: [row[column] for row in rows] for column in wanted}
+    origin = {"kind": "embedded", "id": name}
+    return RawRows(f"{name}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
 
 
 def read_hub(hub: HubDataset, split: str, wanted: Sequence[str]) -> RawRows:

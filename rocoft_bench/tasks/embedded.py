@@ -16,72 +16,18 @@ bakers wore a hat.", label 0 (entailment). Those of the other tasks: see their f
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from rocoft_bench.errors import UserError
 from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_number
 from rocoft_bench.tasks.commonsense import MultipleChoice
 from rocoft_bench.tasks.math import WordProblems
-from rocoft_bench.tasks.readers import RawRows
 from rocoft_bench.tasks.sequence import SequenceClassification
 from rocoft_bench.tasks.spans import SpanExtraction
 from rocoft_bench.tasks.summarization import Summarization
 from rocoft_bench.tasks.task import Task
 
 
-class Embedded:
-    """A task whose rows a function of the package makes: `rows_from` is its module and its name."""
-
-    rows_from: ClassVar[tuple[str, str]]
-    name: str
-    family: str
-    columns: tuple[str, ...]
-    source = "embedded"
-
-    def _read(self, split: str, data_dir: Path | None) -> RawRows:
-        if data_dir is not None:
-            raise UserError(f"{self.family} {self.name} has its own rows: leave out --data-dir {data_dir}")
-        module, function = self.rows_from
-        rows = getattr(importlib.import_module(f"rocoft_bench.demo.{module}"), function)(split)
-        columns = {name: [row[name] for row in rows] for name in self.columns}
-        source = f"{self.family}/{self.name}"
-        origin = {"kind": "embedded", "id": source}
-        return RawRows(f"{source}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
-
-
-class EmbeddedEntailment(Embedded, SequenceClassification):
-    """Sentence pairs from the package itself."""
-
-    rows_from = ("entailment", "entailment_rows")
-
-
-class EmbeddedQuestions(Embedded, SpanExtraction):
-    """Passages and questions from the package itself."""
-
-    rows_from = ("questions", "question_rows")
-
-
-class EmbeddedSummaries(Embedded, Summarization):
-    """Reports and their summaries from the package itself."""
-
-    rows_from = ("summaries", "summary_rows")
-
-
-class EmbeddedChoices(Embedded, MultipleChoice):
-    """Multiple-choice questions from the package itself."""
-
-    rows_from = ("choices", "choice_rows")
-
-
-class EmbeddedWordProblems(Embedded, WordProblems):
-    """Word problems from the package itself."""
-
-    rows_from = ("word_problems", "word_problem_rows")
-
-
-def _facts(name: str, version: int = 1) -> dict[str, Any]:
+def _facts(name: str, made_by: tuple[str, str], version: int = 1) -> dict[str, Any]:
     return {
         "name": name,
         "family": "demo",
@@ -90,29 +36,30 @@ def _facts(name: str, version: int = 1) -> dict[str, Any]:
         "train_split": "train",
         "eval_split": "test",
         "paper_task": None,
+        "made_by": made_by,
     }
 
 
 _CHOICES = ("answer1", "answer2", "answer3", "answer4")
 
 TASKS: tuple[Task, ...] = (
-    EmbeddedEntailment(
-        **_facts("entailment"),
+    SequenceClassification(
+        **_facts("entailment", ("entailment", "entailment_rows")),
         text_columns=("sentence1", "sentence2"),
         label_names=("entailment", "not_entailment"),
         metric_names=("accuracy",),
         random_baseline=0.5,
     ),
-    EmbeddedQuestions(**_facts("questions"), random_baseline=0.0),
-    EmbeddedSummaries(**_facts("summaries")),
-    EmbeddedChoices(
-        **_facts("choices"),
+    SpanExtraction(**_facts("questions", ("questions", "question_rows")), random_baseline=0.0),
+    Summarization(**_facts("summaries", ("summaries", "summary_rows"))),
+    MultipleChoice(
+        **_facts("choices", ("choices", "choice_rows")),
         choices=_CHOICES,
         random_baseline=0.25,
         published=Published(3, 3, "the correct answer", contained_choice(_CHOICES)),
     ),
-    EmbeddedWordProblems(
-        **_facts("word_problems", version=2),
+    WordProblems(
+        **_facts("word_problems", ("word_problems", "word_problem_rows"), version=2),
         published=Published(3, 3, "The answer is", first_number(r"\d+", int)),
     ),
 )

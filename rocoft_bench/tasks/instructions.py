@@ -32,11 +32,10 @@ from rocoft_bench.tasks.answer_reading import Published
 from rocoft_bench.tasks.data import HubDataset, check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.prompt_tokens import PromptTokens, Row, RowEncoder, prompt
-from rocoft_bench.tasks.task import Encoded, Output, Prediction, Task
+from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
 from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
@@ -227,14 +226,7 @@ class InstructionTask(Task):
                 f"their response alone has more than {encoder.max_length} tokens"
             )
 
-    def read(
-        self,
-        outputs: Sequence[np.ndarray],
-        encoded: Dataset,
-        rows: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: Any,
-    ) -> list[Prediction]:
+    def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         """See `Task.read`. Predictions: an answer or None; in the protocol "published" also what should be read.
 
         text: what the model said.

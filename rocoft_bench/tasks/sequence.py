@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +13,7 @@ from rocoft_bench.tasks.data import (
     label_codes,
     shortest_float32,
 )
-from rocoft_bench.tasks.task import Encoded, Prediction, Task
+from rocoft_bench.tasks.task import Encoded, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,14 +60,7 @@ class SequenceClassification(Task):
         note = f"{full} {name} rows fill max_length {settings.max_length} and may have been cut"
         return Encoded(encoded, (note,) if full else ())
 
-    def read(
-        self,
-        outputs: Sequence[np.ndarray],
-        encoded: Dataset,
-        rows: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: Any,
-    ) -> list[Prediction]:
+    def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         return [{"prediction": self.predict(logits), "scores": logits.astype("float64").tolist()} for logits in outputs]
 
     def predict(self, logits: np.ndarray) -> int | float:

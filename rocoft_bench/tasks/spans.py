@@ -21,7 +21,7 @@ from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.data import check_texts
-from rocoft_bench.tasks.task import Encoded, Output, Prediction, Task
+from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,21 +112,14 @@ class SpanExtraction(Task):
             parts.append(Dataset.from_dict(columns))
         return Encoded(concatenate_datasets(parts), cutter.notes("training" if training else "evaluation"))
 
-    def read(
-        self,
-        outputs: Sequence[np.ndarray],
-        encoded: Dataset,
-        rows: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: Any,
-    ) -> list[Prediction]:
+    def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         """The best span over all windows of a row as it stands in the context, and its score, start plus end logit.
 
         With unanswerable questions also the lowest score of `_NULL` over the windows and by how much that is above the
         best span's. The prediction is empty where that is more than `null_threshold`, or where there is no span at all.
         """
-        best: list[_Span | None] = [None] * len(rows)
-        null = [math.inf] * len(rows)
+        best: list[_Span | None] = [None] * len(raw)
+        null = [math.inf] * len(raw)
         windows = encoded.select_columns(["row", "starts", "ends"]).with_format("numpy")
         for logits, window in zip(outputs, windows, strict=True):
             row = int(window["row"])
@@ -135,7 +128,7 @@ class SpanExtraction(Task):
             known = best[row]
             if span and (known is None or span.score > known.score):
                 best[row] = span
-        answers = zip(rows["context"], best, null, strict=True)
+        answers = zip(raw["context"], best, null, strict=True)
         return [self._prediction(*answer, settings.null_threshold) for answer in answers]
 
     def _prediction(self, context: str, span: _Span | None, null: float, threshold: float) -> Prediction:

@@ -44,10 +44,9 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.metrics.other_scripts import is_of_other_script
 from rocoft_bench.tasks.data import HubDataset, check_texts
-from rocoft_bench.tasks.task import Encoded, Output, Prediction, Task
+from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
@@ -173,14 +172,7 @@ class Summarization(Task):
             parts.append(Dataset.from_dict(columns))
         return Encoded(concatenate_datasets(parts) if parts else rows, _notes(counts, settings, training))
 
-    def read(
-        self,
-        outputs: Sequence[np.ndarray],
-        encoded: Dataset,
-        rows: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: Any,
-    ) -> list[Prediction]:
+    def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return [{"prediction": str(tokenizer.decode(ids, **options)).strip()} for ids in outputs]
 

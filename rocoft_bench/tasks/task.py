@@ -10,13 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.runs import known_hashes
-from rocoft_bench.tasks.data import HubDataset, content_sha256, find_split, read_folder, read_hub
+from rocoft_bench.tasks.data import HubDataset, content_sha256, find_split, read_embedded, read_folder, read_hub
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Output = Literal["logits", "spans", "text", "likelihood"]
 """What an evaluation asks of the model; `rocoft_bench.engine.prediction` has a predictor for each."""
+
+Outputs: TypeAlias = "Sequence[np.ndarray]"
+"""What a model put out, one array for each encoded example."""
 
 Prediction = dict[str, Any]
 """One answer, as written to predictions.jsonl: "prediction", in the form that `Task.score` compares, and details."""
@@ -71,6 +74,7 @@ class Task(ABC):
     random_baseline: what guessing scores on the first metric.
     paper_task: the task's name in the tables of the paper; None if it is not there.
     folder: its folder below DATA_DIR/<family>/ where that is not called as the task.
+    made_by: module of `rocoft_bench.demo` and its function that makes the examples, where they ship with the package.
     split_sizes: rows of the splits of its own source, where they are known; `rocoft prefetch` compares.
     """
 
@@ -91,6 +95,7 @@ class Task(ABC):
     paper_task: str | None
     folder: str | None = None
     split_sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    made_by: tuple[str, str] | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -119,7 +124,7 @@ class Task(ABC):
         """
         from datasets import Dataset
 
-        raw = self._read(split, data_dir)
+        raw = self._read(split, data_dir) if self.made_by is None else self._read_made(self.made_by, split, data_dir)
         columns = self._checked(raw)
         rows = Dataset.from_dict(columns)
         content = content_sha256(columns)
@@ -187,15 +192,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def read(
-        self,
-        outputs: Sequence[np.ndarray],
-        encoded: Dataset,
-        rows: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: Any,
-    ) -> list[Prediction]:
-        """One prediction for each of `rows` from the model's outputs, one for each of `encoded`.
+    def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
+        """One prediction for each of `raw` from the model's outputs, one for each of `encoded`.
 
         outputs: for "logits" (num_labels,), for "spans" (2, tokens) start and end logits, for "text" (new tokens,)
             token ids, for "likelihood" (2,) the summed log-probability of the labels and their number.
@@ -224,6 +222,11 @@ class Task(ABC):
     @abstractmethod
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         """The columns that the task uses, or a UserError that names the first wrong row."""
+
+    def _read_made(self, made_by: tuple[str, str], split: str, data_dir: Path | None) -> RawRows:
+        if data_dir is not None:
+            raise UserError(f"{self.family} {self.name} has its own examples: leave out --data-dir {data_dir}")
+        return read_embedded(f"{self.family}/{self.name}", *made_by, split, self.columns)
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         """The rows of a split with the task's columns, unchecked."""

@@ -200,7 +200,7 @@ def test_demo_rows_are_embedded_and_balanced(split: str, label_count: int) -> No
 
 
 def test_demo_rows_cannot_be_replaced(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has its own rows: leave out --data-dir"):
+    with pytest.raises(UserError, match="has its own examples: leave out --data-dir"):
         get("demo", "entailment").load("train", tmp_path)
 
 
