@@ -1,8 +1,9 @@
-"""Imports point one way, and no name stands for two things."""
+"""Imports point one way, no name stands for two things, and everything is short enough to be read at once."""
 
 from __future__ import annotations
 
 import ast
+import statistics
 from collections import defaultdict
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
@@ -123,3 +124,20 @@ def test_no_two_classes_have_one_name() -> None:
         if isinstance(node, ast.ClassDef)
     )
     assert not {name: files for name, files in twice.items() if name not in CLASSES_TO_RENAME}
+
+
+def lengths_of_functions() -> dict[str, int]:
+    return {
+        f"{file.relative_to(ROOT)}:{node.lineno} {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_files_and_functions_are_short() -> None:
+    lines = {str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert not {name: count for name, count in lines.items() if count > 400}
+    functions = lengths_of_functions()
+    assert not {name: count for name, count in functions.items() if count > 60}
+    assert statistics.median(functions.values()) <= 8

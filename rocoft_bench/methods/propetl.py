@@ -17,8 +17,8 @@ PROPETL Prefix: one prefix for all attentions, of which each sees the entries th
 
     P = tanh(E W₁ᵀ + b₁) W₂ᵀ + b₂,   [P_k; P_v] of attention i = P ⊙ M_i   (P and M_i: l × 2d)
 
-Zeng, Zhang and Lu 2023, arXiv 2305.17682; M_i as in `modules.shared_mask`. E (l × d), the MLP and the scores behind the masks are
-trained. What is saved is P and the masks as bits.
+M_i as in `modules.shared_mask`. E (l × d), the MLP and the scores behind the masks are trained. What is saved is P and
+the masks as bits.
 
 Trained parameters outside the head, with l tokens, an MLP of width m', hidden size d and L attentions:
 ld + (dm' + m') + (2dm' + 2d) + 2Lld; 2,410,496 on RoBERTa-base, 4,786,688 on RoBERTa-large. The paper's 10.49M and

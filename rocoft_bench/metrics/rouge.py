@@ -1,6 +1,6 @@
 """ROUGE (Lin 2004, https://aclanthology.org/W04-1013) as the package rouge-score computes it.
 
-F-measures of ROUGE-1, -2, -L and -Lsum with Porter stemming, each the mean over the rows: what summarization papers
+F-measures of ROUGE-1, -2, -L and -Lsum with Porter stemming, each the mean over the examples: what summarization papers
 report, usually in percent. Texts are lower-cased and everything but a-z and 0-9 is a blank, as in ROUGE-1.5.5.
 
 Nothing would be left of texts in other scripts. Where most letters of a reference are not Latin, both texts are

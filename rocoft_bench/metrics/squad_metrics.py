@@ -3,7 +3,7 @@
 `squad` follows evaluate-v1.1.py (Rajpurkar et al. 2016, https://aclanthology.org/D16-1264), `squad_v2` follows
 evaluate-v2.0.py (Rajpurkar et al. 2018, https://aclanthology.org/P18-2124). Both compare normalised answers: lower
 case, without ASCII punctuation, without the words a, an and the, blanks made one. A row scores what it scores against
-the gold answer that suits it best; a metric is the mean over the rows, here as a fraction.
+the gold answer that suits it best; a metric is the mean over the examples, here as a fraction.
 
 The two differ where nothing is left of an answer. In v1.1 an empty answer is an exact match of an empty gold answer and
 has an F1 of 0. In v2.0 both are 1, gold answers of which nothing is left do not count beside others, and a row without

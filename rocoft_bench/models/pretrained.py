@@ -252,7 +252,7 @@ def load_tokenizer(source: ModelSource, name: str) -> Any:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
         raise UserError(
-            f"--model {name}: its tokenizer has neither a padding nor an end token, so rows cannot be padded; "
+            f"--model {name}: its tokenizer has neither a padding nor an end token, so examples cannot be padded; "
             'name one in its tokenizer_config.json, e.g. "eos_token": "</s>"'
         )
     return tokenizer

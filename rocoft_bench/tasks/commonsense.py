@@ -2,19 +2,19 @@
 
 Rows: LLM-Adapters (Hu et al. 2023, https://aclanthology.org/2023.emnlp-main.319), from GitHub at a pinned commit,
 dataset/<folder>/train.json and test.json. Evaluated on the test file, which for boolq, piqa, siqa, hellaswag and
-winogrande holds the validation rows of the original data, whose test answers are not public.
+winogrande holds the validation examples of the original data, whose test answers are not public.
 
-    task           folder         train rows  test rows  choices               guessing
-    boolq          boolq               9,427      3,270  true, false              0.500
-    piqa           piqa               16,113      1,838  solution1, solution2     0.500
-    siqa           social_i_qa        33,410      1,954  answer1 to answer3       0.333
-    hellaswag      hellaswag          39,905     10,042  ending1 to ending4       0.250
-    winogrande     winogrande         63,238      1,267  option1, option2         0.500
-    arc_easy       ARC-Easy            2,251      2,376  answer1 to answer4       0.250
-    arc_challenge  ARC-Challenge       1,119      1,172  answer1 to answer4       0.250
-    obqa           openbookqa          4,957        500  answer1 to answer4       0.250
+    task           folder          train    test  choices               random answer
+    boolq          boolq           9,427   3,270  true, false                   0.500
+    piqa           piqa           16,113   1,838  solution1, solution2          0.500
+    siqa           social_i_qa    33,410   1,954  answer1 to answer3            0.333
+    hellaswag      hellaswag      39,905  10,042  ending1 to ending4            0.250
+    winogrande     winogrande     63,238   1,267  option1, option2              0.500
+    arc_easy       ARC-Easy        2,251   2,376  answer1 to answer4            0.250
+    arc_challenge  ARC-Challenge   1,119   1,172  answer1 to answer4            0.250
+    obqa           openbookqa      4,957     500  answer1 to answer4            0.250
 
-Some ARC questions have three or five choices; what guessing scores is the mean over the test rows of one divided by
+Some ARC questions have three or five choices; a random answer scores the mean over the test examples of one divided by
 their number. Answering "true" throughout is right for 62.2 % of boolq.
 
 `train_on` is the task's own train.json unless it says "commonsense_170k", LLM-Adapters' mixture of the eight, or names
@@ -153,7 +153,7 @@ _ROWS = {
     "arc_challenge": ("ARC-Challenge", 1119, 1172),
     "obqa": ("openbookqa", 4957, 500),
 }
-"""Of each task its folder, training rows and test rows."""
+"""Of each task its folder, training examples and test examples."""
 
 _TRAIN_FILES = {
     "commonsense_170k": TrainingFile("commonsense_170k", "ft-training_set/commonsense_170k.json", 170420),

@@ -159,7 +159,7 @@ def find_split(data_dir: Path, family: str, name: str, split: str) -> Path:
         raise UserError(f"{folder}: holds {' and '.join(path.name for path in found)}; keep one of them")
     if not found:
         hint = _nearest([data_dir, data_dir / family, folder, folder / f"{split}.jsonl"])
-        raise UserError(f"no rows for {family} {name}: looked for {folder / split}{', '.join(FORMS)}; {hint}")
+        raise UserError(f"no examples for {family} {name}: looked for {folder / split}{', '.join(FORMS)}; {hint}")
     return found[0]
 
 

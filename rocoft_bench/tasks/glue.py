@@ -16,7 +16,7 @@ splits are not public, so models are evaluated on the validation split (MNLI: va
 Metrics are those of Wang et al. 2019 (https://openreview.net/forum?id=rJ4km2R5t7), computed by
 `rocoft_bench.metrics` with scikit-learn and scipy; where there are two, the first ranks runs. `random_baseline` is what
 a uniform guess scores on the first metric: 1 / number of labels for accuracy, 0 for a correlation. Giving every row
-the majority label can be better: it is right for 68.4 % of MRPC's validation rows (52.7 % of RTE's).
+the majority label can be better: it is right for 68.4 % of MRPC's validation examples (52.7 % of RTE's).
 
 Worked example (an invented row of rte): sentence1 "The ferry to Lumo was cancelled on Friday because of fog.",
 sentence2 "Fog stopped the ferry to Lumo.", label 0. For RoBERTa `encode` gives the tokens of
@@ -44,7 +44,7 @@ _ROWS = {
     "qnli": (104743, 5463),
     "rte": (2490, 277),
 }
-"""Rows to train on and to be evaluated on."""
+"""Examples to train on and to be evaluated on."""
 
 
 def _classification(

@@ -54,7 +54,7 @@ class InstructionConfig(TaskConfig):
     max_prompt_length: Count | None = None
     """Longest evaluation prompt in tokens; by default max_length, or what the model takes beside max_new_tokens."""
     train_on: str | None = None
-    """Training rows other than the task's own: a task of the family, or a mixed set of LLM-Adapters."""
+    """Training examples other than the task's own: a task of the family, or a mixed set of LLM-Adapters."""
     loss_on: Literal["sequence", "response"] = "sequence"
     """Learn prompt and response, as LLM-Adapters and the published notebooks do, or the response only."""
     append_eos: bool = True
@@ -78,7 +78,7 @@ class InstructionConfig(TaskConfig):
 
 @dataclass(frozen=True)
 class TrainingFile:
-    """Training rows: their folder below DATA_DIR/<family>/; path and number in LLM-Adapters, where they are there."""
+    """Training examples: their folder below DATA_DIR/<family>/; path and number in LLM-Adapters, if they are there."""
 
     folder: str
     path: str | None = None
@@ -157,7 +157,7 @@ class InstructionTask(Task):
         return (self.training_source(settings.train_on), self.train_split), (self, self.eval_split)
 
     def training_source(self, train_on: str | None) -> InstructionTask:
-        """This task with the training rows that `train_on` names in place of its own.
+        """This task with the training examples that `train_on` names in place of its own.
 
         Raises: UserError if it names none.
         """
@@ -170,13 +170,13 @@ class InstructionTask(Task):
         return replace(self, folder=chosen.folder, path=chosen.path, split_sizes=sizes, needs_output=True)
 
     def _require_training_file(self, data_dir: Path) -> None:
-        """Raises: UserError that names the training rows that are there instead, and how to choose them."""
+        """Raises: UserError that names the training examples that are there instead, and how to choose them."""
         if self._has_training_file(data_dir, self.folder or self.name):
             return
         there = [name for name, file in self.train_files.items() if self._has_training_file(data_dir, file.folder)]
-        ways = f"choose rows that are there with --train-on: {', '.join(there)}" if there else "add them"
+        ways = f"choose examples that are there with --train-on: {', '.join(there)}" if there else "add them"
         where = data_dir / self.family / (self.folder or self.name) / self.train_split
-        raise UserError(f"no training rows: looked for {where}{', '.join(FORMS)}; {ways}")
+        raise UserError(f"no training examples: looked for {where}{', '.join(FORMS)}; {ways}")
 
     def _has_training_file(self, data_dir: Path, folder: str) -> bool:
         return bool(files_of_split(data_dir / self.family / folder, self.train_split))
@@ -217,12 +217,12 @@ class InstructionTask(Task):
 
     def _notes(self, encoder: RowEncoder, settings: Any, training: bool) -> Iterator[str]:
         end = "end" if settings.protocol == "published" and not training else "beginning"
-        what = "training rows" if training else "evaluation prompts"
+        what = "training examples" if training else "evaluation prompts"
         if encoder.cut:
             yield f"{encoder.cut} {what} have more than {encoder.max_length} tokens and were cut at their {end}"
         if encoder.dropped:
             yield (
-                f"{encoder.dropped} training rows were dropped: "
+                f"{encoder.dropped} training examples were dropped: "
                 f"their response alone has more than {encoder.max_length} tokens"
             )
 
@@ -289,7 +289,7 @@ class InstructionTask(Task):
             return super()._read(split, data_dir)
         if self.path is None:
             raise UserError(
-                f"{self.family} {self.folder or self.name} has no {split} rows in {LLM_ADAPTERS.repo}; "
+                f"{self.family} {self.folder or self.name} has no {split} examples in {LLM_ADAPTERS.repo}; "
                 "give a folder that has some with --data-dir"
             )
         return LLM_ADAPTERS.read(self.path.format(split=split), self.columns)

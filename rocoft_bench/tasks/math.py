@@ -2,7 +2,7 @@
 
 Rows: LLM-Adapters (Hu et al. 2023, https://aclanthology.org/2023.emnlp-main.319), from GitHub at a pinned commit,
 dataset/<folder>/test.json. The `output` of these test files was written by ChatGPT and is often wrong (and empty in six
-rows of gsm8k), so only `answer` counts; guessing scores 0.
+rows of gsm8k), so only `answer` counts; a random answer scores 0.
 
     task        folder      test rows  right in `output`
     gsm8k       gsm8k           1,319        771
@@ -92,7 +92,7 @@ class WordProblems(InstructionTask):
 
     def _problem(self, instruction: str, answer: str) -> str | None:
         if self.needs_output or spelt_number(answer) is not None:
-            return None  # rows to train on may have any answer: nothing reads it
+            return None  # examples to train on may have any answer: nothing reads it
         return f'"answer" is {reprlib.repr(answer)}, not a number'
 
 
@@ -100,7 +100,7 @@ class MathConfig(NumberConfig):
     """The `task` section of a config."""
 
     train_on: str | None = MATH_10K
-    """Training rows: math_10k of LLM-Adapters, or those of a task, from math/<folder>/train.json in --data-dir."""
+    """Training examples: math_10k of LLM-Adapters, or those of a task, from math/<folder>/train.json in --data-dir."""
 
 
 _TEST_ROWS = {
@@ -110,7 +110,7 @@ _TEST_ROWS = {
     "singleeq": ("SingleEq", 508),
     "svamp": ("SVAMP", 1000),
 }
-"""Of each task its folder and test rows."""
+"""Of each task its folder and test examples."""
 
 
 class MathTask(WordProblems):

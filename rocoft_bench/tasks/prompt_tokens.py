@@ -8,8 +8,8 @@ so here one template serves both.)
 Where prompt and response meet, a tokenizer may join the last blank of the indentation with the first word of the
 response, as it does in the full text that the published code trains on. The ids of a prompt must not depend on the
 response, and the ids of a training row must begin with those of its prompt. So it is found out once for a tokenizer
-whether its words begin with their blank; if they do, that blank belongs to the response. Training rows then have the
-ids of the full text; only where a response does not begin with a word can they differ from it, at the border.
+whether its words begin with their blank; if they do, that blank belongs to the response. Training examples then have
+the ids of the full text; only where a response does not begin with a word can they differ from it, at the border.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class SequenceClassification(Task):
         encoded = concatenate_datasets(parts)
         full = sum(len(ids) >= settings.max_length for ids in encoded["input_ids"])
         name = "training" if training else "evaluation"
-        note = f"{full} {name} rows fill max_length {settings.max_length} and may have been cut"
+        note = f"{full} {name} examples fill max_length {settings.max_length} and may have been cut"
         return Encoded(encoded, (note,) if full else ())
 
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:

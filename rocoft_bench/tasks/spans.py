@@ -246,11 +246,11 @@ class _WindowCutter:
         }
         return {name: value for name, value in columns.items() if name in self.tokenizer.model_input_names}
 
-    def notes(self, rows: str) -> tuple[str, ...]:
-        """What happened to rows of a kind ("training"), one line each."""
+    def notes(self, kind: str) -> tuple[str, ...]:
+        """What happened to examples of a kind ("training"), one line each."""
         lines = {
-            "cut": f"{rows} questions are longer than half of max_length {self.settings.max_length} and were cut",
-            "narrowed": f"{rows} rows have windows that overlap by less than doc_stride {self.settings.doc_stride}, "
+            "cut": f"{kind} questions are longer than half of max_length {self.settings.max_length} and were cut",
+            "narrowed": f"{kind} examples have windows that overlap by less than doc_stride {self.settings.doc_stride}, "
             f"which is too much for max_length {self.settings.max_length}",
         }
         return tuple(f"{self.counts[what]} {line}" for what, line in lines.items() if self.counts[what])

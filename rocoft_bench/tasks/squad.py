@@ -6,8 +6,8 @@
 
 Each is pinned to the commit below and evaluated on its validation split (the test sets are not public). Columns:
 question, context, and answers, {"text": [...], "answer_start": [...]}, where a start counts characters of the context
-from 0. Rows are trained on their first answer; validation rows mostly have several. In v2.0 both lists are empty where
-the paragraph does not answer the question.
+from 0. Rows are trained on their first answer; validation examples mostly have several. In v2.0 both lists are empty
+where the paragraph does not answer the question.
 
 Metrics are those of SQuAD's own scripts (`rocoft_bench.metrics.squad_metrics`): exact_match, which ranks runs, and f1.
 A task with questions without an answer also reports them for the examples with and without one. A random span scores

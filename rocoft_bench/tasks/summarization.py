@@ -151,7 +151,7 @@ class Summarization(Task):
         )
 
     def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
-        """See `Task.encode`. Training rows without a document are dropped; there is nothing to learn from them."""
+        """See `Task.encode`. Training examples without a document are dropped; there is nothing to learn from them."""
         from datasets import Dataset, concatenate_datasets
 
         (document,), (summary,) = self.text_columns, self.target_columns
@@ -226,7 +226,7 @@ def _notes(counts: Counter[str], settings: Any, training: bool) -> tuple[str, ..
         "words without stemming",
         "summaries": f"have summaries that fill max_target_length {settings.max_target_length} and may have been cut",
     }
-    return tuple(f"{counts[name]} {rows} rows {line}" for name, line in lines.items() if counts[name])
+    return tuple(f"{counts[name]} {rows} examples {line}" for name, line in lines.items() if counts[name])
 
 
 TASKS: tuple[Task, ...] = (

@@ -71,7 +71,7 @@ class Task(ABC):
     text_columns: what the model reads, in that order.
     target_columns: what it should answer.
     metric_names: the first is the one that ranks runs.
-    random_baseline: what guessing scores on the first metric.
+    random_baseline: what a random answer scores on the first metric.
     paper_task: the task's name in the tables of the paper; None if it is not there.
     folder: its folder below DATA_DIR/<family>/ where that is not called as the task.
     made_by: module of `rocoft_bench.demo` and its function that makes the examples, where they ship with the package.
@@ -156,7 +156,7 @@ class Task(ABC):
         return (self, self.train_split), (self, self.eval_split)
 
     def load_training(self, settings: Any) -> LoadedSplit:
-        """The rows to train on. Raises: as `load`."""
+        """The examples to train on. Raises: as `load`."""
         task, split = self.splits(settings)[0]
         return task.load(split, settings.data_dir)
 

@@ -14,7 +14,7 @@ Cli = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def math_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve rows to train on and five to answer for two tasks, in LLM-Adapters' form."""
+    """Twelve examples to train on and five to answer for two tasks, in LLM-Adapters' form."""
     folder = tmp_path_factory.mktemp("math")
     for name, split, count in (("math_10k", "train", 12), ("gsm8k", "test", 5), ("AddSub", "test", 5)):
         rows = [
@@ -150,7 +150,7 @@ def test_what_is_there_already_is_not_evaluated_again(rocoft: Cli, run: Path) ->
     ("options", "message"),
     [
         (["--task", "adsub"], 'unknown math task "adsub": did you mean "addsub"'),
-        (["--task", "svamp"], "no rows for math SVAMP"),
+        (["--task", "svamp"], "no examples for math SVAMP"),
         (["--set", "training.epochs=3"], "--set training.epochs=3: the run is trained already"),
         (["--set", "task.loss_on=response"], "task.loss_on=response: the run is trained already"),
         (["--protocol", "leaky"], "task.protocol = 'leaky'"),

@@ -117,8 +117,8 @@ def test_missing_training_rows_are_answered_with_those_that_are_there(tmp_path: 
         task.load_training(settings(task, data_dir=tmp_path))
     folder = tmp_path / "commonsense" / "boolq"
     assert str(caught.value) == (
-        f"no training rows: looked for {folder / 'train'}{', '.join(FORMS)}; "
-        "choose rows that are there with --train-on: arc_easy"
+        f"no training examples: looked for {folder / 'train'}{', '.join(FORMS)}; "
+        "choose examples that are there with --train-on: arc_easy"
     )
 
 

@@ -194,7 +194,7 @@ def test_a_large_file_loads_in_seconds_and_shows_nothing(write, tmp_path: Path, 
 def test_missing_split_says_what_was_looked_for_and_what_is_near(write, tmp_path: Path) -> None:
     write("rte", "trian", PAIRS)
     message = rte_error(tmp_path)
-    assert message.startswith("no rows for glue rte: looked for ")
+    assert message.startswith("no examples for glue rte: looked for ")
     assert f"{tmp_path / 'glue/rte/train'}.jsonl, {', '.join(FORMS[1:])}; " in message
     assert 'does not exist, the nearest name there is "trian.jsonl"' in message
 

@@ -198,15 +198,15 @@ def test_a_row_whose_response_does_not_fit_is_left_out_and_counted(tokenizers: d
     given = rows(QUESTIONS, [*RESPONSES[:2], "x y z " * 9])
     encoded = task.encode(given, tokenizer, settings(task, max_length=20, train_on="gsm8k"), training=True)
     assert encoded.notes == (
-        "2 training rows have more than 20 tokens and were cut at their beginning",
-        "1 training rows were dropped: their response alone has more than 20 tokens",
+        "2 training examples have more than 20 tokens and were cut at their beginning",
+        "1 training examples were dropped: their response alone has more than 20 tokens",
     )
     assert [len(ids) for ids in encoded.rows["input_ids"]] == [20, 20]
     encoded = task.encode(rows(), tokenizer, settings(task, max_length=20), training=False)
     assert encoded.notes == ("3 evaluation prompts have more than 20 tokens and were cut at their beginning",)
     nothing = task.encode(rows(), tokenizer, settings(task, max_length=2, train_on="gsm8k"), training=True)
     assert len(nothing.rows) == 0
-    assert "3 training rows were dropped" in nothing.notes[0]
+    assert "3 training examples were dropped" in nothing.notes[0]
 
 
 def test_prompts_leave_room_for_the_answer_where_a_model_takes_few_tokens() -> None:

@@ -1,4 +1,4 @@
-"""Word problems: numbers in text, training rows, the published protocol's leak, and all real rows where at hand."""
+"""Word problems: numbers in text, training examples, the published protocol's leak, and all real rows where at hand."""
 
 from __future__ import annotations
 

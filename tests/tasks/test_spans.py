@@ -213,7 +213,7 @@ def test_a_doc_stride_that_does_not_fit_is_reduced_and_reported() -> None:
     for stride in (30, 53, 128):
         result = encoded([row("fog")] * 2, TOKENIZERS["roberta"], training=False, max_length=54, doc_stride=stride)
         assert result.notes == (
-            f"2 evaluation rows have windows that overlap by less than doc_stride {stride}, "
+            f"2 evaluation examples have windows that overlap by less than doc_stride {stride}, "
             "which is too much for max_length 54",
         )
         assert len(result.rows) < 2 * len(CONTEXT)

@@ -55,7 +55,7 @@ def settings(**changes):
 
 
 def generate(bart, rows, chosen, batch_size):
-    """The predictions for evaluation rows, as a run makes them."""
+    """The predictions for evaluation examples, as a run makes them."""
 
     from accelerate import Accelerator
 
@@ -87,14 +87,14 @@ def test_training_rows_have_the_summary_as_labels(bart) -> None:
     texts = [bart[1].decode(ids) for ids in encoded.rows["labels"][:]]
     assert texts == [f"<s> {text} </s>" for text in ROWS["summary"][:2]]
     assert bart[1].decode(encoded.rows["input_ids"][1]) == "<s> a ship sailed . </s>"
-    assert encoded.notes == ("1 training rows without a document were dropped",)
+    assert encoded.notes == ("1 training examples without a document were dropped",)
 
 
 def test_evaluation_rows_are_all_kept_and_show_no_summary(bart) -> None:
     encoded = get("summarization", "xsum").encode(Dataset.from_dict(ROWS), bart[1], settings(), training=False)
     assert encoded.rows.column_names == ["input_ids", "attention_mask"]
     assert encoded.rows["input_ids"][2] == [0, 2]
-    assert encoded.notes == ("1 evaluation rows without a document",)
+    assert encoded.notes == ("1 evaluation examples without a document",)
 
 
 def test_what_is_too_long_is_cut_and_told(bart) -> None:
@@ -104,8 +104,8 @@ def test_what_is_too_long_is_cut_and_told(bart) -> None:
     assert [len(ids) for ids in encoded.rows["labels"][:]] == [7, 6]
     assert encoded.rows["input_ids"][0][-1] == encoded.rows["labels"][0][-1] == 2
     assert encoded.notes[1:] == (
-        "1 training rows have documents that fill max_length 8 and may have been cut",
-        "1 training rows have summaries that fill max_target_length 7 and may have been cut",
+        "1 training examples have documents that fill max_length 8 and may have been cut",
+        "1 training examples have summaries that fill max_target_length 7 and may have been cut",
     )
 
 
@@ -120,8 +120,8 @@ def test_summaries_in_other_scripts_are_told(bart) -> None:
     task = get("summarization", "xsum")
     assert task.encode(rows, bart[1], settings(), training=True).notes == ()
     assert task.encode(rows, bart[1], settings(), training=False).notes == (
-        "2 evaluation rows have summaries in another script than the Latin one, and are scored by ROUGE over Unicode "
-        "words without stemming",
+        "2 evaluation examples have summaries in another script than the Latin one, and are scored by ROUGE over "
+        "Unicode words without stemming",
     )
 
 

@@ -151,7 +151,7 @@ def test_rows_that_fill_the_length_are_counted(tokenizers) -> None:
     task = get("glue", "rte")
     settings = task.Settings(family="glue", name="rte", max_length=7)
     notes = task.encode(Dataset.from_dict(PAIR), tokenizers["bert"], settings, training=False).notes
-    assert notes == ("1 evaluation rows fill max_length 7 and may have been cut",)
+    assert notes == ("1 evaluation examples fill max_length 7 and may have been cut",)
 
 
 def read(task: Task, logits: list[list[float]]) -> list[dict]:
