@@ -1,15 +1,7 @@
 """A run on disk: its folder, record and provenance."""
 
 from rocoft_bench.runs.adapter_files import SavedFile, saved_files
-from rocoft_bench.runs.directory import (
-    RunBusyError,
-    RunDirectory,
-    config_values,
-    find_run,
-    folder_of,
-)
-from rocoft_bench.runs.efficiency_record import EfficiencyRecord
-from rocoft_bench.runs.files import (
+from rocoft_bench.runs.atomic_files import (
     atomic_replacement,
     private_folder,
     remove_leftovers,
@@ -18,6 +10,14 @@ from rocoft_bench.runs.files import (
     write_json_lines,
     write_text,
 )
+from rocoft_bench.runs.directory import (
+    RunBusyError,
+    RunDirectory,
+    config_values,
+    find_run,
+    folder_of,
+)
+from rocoft_bench.runs.efficiency_record import EfficiencyRecord
 from rocoft_bench.runs.identity import Identity, StoredSettings, digest, stated_contents
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.origin import can_be_compared, other_weights

@@ -19,7 +19,7 @@ from rocoft_bench.config import RunConfig
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
-from rocoft_bench.runs.files import remove_leftovers, write_text
+from rocoft_bench.runs.atomic_files import remove_leftovers, write_text
 from rocoft_bench.runs.identity import DATA, Identity, Parts, StoredSettings, row_hashes, stated_contents
 from rocoft_bench.runs.record import RunRecord, read_record, tells_of_full_disk
 from rocoft_bench.untrusted import read_json, read_yaml, require_file

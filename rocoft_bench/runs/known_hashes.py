@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.runs.files import write_json
+from rocoft_bench.runs.atomic_files import write_json
 from rocoft_bench.untrusted import read_json
 
 MOST = 1000

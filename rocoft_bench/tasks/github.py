@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.models.hub import ensure_reachable
-from rocoft_bench.runs.files import replace_atomically
+from rocoft_bench.runs.atomic_files import replace_atomically
 from rocoft_bench.tasks.readers import RawRows, read_rows
 
 _SECONDS = 30.0

@@ -250,8 +250,8 @@ class _WindowCutter:
         """What happened to examples of a kind ("training"), one line each."""
         lines = {
             "cut": f"{kind} questions are longer than half of max_length {self.settings.max_length} and were cut",
-            "narrowed": f"{kind} examples have windows that overlap by less than doc_stride {self.settings.doc_stride}, "
-            f"which is too much for max_length {self.settings.max_length}",
+            "narrowed": f"{kind} examples have windows that overlap by less than doc_stride "
+            f"{self.settings.doc_stride}, which is too much for max_length {self.settings.max_length}",
         }
         return tuple(f"{self.counts[what]} {line}" for what, line in lines.items() if self.counts[what])
 

@@ -19,7 +19,7 @@ from rocoft_bench.analysis.table import Cell, Table
 from rocoft_bench.report.page.packing import pack
 from rocoft_bench.report.page.page_filters import FILTERS
 from rocoft_bench.report.writing.texts import caption
-from rocoft_bench.runs.files import write_text
+from rocoft_bench.runs.atomic_files import write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
