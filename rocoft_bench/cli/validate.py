@@ -92,8 +92,8 @@ def _memory(experiment: Experiment) -> str:
         return MEMORY_UNKNOWN
     estimate = memory_estimate.estimate(experiment, facts)
     parts = ", ".join(f"{part} {mib:,.0f}" for part, mib in estimate.parts.items() if mib)
-    target = f" and {estimate.row.target}" if estimate.row.target else ""
-    size = f"{estimate.rows} examples of {estimate.row.source}{target} tokens"
+    target = f" and {estimate.length.target}" if estimate.length.target else ""
+    size = f"{estimate.examples} examples of {estimate.length.source}{target} tokens"
     return f"memory: about {_size(estimate.total)} (MiB: {parts}) at {size}; {'GPU' if estimate.on_gpu else 'CPU'}"
 
 

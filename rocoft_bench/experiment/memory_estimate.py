@@ -12,7 +12,7 @@
 
 The parts are added up as if all were largest at once, which a full fine-tuning's gradients and activations are not. On
 a GPU the total stands beside `torch.cuda.max_memory_allocated`: the CUDA context (about half a GiB) and what the
-allocator holds in reserve come on top. Left out: what the allocator loses to fragments, the rows of the data, and of
+allocator holds in reserve come on top. Left out: what the allocator loses to fragments, the data, and of
 the head all but its parameters. Examples are taken to be as long as `task.max_length` allows, unless their length is
 told.
 """
@@ -45,7 +45,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """By part in MiB (see above), for batches of `rows` of so many tokens; of one process, where there are several."""
+    """By part in MiB (see above), for batches of so many examples of a length; of one process if there are several."""
 
     weights: float
     trained: float
@@ -53,8 +53,8 @@ class MemoryEstimate:
     optimizer: float
     activations: float
     process: float
-    rows: int
-    row: ExampleLength
+    examples: int
+    length: ExampleLength
     on_gpu: bool
 
     @property
@@ -79,13 +79,13 @@ def memory_mib(experiment: Experiment, gpu: bool | None = None) -> float | None:
 
 
 def estimate(
-    experiment: Experiment, facts: LayerSizes, longest_row: ExampleLength | None = None, gpu: bool | None = None
+    experiment: Experiment, facts: LayerSizes, longest: ExampleLength | None = None, gpu: bool | None = None
 ) -> MemoryEstimate:
     """The memory that a run needs.
 
     Args:
         facts: Of its model: `shipped_facts` or `facts_of`.
-        longest_row: Tokens of the longest row; by default as many as the settings and the model allow.
+        longest: Tokens of the longest example; by default as many as the settings and the model allow.
         gpu: Whether it runs on one; by default whether there is one here.
     """
     config, method, shapes = experiment.config, experiment.method, facts.shapes
@@ -96,15 +96,15 @@ def estimate(
     passes = Passes(
         facts=facts,
         method=needs.kept,
-        row=longest_row or longest_allowed(experiment, shapes),
+        length=longest or longest_allowed(experiment, shapes),
         item=item,
         mixed=config.training.precision != "fp32",
         gpu=has_gpu() if gpu is None else gpu,
         dropout=config.model.dropout,
         writes_text=experiment.task.kind not in TASKS_WITH_HEAD,
     )
-    rows = min(config.training.batch_size, config.task.max_train_rows or config.training.batch_size)
-    training = passes.training_bytes(rows, config.training.gradient_checkpointing)
+    examples = min(config.training.batch_size, config.task.max_train_rows or config.training.batch_size)
+    training = passes.training_bytes(examples, config.training.gradient_checkpointing)
     return MemoryEstimate(
         weights=needs.memory.base_bytes / MIB,
         trained=(trained - in_place * item) / MIB,
@@ -112,14 +112,14 @@ def estimate(
         optimizer=needs.memory.optimizer_values * trained / MIB,
         activations=max(training, _evaluation_bytes(experiment, passes)) / MIB,
         process=0.0 if passes.gpu else PROCESS_MIB,
-        rows=rows,
-        row=passes.row,
+        examples=examples,
+        length=passes.length,
         on_gpu=passes.gpu,
     )
 
 
 def longest_allowed(experiment: Experiment, shapes: ModelShapes) -> ExampleLength:
-    """The longest row that the settings and the model allow, with the method's virtual tokens."""
+    """The longest example that the settings and the model allow, with the method's virtual tokens."""
     settings, longest = experiment.config.task, shapes.forward.longest
     source = settings.max_length + experiment.method.added_tokens
     target = getattr(settings, "max_target_length", settings.max_length) if shapes.is_encoder_decoder else 0
@@ -128,12 +128,12 @@ def longest_allowed(experiment: Experiment, shapes: ModelShapes) -> ExampleLengt
 
 def _evaluation_bytes(experiment: Experiment, passes: Passes) -> float:
     config, task = experiment.config, experiment.task
-    rows = min(config.training.eval_batch_size, config.task.max_eval_rows or config.training.eval_batch_size)
+    examples = min(config.training.eval_batch_size, config.task.max_eval_rows or config.training.eval_batch_size)
     if task.output(config.task) != "text":
-        return passes.forward_bytes(rows)
+        return passes.forward_bytes(examples)
     arguments = task.generation(config.task)
     new_tokens = arguments.get("max_new_tokens") or arguments["max_length"]
-    return passes.generation_bytes(rows, new_tokens, arguments.get("num_beams", 1))
+    return passes.generation_bytes(examples, new_tokens, arguments.get("num_beams", 1))
 
 
 @cache

@@ -1,6 +1,6 @@
 """What a forward pass keeps for the backward pass, and what it needs for a moment, from a model's shapes.
 
-Counted in values of one row, layer by layer: the input of each norm, the masks of dropout, what the linear layers hand
+Counted in values of one example, layer by layer: the input of each norm, dropout masks, what the linear layers hand
 to attention and to the activation function, the scores of an attention that keeps them, and what a fine-tuning method
 keeps. A frozen linear layer keeps nothing. Left out are the head's values and those of a few numbers per token.
 """
@@ -25,9 +25,9 @@ class PerToken:
     source: float = 0.0
     target: float = 0.0
 
-    def of(self, row: ExampleLength) -> float:
-        """Values of one row."""
-        return self.source * row.source + self.target * row.target
+    def of(self, length: ExampleLength) -> float:
+        """Values of one example."""
+        return self.source * length.source + self.target * length.target
 
     def __add__(self, other: PerToken) -> PerToken:
         return PerToken(self.source + other.source, self.target + other.target)
@@ -35,7 +35,7 @@ class PerToken:
 
 @dataclass(frozen=True)
 class ExampleLength:
-    """Tokens of a row; `target` is 0 but for an encoder-decoder."""
+    """Tokens of an example; `target` is 0 but for an encoder-decoder."""
 
     source: int
     target: int = 0
@@ -128,15 +128,15 @@ class LayerSizes:
         target = sum(self.reads_target(linear) for linear in ends) - cross
         return len(ends) - target - cross, target, cross
 
-    def scores(self, row: ExampleLength) -> int:
+    def scores(self, length: ExampleLength) -> int:
         """Pairs of tokens that attend to each other, over all attentions, of one head."""
         own, target, cross = self.attentions
-        return own * row.source**2 + target * row.target**2 + cross * row.source * row.target
+        return own * length.source**2 + target * length.target**2 + cross * length.source * length.target
 
-    def relative_scores(self, row: ExampleLength) -> float:
-        """Values of all heads that DeBERTa keeps for relative positions: scores, and a row's copy of the positions."""
+    def relative_scores(self, length: ExampleLength) -> float:
+        """Values of all heads that DeBERTa keeps for relative positions: scores, and its copy of the positions."""
         columns, forward = self.shapes.forward.relative_columns, self.shapes.forward
-        return columns * self.attentions[0] * (forward.heads * row.source + self.shapes.hidden_size)
+        return columns * self.attentions[0] * (forward.heads * length.source + self.shapes.hidden_size)
 
     @cached_property
     def widest(self) -> int:

@@ -33,7 +33,7 @@ class MethodKeeps:
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes over batches whose rows are all as long as `row`.
+    """Passes over batches whose examples are all as long as `length`.
 
     item: bytes of a value of the model; in `mixed` precision those of products take 2. dropout: replaces the model's
     own, if set. writes_text: whether it is a language model, whose logits are as wide as the vocabulary.
@@ -41,58 +41,59 @@ class Passes:
 
     facts: LayerSizes
     method: MethodKeeps
-    row: ExampleLength
+    length: ExampleLength
     item: int
     mixed: bool
     gpu: bool
     dropout: float | None
     writes_text: bool
 
-    def training_bytes(self, rows: int, checkpointing: bool) -> float:
+    def training_bytes(self, examples: int, checkpointing: bool) -> float:
         """The most that a training step holds: what is kept, and the logits or what lives for a moment in a block."""
-        kept = self.kept_bytes(rows)
+        kept = self.kept_bytes(examples)
         if checkpointing:
             blocks = self.facts.blocks
-            inputs = self.item * rows * self._width * blocks.of(self.row)
+            inputs = self.item * examples * self._width * blocks.of(self.length)
             kept = inputs + kept / max(1, blocks.source + blocks.target)
-        return kept + max(self._moment_bytes(rows), 3 * self.log_probability_bytes(rows))
+        return kept + max(self._moment_bytes(examples), 3 * self.log_probability_bytes(examples))
 
-    def kept_bytes(self, rows: int) -> float:
+    def kept_bytes(self, examples: int) -> float:
         """What the model, without its head, keeps for backward."""
         if not self.method.anything:
             return 0.0
-        facts, row = self.facts, self.row
+        facts, length = self.facts, self.length
         mask = (1 if self.gpu else self._product) if self._dropout(facts.shapes.forward.hidden_dropout) else 0
         in_place = self.method.trained_weights if self.item < FLOAT32 else 0
         norm_item = FLOAT32 if in_place else self.item
-        stream = self._width * (norm_item * facts.norms.of(row) + mask * facts.branches.of(row))
-        products = self._product * facts.outputs.of(row) + self._method_bytes()
+        stream = self._width * (norm_item * facts.norms.of(length) + mask * facts.branches.of(length))
+        products = self._product * facts.outputs.of(length) + self._method_bytes()
         copies = 2 * (self.method.copied_weights if self.mixed and self.item > 2 else in_place)
-        return rows * (stream + products + self._attention_bytes()) + copies + FLOAT32 * self.method.per_pass
+        return examples * (stream + products + self._attention_bytes()) + copies + FLOAT32 * self.method.per_pass
 
     def _method_bytes(self) -> float:
-        """Of a row, what the method keeps."""
+        """Of an example, what the method keeps."""
         method = self.method
         item = FLOAT32 if method.in_float32 and not self.mixed else self._product
         inputs = method.inputs_apart if self.mixed or item != self.item else method.inputs
-        return item * (inputs + method.beside).of(self.row)
+        return item * (inputs + method.beside).of(self.length)
 
-    def log_probability_bytes(self, rows: int) -> float:
+    def log_probability_bytes(self, examples: int) -> float:
         """Of a language model's tokens, which are kept in float32; the logits and their gradients are as large."""
-        tokens = self.row.target if self.facts.shapes.is_encoder_decoder else self.row.source
-        return FLOAT32 * rows * tokens * self.facts.shapes.forward.vocab_size if self.writes_text else 0.0
+        tokens = self.length.target if self.facts.shapes.is_encoder_decoder else self.length.source
+        return FLOAT32 * examples * tokens * self.facts.shapes.forward.vocab_size if self.writes_text else 0.0
 
-    def forward_bytes(self, rows: int) -> float:
+    def forward_bytes(self, examples: int) -> float:
         """The most that a forward pass without gradients holds, all logits of a language model included."""
-        return self._block_bytes(rows) + 3 * self.log_probability_bytes(rows)
+        return self._block_bytes(examples) + 3 * self.log_probability_bytes(examples)
 
-    def generation_bytes(self, rows: int, new_tokens: int, beams: int) -> float:
+    def generation_bytes(self, examples: int, new_tokens: int, beams: int) -> float:
         """The most that writing text holds: keys and values, a block's pass over the prompts, and a token's logits."""
         two_sided = self.facts.shapes.is_encoder_decoder
-        whole = ExampleLength(self.row.source, new_tokens) if two_sided else ExampleLength(self.row.source + new_tokens)
+        source = self.length.source
+        whole = ExampleLength(source, new_tokens) if two_sided else ExampleLength(source + new_tokens)
         cache = self._product * self.facts.cached_keys.of(whole)
         logits = 4 * FLOAT32 * self.facts.shapes.forward.vocab_size  # as scores, log-probabilities, and of each beam
-        return rows * beams * (cache + logits) + self._block_bytes(rows * (1 if two_sided else beams))
+        return examples * beams * (cache + logits) + self._block_bytes(examples * (1 if two_sided else beams))
 
     @property
     def _width(self) -> int:
@@ -106,7 +107,7 @@ class Passes:
         return own is not None and bool(own if self.dropout is None else self.dropout)
 
     def _attention_bytes(self) -> float:
-        """What the attentions of a row keep.
+        """What the attentions of an example keep.
 
         All in one piece, they keep their result and, spread over the batch, a mask. Otherwise they keep probabilities,
         and with dropout its mask and what is left: so they do in torch on a CPU wherever there is dropout.
@@ -114,20 +115,20 @@ class Passes:
         facts, forward = self.facts, self.facts.shapes.forward
         dropped = self._dropout(forward.attention_dropout)
         if forward.fused_attention and (self.gpu or not dropped):
-            return self._product * (facts.contexts.of(self.row) + facts.scores(self.row))
+            return self._product * (facts.contexts.of(self.length) + facts.scores(self.length))
         mask = 1 if self.gpu else FLOAT32
-        probabilities = forward.heads * facts.scores(self.row)
+        probabilities = forward.heads * facts.scores(self.length)
         return probabilities * (2 * FLOAT32 + mask if dropped else FLOAT32) + (
-            self._product * facts.relative_scores(self.row)
+            self._product * facts.relative_scores(self.length)
         )
 
-    def _moment_bytes(self, rows: int) -> float:
+    def _moment_bytes(self, examples: int) -> float:
         """Two copies of the largest tensor of a block: a gradient, and what is made of it."""
-        scores = FLOAT32 * self.facts.shapes.forward.heads * self.row.source**2
-        return 2 * rows * max(self._product * self.row.source * self.facts.widest, scores)
+        scores = FLOAT32 * self.facts.shapes.forward.heads * self.length.source**2
+        return 2 * examples * max(self._product * self.length.source * self.facts.widest, scores)
 
-    def _block_bytes(self, rows: int) -> float:
+    def _block_bytes(self, examples: int) -> float:
         """A block's forward pass: the residual stream, queries, keys, values, and the widest part twice."""
         per_token = 5 * self._width + 2 * self.facts.widest
         scores = 0 if self.facts.shapes.forward.fused_attention else 2 * FLOAT32 * self.facts.shapes.forward.heads
-        return rows * (self._product * self.row.source * per_token + scores * self.row.source**2)
+        return examples * (self._product * self.length.source * per_token + scores * self.length.source**2)

@@ -248,7 +248,7 @@ def test_settings_that_save_memory() -> None:
 
 
 def test_rows_are_no_longer_than_the_model_takes() -> None:
-    assert estimated(("model.name", "demo-roberta"), ("task.max_length", 2000)).row.source == 256
+    assert estimated(("model.name", "demo-roberta"), ("task.max_length", 2000)).length.source == 256
 
 
 def test_generation_counts_its_cache() -> None:
