@@ -185,7 +185,7 @@ def _needs(facts: LayerSizes, method_class: type[Method], settings: str, item: i
     method, shapes = method_class(method_class.Settings.model_validate_json(settings)), facts.shapes
     memory, added = method.memory(shapes, item), method.adapter_parameters(shapes)
     inputs = memory.inputs
-    fused = {linear.name for linear in inputs} if memory.fuses_matmul else set()
+    fused = {linear.name for linear in (*inputs, *memory.inputs_made_again)} if memory.fuses_matmul else set()
     kept = MethodKeeps(
         anything=added > 0,
         inputs=facts.distinct_inputs(inputs),

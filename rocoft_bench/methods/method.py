@@ -27,6 +27,7 @@ class MethodMemory:
 
     base_bytes: of the model's own weights, head included, and of what is frozen beside them where that is much.
     inputs: the linear layers whose input the backward pass needs; layers that share one keep it once.
+    inputs_made_again: the linear layers whose input the backward pass computes from what is kept anyway.
     extra_saved_per_token: values per token that it keeps for backward at linear layers, beside the input.
     saved_per_pass: values that it keeps however many tokens there are, such as a change of the whole weight.
     adds_values: whether what it trains outside the head are values of its own, in float32; False for the model's own.
@@ -37,6 +38,7 @@ class MethodMemory:
 
     base_bytes: float
     inputs: Sequence[LinearShape]
+    inputs_made_again: Sequence[LinearShape] = ()
     extra_saved_per_token: Sequence[tuple[LinearShape, float]] = ()
     saved_per_pass: int = 0
     adds_values: bool = True

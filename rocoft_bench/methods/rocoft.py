@@ -106,13 +106,17 @@ class RoCoFT(AdapterMethod):
         return linear.d_out if self.settings.train_bias and linear.has_bias else 0
 
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
-        """Single entries have their places beside them, an int32 each; of columns, only their inputs are kept."""
+        """Single entries have their places beside them, an int32 each. Of columns, only their inputs are kept; otherwise
+        inputs are made again (`tuner.recompute`), but for what attention returns where all of it is needed.
+        """
         memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
         columns, entries = self.settings.mode == "column", self.settings.mode == "random"
+        kept = shapes.targeted(["attention_output"]) if entries else []
         return replace(
             memory,
             base_bytes=memory.base_bytes + 4 * entries * self.adapter_parameters(shapes),
-            inputs=[] if columns else targets,
+            inputs=[linear for linear in targets if linear in kept],
+            inputs_made_again=[linear for linear in targets if not columns and linear not in kept],
             extra_saved_per_token=[(linear, min(self.settings.rank, linear.d_in)) for linear in targets if columns],
             fuses_matmul=True,
         )

@@ -62,7 +62,7 @@ def test_random_entries_follow_their_formula() -> None:
     ("section", "expected"),
     [
         ({"name": "rocft"}, "unknown method 'rocft'; did you mean \"rocoft\"?"),
-        ({}, "unknown method None"),
+        ({}, "method.name is missing"),
         ({"name": "rocoft", "ranks": 3}, 'method.ranks is not a setting; did you mean "rank"?'),
         ({"name": "rocoft", "probability": 0}, "method.probability = 0: input should be greater than 0"),
         ({"name": "full", "rank": 3}, "method.rank is not a setting"),

@@ -67,7 +67,7 @@ def generate(bart, rows, chosen, batch_size):
     task = get("summarization", "xsum")
     encoded = task.encode(rows, tokenizer, chosen, training=False).rows
     evaluator = Evaluator(
-        rows=encoded,
+        examples=encoded,
         predictor=PREDICTORS[task.kind, task.output(chosen)](tokenizer, task.generation(chosen)),
         score=lambda outputs: Evaluation({}, task.read(outputs, encoded, rows, tokenizer, chosen)),
         batch_size=batch_size,
