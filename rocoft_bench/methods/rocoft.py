@@ -106,7 +106,7 @@ class RoCoFT(AdapterMethod):
         return linear.d_out if self.settings.train_bias and linear.has_bias else 0
 
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
-        """Single entries have their places beside them, an int32 each. Of columns, only their inputs are kept; otherwise
+        """Single entries have their places beside them, an int32 each. Of columns, only their inputs are kept; else the
         inputs are made again (`tuner.recompute`), but for what attention returns where all of it is needed.
         """
         memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
