@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
@@ -128,3 +129,12 @@ def test_files_and_functions_are_short() -> None:
     functions = lengths_of_functions()
     assert not {name: count for name, count in functions.items() if count > 60}
     assert statistics.median(functions.values()) <= 8
+
+
+def test_the_readme_shows_a_way_through_the_code_that_is_there() -> None:
+    text = (ROOT.parent / "README.md").read_text(encoding="utf-8").partition("One example's way")[2]
+    steps = re.findall(r"`([\w/]+\.py)` `(\w+)`", text)
+    assert len(steps) >= 9
+    for file, name in steps:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        assert name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}, f"{file}: {name}"
