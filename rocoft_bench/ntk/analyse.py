@@ -26,6 +26,7 @@ from rocoft_bench.ntk.kernels import make_set, size_of
 from rocoft_bench.ntk.similarity import alignment, eigenvalues, relative_difference
 from rocoft_bench.ntk.solvers import Array, KernelProblem, Solution, predicted, solve
 from rocoft_bench.ntk.training_kernels import OUTPUTS, full_kernel, training_kernels
+from rocoft_bench.plugins import used
 from rocoft_bench.runs import Failure, Kernel, KernelRecord, provenance, read_record, write_json, write_json_lines
 
 HINTS = {
@@ -107,6 +108,7 @@ def _findings(
     kernels = {seed: training_kernels(inputs, seed, own, observer) for seed, own in directories.items()}
     solutions = {seed: _solutions(inputs, seed, own) for seed, own in kernels.items()}
     scores = TestScorer(inputs, directories, solutions, observer).scores()
+    plugins = used({"method": [inputs.settings.method["name"]] if inputs.settings.method else []})
     found = {}
     for seed, directory in directories.items():
         reference = kernels[seed].get(REFERENCE, full_kernel(inputs, seed, directory))
@@ -118,7 +120,7 @@ def _findings(
             "peak_memory_mib": round(peak_memory_mib(device)[0], 1),
         }
         write_json_lines(directory.predictions, _prediction_lines(inputs, scores[seed]))
-        write_json(directory.provenance, provenance())
+        write_json(directory.provenance, provenance(plugins))
     return found
 
 

@@ -80,6 +80,9 @@ def test_a_run_says_which_plugin_it_needs(
     assert trained.code == 0, trained.err
     record = json.loads((run / "record.json").read_text())
     assert record["parameters"]["adapter"] == 2 * (16 + 32)
+    card = (run / "adapter" / "README.md").read_text()
+    assert 'rocoft predict RUN --plugin method.py --plugin task.py --text "SENTENCE"' in card
+    assert "--config config.yaml --plugin method.py --plugin task.py\n" in card
     ask = ("predict", run, "--text", "the cat")
     assert rocoft(*ask, *BOTH).code == 0
     code = (

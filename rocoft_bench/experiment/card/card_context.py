@@ -135,6 +135,14 @@ class CardContext:
         return list(zip(("--text", "--text-pair"), columns, strict=False))
 
     @property
+    def plugin_options(self) -> str:
+        """For the command line, where the method or the task is of a file that has to be named; else empty."""
+        used = (self.provenance or {}).get("plugins")
+        entries = [entry for entry in used if isinstance(entry, dict)] if isinstance(used, list) else []
+        files = dict.fromkeys(str(entry.get("plugin")) for entry in entries if entry.get("sha256"))
+        return shlex.join(word for name in files for word in ("--plugin", name))
+
+    @property
     def versions(self) -> str:
         """Of Python and the packages that the run was made with."""
         known = self.provenance or {}
@@ -148,7 +156,8 @@ class CardContext:
     @property
     def repeat_command(self) -> str:
         task = self.config["task"]
-        return shlex.join(["rocoft", "train", task["family"], "--task", task["name"], "--config", "config.yaml"])
+        command = shlex.join(["rocoft", "train", task["family"], "--task", task["name"], "--config", "config.yaml"])
+        return f"{command} {self.plugin_options}".rstrip()
 
     @property
     def given_command(self) -> str:
