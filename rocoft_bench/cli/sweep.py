@@ -136,7 +136,6 @@ def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_run
 
     Raises: UserError.
     """
-    from rocoft_bench.cli.ntk import carry_out, groups_of
     from rocoft_bench.config import find_config, read_settings, read_sweep
     from rocoft_bench.errors import UserError
     from rocoft_bench.ntk.kernel_settings import is_of_kernels
@@ -145,6 +144,8 @@ def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_run
     if is_of_kernels(read_settings(path)):
         if of_runs:
             raise UserError(f"{of_runs[0]}: is for runs, and {path} is of kernel analyses; see rocoft ntk --help")
+        from rocoft_bench.cli.ntk import carry_out, groups_of
+
         carry_out(groups_of(path, {}, assignments), output, dry_run)
         raise typer.Exit
     sweep = read_sweep(path)

@@ -23,7 +23,7 @@ class SweepView:
     """How the runner tells the outside what happens; by default nobody listens."""
 
     def started(self, run: PlannedRun) -> Observer:
-        """A run begins; what is returned is told of its steps."""
+        """A run begins; what is returned is told of its progress."""
         return Observer()
 
     def finished(self, run: PlannedRun, outcome: Outcome) -> None:
@@ -37,7 +37,7 @@ class SweepView:
 
 
 class Runner:
-    """Carries out runs.
+    """Makes the runs of a sweep.
 
     make_job: the job of a run, made when its turn has come. max_runs: start no more than so many.
     stop_on_error: after a failure start no further run.
