@@ -17,9 +17,13 @@ def origins(records: Sequence[Record]) -> dict[str, str]:
     """The conditions that records of every kind have: which model, which seeds, which machine."""
     return {
         "Model": join_unique(record.model_text for record in records),
-        "Seeds": ", ".join(map(str, sorted({record.seed for record in records}))),
+        "Seeds": seeds(records),
         "Hardware": join_unique((record.hardware for record in records), "; "),
     }
+
+
+def seeds(records: Iterable[Record]) -> str:
+    return ", ".join(map(str, sorted({record.seed for record in records})))
 
 
 def run_conditions(runs: Sequence[Record]) -> dict[str, str]:

@@ -142,6 +142,12 @@ def placed(values: pd.DataFrame, places: Iterable[tuple[Record, Hashable]]) -> p
     return pd.DataFrame(rows, columns=["source", "id", "row"], dtype=object).merge(values[PLACED], on=["source", "id"])
 
 
+def in_columns(values: pd.DataFrame, columns: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """The values that have a column by their source and metric, each the first number of its cell."""
+    column = [columns.get(key) for key in zip(values.source, values.metric, strict=True)]
+    return values.assign(column=column, place=0).dropna(subset="column")
+
+
 def without_unfinished_costs(values: pd.DataFrame) -> pd.Series:
     """The values, but nothing for time and memory of runs that did not come to their end."""
     is_cost = (values.source == "run") & values.metric.isin(["train_seconds", "peak_memory_mib"])

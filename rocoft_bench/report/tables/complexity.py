@@ -6,14 +6,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rocoft_bench import paper
-from rocoft_bench.analysis.conditions import notes_by, origins, repeats
+from rocoft_bench.analysis.conditions import notes_by, repeats, seeds
 from rocoft_bench.analysis.groups import Record, bench_variants, records_of
 from rocoft_bench.analysis.naming import join_unique
-from rocoft_bench.analysis.pivot import Reference, RowKey, pivot, placed
-from rocoft_bench.analysis.table import Cell, Column, Table
+from rocoft_bench.analysis.pivot import Reference, RowKey, in_columns, pivot, placed
+from rocoft_bench.analysis.table import Cell, Column, Row, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,36 +77,19 @@ def complexity_tables(table: pd.DataFrame) -> list[Table]:
     benches = records_of(values)
     if not benches:
         return []
-    printed: dict[RowKey, paper.Complexity | None] = {}
-    places: list[tuple[Record, RowKey]] = []
-    for key, own, formulas in _rows_of(benches):
-        printed[key] = formulas
-        places += [(bench, key) for bench in own]
-    sizes = {key: _sizes(bench) for bench, key in places}
-
-    def reference(key: RowKey, column: Column, place: int) -> Reference | None:
-        formulas = printed[key]
-        known = formulas is not None and key in sizes and column.key in MEASURED
-        return Reference(formula_value(getattr(formulas, column.key), sizes[key])) if known else None
-
-    columns = {metric: column for column, metric in MEASURED.items()}
-    own = placed(values[values.metric.isin(columns)], places)
-    own = own.assign(column=[columns[metric] for metric in own.metric], place=0)
-    rows = pivot(own, printed, COLUMNS, reference, reference_title=lambda model: "the paper's formula")
-    for row, formulas in zip(rows, printed.values(), strict=True):
-        row.cells.update(_formulas(formulas) if formulas else {})
+    rows = list(_rows_of(benches))
+    places = [(bench, key) for key, own, _ in rows for bench in own]
     return [
         Table(
             key="table3",
             title="space, time and parameters of one linear layer",
             columns=COLUMNS,
-            rows=rows,
+            rows=[
+                replace(row, cells={**row.cells, **(_formulas(printed) if printed else {})})
+                for row, (_, _, printed) in zip(_measured(rows, placed(values, places)), rows, strict=True)
+            ],
             number="3",
-            conditions={
-                "Model": "one linear layer",
-                "Metric": "numbers of parameters",
-                "Seeds": origins(benches)["Seeds"],
-            },
+            conditions={"Model": "one linear layer", "Metric": "numbers of parameters", "Seeds": seeds(benches)},
             notes=[
                 *NOTES,
                 *notes_by(benches, lambda bench: bench.label),
@@ -115,7 +99,30 @@ def complexity_tables(table: pd.DataFrame) -> list[Table]:
     ]
 
 
-def _rows_of(benches: Sequence[Record]) -> Iterator[tuple[RowKey, list[Record], paper.Complexity | None]]:
+LayerRow = tuple[RowKey, list[Record], paper.Complexity | None]
+"""A row with its benches, and the paper's formulas."""
+
+
+def _measured(rows: Sequence[LayerRow], values: pd.DataFrame) -> list[Row]:
+    """What was counted, beside what the paper's formula gives for the same sizes."""
+    printed = {key: (formulas, _sizes(benches[0])) for key, benches, formulas in rows if benches and formulas}
+
+    def reference(key: RowKey, column: Column, place: int) -> Reference | None:
+        if key not in printed:
+            return None
+        formulas, sizes = printed[key]
+        return Reference(formula_value(getattr(formulas, column.key), sizes))
+
+    return pivot(
+        in_columns(values, {("bench", metric): column for column, metric in MEASURED.items()}),
+        [key for key, _, _ in rows],
+        COLUMNS,
+        reference,
+        reference_title=lambda model: "the paper's formula",
+    )
+
+
+def _rows_of(benches: Sequence[Record]) -> Iterator[LayerRow]:
     """A row for each method and size that was measured, in the paper's order, then of others; where none was, the
     paper's formulas alone.
     """

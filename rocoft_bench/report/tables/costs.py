@@ -16,7 +16,7 @@ from rocoft_bench.analysis.groups import (
     records_of,
 )
 from rocoft_bench.analysis.naming import PAPER_MODEL, UNKNOWN, join_unique, table_key
-from rocoft_bench.analysis.pivot import RowKey, pivot, placed
+from rocoft_bench.analysis.pivot import RowKey, in_columns, pivot, placed
 from rocoft_bench.analysis.table import Column, Table
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ FIGURE_NOTE = (
 
 def cost_tables(table: pd.DataFrame) -> list[Table]:
     """Figure 2: a table for each model, task, shape of batch, precision and machine."""
-    values = table[(table.source == "bench") & (table.model_kind != "layer") & table.metric.isin(COLUMNS)]
+    values = table[(table.source == "bench") & (table.model_kind != "layer")]
     groups = group_compatible(records_of(values), lambda bench: (*key_of(bench, MODEL_KEY), *comparability_key(bench)))
     groups.sort(key=lambda own: (own[0].model != PAPER_MODEL, own[0].model, str(comparability_key(own[0]))))
     return [_table(own, values) for own in groups]
@@ -63,9 +63,8 @@ def _table(benches: Sequence[Record], values: pd.DataFrame) -> Table:
         for variant, same in bench_variants([bench for bench in benches if bench.label == label]).items()
         for bench in same
     ]
-    own = placed(values, places)
-    in_units = own.value / [UNITS.get(metric, 1) for metric in own.metric]
-    own = own.assign(column=[COLUMNS[metric].key for metric in own.metric], place=0, value=in_units)
+    own = in_columns(placed(values, places), {("bench", metric): column.key for metric, column in COLUMNS.items()})
+    own = own.assign(value=own.value / [UNITS.get(metric, 1) for metric in own.metric])
     columns = list(COLUMNS.values())
     return Table(
         key=table_key("figure2", model),

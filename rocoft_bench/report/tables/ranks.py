@@ -21,7 +21,16 @@ from rocoft_bench.analysis.groups import (
     run_variants,
 )
 from rocoft_bench.analysis.naming import PAPER_MODEL, join_unique, reference_title, table_key
-from rocoft_bench.analysis.pivot import RUN_COSTS, Reducer, Reference, RowKey, pivot, placed, without_unfinished_costs
+from rocoft_bench.analysis.pivot import (
+    RUN_COSTS,
+    Reducer,
+    Reference,
+    RowKey,
+    in_columns,
+    pivot,
+    placed,
+    without_unfinished_costs,
+)
 from rocoft_bench.analysis.table import Column, Row, Table
 
 if TYPE_CHECKING:
@@ -45,6 +54,8 @@ NOTES = [
     "for times, of a length of training that it does not name: they stand here without differences",
     "the paper's 0.022M for RoCoFT at rank 1 does not fit its other ranks: 12 layers × 3 matrices × 768 are 27,648",
 ]
+
+OTHER_BENCHES = "benches under other circumstances stand with the numbers of Figure 2 only"
 
 
 class Setting(NamedTuple):
@@ -117,11 +128,7 @@ def _table(runs: Sequence[Record], benches: Sequence[Record], values: pd.DataFra
         notes=[
             *stand_in_notes(model),
             *NOTES,
-            *(
-                [f"{others} benches under other circumstances stand with the numbers of Figure 2 only"]
-                if others
-                else []
-            ),
+            *([f"{others} {OTHER_BENCHES}"] if others else []),
             *notes_by(most, lambda bench: bench.label),
             *run_notes(runs),
             *repeats(len(left_out), "records"),
@@ -150,10 +157,9 @@ def _rows(
     columns = {("run", metric): metric for metric in RUN_COSTS if not has_benches or metric in ("adapter", "head")}
     columns |= {("run", "accuracy"): TASK, ("bench", "adapter"): "adapter", ("bench", "head"): "head"}
     columns |= {("bench", "seconds_per_epoch"): "train_seconds", ("bench", "peak_memory_mib"): "peak_memory_mib"}
-    own = placed(values, places)
-    own = own.assign(column=list(map(columns.get, zip(own.source, own.metric, strict=True))), place=0)
+    own = in_columns(placed(values, places), columns)
     is_second = own.column.isin(["adapter", "head"]) & (own.source == "bench") & own.row.isin(with_runs)
-    own = own.assign(value=without_unfinished_costs(own))[own.column.notna() & ~is_second]
+    own = own.assign(value=without_unfinished_costs(own))[~is_second]
     rows: dict[RowKey, Row] = {}
     of_runs = {name: reducer for name, reducer in OF_RUNS.items() if ("run", name) in columns}
     for some, reducers in ((with_runs, of_runs), (set(keys) - with_runs, {})):
