@@ -1,4 +1,8 @@
-"""Names beside points, so that none hides another."""
+"""Names beside points, so that none hides another.
+
+By textalloc, which tries places for one name after the other and finds them for twenty points in a corner too;
+adjustText, which pushes all names apart at once, leaves some of them on others there.
+"""
 
 from __future__ import annotations
 
