@@ -159,7 +159,7 @@ def test_missing_training_rows_are_answered_with_a_way_out(tmp_path: Path) -> No
     task = get("math", "svamp")
     with pytest.raises(UserError, match=r"math_10k/train.jsonl, .*--train-on: gsm8k$"):
         task.load_training(settings(task, data_dir=tmp_path))
-    with pytest.raises(UserError, match=r"math SVAMP has no train examples in AGI-Edgerunners/LLM-Adapters; .* --data-dir"):
+    with pytest.raises(UserError, match=r"SVAMP has no train examples in AGI-Edgerunners/LLM-Adapters; .* --data-dir"):
         task.load_training(settings(task, train_on="svamp"))
 
 
