@@ -30,7 +30,7 @@ _CLOSE = 1e-6
 
 @dataclass(frozen=True)
 class ExampleScores:
-    """A run's main metric row by row. references: equal for runs that were judged by equal references."""
+    """A run's main metric row by row. references: equal for runs that were scored by equal references."""
 
     scores: MetricOfMeans
     references: bytes
@@ -43,11 +43,11 @@ def example_scores(run: Run) -> ExampleScores:
         UserError: If they cannot be told from its predictions; why, in a few words.
     """
     record = run.record
-    judge = SCORES[tasks.get(record.task["family"], record.task["name"]).scored_by]
+    score = SCORES[tasks.get(record.task["family"], record.task["name"]).scored_by]
     predictions, references = _columns(run)
     metric = record.task["metric_names"][0]
     try:
-        scores = judge(predictions, references)
+        scores = score(predictions, references)
         value = scores.value
     except (TypeError, ValueError, AttributeError, KeyError):
         raise UserError(f"predictions.jsonl holds what {metric} does not take") from None
@@ -122,22 +122,22 @@ def _accuracy(predictions: Any, references: Any) -> MetricOfMeans:
 
 
 def _mean_of(score: Callable[[Any, Any], float]) -> Callable[[Any, Any], MetricOfMeans]:
-    def judge(predictions: Any, references: Any) -> MetricOfMeans:
+    def of_examples(predictions: Any, references: Any) -> MetricOfMeans:
         return statistics.mean([float(score(*row)) for row in zip(predictions, references, strict=True)])
 
-    return judge
+    return of_examples
 
 
 def _answers(is_right: Callable[[Any, Any], bool]) -> Callable[[Any, Any], MetricOfMeans]:
     """Shares of right answers; in the protocol "published" of the rows alone that an answer could be read from."""
 
-    def judge(predictions: Any, references: Any) -> MetricOfMeans:
+    def of_examples(predictions: Any, references: Any) -> MetricOfMeans:
         if not any(isinstance(given, dict) for given in predictions):
             return _mean_of(is_right)(predictions, references)
         right = [given is not None and formulas.is_right_choice(given["read"], given["gold"]) for given in predictions]
         return statistics.ratio(right, [given is not None for given in predictions])
 
-    return judge
+    return of_examples
 
 
 def _rouge1(predictions: Any, references: Any) -> MetricOfMeans:

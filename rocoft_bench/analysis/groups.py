@@ -94,7 +94,7 @@ def bench_variants(records: Sequence[Record]) -> Variants:
     groups = group_compatible(records, lambda record: (record.settings_hash,))
     if len(groups) == 1:
         return {"": dedupe_by_seed(groups[0])}
-    names = differing([dict(sorted(json.loads(own[0].settings).items())) for own in groups])
+    names = differing([json.loads(own[0].settings) for own in groups])
     return {name or own[0].settings_hash: dedupe_by_seed(own) for name, own in zip(names, groups, strict=True)}
 
 

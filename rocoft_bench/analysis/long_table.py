@@ -218,7 +218,7 @@ def _of_analysis(analysis: Stored[KernelRecord]) -> dict[str, Any]:
         "task": record.task,
         "paper_task": record.task,
         "shots": record.shots,
-        "settings": json.dumps(record.settings),
+        "settings": json.dumps(record.settings, sort_keys=True),
         "data": " ".join(filter(None, where)) + rows,
         "data_source": source.get("kind"),
         "eval_data": source.get("sha256"),
@@ -253,7 +253,7 @@ def _of_bench(bench: Stored[EfficiencyRecord]) -> dict[str, Any]:
         **_of_method(record.method),
         **{name: getattr(record, name) for name in names},
         "task": record.task or "",
-        "settings": json.dumps({**record.method, **record.settings}),
+        "settings": json.dumps({**record.method, **record.settings}, sort_keys=True),
         "layer_inputs": record.model.get("d_in"),
         "layer_outputs": record.model.get("d_out"),
     }

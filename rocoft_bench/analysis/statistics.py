@@ -1,8 +1,8 @@
 """Tests and ranks: how sure a difference between two methods is. Pure functions on numbers; nothing is read or written.
 
 A metric is written as a function of means over rows, which makes a bootstrap one product of matrices: the weights of
-the rows in each resample times what every row contributes. Weights are drawn once for all methods that were judged on
-the same rows, so differences are paired.
+the rows in each resample times what every row contributes. Weights are drawn once for all methods that were
+evaluated on the same rows, so differences are paired.
 """
 
 from __future__ import annotations

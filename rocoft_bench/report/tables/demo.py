@@ -10,7 +10,7 @@ from rocoft_bench.runs import RunRecord
 
 
 def before_and_after(records: Iterable[RunRecord]) -> Table:
-    """A table of each run's main metric before and after training, in percent, beside what a guess would score."""
+    """A table of each run's main metric before and after training, in percent, beside random answers."""
     ordered = list(records)
     table = Table("before-and-after", "before and after training", list(_COLUMNS), [_row(record) for record in ordered])
     table.notes = [f"{record.task['name']}: {record.protocol}; {record.data['eval_rows']} rows" for record in ordered]
@@ -25,7 +25,7 @@ _COLUMNS = (
     Column("metric", "metric"),
     Column("before", "before", ("",)),
     Column("after", "after", ("",)),
-    Column("guessing", "guessing", ("",), decimals=1),
+    Column("random_baseline", "random", ("",), decimals=1),
     Column("train_seconds", "train s", ("",), decimals=0),
     Column("eval_seconds", "eval s", ("",), decimals=0),
 )
@@ -38,7 +38,7 @@ def _row(record: RunRecord) -> Row:
         "head": record.parameters["head"],
         "before": _percent(record.initial_metrics, metric),
         "after": _percent(record.metrics, metric),
-        "guessing": 100 * record.task["random_baseline"],
+        "random_baseline": 100 * record.task["random_baseline"],
         "train_seconds": record.train_seconds,
         "eval_seconds": record.eval_seconds,
     }

@@ -150,10 +150,10 @@ def _setups(analyses: Sequence[Record]) -> Setups:
     """Analyses of one model that count, by what may stand in one row. For the paper's model the paper's shots are all
     there.
     """
-    settings = {analysis.settings: dict(sorted(json.loads(analysis.settings).items())) for analysis in analyses}
-    names = dict(zip(settings, differing(list(settings.values())), strict=True))
+    settings = list(dict.fromkeys(analysis.settings for analysis in analyses))
+    names = dict(zip(settings, differing(list(map(json.loads, settings))), strict=True))
     found: dict[Setup, dict[str, list[Record]]] = {}
-    for same in group_compatible(analyses, lambda a: (a.task, a.shots, a.settings, *comparability_key(a)[2:])):
+    for same in group_compatible(analyses, lambda a: (a.task, a.shots, a.settings, *comparability_key(a))):
         first = same[0]
         setup, number = Setup(first.shots, names[first.settings]), 1
         while first.task in found.get(setup, {}):
