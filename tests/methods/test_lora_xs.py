@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
-from rocoft_bench.methods.modules import factored
+from rocoft_bench.methods.modules import low_rank
 from rocoft_bench.methods.modules.low_rank import SingularLoRA, truncated_svd
 from rocoft_bench.models import AUTO_CLASSES, paper_model
 from rocoft_bench.models.shape_reading import shapes_of
@@ -137,7 +137,7 @@ def test_lora_xs_loads_without_an_svd(
     method = methods.resolve(SECTION)
     model = method.apply(make_model("roberta", CLASSIFY), CLASSIFY, seed=0)
     method.save(model, tmp_path)
-    monkeypatch.delattr(factored, "truncated_svd")
+    monkeypatch.delattr(low_rank, "truncated_svd")
     loaded = method.load(make_model("roberta", CLASSIFY), tmp_path, CLASSIFY)
     for new, old in zip(layers_of(loaded), layers_of(model), strict=True):
         assert torch.equal(new.lora_A, old.lora_A)
