@@ -45,7 +45,7 @@ def test_the_table_has_a_row_for_each_value_of_each_record(tmp_path: Path) -> No
     failed = table[(table.id == "failed") & (table.metric == "accuracy")]
     assert (failed.value.isna().tolist(), failed.failure.tolist()) == ([True], ["oom"])
     conditions = table[table.id == "run"].iloc[0]
-    assert (conditions.model, conditions.checkpoint, conditions.notes) == ("roberta-base", "last", "cut inputs")
+    assert (conditions.model, conditions.checkpoint, conditions.notes) == ("roberta-base", "last", ("cut inputs",))
     assert (conditions.train_examples, conditions.eval_examples) == (2490, 277)
 
 

@@ -46,7 +46,7 @@ def run_conditions(runs: Sequence[Record]) -> dict[str, str]:
 
 
 def _metrics(run: Record) -> str:
-    return ", ".join(name.replace("_", " ") for name in run.metric_names.split() if name != UNPARSED)
+    return ", ".join(name.replace("_", " ") for name in run.metric_names if name != UNPARSED)
 
 
 def by_task(records: Iterable[Record], text: Callable[[Record], str]) -> str:
@@ -58,7 +58,7 @@ def by_task(records: Iterable[Record], text: Callable[[Record], str]) -> str:
 
 def notes_by(records: Iterable[Record], name: Callable[[Record], str]) -> list[str]:
     """What the records say of themselves, each note with the names of those that have it."""
-    return sorted(merge_notes((name(record), note) for record in records for note in record.notes.splitlines()))
+    return sorted(merge_notes((name(record), note) for record in records for note in record.notes))
 
 
 def run_notes(runs: Iterable[Record]) -> list[str]:
@@ -67,7 +67,7 @@ def run_notes(runs: Iterable[Record]) -> list[str]:
     notes: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         labels.setdefault(run.task, set()).add(run.label)
-        for note in run.notes.splitlines():
+        for note in run.notes:
             notes.setdefault((run.task, note), set()).add(run.label)
 
     def of_whom(task: str, by: set[str]) -> str:

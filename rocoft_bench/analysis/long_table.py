@@ -35,7 +35,7 @@ COLUMNS = {
     "mode": "row or column, of RoCoFT",
     "rank": "of the method, where it has one",
     "selection": "how rows or columns were chosen",
-    "target_modules": "the layers that are tuned, sorted; nothing for the method's own choice",
+    "target_modules": "the layers that are tuned: a sorted tuple; nothing for the method's own choice",
     "settings": "of the method (and of a run's task), and what else a bench or an analysis was told; JSON",
     "config": "a run's config.yaml, as it was written",
     "shots": "training examples per class, of kernels",
@@ -61,8 +61,8 @@ COLUMNS = {
     "hardware": "the machine, in words",
     "peak_memory_kind": "how the peak was measured",
     "has_head": "whether there is a task head; nothing if that is not known",
-    "notes": "what the record says of itself, one a line",
-    "metric_names": "what a run is scored by, the main metric first, separated by blanks",
+    "notes": "what the record says of itself: a tuple",
+    "metric_names": "what a run is scored by, the main metric first: a tuple",
     "metric": "what the value is of",
     "kernel": "which kernel the value is of",
     "value": "in percent for scores; else in the unit that the metric's name says",
@@ -128,7 +128,7 @@ def _of_any(item: Run | Stored[Any], source: str) -> dict[str, Any]:
         "model_kind": record.model.get("kind"),
         "model_text": model_text(record.model),
         "hardware": hardware(item.provenance),
-        "notes": "\n".join(record.notes),
+        "notes": tuple(record.notes),
     }
 
 
@@ -137,7 +137,7 @@ def _of_method(method: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "method": method.get("name"),
         **{name: method.get(name) for name in ("mode", "rank", "selection")},
-        "target_modules": " ".join(sorted(targets)) if isinstance(targets, list) else targets,
+        "target_modules": tuple(sorted(targets)) if isinstance(targets, list) else targets,
     }
 
 
@@ -169,7 +169,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "checkpoint": record.keep,
         "peak_memory_kind": record.peak_memory_kind,
         "has_head": bool(record.parameters["head"]) if record.parameters else None,
-        "metric_names": " ".join(record.task["metric_names"]),
+        "metric_names": tuple(record.task["metric_names"]),
     }
 
 

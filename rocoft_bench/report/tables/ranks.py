@@ -72,7 +72,7 @@ class Setting(NamedTuple):
 def setting_of(record: Record) -> Setting | None:
     """The row that a method stands in; None for those that the table does not compare."""
     title = TITLES.get((record.method, record.mode))
-    fits = title and isinstance(record.rank, int) and record.target_modules == "key query value"
+    fits = title and isinstance(record.rank, int) and record.target_modules == ("key", "query", "value")
     return Setting(record.rank, title) if fits and title else None
 
 

@@ -107,10 +107,12 @@ def run_tables(table: pd.DataFrame) -> list[Table]:
     table of their own. Those that Table 8 alone has a place for are left to it, and counted in a note.
     """
     values = table[table.source == "run"]
-    wrong = records_of(values[values.metric_names == ""])
+    known = records_of(values)
+    wrong = [run for run in known if not run.metric_names]
     groups: dict[RunTable, list[Record]] = {}
-    for run in records_of(values[values.metric_names != ""]):
-        groups.setdefault(_table_of(run), []).append(run)
+    for run in known:
+        if run.metric_names:
+            groups.setdefault(_table_of(run), []).append(run)
     elsewhere = _of_table_8_alone([run for own in groups.values() for run in own])
     tables = []
     for spec in sorted(groups, key=lambda spec: spec.order):
@@ -190,7 +192,7 @@ def _metrics(spec: RunTable, runs: Iterable[Record]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for run in runs:
         known = found.setdefault(run.task, [])
-        known += [name for name in run.metric_names.split() if name not in (UNPARSED, *known)]
+        known += [name for name in run.metric_names if name not in (UNPARSED, *known)]
     of_paper = {result.task for result in spec.paper.results} if spec.paper else set()
     for task in tasks.all_tasks():
         if spec.paper and task.family in spec.paper.families and task.paper_task in of_paper:
