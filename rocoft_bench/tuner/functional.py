@@ -7,8 +7,8 @@ FLOPs where those of the whole matrix would cost 2*N*d_in*d_out.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -28,13 +28,31 @@ def in_place_linear(
     place: Place,
     mode: str,
     with_x: Product | None = None,
+    base: MergeableBase | None = None,
 ) -> Tensor:
     """The layer's product with the trained values in its weight. x (..., d_in) -> y (..., d_out).
 
-    `with_x` computes products with x in backward, so that it need not be kept; of columns x[:, S] is.
+    with_x: computes products with x in backward, so that it need not be kept; of columns x[:, S] is. base: whose weight
+    it is, if adapters may be merged into it before the backward pass.
     """
-    y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode, with_x)
+    if not torch.is_grad_enabled():
+        with standing(weight, trained, place, mode):
+            return F.linear(x, weight, bias)
+    y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode, with_x, base)
     return y.view(*x.shape[:-1], weight.shape[0])  # outside, so that y may be changed in place
+
+
+class MergeableBase(Protocol):
+    """A layer into whose weight adapters are merged."""
+
+    own_changes: int
+    """How often it has written into the weight, by the weight's version counter."""
+
+    @property
+    def merged(self) -> bool: ...
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """The weight without any adapter, for as long as this lasts."""
 
 
 class InPlaceLinear(torch.autograd.Function):
@@ -56,46 +74,60 @@ class InPlaceLinear(torch.autograd.Function):
         place: Place,
         mode: str,
         with_x: Product | None,
+        base: MergeableBase | None,
     ) -> Tensor:
         kept = x if ctx.needs_input_grad[3] and with_x is None else None
         if kept is not None and mode == "column":
             kept = taken(x, place, 1).contiguous()  # (N, r); a view would keep all of x
-        ctx.save_for_backward(kept, weight, trained)
-        ctx.place, ctx.mode, ctx.with_x = place, mode, with_x
+        ctx.save_for_backward(kept, trained)
+        ctx.place, ctx.mode, ctx.with_x, ctx.base = place, mode, with_x, base
+        ctx.weight, ctx.version = weight, _version(weight, base)
         with standing(weight, trained, place, mode):
             return F.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        kept, weight, trained = ctx.saved_tensors
+        kept, trained = ctx.saved_tensors
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_bias = grad_trained = None
         if ctx.needs_input_grad[0]:
-            with standing(weight, trained, ctx.place, ctx.mode):
-                grad_x = grad_y @ weight.to(grad_y.dtype)
+            with _unmerged(ctx), standing(ctx.weight, trained, ctx.place, ctx.mode):
+                grad_x = grad_y @ ctx.weight.to(grad_y.dtype)
         if ctx.needs_input_grad[2]:
             grad_bias = grad_y.sum(0)
         if ctx.needs_input_grad[3]:
-            with_x = ctx.with_x or partial(_transposed_product, kept)
-            grad_trained = _thin_gradient(ctx.mode, ctx.place, grad_y, with_x).to(trained.dtype)
-        return grad_x, None, grad_bias, grad_trained, None, None, None
+            grad_trained = _thin_gradient(ctx, grad_y, kept).to(trained.dtype)
+        return grad_x, None, grad_bias, grad_trained, None, None, None, None
 
 
-def _thin_gradient(mode: str, place: Place, grad_y: Tensor, with_x: Product) -> Tensor:
+def _version(weight: Tensor, base: MergeableBase | None) -> int:
+    """How often the frozen weight has been changed, merging and unmerging left out."""
+    return 0 if weight.is_inference() else weight._version - (base.own_changes if base else 0)
+
+
+def _unmerged(ctx: Any) -> AbstractContextManager[None]:
+    """The weight as the forward pass had it, whatever has been merged since."""
+    if _version(ctx.weight, ctx.base) != ctx.version:
+        raise RuntimeError(
+            "the weight of a RoCoFT layer, needed for gradient computation, has been modified by an inplace operation"
+        )
+    return ctx.base.frozen() if ctx.base and ctx.base.merged else nullcontext()
+
+
+def _thin_gradient(ctx: Any, grad_y: Tensor, kept: Any) -> Tensor:
     """Of r rows (r, d_in), of r columns (r, d_out) or of n entries (n,).
 
-    grad_y (N, d_out). with_x: gᵀ x for a g, of columns gᵀ x[:, S].
+    grad_y (N, d_out). kept: x (N, d_in), of columns x[:, S] (N, r); None where products with x are made without.
     """
-    if mode == "row":
-        return with_x(taken(grad_y, place, 1))
-    if mode == "column":
-        return with_x(grad_y).t()
-    return taken(with_x(grad_y).flatten(), place, 0)  # the dense gradient exists for a moment
-
-
-def _transposed_product(x: Tensor, g: Tensor) -> Tensor:
-    return g.t() @ x.to(g.dtype)
+    if kept is not None:
+        kept = kept.to(grad_y.dtype)
+    with_x = ctx.with_x or (lambda g: g.t() @ kept)
+    if ctx.mode == "row":
+        return with_x(taken(grad_y, ctx.place, 1))
+    if ctx.mode == "column":
+        return kept.t() @ grad_y
+    return taken(with_x(grad_y).flatten(), ctx.place, 0)  # the dense gradient exists for a moment
 
 
 def _flat(values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from rocoft_bench.tuner import selection
 from rocoft_bench.tuner.selection import Place
 
-_ONE_AT_A_TIME = threading.RLock()
+ONE_AT_A_TIME = threading.RLock()
 """Threads that share a model must not see each other's values in it."""
 
 
@@ -25,7 +25,7 @@ def standing(matrix: Tensor, trained: Tensor, place: Place, mode: str) -> Iterat
     So whoever looks at W at any other time sees the frozen one: a state dict, a copy, another adapter, a tied module.
     Autograd is not told, since W is as it was whenever it looks.
     """
-    with _ONE_AT_A_TIME, torch.no_grad():
+    with ONE_AT_A_TIME:
         replaced = selection.read(matrix.data, place, mode)
         try:
             selection.write(matrix.data, place, mode, trained.detach())

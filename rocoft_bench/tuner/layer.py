@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from rocoft_bench.tuner.bases import whole_weight
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import TrainedEntries
 from rocoft_bench.tuner.functional import add_update, in_place_linear
-from rocoft_bench.tuner.in_place import may_stand
+from rocoft_bench.tuner.in_place import ONE_AT_A_TIME, may_stand, standing
 from rocoft_bench.tuner.recompute import LayerNorms, product_with
 
 
@@ -38,6 +38,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self.rocoft_adapter = nn.ModuleDict()
         self._overwritten: list[tuple[str, Tensor, Tensor]] = []  # by merge(): mode, indices, values of W there
         self._overwritten_bias: Tensor | None = None
+        self.own_changes = 0  # of the weight, by merging and unmerging
+        self._standing: tuple[str, ExitStack] | None = None
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._active_adapter = adapter_name
@@ -152,6 +154,13 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
                 if not torch.isfinite(values.to(self.matrix.dtype)).all():
                     raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
 
+    def _put(self, mode: str, indices: Tensor, values: Tensor) -> None:
+        """Writes into the weight; graphs made before know that merging is no change of the frozen one."""
+        weight = self.matrix
+        before = 0 if weight.is_inference() else weight._version
+        selection.write(weight, indices, mode, values)
+        self.own_changes += 0 if weight.is_inference() else weight._version - before
+
     @torch.no_grad()
     def _write(self, names: list[str]) -> None:
         """Merge into the frozen base layer."""
@@ -159,7 +168,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         for name, (mode, indices, frozen) in zip(names, self._overwritten, strict=True):
             trained = self.entries(name).weight
             values = trained if name == names[0] else self._read(name) + (trained - frozen)
-            selection.write(self.matrix, indices, mode, values)
+            self._put(mode, indices, values)
         self._write_biases([bias for name in names if (bias := self.entries(name).bias) is not None])
         self.merged_adapters = names
 
@@ -180,7 +189,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     @torch.no_grad()
     def _restore(self) -> None:
         for mode, indices, frozen in self._overwritten:
-            selection.write(self.matrix, indices, mode, frozen)
+            self._put(mode, indices, frozen)
         if self._overwritten_bias is not None:
             self.bias.copy_(self._overwritten_bias)
         self._overwritten, self._overwritten_bias, self.merged_adapters = [], None, []
@@ -193,8 +202,10 @@ class Linear(RoCoFTLayer):
         """x (..., d_in) -> (..., d_out)."""
         if self.disable_adapters and self.merged:
             self.unmerge()
-        names = [name for name in self.active_adapters if name in self.rocoft_adapter]
-        if self.disable_adapters or self.merged or not names:
+        names = [] if self.disable_adapters else self._active()
+        if self._standing and self._stands(names):
+            return self.base_layer(x, *args, **kwargs)
+        if self.merged or not names:
             return self.base_layer(x, *args, **kwargs)
         self._check_calibrated(names)
         if len(names) == 1 and not (args or kwargs) and may_stand(self.base_layer):
@@ -204,12 +215,52 @@ class Linear(RoCoFTLayer):
             y = self._add(name, x, y)
         return y
 
+    def _active(self) -> list[str]:
+        return [name for name in self.active_adapters if name in self.rocoft_adapter]
+
+    @contextmanager
+    def standing(self) -> Iterator[None]:
+        """Leaves the trained values in the weight, if that can be done, so that the layer is its base layer.
+
+        For passes without gradients; another one, or one without this adapter, puts the frozen values back before.
+        """
+        names = [] if self.disable_adapters or self.merged or self._standing else self._active()
+        if len(names) != 1 or self.entries(names[0]).bias is not None or not may_stand(self.base_layer):
+            yield
+            return
+        entries = self.entries(names[0])
+        self._check_calibrated(names)
+        with ExitStack() as values:
+            values.enter_context(standing(self.matrix, entries.weight, entries.place, entries.mode))
+            self._standing = names[0], values
+            try:
+                yield
+            finally:
+                self._standing = None
+
+    def _stands(self, names: list[str]) -> bool:
+        """Whether the weight has the values of just these adapters; if not, it then has the frozen ones."""
+        with ONE_AT_A_TIME:  # another thread waits until those that stand for this one are gone
+            if self._standing is None:
+                return False
+            name, values = self._standing
+            if names == [name] and not torch.is_grad_enabled():
+                return True
+            self._standing = None
+            values.close()
+            return False
+
     def _in_place(self, x: Tensor, name: str) -> Tensor:
         entries, weight = self.entries(name), self.matrix
         bias = self.bias if entries.bias is None else entries.bias.to(weight.dtype)
-        recomputes = entries.mode != "column" and entries.config.recompute_inputs and entries.weight.requires_grad
+        recomputes = (
+            torch.is_grad_enabled()
+            and entries.mode != "column"
+            and entries.config.recompute_inputs
+            and entries.weight.requires_grad
+        )
         with_x = product_with(x, self.layer_norms, few=entries.mode == "row") if recomputes else None
-        return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode, with_x)
+        return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode, with_x, self)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         entries = self.entries(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from peft import PeftConfig
@@ -122,6 +122,14 @@ class RoCoFTModel(BaseTuner):
                 "disable_adapter(), and pass each adapter's examples in batches of their own"
             )
         yield
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's own, trained values standing in the weights for as long as it lasts: no token pays for them."""
+        with ExitStack() as stack:
+            for layer in self.modules():
+                if isinstance(layer, Linear):
+                    stack.enter_context(layer.standing())
+            return self.model.generate(*args, **kwargs)
 
     @classmethod
     def _remap_adapter_state_dict_for_load(

@@ -102,7 +102,25 @@ def fail_in_a_product(model: Any) -> None:
         model(torch.randn(2, D_IN + 1, dtype=torch.float64))
 
 
+def merge(model: Any) -> None:
+    model.merge_adapter()
+
+
+def merge_and_unmerge(model: Any) -> None:
+    model.merge_adapter()
+    model.unmerge_adapter()
+
+
+def merge_another(model: Any) -> None:
+    model.set_adapter("other")
+    model.merge_adapter()
+    model.set_adapter("default")
+
+
 BETWEEN: list[Callable[[Any], Any]] = [
+    merge,
+    merge_and_unmerge,
+    merge_another,
     lambda model: None,
     run_disabled,
     run_another,
@@ -131,6 +149,103 @@ def test_whatever_happens_before_backward_changes_nothing(mode: str, between: Ca
     loss.backward()
     trained = layer_of(model).rocoft_adapter["default"].weight
     torch.testing.assert_close((x.grad, trained.grad), expected)
+    if layer_of(model).merged:
+        model.unmerge_adapter()
+    assert torch.equal(layer_of(model).base_layer.weight, frozen)
+
+
+def test_a_frozen_weight_that_is_changed_before_backward_is_an_error(mode: str) -> None:
+    model = adapted(mode)
+    loss = model(inputs()).sum()
+    with torch.no_grad():
+        layer_of(model).base_layer.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_graph_without_adapter_does_not_survive_merging(mode: str) -> None:
+    model = adapted(mode)
+    with model.disable_adapter():
+        loss = model(inputs()).sum()
+    model.merge_adapter()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+class Watched(nn.Module):
+    """A model whose `generate` is what a test makes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(D_IN, D_OUT)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+    def generate(self, during: Callable[[], Any]) -> Any:
+        return during()
+
+
+def test_values_stand_while_a_model_generates(mode: str) -> None:
+    model, x = adapted(mode, Watched()), inputs().detach()
+    layer, frozen = layer_of(model), layer_of(model).base_layer.weight.clone()
+    expected, bias = dense(model), layer_of(model).base_layer.bias.detach()
+
+    def during() -> None:
+        for _ in range(2):
+            with torch.no_grad(), Operations() as operations:
+                y = model(x)
+            assert operations.count == 1  # the product
+            assert torch.equal(layer.base_layer.weight, expected)
+            torch.testing.assert_close(y, F.linear(x, expected, bias))
+
+    model.base_model.generate(during)
+    assert torch.equal(layer.base_layer.weight, frozen)
+    with pytest.raises(ZeroDivisionError):
+        model.base_model.generate(lambda: 1 / 0)
+    assert torch.equal(layer.base_layer.weight, frozen)
+
+
+def test_what_needs_the_frozen_weight_while_a_model_generates(mode: str) -> None:
+    model, x = adapted(mode, Watched()), inputs()
+    layer, frozen, expected = layer_of(model), layer_of(model).base_layer.weight.clone(), dense(model)
+    gradients = dense_gradients(dense(model), model, x, squares)
+
+    def disabled() -> None:
+        with torch.no_grad(), model.disable_adapter():
+            torch.testing.assert_close(model(x), F.linear(x, frozen, layer.base_layer.bias))
+        with torch.no_grad():
+            torch.testing.assert_close(model(x), F.linear(x, expected, layer.base_layer.bias))
+
+    def trained() -> None:
+        squares(model(x)).backward()
+        torch.testing.assert_close((x.grad, layer.rocoft_adapter["default"].weight.grad), gradients)
+
+    for during in (disabled, trained):
+        model.base_model.generate(during)
+        assert torch.equal(layer.base_layer.weight, frozen)
+
+
+def test_threads_that_generate_with_one_model(mode: str) -> None:
+    model, x = adapted(mode, Watched()), torch.randn(64, D_IN, dtype=torch.float64)
+    frozen = layer_of(model).base_layer.weight.clone()
+    expected, wrong = F.linear(x, dense(model), layer_of(model).base_layer.bias), []
+
+    def check() -> None:
+        with torch.no_grad():
+            wrong.extend(() if torch.allclose(model(x), expected) else (1,))
+
+    def serve() -> None:
+        for _ in range(50):
+            model.base_model.generate(check)
+            check()
+
+    threads = [threading.Thread(target=serve) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
     assert torch.equal(layer_of(model).base_layer.weight, frozen)
 
 
