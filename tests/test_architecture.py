@@ -24,7 +24,7 @@ LAYERS = [
     {"execution", "prefetch", "report"},
     {"audit"},
     {"analysis"},
-    {"experiment", "ntk"},
+    {"experiment", "ntk", "efficiency"},
     {"methods"},
     {"engine"},
     {"tasks"},

@@ -75,7 +75,7 @@ RUN_COSTS = ("adapter", "head", "train_seconds", "peak_memory_mib")
 
 BENCH_COSTS = (
     *("seconds_per_step", "seconds_per_epoch", "model_memory_mib", "optimization_memory_mib", "peak_memory_mib"),
-    *("flops_per_step", "saved_bytes_per_step"),
+    *("flops_per_step", "saved_bytes_per_step", "seconds_beside_frozen", "added_operations_per_layer"),
 )
 BENCH_COUNTS = ("adapter", "head", "additional")
 

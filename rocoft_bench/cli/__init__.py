@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 import rocoft_bench
-from rocoft_bench.cli import demo, evaluate, export, ls, ntk, params, predict, prefetch, report, sweep, train, validate
+from rocoft_bench.cli import (
+    bench,
+    demo,
+    evaluate,
+    export,
+    ls,
+    ntk,
+    params,
+    predict,
+    prefetch,
+    report,
+    sweep,
+    train,
+    validate,
+)
 from rocoft_bench.cli.console import complain, finish_output, say, show_what_can_be_shown
 from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError, reason, shortened
@@ -27,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, sweep, evaluate, ntk, demo, report, predict, export, ls, params, validate, prefetch):
+for module in (train, sweep, evaluate, ntk, bench, demo, report, predict, export, ls, params, validate, prefetch):
     module.register(app)
 
 

@@ -137,6 +137,7 @@ def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_run
     Raises: UserError.
     """
     from rocoft_bench.config import find_config, read_settings, read_sweep
+    from rocoft_bench.efficiency.bench_settings import is_of_benches
     from rocoft_bench.errors import UserError
     from rocoft_bench.ntk.kernel_settings import is_of_kernels
 
@@ -148,6 +149,8 @@ def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_run
 
         carry_out(groups_of(path, {}, assignments), output, dry_run)
         raise typer.Exit
+    if is_of_benches(read_settings(path)):
+        raise UserError(f"{file}: is of benches: rocoft bench {file}")
     sweep = read_sweep(path)
     if sweep is None:
         raise UserError(f"{file}: has no axes, so it is one run: rocoft train FAMILY --config {file}")

@@ -45,11 +45,14 @@ def validate(
     examples as long as task.max_length allows, on this machine's kind of device.
     """
     from rocoft_bench.config import find_config, read_settings, read_sweep
+    from rocoft_bench.efficiency.bench_settings import is_of_benches
     from rocoft_bench.ntk.kernel_settings import is_of_kernels
 
     file = find_config(config)
     if is_of_kernels(settings := read_settings(file)):
         say(_kernels(file, assignments or []))
+    elif is_of_benches(settings):
+        say(_benches(file, assignments or []))
     else:
         sweep = read_sweep(file)
         say(_settings(settings, assignments or []) if sweep is None else _runs(sweep, assignments or []))
@@ -67,6 +70,19 @@ def _kernels(file: Path, assignments: list[str]) -> str:
     draws = ", ".join(str(own.seed) for own in groups[0])
     tasks = ", ".join(group[0].task for group in groups)
     return f"{aligned(rows)}\n{sum(map(len, groups))} analyses: {len(groups)} tasks ({tasks}) x draws {draws}"
+
+
+def _benches(file: Path, assignments: list[str]) -> str:
+    """The settings that the methods of each model and shape share, and the methods."""
+    from rocoft_bench.cli.bench import groups_of
+
+    groups = groups_of(file, assignments)
+    tables = [
+        aligned([["setting", "value"], *([key, str(value)] for key, value in group[0].circumstances().items())])
+        for group in groups
+    ]
+    methods = ", ".join(bench.method["name"] for bench in groups[0])
+    return "\n\n".join([*tables, f"{sum(map(len, groups))} benches, of {methods}"])
 
 
 def _settings(settings: Settings, assignments: list[str]) -> str:

@@ -110,9 +110,9 @@ def config_root() -> Path:
 
 def config_files() -> list[Path]:
     """The YAML files of runs and sweeps that ship. Those below `accelerate/` are that library's own; those of kernel
-    analyses (ntk_*.yaml) name no run."""
+    analyses (ntk_*.yaml) and of benches (bench_*.yaml) name no run."""
     files = [file for file in config_root().rglob("*.yaml") if file.parent.name != "accelerate"]
-    return sorted(file for file in files if not file.name.startswith("ntk_"))
+    return sorted(file for file in files if not file.name.startswith(("ntk_", "bench_")))
 
 
 def find_config(name: str | Path) -> Path:

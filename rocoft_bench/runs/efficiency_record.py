@@ -58,8 +58,31 @@ class EfficiencyRecord(BaseModel):
     """What training adds at its peak: the green part of Fig. 2."""
     peak_memory_mib: Number | None = None
     peak_memory_kind: str | None = None
+    gradients_mib: Number | None = None
+    optimizer_state_mib: Number | None = None
+    """Parts of what training adds."""
+    seconds_beside_frozen: Number | None = None
+    """The median of ratios to the step that a frozen model, which trains nothing, took in the same turn."""
+    operations_per_step: Count | None = None
+    """Operations that compute or copy, launched by the passes of a step; views are none."""
+    added_operations_per_layer: Number | None = None
+    """Of them, for each layer that the method changes, those that a frozen model does not launch."""
+    adapter_bytes: Count | None = None
+    """Of the files that hold what was trained."""
+    merge_seconds: Seconds | None = None
+    decode_seconds: Seconds | None = None
+    """To generate some tokens with the method's model, and below with the merged one."""
+    merged_decode_seconds: Seconds | None = None
     notes: list[str] = []
     finished_at: str
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        if not self.seconds_per_step:
+            return None
+        accumulated = self.settings.get("gradient_accumulation")
+        passes = accumulated if isinstance(accumulated, int) else 1
+        return passes * self.batch_size * self.sequence_length / self.seconds_per_step
 
     @property
     def seconds_per_epoch(self) -> float | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from rocoft_bench.config import expanded, is_folder
 from rocoft_bench.config.catalog import known_model
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.untrusted import read_json
 
 
@@ -29,9 +30,26 @@ def model_type_of(name: str) -> str | None:
 
 def paper_model(alias: str, auto_class: str) -> Any:
     """A model of the paper on the meta device: every shape, no values."""
+    return on_meta(configuration(alias), auto_class)
+
+
+def configuration(alias: str, changes: Mapping[str, Any] | None = None) -> Any:
+    """The configuration of a model of the paper, with some of its values changed.
+
+    Raises:
+        UserError: If it has no such value, or a value of another kind.
+    """
     import transformers
 
-    return on_meta(transformers.AutoConfig.for_model(**_shipped(alias)), auto_class)
+    shipped = _shipped(alias)
+    config = transformers.AutoConfig.for_model(**shipped)
+    for key, value in (changes or {}).items():
+        there = getattr(config, key, None)
+        if not hasattr(config, key):
+            raise UserError(f"{alias}: {key} is nothing that its configuration has; {suggest(key, shipped)}")
+        if there is not None and type(value) is not type(there):
+            raise UserError(f"{alias}: {key} = {value!r}: must be of type {type(there).__name__}, like {there!r}")
+    return transformers.AutoConfig.for_model(**{**shipped, **(changes or {})})
 
 
 def on_meta(config: Any, auto_class: str) -> Any:

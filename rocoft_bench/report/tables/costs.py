@@ -35,6 +35,8 @@ COLUMNS = {
     "peak_memory_mib": _column("peak_memory_mib", "peak", "MiB", 0),
     "flops_per_step": _column("gflop_per_step", "step", "GFLOP", 1),
     "saved_bytes_per_step": _column("saved_mib_per_step", "saved for backward", "MiB", 1),
+    "seconds_beside_frozen": _column("seconds_beside_frozen", "step", "× frozen", 3),
+    "added_operations_per_layer": _column("added_operations_per_layer", "operations per layer", "beside frozen", 1),
 }
 """By what benches measure."""
 

@@ -1,0 +1,138 @@
+"""What an efficiency bench is made of, and from a YAML file to the benches that it names.
+
+bench:
+  models: [roberta-base, {name: llama-2-7b, num_hidden_layers: 4}]   # a name, and what its configuration has else
+  methods: [full, lora, {name: rocoft, mode: column}]                # a frozen model always stands beside them
+  shapes: [[8, 128], [8, 512]]                                       # rows × tokens of a batch
+  variants: [{}, {gradient_checkpointing: true}]                     # other settings
+  turns: 20                                                          # every other key is a setting of all
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import product
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from rocoft_bench.config import Count, CountFromZero, LargeCount, Settings, StrictModel, checked
+from rocoft_bench.errors import UserError, shortened, suggest
+from rocoft_bench.models import KNOWN_MODELS, known_model
+
+SECTION = "bench"
+"""The one group of a file of benches."""
+AXES = ("models", "methods", "shapes", "variants")
+FROZEN = "frozen"
+
+
+class BenchSettings(StrictModel):
+    """Training steps of one method on a model of random weights, with rows of made-up tokens."""
+
+    model: dict[str, Any]
+    """`name`, one of the paper's models, and what its configuration has else, such as num_hidden_layers."""
+    task_kind: Literal["sequence_classification", "causal_lm", "seq2seq_lm"] = "sequence_classification"
+    """What the model is to do, which says what head and loss it has."""
+    method: dict[str, Any]
+    """`name` and settings of a method, of `rocoft ls methods` or a reference: frozen, published-rocoft, miss."""
+    batch_size: Count = 8
+    sequence_length: Count = 128
+    """Tokens of each row."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the frozen weights."""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """bf16: mixed, by autocast; tf32: float32 whose products a GPU computes with shorter mantissas."""
+    gradient_checkpointing: bool = False
+    gradient_accumulation: Count = 1
+    compile: bool = False
+    """Whether torch compiles the model."""
+    decode_tokens: CountFromZero = 0
+    """Tokens that a causal language model generates, before and after merging; 0: none."""
+    turns: Count = 20
+    """Timed steps. All methods of a model and shape take them in turn, since times drift on a shared machine."""
+    task: str | None = None
+    """The task whose rows have this length, e.g. sst2."""
+    task_rows: LargeCount | None = None
+    """Its training rows, which an epoch is of."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    def config_hash(self) -> str:
+        """Equal where the same is measured."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
+
+    def settings_hash(self) -> str:
+        """Equal for benches that differ in their seed only."""
+        return self.model_copy(update={"seed": 0}).config_hash()
+
+    def circumstances(self) -> dict[str, Any]:
+        """All but the method: benches that share them are measured together."""
+        return self.model_dump(mode="json", exclude={"method"})
+
+    @property
+    def folder_name(self) -> str:
+        """Below the folder of all results; different for every different bench."""
+        shape = f"{self.batch_size}x{self.sequence_length}"
+        return f"bench-{self.model['name']}/{self.method['name']}_{shape}_{self.config_hash()}"
+
+
+def is_of_benches(settings: Settings) -> bool:
+    """Whether a file is one of benches."""
+    return SECTION in settings.values
+
+
+def benches_of(settings: Settings) -> list[list[BenchSettings]]:
+    """The benches of each model, shape and variant, the frozen model first.
+
+    Raises:
+        UserError: If a setting is unknown or out of range, or the file holds something else.
+    """
+    if others := [key for key in settings.values if key != SECTION]:
+        raise UserError(f"{settings.sources.get(others[0], others[0])}: {others[0]} is not a setting of benches")
+    values = settings.values.get(SECTION)
+    if not isinstance(values, dict):
+        raise UserError(f"a file of benches holds a group `{SECTION}` of settings, with models, methods and shapes")
+    axes = {axis: _listed(values.get(axis), axis) for axis in AXES}
+    common = {key: value for key, value in values.items() if key not in AXES}
+    methods = [_named(method) for method in [FROZEN, *axes["methods"]]]
+    return [
+        [_bench({**common, **_shaped(shape), "model": _model(model), **variant, "method": m}, settings) for m in unique]
+        for model, shape, variant in product(axes["models"], axes["shapes"], axes["variants"])
+        for unique in [[m for i, m in enumerate(methods) if m not in methods[:i]]]
+    ]
+
+
+def _listed(value: Any, axis: str) -> list[Any]:
+    defaults = {"models": ["roberta-base"], "methods": ["rocoft"], "shapes": [[8, 128]], "variants": [{}]}
+    value = defaults[axis] if value is None else value
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{SECTION}.{axis} = {shortened(repr(value))}: must be a list")
+    if axis == "variants" and not all(isinstance(variant, dict) for variant in value):
+        raise UserError(f"{SECTION}.variants = {shortened(repr(value))}: must be a list of groups of settings")
+    return value
+
+
+def _shaped(shape: Any) -> dict[str, Any]:
+    if not isinstance(shape, list) or len(shape) != 2:
+        raise UserError(f"{SECTION}.shapes: {shortened(repr(shape))}: must be [rows, tokens], e.g. [8, 128]")
+    return {"batch_size": shape[0], "sequence_length": shape[1]}
+
+
+def _named(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"name": value}
+
+
+def _model(value: Any) -> dict[str, Any]:
+    section = _named(value)
+    known = known_model(str(section.get("name")))
+    if known is None or known.paper_name is None:
+        names = [model.alias for model in KNOWN_MODELS if model.paper_name]
+        raise UserError(
+            f"{SECTION}.models: {shortened(repr(section.get('name')))} is no model whose architecture ships; "
+            f"{suggest(str(section.get('name')), names)}"
+        )
+    return {**section, "name": known.alias}
+
+
+def _bench(values: dict[str, Any], settings: Settings) -> BenchSettings:
+    return checked(BenchSettings, values, settings.sources, SECTION)

@@ -1,0 +1,62 @@
+"""What a step computes, keeps and launches, counted exactly: on a busy machine as on an idle one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """Of a forward and backward pass. saved_bytes: of what the one keeps for the other, beside the model."""
+
+    flops: int
+    saved_bytes: int
+    operations: int
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts operations that compute or copy; views and empty tensors cost nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not (func.is_view or any(part in func.name() for part in ("view", "empty", "detach")))
+        return func(*args, **(kwargs or {}))
+
+
+def count_step(model: nn.Module, passes: Callable[[], None]) -> StepCounts:
+    """Of the forward and backward passes of a step."""
+    own = _sizes([*model.parameters(), *model.buffers()])
+    kept: list[Tensor] = []  # alive until the end, so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    operations = OperationCounter()  # inside of the other mode, which takes some operations apart
+    with saved_tensors_hooks(pack, lambda tensor: tensor), FlopCounterMode(display=False) as flops, operations:
+        passes()
+    saved = sum(size for address, size in _sizes(kept).items() if address not in own)
+    return StepCounts(flops.get_total_flops(), saved, operations.count)
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Of the distinct storages of some tensors."""
+    return sum(_sizes(tensors).values())
+
+
+def _sizes(tensors: Iterable[Tensor]) -> dict[int, int]:
+    """Bytes of the storages of tensors, by address."""
+    parts = [part for t in tensors for part in ((t._indices(), t._values()) if t.layout == torch.sparse_coo else (t,))]
+    storages = [part.untyped_storage() for part in parts]
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}
