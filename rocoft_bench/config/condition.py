@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ SHORT = {"task": "task.name", "method": "method.name", "model": "model.name", "f
 """Short keys, and the settings that they stand for."""
 
 DATA = "task.data_dir"
+
+COMMA = re.compile(r",(?![^\[{]*[\]}])")
+"""One that is not inside of brackets."""
 
 _ABSENT = object()
 
@@ -72,6 +76,7 @@ def as_condition(content: Any, where: str) -> Condition:
 
 def parse_filter(*texts: str) -> Condition:
     """`key=value,…` of `--filter`, the values read as YAML. A key that comes again gives another value that will do.
+    A list is a value: its commas, inside of brackets, begin no other key.
 
     >>> print(parse_filter("method=lora,task=rte", "method=vera"))
     method = lora or vera, task = rte
@@ -82,7 +87,7 @@ def parse_filter(*texts: str) -> Condition:
     wanted: dict[str, list[Any]] = {}
     for text in texts:
         where = f"--filter {shortened(text)}"
-        for part in text.split(","):
+        for part in COMMA.split(text):
             key, equals, value = (piece.strip() for piece in part.partition("="))
             if not (key and equals and value):
                 raise UserError(f"{where}: write it as key=value,…, e.g. --filter method=lora,task=rte")

@@ -48,6 +48,7 @@ class Settings:
         Raises:
             UserError: If a setting is to stand in a group in whose place a value stands.
         """
+        values = {key: _spelled_out(key, value) for key, value in values.items()}
         self._lay(values, {key: source for key, _ in flatten(values)})
 
     def include(self, other: Settings) -> None:
@@ -194,7 +195,11 @@ def override(dotted: str, value: Any) -> dict[str, Any]:
 
 def assigned(key: str, value: Any) -> dict[str, Any]:
     """As `override`; of a method, model or task a name alone says enough."""
-    return override(key, {"name": value} if key in NAMED and isinstance(value, str) else value)
+    return override(key, _spelled_out(key, value))
+
+
+def _spelled_out(key: str, value: Any) -> Any:
+    return {"name": value} if key in NAMED and isinstance(value, str) else value
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -247,8 +252,8 @@ def _explain(section: type[StrictModel], problem: dict[str, Any], sources: dict[
     if problem["type"] == "missing":
         file = next((name for name in sources.values() if not name.startswith("--")), None)
         return f"{where or (f'{shortened(file, LONGEST_SOURCE)}: ' if file else '')}{key} is missing"
-    if problem["type"] in ("dict_type", "model_type", "model_attributes_type") and isinstance(problem["input"], str):
-        return f"{where}{key} = {given}: is a group of settings; perhaps {key}.name = {shortened(problem['input'])}"
+    if problem["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{where}{key} = {given}: is a group of settings"
     reason = problem["msg"].removeprefix("Value error, ")
     return f"{where}{key} = {given}: {reason[0].lower() + reason[1:]}"
 

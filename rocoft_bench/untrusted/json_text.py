@@ -16,6 +16,9 @@ MAX_DEPTH = 100
 LONG_NUMBER = re.compile(r"\d{300}")
 """A number without so many digits in a row fits a float."""
 
+OBJECT_TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*+")\s*+:|"(?:[^"\\]|\\.)*+"|[{}]')
+"""A key, or another string, so that what is in it is no brace, or the beginning or the end of an object."""
+
 
 def read_json(path: Path, limit: int | None = TEXT_LIMIT, unique_keys: bool = False, follow_links: bool = True) -> Any:
     """The value in a JSON file.
@@ -45,6 +48,9 @@ def parse_json(text: str, where: str, first_line: int = 1, unique_keys: bool = F
         raise UserError(f"{place}: not valid JSON ({error.msg}, column {error.colno}); is it cut off?") from None
     except RecursionError:
         raise UserError(f"{where}, line {first_line}: not usable JSON (nested too deep)") from None
+    except _RepeatedKeyError as error:
+        line = first_line + _lines_before_repeated_key(text)
+        raise UserError(f"{where}, line {line}: not usable JSON ({error})") from None
     except ValueError as error:
         raise UserError(f"{where}, line {first_line}: not usable JSON ({error})") from None
     return value
@@ -59,11 +65,28 @@ def _bounded(digits: str) -> int:
     return value
 
 
+class _RepeatedKeyError(ValueError):
+    """An object has one key twice; json does not say where."""
+
+
+def _lines_before_repeated_key(text: str) -> int:
+    """Of a text that is valid JSON otherwise."""
+    objects: list[set[str]] = []
+    for token in OBJECT_TOKEN.finditer(text):
+        if token["key"] is None:
+            objects.append(set()) if token[0] == "{" else token[0] == "}" and objects.pop()
+        elif (key := json.loads(token["key"])) in objects[-1]:
+            return text.count("\n", 0, token.start())
+        else:
+            objects[-1].add(key)
+    return 0
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f'"{shortened(key)}" is there twice')
+            raise _RepeatedKeyError(f'"{shortened(key)}" is there twice')
         found[key] = value
     return found
 

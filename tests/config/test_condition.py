@@ -105,3 +105,10 @@ def test_a_filter_that_nothing_meets_names_what_there_is(text: str, expected: st
 
 def test_a_filter_that_something_meets_is_right() -> None:
     parse_filter("method=full,model=roberta-base,seed=1").check_met([RTE, COLA], "--filter")
+
+
+def test_a_comma_inside_of_brackets_is_part_of_a_list() -> None:
+    condition = parse_filter("method.target_modules=[query, value],task=rte", "method.target_modules=key")
+    assert condition.wanted == {"method.target_modules": [["query", "value"], "key"], "task": ["rte"]}
+    runs = [{"task": {"name": "rte"}, "method": {"target_modules": names}} for names in (["query", "value"], ["key"])]
+    assert [condition.matches(run) for run in runs] == [True, False]

@@ -116,9 +116,21 @@ def test_an_included_file_with_another_method_leaves_the_one_before_it_behind(tm
 
 def test_a_problem_is_told_of_the_file_that_has_it(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", "task: {family: glue, name: rte}\nmodel: {name: roberta-base}")
-    file = write(tmp_path / "run.yaml", "include: base.yaml\nmodel: roberta-large")
-    with pytest.raises(UserError, match=f"^{re.escape(str(file))}: model = 'roberta-large'"):
+    file = write(tmp_path / "run.yaml", "include: base.yaml\ntraining: fast")
+    with pytest.raises(UserError, match=f"^{re.escape(str(file))}: training = 'fast': is a group of settings"):
         resolve(read_settings(file))
+
+
+def test_a_name_alone_is_a_method_or_a_model(tmp_path: Path) -> None:
+    """In files as with --set; what an included file says for another method goes with it."""
+    write(
+        tmp_path / "base.yaml", "task: {family: glue, name: rte}\nmethod: {name: lora, rank: 4}\nmodel: roberta-large"
+    )
+    config = resolve(read_settings(write(tmp_path / "run.yaml", "include: base.yaml\nmethod: dora"))).config
+    assert (config.method["name"], config.model.name) == ("dora", "roberta-large")
+    assert config.method["rank"] != 4
+    with pytest.raises(UserError, match=r'unknown method .dorra.; did you mean "dora"'):
+        resolve(read_settings(write(tmp_path / "run.yaml", "include: base.yaml\nmethod: dorra")))
 
 
 @pytest.mark.parametrize("wrong", ["method: lora", "training: 5", "training: {learning_rate: 2e-3}"])
@@ -233,7 +245,7 @@ def test_configs_ship_for_every_task_that_can_be_trained() -> None:
         ("include: null", "include = None: must be"),
         ("seed: 1\nseed: 2", "line 2: seed is there twice"),
         ("training: {epochs: 1, epochs: 2}", "line 1: epochs is there twice"),
-        ("task: {family: glue, name: rte}\nmethod: lora", "is a group of settings; perhaps method.name = lora"),
+        ("task: {family: glue, name: rte}\nmethod: lora\nmodel: [x]", "model = ['x']: is a group of settings"),
         (
             "task: {family: glue, name: rte}\ntraining: {learning_rate: .inf}",
             "learning_rate = inf: input should be a finite",

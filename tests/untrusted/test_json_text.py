@@ -46,3 +46,10 @@ def test_a_key_can_be_asked_to_be_there_once() -> None:
     assert parse_json(text, "x") == {"a": 1, "b": {"c": 2}}
     with pytest.raises(UserError, match='x, line 1: not usable JSON \\("c" is there twice'):
         parse_json(text, "x", unique_keys=True)
+
+
+def test_a_repeated_key_is_told_with_its_own_line() -> None:
+    text = '[\n {"a": "{", "b": {"a": 1}},\n {"a": 1,\n  "c": "\\"a\\":",\n  "\\u0061": 2}\n]'
+    assert parse_json(text, "x") == [{"a": "{", "b": {"a": 1}}, {"a": 2, "c": '"a":'}]
+    with pytest.raises(UserError, match='x, line 14: not usable JSON \\("a" is there twice'):
+        parse_json(text, "x", first_line=10, unique_keys=True)
