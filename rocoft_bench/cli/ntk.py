@@ -61,6 +61,7 @@ def ntk(
     logits: Annotated[str | None, typer.Option(help="Of two classes: difference or all.")] = None,
     f0: Annotated[bool | None, typer.Option("--f0/--no-f0", help="Start from the model's own logits.")] = None,
     test_kernels: Annotated[bool | None, typer.Option("--test-kernels", help="Keep kernels of test rows too.")] = None,
+    fine_tune: Annotated[bool | None, typer.Option("--fine-tune", help="Train on each draw too, beside it.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per forward pass.")] = None,
     memory_gib: Annotated[float | None, typer.Option(help="The most memory to use.")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=OTHERS)] = None,
@@ -88,7 +89,8 @@ def _settings(flags: dict[str, Any]) -> dict[str, Any]:
     lists = {key: _split(flags[key]) for key in ("kernels", "label_words")}
     tasks = of_paper() if task == "all" else _split(task)
     folder = None if data_dir is None else str(data_dir)
-    return {**flags, **lists, "tasks": tasks, "seeds": _seeds(flags["seeds"]), "data_dir": folder}
+    training: dict[str, Any] = {"fine_tuning": {} if flags.pop("fine_tune") else None}
+    return {**flags, **lists, **training, "tasks": tasks, "seeds": _seeds(flags["seeds"]), "data_dir": folder}
 
 
 @command.command("compare", epilog="Example: rocoft ntk compare results/ntk-mr/a results/ntk-mr/b")

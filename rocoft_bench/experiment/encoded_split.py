@@ -53,23 +53,23 @@ def limited(split: LoadedSplit, limit: int | None, name: str, notes: list[str]) 
     """The first examples of a split, where only so many are wanted."""
     from rocoft_bench.tasks import LoadedSplit
 
-    total = len(split.rows)
+    total = len(split.examples)
     if limit is None or limit >= total:
         return split
     notes.append(f"only the first {limit} of {total} {name} examples are used")
-    return LoadedSplit(split.rows.select(range(limit)), split.origin)
+    return LoadedSplit(split.examples.select(range(limit)), split.origin)
 
 
 def encode(
     task: Task, split: LoadedSplit, tokenizer: Any, settings: TaskConfig, training: bool, notes: list[str]
 ) -> EncodedSplit:
     """Raises: UserError if nothing is left to use."""
-    result = task.encode(split.rows, tokenizer, settings, training)
+    result = task.encode(split.examples, tokenizer, settings, training)
     notes.extend(result.notes)
-    if not len(result.rows):
+    if not len(result.examples):
         name = "training" if training else "evaluation"
         raise UserError(f"no {name} example is left to use: {'; '.join(result.notes)}")
-    return EncodedSplit(split.rows, result.rows, split.origin)
+    return EncodedSplit(split.examples, result.examples, split.origin)
 
 
 def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor:

@@ -36,7 +36,7 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
             raise UserError(f"{option}: is not UTF-8 text")
     example = Dataset.from_list([task.question(*texts)])
     settings = task.fitted(task.for_questions(settings), *limits(trained.experiment, trained.model, trained.tokenizer))
-    inputs = task.encode(example, trained.tokenizer, settings, training=False).rows
+    inputs = task.encode(example, trained.tokenizer, settings, training=False).examples
     predictor = predictor_for(task, settings, trained.tokenizer)
     with torch.no_grad():
         outputs = [predictor(trained.model, predictor.collate([each]))[0] for each in inputs]

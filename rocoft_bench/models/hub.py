@@ -52,8 +52,6 @@ def from_cache_or_hub(what: str, load: Callable[[], T]) -> T:
 
     Raises: UserError where the hub is needed and cannot be used, or does not give out what is asked for.
     """
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
-
     try:
         with no_network():
             return load()
@@ -61,8 +59,15 @@ def from_cache_or_hub(what: str, load: Callable[[], T]) -> T:
         ensure_reachable(what)
     try:
         return load()
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except hub_errors() as error:
         raise UserError(f"cannot get {what} from the Hugging Face hub: {_explained(error)}") from error
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What the hub's library fails with where it cannot have something; anything else is made by what it got."""
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
+
+    return OSError, ValueError, httpx.HTTPError
 
 
 def ensure_reachable(what: str, endpoint: str | None = None) -> None:

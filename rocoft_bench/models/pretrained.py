@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rocoft_bench.config import ModelConfig, expanded, is_folder
 from rocoft_bench.config.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.errors import UserError, reason, suggest
-from rocoft_bench.models.hub import from_cache_or_hub
+from rocoft_bench.models.hub import from_cache_or_hub, hub_errors
 from rocoft_bench.models.limits import POSITION_FIELDS
 from rocoft_bench.models.model_files import check_files, check_size
 from rocoft_bench.models.weights import conversion, weights_sha256
@@ -306,7 +306,7 @@ def reading(source: ModelSource, name: str, what: str) -> Iterator[None]:
                 f"--model {name}: it needs code of its own (auto_map in its files), which is never run; "
                 "choose a model of an architecture that transformers has"
             ) from None
-        if source.revision is not None:
+        if source.revision is not None and isinstance(error, hub_errors()):
             raise
         raise UserError(f"--model {name}: {what} cannot be loaded ({reason(error)})") from error
 

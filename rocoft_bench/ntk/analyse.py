@@ -16,7 +16,7 @@ from rocoft_bench import models
 from rocoft_bench.engine.failure import diagnose
 from rocoft_bench.engine.peak_memory import peak_memory_mib, reset_peak_memory
 from rocoft_bench.errors import UserError
-from rocoft_bench.metrics import compute
+from rocoft_bench.ntk.fine_tuning import fine_tuned
 from rocoft_bench.ntk.kernel_files import KernelDirectory
 from rocoft_bench.ntk.kernel_inputs import KernelInputs, prepare
 from rocoft_bench.ntk.kernel_observer import KernelObserver
@@ -109,7 +109,7 @@ def _findings(
     solutions = {seed: _solutions(inputs, seed, own) for seed, own in kernels.items()}
     scores = TestScorer(inputs, directories, solutions, observer).scores()
     plugins = used({"method": [inputs.settings.method["name"]] if inputs.settings.method else []})
-    found = {}
+    found: dict[int, dict[str, Any]] = {}
     for seed, directory in directories.items():
         reference = kernels[seed].get(REFERENCE, full_kernel(inputs, seed, directory))
         found[seed] = {
@@ -119,6 +119,9 @@ def _findings(
             },
             "peak_memory_mib": round(peak_memory_mib(device)[0], 1),
         }
+        if inputs.settings.fine_tuning is not None:
+            observer.finished_part(f"{inputs.settings.task}, seed {seed}: fine-tuning")
+            found[seed]["kernels"][inputs.settings.fine_tuned_name] = fine_tuned(inputs, seed, directory)
         write_json_lines(directory.predictions, _prediction_lines(inputs, scores[seed]))
         write_json(directory.provenance, provenance(plugins))
     return found
@@ -145,7 +148,7 @@ def _kernel(
     reference: Tensor | None,
 ) -> Kernel:
     matrix = kernel.numpy()
-    own = Kernel.model_validate(_metrics(inputs, scores))
+    own = Kernel.model_validate(inputs.metrics(scores))
     parts = make_set(name.removeprefix("K_"), inputs.parameters, inputs.settings.model_copy(update={"seed": seed}))
     own.regularization, own.parameters = solution.penalty, size_of(parts, inputs.parameters)
     own.eigenvalues = eigenvalues(matrix).tolist() if inputs.settings.is_symmetric else []
@@ -154,11 +157,6 @@ def _kernel(
         own.relative_difference = {"1": relative_difference(matrix, full, 1), "2": relative_difference(matrix, full, 2)}
         own.alignment = alignment(matrix, full)
     return own
-
-
-def _metrics(inputs: KernelInputs, scores: Array) -> dict[str, float]:
-    names = ("accuracy", "f1") if inputs.prompter.task.has_f1 else ("accuracy",)
-    return compute(names, predicted(scores).tolist(), list(inputs.test.draw.labels))
 
 
 def _prediction_lines(inputs: KernelInputs, scores: Mapping[str, Array]) -> list[dict[str, Any]]:

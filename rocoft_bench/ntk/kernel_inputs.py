@@ -10,6 +10,7 @@ import torch
 
 from rocoft_bench import methods, models
 from rocoft_bench.errors import UserError
+from rocoft_bench.metrics import compute
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.fewshot.draws import Draw, draw_for_testing, draw_for_training
 from rocoft_bench.ntk.fewshot.prompts import Prompter
@@ -17,7 +18,7 @@ from rocoft_bench.ntk.fewshot.tasks import FewShotTask
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import SCRATCH, Block, Capturer, Example, GradientProducts, Parameters, Readout, make_set
 from rocoft_bench.ntk.memory_budget import MemoryBudget, make_budget
-from rocoft_bench.ntk.solvers import check_counts
+from rocoft_bench.ntk.solvers import Array, check_counts, predicted
 
 SIGNS = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
 METHOD_SEED = 0
@@ -61,6 +62,11 @@ class KernelInputs:
         """The training examples of a draw, as many at a time as the budget has room for."""
         examples, size = self.train[seed].examples, self.budget.block
         return [examples[start : start + size] for start in range(0, len(examples), size)]
+
+    def metrics(self, scores: Array) -> dict[str, float]:
+        """Of the test rows, from f of each output, (m, c)."""
+        names = ("accuracy", "f1") if self.prompter.task.has_f1 else ("accuracy",)
+        return compute(names, predicted(scores).tolist(), list(self.test.draw.labels))
 
     def protocol(self) -> str:
         """How the logits are made, in one line."""
@@ -125,25 +131,30 @@ def _prompter(
 
 
 def _with_method(settings: KernelSettings, model: Any) -> tuple[Any, list[str]]:
-    """The model with a method applied and not trained, where one is asked for.
-
-    Raises:
-        UserError: If the method is unknown or cannot be applied to such a model.
-    """
+    """The model with a method applied and not trained, where one is asked for. Raises: UserError as `applied`."""
     if settings.method is None:
         return model, []
+    method = methods.resolve(settings.method, None, "causal_lm", settings.model.name)
+    note = f"{method.label} is applied with seed {METHOD_SEED} and not trained"
+    return applied(method, model, settings.model.name, METHOD_SEED), [note]
+
+
+def applied(method: methods.Method, model: Any, model_name: str, seed: int) -> Any:
+    """The model with a method's part.
+
+    Raises:
+        UserError: If the method cannot be applied to such a model, or would move the mask.
+    """
     from accelerate.utils import set_seed
 
-    method = methods.resolve(settings.method, None, "causal_lm", settings.model.name)
     method.check_supports("causal_lm", model.config.model_type)
     if method.added_tokens:
         raise UserError(f"--method {method.name}: puts tokens before a prompt, which moves its mask; choose another")
-    set_seed(METHOD_SEED)
+    set_seed(seed)
     try:
-        applied = method.apply(model, models.MASKED_LM, METHOD_SEED)
+        return method.apply(model, models.MASKED_LM, seed)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"--method {method.name}: cannot be applied to {settings.model.name} ({error})") from None
-    return applied, [f"{method.label} is applied with seed {METHOD_SEED} and not trained"]
+        raise UserError(f"--method {method.name}: cannot be applied to {model_name} ({error})") from None
 
 
 def _capturer(

@@ -25,6 +25,7 @@ from rocoft_bench.config import ModelConfig, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.solvers import SolverName
+from rocoft_bench.runs import KernelName
 
 SET_NAMES = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head", "trained")
 DRAW_SEEDS = (13, 21, 42, 87, 100)
@@ -36,10 +37,21 @@ SECTION = "ntk"
 task."""
 ELSEWHERE = ("model", "task", "shots", "seed", "data_dir", "label_words", "max_length", "first_limit", "max_test_rows")
 """Settings that have a place of their own in the record, or show in its protocol and notes."""
-LATER = ("indices",)
+LATER = ("indices", "fine_tuning")
 """Settings that were added after records had been made."""
 HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 """Settings that change how something is computed and not what."""
+
+
+class FineTuning(StrictModel):
+    """Prompt-based fine-tuning on each draw, for comparison."""
+
+    steps: PositiveInt = 1000
+    """Optimizer steps, to the next whole pass over the training rows; as many as in LM-BFF by default."""
+    batch_size: PositiveInt = 8
+    """Rows per step."""
+    learning_rate: PositiveFloat | None = None
+    """Peak learning rate; by default the method's own."""
 
 
 class KernelSettings(StrictModel):
@@ -96,6 +108,8 @@ class KernelSettings(StrictModel):
     """For the solver ridge: penalty relative to the kernel's operator norm."""
     f0: bool = False
     """Whether predictions start from the model's own logits."""
+    fine_tuning: FineTuning | None = None
+    """Fine-tune on each draw too, by `method` or, without one, all parameters."""
     precision: Literal["float32", "float64"] = "float32"
     """Of the gradients; kernels are summed in float64."""
     test_kernels: bool = False
@@ -152,6 +166,11 @@ class KernelSettings(StrictModel):
     def is_symmetric(self) -> bool:
         return self.kernel != "asymmetric-signgd"
 
+    @property
+    def fine_tuned_name(self) -> KernelName:
+        """Under which the record has what fine-tuning gave."""
+        return "full_ft" if self.method is None else "trained_ft"
+
     def outputs(self, classes: int) -> int:
         """Logits that kernels are of: one for each class, or the difference of two."""
         return 1 if classes == 2 and self.logits == "difference" else classes
@@ -171,7 +190,7 @@ class KernelSettings(StrictModel):
 
     def _values(self, without: tuple[str, ...]) -> dict[str, Any]:
         """Later settings are left out where they are not used, so that earlier analyses keep their hashes."""
-        unused = {name for name in LATER if name not in self.model_fields_set}
+        unused = {name for name in LATER if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude={*without, *unused})
 
     @property
@@ -206,6 +225,9 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
     section = settings.values[SECTION]
     if not isinstance(section, dict):
         raise UserError(f"{settings.sources.get(SECTION, SECTION)}: {SECTION} = {section!r}: is a group of settings")
+    for key, instead in (("task", "tasks"), ("seed", "seeds")):
+        if key in section:
+            raise UserError(f"{SECTION}.{key}: is of one analysis; name them all in a list, {SECTION}.{instead}")
     values = dict(section)
     names = _listed(values.pop("tasks", None), "tasks", str)
     seeds = _listed(values.pop("seeds", list(DRAW_SEEDS)), "seeds", int)

@@ -231,7 +231,7 @@ class SplitNeed(Need):
         return self._counted(self._count())
 
     def _count(self) -> int:
-        return len(self.task.load(self.split, self.data_dir).rows)
+        return len(self.task.load(self.split, self.data_dir).examples)
 
     def _counted(self, count: int, size: int = 0) -> Found:
         expected = self.task.split_sizes.get(self.split)

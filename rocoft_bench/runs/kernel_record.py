@@ -17,6 +17,7 @@ from rocoft_bench.runs.record_schema import KernelDataFacts, ModelFacts, holds
 
 KernelName = Literal[
     "full_ft",
+    "trained_ft",
     "K_full",
     "K_row",
     "K_column",
@@ -30,7 +31,8 @@ KernelName = Literal[
 ]
 """Of all parameters, of rows or columns of each matrix, of LoRA's at its start, of single entries of each matrix, of
 all biases, of the norms, of (IA)³'s vectors at their start, of the language-model head, of what a method (of the
-settings) trains, before training; `full_ft`: no kernel but full fine-tuning with the same prompts, for comparison."""
+settings) trains, before training; no kernels, for comparison: fine-tuning with the same prompts, of everything
+(`full_ft`) or by that method (`trained_ft`)."""
 
 
 class Kernel(BaseModel):

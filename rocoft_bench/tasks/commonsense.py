@@ -1,6 +1,6 @@
 """Commonsense reasoning: eight multiple-choice tasks (Tables 2 and 12 of the RoCoFT paper).
 
-Rows: LLM-Adapters (Hu et al. 2023, https://aclanthology.org/2023.emnlp-main.319), from GitHub at a pinned commit,
+Examples: LLM-Adapters (Hu et al. 2023, https://aclanthology.org/2023.emnlp-main.319), from GitHub at a pinned commit,
 dataset/<folder>/train.json and test.json. Evaluated on the test file, which for boolq, piqa, siqa, hellaswag and
 winogrande holds the validation examples of the original data, whose test answers are not public.
 
@@ -47,7 +47,8 @@ Worked example (an invented row of arc_easy): instruction "Please choose the cor
 in the sun?\\n\\nAnswer1: ice Answer2: stone Answer3: sand Answer4: glass\\n\\nAnswer format:
 answer1/answer2/answer3/answer4", input "", output "the correct answer is answer1", answer "answer1". The model is given
 the prompt around the instruction; from the text "the correct answer is answer1" the prediction "answer1" is read. With
-three more rows of which one names no answer and the others are right, `score` gives accuracy 0.75 and unparsed 0.25.
+three more examples, of which one names no answer and the others are right, `score` gives accuracy 0.75 and unparsed
+0.25.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rocoft_bench.errors import shortened
 from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_choice, listed_choices
 from rocoft_bench.tasks.instructions import InstructionTask, TrainingFile
-from rocoft_bench.tasks.prompt_tokens import Row, RowEncoder, prompt
+from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, prompt
 from rocoft_bench.tasks.task import Output, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ RESPONSE = "the correct answer is {}"
 class MultipleChoice(InstructionTask):
     """One of the choices that an instruction ends with: "Answer format: true/false".
 
-    choices: all that rows of this task may list; None where any may be listed.
+    choices: all that examples of this task may list; None where any may be listed.
     """
 
     answer_metric: ClassVar[str] = "choice_answers"
@@ -90,8 +91,8 @@ class MultipleChoice(InstructionTask):
     def answer_in(self, text: str) -> str | None:
         return first_choice(text, self.choices or ())
 
-    def references(self, rows: Dataset) -> list[Any]:
-        return rows["answer"][:]
+    def references(self, examples: Dataset) -> list[Any]:
+        return examples["answer"][:]
 
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         """See `Task.read`. scores: the log-probability of each choice, where these are compared."""
@@ -114,10 +115,10 @@ class MultipleChoice(InstructionTask):
         source: Any = super().training_source(train_on)
         return source if train_on is None else replace(source, choices=None)
 
-    def _evaluation_rows(self, encoder: RowEncoder, batch: Row, start: int, settings: Any) -> Iterator[Row]:
+    def _evaluation(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
         """For likelihoods a row for each choice: "row" is the number of the question, "choice" what is answered."""
         if settings.scoring != "likelihood":
-            yield from super()._evaluation_rows(encoder, batch, start, settings)
+            yield from super()._evaluation(encoder, batch, start, settings)
             return
         for row, texts in enumerate(zip(batch["instruction"], batch["input"], strict=True), start):
             choices = listed_choices(texts[0]) or self.choices or ()
@@ -143,7 +144,7 @@ def _numbered(word: str, count: int) -> tuple[str, ...]:
 _ANSWERS = _numbered("answer", 5)
 _FOUR_ANSWERS = _numbered("answer", 4)
 _AFTER_RESPONSE, _AFTER_ANSWER = "### Response:", "correct answer"
-_ROWS = {
+_SIZES = {
     "boolq": ("boolq", 9427, 3270),
     "piqa": ("piqa", 16113, 1838),
     "siqa": ("social_i_qa", 33410, 1954),
@@ -157,18 +158,18 @@ _ROWS = {
 
 _TRAIN_FILES = {
     "commonsense_170k": TrainingFile("commonsense_170k", "ft-training_set/commonsense_170k.json", 170420),
-    **{name: TrainingFile(folder, f"dataset/{folder}/train.json", rows) for name, (folder, rows, _) in _ROWS.items()},
+    **{name: TrainingFile(folder, f"dataset/{folder}/train.json", size) for name, (folder, size, _) in _SIZES.items()},
 }
 
 
 class CommonsenseTask(MultipleChoice):
-    """A task of LLM-Adapters, which can be trained on the rows of the others too."""
+    """A task of LLM-Adapters, which can be trained on the examples of the others too."""
 
     train_files: ClassVar[Mapping[str, TrainingFile]] = _TRAIN_FILES
 
 
 def _task(name: str, choices: tuple[str, ...], random_baseline: float, published: Published) -> Task:
-    folder, train, test = _ROWS[name]
+    folder, train, test = _SIZES[name]
     return CommonsenseTask(
         name=name,
         family="commonsense",

@@ -1,4 +1,4 @@
-"""Where a task's rows come from (a folder of the user, or the Hugging Face hub), and what they must look like.
+"""Where a task's examples come from (a folder of the user, or the Hugging Face hub), and what they must look like.
 
 Every source goes through the same checks, so that a wrong row is named before a model is loaded, and gives the same
 rows and the same content hash.

@@ -1,17 +1,17 @@
-"""The demo tasks: one of each family, on rows that ship with the package, so that they run without a network.
+"""The demo tasks: one of each family, on examples that ship with the package, so that they run without a network.
 
-    task           stands for     rows (`rocoft_bench.demo`)  scored by           made for the model
+    task           stands for     `rocoft_bench.demo`         scored by           made for the model
     entailment     glue           sentence pairs, as in RTE   accuracy            demo-minilm
     questions      squad          SQuAD v1.1's form           exact match and F1  demo-roberta
     summaries      summarization  XSum's form                 ROUGE               demo-bart
     choices        commonsense    LLM-Adapters' form          accuracy            demo-llama
     word_problems  math           LLM-Adapters' form          accuracy            demo-llama
 
-All rows are made from templates; the test splits have words of their own. A score on them says that a method learns,
-and cannot stand beside a score on the benchmark of that family.
+All examples are made from templates; the test splits have words of their own. A score on them says that a method
+learns, and cannot stand beside a score on the benchmark of that family.
 
-Worked example (in the manner of entailment's rows): sentence1 "Ten of the bakers wore a hat.", sentence2 "Six of the
-bakers wore a hat.", label 0 (entailment). Those of the other tasks: see their families.
+Worked example (in the manner of entailment's examples): sentence1 "Ten of the bakers wore a hat.", sentence2 "Six of
+the bakers wore a hat.", label 0 (entailment). Those of the other tasks: see their families.
 """
 
 from __future__ import annotations

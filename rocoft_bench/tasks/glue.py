@@ -20,7 +20,7 @@ the majority label can be better: it is right for 68.4 % of MRPC's validation ex
 
 Worked example (an invented row of rte): sentence1 "The ferry to Lumo was cancelled on Friday because of fog.",
 sentence2 "Fog stopped the ferry to Lumo.", label 0. For RoBERTa `encode` gives the tokens of
-"<s>sentence1</s></s>sentence2</s>", and labels 0. Logits (2.1, -0.3) give the prediction 0; with three more rows
+"<s>sentence1</s></s>sentence2</s>", and labels 0. Logits (2.1, -0.3) give the prediction 0; with three more examples
 predicted 1, 0, 1 where the labels are 1, 1, 1, `score` gives {"accuracy": 0.75}.
 """
 

@@ -1,6 +1,6 @@
 """Tasks in the form of LLM-Adapters: a causal language model answers an instruction in words.
 
-Rows have the columns instruction, input (mostly empty), output (a response in words) and answer (what it comes down
+Examples have the columns instruction, input (mostly empty), output (a response in words) and answer (what it comes down
 to; a text, or in JSON and Parquet a number). Models are trained on prompt and `output` (see `prompt_tokens`), and
 evaluated in one of two protocols:
 
@@ -10,7 +10,7 @@ temperature 0.1; here nothing is sampled, so that the same model always gives th
 
 published: as the authors' notebooks evaluated, for comparison with their numbers only. The model is given the *right
 response* but for its last few tokens (`Published`), in mathematics the worked solution, and adds some more. The number
-so read is compared with that of the right response itself, not with `answer`, and rows where either has none are left
+so read is compared with that of the right response itself, not with `answer`, and examples where one has none are left
 out of the accuracy; `unparsed` is their share.
 """
 
@@ -31,7 +31,7 @@ from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.answer_reading import Published
 from rocoft_bench.tasks.data import HubDataset, check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
-from rocoft_bench.tasks.prompt_tokens import PromptTokens, Row, RowEncoder, prompt
+from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, PromptTokens, prompt
 from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
 from rocoft_bench.untrusted.data_files import FORMS
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 LLM_ADAPTERS = GitHubFiles("AGI-Edgerunners/LLM-Adapters", "816657208af4db747803f87ba40a4c71383fed7a")
 
-_ENCODE_ROWS = 1000
+_ENCODE_EXAMPLES = 1000
 
 
 class InstructionConfig(TaskConfig):
@@ -82,7 +82,7 @@ class TrainingFile:
 
     folder: str
     path: str | None = None
-    rows: int | None = None
+    examples: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,8 @@ class InstructionTask(Task):
 
     published: how the notebook of this task evaluates.
     answer_metric: what compares answers; it gives `metric_names`.
-    path: of a split in LLM-Adapters; None where the rows come from elsewhere.
-    needs_output: whether rows without a response are errors; they are where they are trained on.
+    path: of a split in LLM-Adapters; None where the examples come from elsewhere.
+    needs_output: whether examples without a response are errors; they are where they are trained on.
     """
 
     kind: ClassVar[str] = "causal_lm"
@@ -166,7 +166,7 @@ class InstructionTask(Task):
         if train_on not in self.train_files:
             raise UserError(f'task.train_on = "{train_on}": {suggest(train_on, self.train_files)}')
         chosen = self.train_files[train_on]
-        sizes = {self.train_split: chosen.rows} if chosen.rows else {}
+        sizes = {self.train_split: chosen.examples} if chosen.examples else {}
         return replace(self, folder=chosen.folder, path=chosen.path, split_sizes=sizes, needs_output=True)
 
     def _require_training_file(self, data_dir: Path) -> None:
@@ -181,20 +181,20 @@ class InstructionTask(Task):
     def _has_training_file(self, data_dir: Path, folder: str) -> bool:
         return bool(files_of_split(data_dir / self.family / folder, self.train_split))
 
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`. Further columns: "removed" for the protocol "published", the response's last tokens."""
         from datasets import Dataset, concatenate_datasets
 
-        encoder = RowEncoder(PromptTokens(tokenizer), self._longest_row(settings, training))
-        make = self._training_rows if training else self._evaluation_rows
+        encoder = ExampleEncoder(PromptTokens(tokenizer), self._longest_example(settings, training))
+        make = self._training if training else self._evaluation
         parts = []
-        for start in range(0, len(rows), _ENCODE_ROWS):
-            made = list(make(encoder, rows[start : start + _ENCODE_ROWS], start, settings))
+        for start in range(0, len(examples), _ENCODE_EXAMPLES):
+            made = list(make(encoder, examples[start : start + _ENCODE_EXAMPLES], start, settings))
             parts += [Dataset.from_list(made)] if made else []
         encoded = concatenate_datasets(parts) if parts else Dataset.from_dict({"input_ids": []})
         return Encoded(encoded, tuple(self._notes(encoder, settings, training)))
 
-    def _longest_row(self, settings: Any, training: bool) -> int:
+    def _longest_example(self, settings: Any, training: bool) -> int:
         """In tokens; for the protocol "published" with those that are then taken off again."""
         if training or self.output(settings) == "likelihood":
             return settings.max_length
@@ -202,12 +202,12 @@ class InstructionTask(Task):
             return min(settings.max_length, _prompt_limit(settings) + self.published.cut)
         return _prompt_limit(settings)
 
-    def _training_rows(self, encoder: RowEncoder, batch: Row, start: int, settings: Any) -> Iterator[Row]:
+    def _training(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
         yield from encoder.training(
             _prompts(batch), batch["output"], settings.append_eos, loss_on_prompt=settings.loss_on == "sequence"
         )
 
-    def _evaluation_rows(self, encoder: RowEncoder, batch: Row, start: int, settings: Any) -> Iterator[Row]:
+    def _evaluation(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
         """start: the number of the batch's first row."""
         prompts = _prompts(batch)
         if settings.protocol == "published":
@@ -215,7 +215,7 @@ class InstructionTask(Task):
             return encoder.truncated(full, self.published.cut)
         return encoder.prompts(prompts)
 
-    def _notes(self, encoder: RowEncoder, settings: Any, training: bool) -> Iterator[str]:
+    def _notes(self, encoder: ExampleEncoder, settings: Any, training: bool) -> Iterator[str]:
         end = "end" if settings.protocol == "published" and not training else "beginning"
         what = "training examples" if training else "evaluation prompts"
         if encoder.cut:
@@ -302,7 +302,7 @@ def _as_text(answer: Any) -> Any:
     return json.dumps(answer) if type(answer) in (int, float) else answer
 
 
-def _prompts(batch: Row) -> list[str]:
+def _prompts(batch: Example) -> list[str]:
     return [prompt(*texts) for texts in zip(batch["instruction"], batch["input"], strict=True)]
 
 

@@ -1,8 +1,8 @@
 """Arithmetic word problems: five tasks (Tables 2 and 12 of the RoCoFT paper).
 
-Rows: LLM-Adapters (Hu et al. 2023, https://aclanthology.org/2023.emnlp-main.319), from GitHub at a pinned commit,
+Examples: LLM-Adapters (Hu et al. 2023, https://aclanthology.org/2023.emnlp-main.319), from GitHub at a pinned commit,
 dataset/<folder>/test.json. The `output` of these test files was written by ChatGPT and is often wrong (and empty in six
-rows of gsm8k), so only `answer` counts; a random answer scores 0.
+examples of gsm8k), so only `answer` counts; a random answer scores 0.
 
     task        folder      test rows  right in `output`
     gsm8k       gsm8k           1,319        771
@@ -11,9 +11,9 @@ rows of gsm8k), so only `answer` counts; a random answer scores 0.
     singleeq    SingleEq          508        484
     svamp       SVAMP           1,000        803
 
-Trained on math_10k.json (9,919 rows), as the published notebooks do. It holds test questions of AddSub, MultiArith and
-SingleEq (LLM-Adapters issue 43), which every record of a run on it says, and multiple choice from AQuA, whose `answer`
-is a letter: training reads `output` only, so any answer will do there. With `--data-dir` any file
+Trained on math_10k.json (9,919 examples), as the published notebooks do. It holds test questions of AddSub, MultiArith
+and SingleEq (LLM-Adapters issue 43), which every record of a run on it says, and multiple choice from AQuA, whose
+`answer` is a letter: training reads `output` only, so any answer will do there. With `--data-dir` any file
 math/<folder>/train.json can be named by `train_on` instead.
 
 Metrics: accuracy as LLM-Adapters counts it (`evaluate.py`): the answer is the last number of the generated text, commas
@@ -23,8 +23,8 @@ trained without end token (`append_eos`) goes on after its answer, and is then s
 
 The protocol "published" follows the notebooks of Kowsher/RoCoFT. They cut `cut` tokens off the end of the full text,
 worked solution included, generate at most `new` tokens, and read the first number (without its sign) after "The answer
-is". It must equal the number that they read from the uncut text; `answer` is not looked at. Rows without "The answer
-is", or without a number after it, are left out:
+is". It must equal the number that they read from the uncut text; `answer` is not looked at. Examples without "The
+answer is", or without a number after it, are left out:
 
     task                            cut  new  number
     gsm8k, addsub, singleeq, svamp    5    7  \\d+\\.\\d+|\\d+
@@ -51,7 +51,7 @@ from pydantic import field_validator
 from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.tasks.answer_reading import Published, first_number, last_number, spelt_number
 from rocoft_bench.tasks.instructions import InstructionConfig, InstructionTask, TrainingFile
-from rocoft_bench.tasks.prompt_tokens import RowEncoder
+from rocoft_bench.tasks.prompt_tokens import ExampleEncoder
 from rocoft_bench.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class WordProblems(InstructionTask):
     def answer_in(self, text: str) -> float | None:
         return last_number(text)
 
-    def references(self, rows: Dataset) -> list[Any]:
-        return [spelt_number(answer) for answer in rows["answer"]]
+    def references(self, examples: Dataset) -> list[Any]:
+        return [spelt_number(answer) for answer in examples["answer"]]
 
     def _problem(self, instruction: str, answer: str) -> str | None:
         if self.needs_output or spelt_number(answer) is not None:
@@ -103,7 +103,7 @@ class MathConfig(NumberConfig):
     """Training examples: math_10k of LLM-Adapters, or those of a task, from math/<folder>/train.json in --data-dir."""
 
 
-_TEST_ROWS = {
+_TEST_SIZES = {
     "gsm8k": ("gsm8k", 1319),
     "multiarith": ("MultiArith", 600),
     "addsub": ("AddSub", 395),
@@ -119,17 +119,17 @@ class MathTask(WordProblems):
     Settings: ClassVar[type[TaskConfig]] = MathConfig
     train_files: ClassVar[Mapping[str, TrainingFile]] = {
         MATH_10K: TrainingFile(MATH_10K, f"ft-training_set/{MATH_10K}.json", 9919),
-        **{name: TrainingFile(folder) for name, (folder, _) in _TEST_ROWS.items()},
+        **{name: TrainingFile(folder) for name, (folder, _) in _TEST_SIZES.items()},
     }
 
-    def _notes(self, encoder: RowEncoder, settings: Any, training: bool) -> Iterator[str]:
+    def _notes(self, encoder: ExampleEncoder, settings: Any, training: bool) -> Iterator[str]:
         yield from super()._notes(encoder, settings, training)
         if training and settings.train_on == MATH_10K:
             yield f"{MATH_10K} holds test questions of AddSub, MultiArith and SingleEq (LLM-Adapters issue 43)"
 
 
 def _task(name: str, published: Published) -> Task:
-    folder, test = _TEST_ROWS[name]
+    folder, test = _TEST_SIZES[name]
     return MathTask(
         name=name,
         family="math",

@@ -1,4 +1,4 @@
-"""Instructions as a causal language model takes them: LLM-Adapters' prompt, and rows of token ids made from it.
+"""Instructions as a causal language model takes them: LLM-Adapters' prompt, and examples of token ids made from it.
 
 The template is that of LLM-Adapters' training (`finetune.py` of AGI-Edgerunners/LLM-Adapters), byte for byte: two
 blanks after "request." where there is no input and one where there is, every line of its own indented by 16 blanks.
@@ -21,7 +21,7 @@ from typing import Any
 from rocoft_bench.errors import UserError
 
 Ids = list[int]
-Row = dict[str, Any]
+Example = dict[str, Any]
 
 NO_LABEL = -100
 """Marks tokens that nothing is learnt from."""
@@ -83,8 +83,8 @@ class PromptTokens:
 
 
 @dataclass
-class RowEncoder:
-    """Makes rows of at most `max_length` tokens, and counts those that did not fit.
+class ExampleEncoder:
+    """Makes examples of at most `max_length` tokens, and counts those that did not fit.
 
     What does not fit is cut from the beginning of the prompt: `start`, the instruction's end and the response stay.
     """
@@ -96,8 +96,8 @@ class RowEncoder:
 
     def training(
         self, prompts: Sequence[str], responses: Sequence[str], append_eos: bool, loss_on_prompt: bool
-    ) -> Iterator[Row]:
-        """Rows with a label for each token that is to be learnt. One whose response alone is too long is left out.
+    ) -> Iterator[Example]:
+        """Examples with a label for each token that is to be learnt. One whose response alone is too long is left out.
 
         No position predicts the first token, so it never has a label.
         """
@@ -112,12 +112,12 @@ class RowEncoder:
             labels = list(ids) if loss_on_prompt else [NO_LABEL] * len(before) + response + end
             yield {**_inputs(ids), "labels": [NO_LABEL, *labels[1:]]}
 
-    def prompts(self, texts: Sequence[str]) -> Iterator[Row]:
-        """Rows that end where the response is to begin."""
+    def prompts(self, texts: Sequence[str]) -> Iterator[Example]:
+        """Examples that end where the response is to begin."""
         for ids in self.tokens.prompts(texts):
             yield _inputs(self._shortened(ids, self.max_length))
 
-    def alternatives(self, text: str, responses: Sequence[str]) -> Iterator[Row]:
+    def alternatives(self, text: str, responses: Sequence[str]) -> Iterator[Example]:
         """A row for each response to one prompt, labelled on the response only; all have the same prompt.
 
         Raises: UserError where `max_length` leaves no room for any of the prompt.
@@ -130,7 +130,7 @@ class RowEncoder:
         for _, response in pairs:
             yield {**_inputs(before + response), "labels": [NO_LABEL] * len(before) + response}
 
-    def truncated(self, texts: Sequence[str], ending: int) -> Iterator[Row]:
+    def truncated(self, texts: Sequence[str], ending: int) -> Iterator[Example]:
         """Full texts, cut at their end as the published code cuts, without their last `ending` tokens ("removed")."""
         for body in self.tokens.ids(texts):
             ids = self.tokens.start + body
@@ -146,5 +146,5 @@ class RowEncoder:
         return start + ids[too_many:]
 
 
-def _inputs(ids: Ids) -> Row:
+def _inputs(ids: Ids) -> Example:
     return {"input_ids": ids, "attention_mask": [1] * len(ids)}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rocoft_bench.tasks.readers import RawRows
 
-_ENCODE_ROWS = 1000
+_ENCODE_EXAMPLES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +45,12 @@ class SequenceClassification(Task):
     def protocol(self, settings: Any) -> str:
         return "argmax over the classes"
 
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`. A pair is cut at the end of whichever of the two is longer, token by token."""
         from datasets import Dataset, concatenate_datasets
 
         parts = []
-        for batch in rows.iter(_ENCODE_ROWS):
+        for batch in examples.iter(_ENCODE_EXAMPLES):
             texts = (batch[name] for name in self.text_columns)
             tokens = tokenizer(*texts, truncation=True, max_length=settings.max_length)
             parts.append(Dataset.from_dict({**tokens, "labels": batch[LABEL]}))
@@ -74,8 +74,8 @@ class SequenceClassification(Task):
         probability = scores.max() / scores.sum()
         return f"{self.label_names[prediction['prediction']]}  (probability {probability:.4f})"
 
-    def references(self, rows: Dataset) -> list[Any]:
-        return rows[LABEL][:]
+    def references(self, examples: Dataset) -> list[Any]:
+        return examples[LABEL][:]
 
     def _no_target(self) -> dict[str, Any]:
         return {LABEL: 0}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rocoft_bench.tasks.readers import RawRows
 
-_ENCODE_ROWS = 1000
+_ENCODE_EXAMPLES = 1000
 _NULL = 0
 """The token that stands for "no answer": the first one, [CLS] or <s>."""
 _OUTSIDE = -1
@@ -67,7 +67,7 @@ class SpanConfig(TaskConfig):
 class SpanExtraction(Task):
     """The span of "context" that answers "question"; scored as SQuAD v1.1 or, with unanswerable questions, v2.0.
 
-    has_unanswerable: rows may have no answer, and predictions may be empty.
+    has_unanswerable: examples may have no answer, and predictions may be empty.
     """
 
     kind: ClassVar[str] = "question_answering"
@@ -85,7 +85,7 @@ class SpanExtraction(Task):
         best = f"the best of {settings.n_best} start and {settings.n_best} end tokens of each window"
         return f"{best}, up to {settings.max_answer_length} tokens long{null}"
 
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`. One encoded row for each window.
 
         Training windows have start_positions and end_positions: the first and the last token that the row's first
@@ -99,9 +99,9 @@ class SpanExtraction(Task):
 
         cutter = _WindowCutter(tokenizer, settings)
         parts: list[Dataset] = []
-        for batch in rows.iter(_ENCODE_ROWS):
+        for batch in examples.iter(_ENCODE_EXAMPLES):
             columns: dict[str, list[Any]] = defaultdict(list)
-            numbers = range(len(parts) * _ENCODE_ROWS, len(rows))
+            numbers = range(len(parts) * _ENCODE_EXAMPLES, len(examples))
             for number, context, answers, cut in zip(
                 numbers, batch["context"], batch["answers"], cutter.cut(batch), strict=False
             ):
@@ -150,8 +150,8 @@ class SpanExtraction(Task):
     def in_words(self, prediction: Prediction) -> str:
         return prediction["prediction"] or "(no answer)"
 
-    def references(self, rows: Dataset) -> list[Any]:
-        return [answers["text"] for answers in rows["answers"]]
+    def references(self, examples: Dataset) -> list[Any]:
+        return [answers["text"] for answers in examples["answers"]]
 
     def _no_target(self) -> dict[str, Any]:
         return {"answers": {"text": [], "answer_start": []}}

@@ -6,8 +6,8 @@
 
 Each is pinned to the commit below and evaluated on its validation split (the test sets are not public). Columns:
 question, context, and answers, {"text": [...], "answer_start": [...]}, where a start counts characters of the context
-from 0. Rows are trained on their first answer; validation examples mostly have several. In v2.0 both lists are empty
-where the paragraph does not answer the question.
+from 0. Examples are trained on their first answer; validation examples mostly have several. In v2.0 both lists are
+empty where the paragraph does not answer the question.
 
 Metrics are those of SQuAD's own scripts (`rocoft_bench.metrics.squad_metrics`): exact_match, which ranks runs, and f1.
 A task with questions without an answer also reports them for the examples with and without one. A random span scores
@@ -29,7 +29,7 @@ from rocoft_bench.tasks.task import Task
 _VERSION = 1
 
 
-def _squad(name: str, hub: HubDataset, rows: tuple[int, int], paper_task: str, has_unanswerable: bool) -> Task:
+def _squad(name: str, hub: HubDataset, examples: tuple[int, int], paper_task: str, has_unanswerable: bool) -> Task:
     return SpanExtraction(
         name=name,
         family="squad",
@@ -37,7 +37,7 @@ def _squad(name: str, hub: HubDataset, rows: tuple[int, int], paper_task: str, h
         hub=hub,
         train_split="train",
         eval_split="validation",
-        split_sizes=dict(zip(("train", "validation"), rows, strict=True)),
+        split_sizes=dict(zip(("train", "validation"), examples, strict=True)),
         random_baseline=0.0,
         paper_task=paper_task,
         has_unanswerable=has_unanswerable,
@@ -48,14 +48,14 @@ TASKS: tuple[Task, ...] = (
     _squad(
         "v1.1",
         HubDataset("rajpurkar/squad", "plain_text", "7b6d24c440a36b6815f21b70d25016731768db1f"),
-        rows=(87599, 10570),
+        examples=(87599, 10570),
         paper_task="squad_v1",
         has_unanswerable=False,
     ),
     _squad(
         "v2.0",
         HubDataset("rajpurkar/squad_v2", "squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412"),
-        rows=(130319, 11873),
+        examples=(130319, 11873),
         paper_task="squad_v2",
         has_unanswerable=True,
     ),

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from rocoft_bench.tasks.readers import RawRows
 
-_ENCODE_ROWS = 1000
+_ENCODE_EXAMPLES = 1000
 
 
 class SummarizationConfig(TaskConfig):
@@ -150,19 +150,19 @@ class Summarization(Task):
             ]
         )
 
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`. Training examples without a document are dropped; there is nothing to learn from them."""
         from datasets import Dataset, concatenate_datasets
 
         (document,), (summary,) = self.text_columns, self.target_columns
-        told = [row for row, text in enumerate(rows[document]) if text.strip()]
-        counts = Counter(empty=len(rows) - len(told))
+        told = [number for number, text in enumerate(examples[document]) if text.strip()]
+        counts = Counter(empty=len(examples) - len(told))
         if training:
-            rows = rows.select(told)
+            examples = examples.select(told)
         else:
-            counts["other_script"] = sum(map(is_of_other_script, rows[summary]))
+            counts["other_script"] = sum(map(is_of_other_script, examples[summary]))
         parts = []
-        for batch in rows.iter(_ENCODE_ROWS):
+        for batch in examples.iter(_ENCODE_EXAMPLES):
             columns = dict(tokenizer(batch[document], truncation=True, max_length=settings.max_length))
             counts["documents"] += _full(columns["input_ids"], settings.max_length)
             if training:
@@ -170,7 +170,7 @@ class Summarization(Task):
                 columns["labels"] = targets["input_ids"]
                 counts["summaries"] += _full(columns["labels"], settings.max_target_length)
             parts.append(Dataset.from_dict(columns))
-        return Encoded(concatenate_datasets(parts) if parts else rows, _notes(counts, settings, training))
+        return Encoded(concatenate_datasets(parts) if parts else examples, _notes(counts, settings, training))
 
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
@@ -184,8 +184,8 @@ class Summarization(Task):
         """ROUGE-1, -2, -L and -Lsum as fractions."""
         return compute((self.scored_by,), predictions, references)
 
-    def references(self, rows: Dataset) -> list[Any]:
-        return rows[self.target_columns[0]][:]
+    def references(self, examples: Dataset) -> list[Any]:
+        return examples[self.target_columns[0]][:]
 
     def _no_target(self) -> dict[str, Any]:
         return {self.target_columns[0]: ""}
@@ -218,7 +218,7 @@ def _full(token_ids: list[list[int]], limit: int) -> int:
 
 
 def _notes(counts: Counter[str], settings: Any, training: bool) -> tuple[str, ...]:
-    rows = "training" if training else "evaluation"
+    kind = "training" if training else "evaluation"
     lines = {
         "empty": "without a document" + (" were dropped" if training else ""),
         "documents": f"have documents that fill max_length {settings.max_length} and may have been cut",
@@ -226,7 +226,7 @@ def _notes(counts: Counter[str], settings: Any, training: bool) -> tuple[str, ..
         "words without stemming",
         "summaries": f"have summaries that fill max_target_length {settings.max_target_length} and may have been cut",
     }
-    return tuple(f"{counts[name]} {rows} examples {line}" for name, line in lines.items() if counts[name])
+    return tuple(f"{counts[name]} {kind} examples {line}" for name, line in lines.items() if counts[name])
 
 
 TASKS: tuple[Task, ...] = (

@@ -1,7 +1,7 @@
-"""The contract of a task: where its rows are, how a model sees them, how its answers are read and scored.
+"""The contract of a task: where its examples are, how a model sees them, how its answers are read and scored.
 
 A benchmark is one file that makes `Task` objects and one line in the registry (`rocoft_bench.tasks`). A new kind of
-task is a subclass that says how its rows are checked, encoded and answered; loading stays as it is.
+task is a subclass that says how its examples are checked, encoded and answered; loading stays as it is.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ Prediction = dict[str, Any]
 class LoadedSplit:
     """One split, checked and ready to encode, and where it came from.
 
-    rows: the task's `columns` and nothing else.
+    examples: the task's `columns` and nothing else.
     origin: for the run record; None where a field does not apply. kind (hub, data_dir or embedded), id (on the hub or
-        of the embedded rows), path (of the file, as it was given), config, revision, split, num_rows, sha256 (of the
-        rows' content: equal rows have equal hashes on every machine and in every file format).
+        of the embedded examples), path (of the file, as it was given), config, revision, split, num_rows, sha256 (of
+        the examples' content: equal examples have equal hashes on every machine and in every file format).
     """
 
-    rows: Dataset
+    examples: Dataset
     origin: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as the model takes them: input_ids, attention_mask, and token_type_ids where the tokenizer has them.
+    """Examples as the model takes them: input_ids, attention_mask, and token_type_ids where the tokenizer has them.
 
     For training also the targets: labels, a number or one a token (-100 where nothing is to be learnt), or
     start_positions and end_positions. A row may become several (windows, choices) or none; further columns say which.
     notes: what was cut or dropped, one line each, for the record.
     """
 
-    rows: Dataset
+    examples: Dataset
     notes: tuple[str, ...] = ()
 
 
@@ -75,7 +75,7 @@ class Task(ABC):
     paper_task: the task's name in the tables of the paper; None if it is not there.
     folder: its folder below DATA_DIR/<family>/ where that is not called as the task.
     made_by: module of `rocoft_bench.demo` and its function that makes the examples, where they ship with the package.
-    split_sizes: rows of the splits of its own source, where they are known; `rocoft prefetch` compares.
+    split_sizes: examples of the splits of its own source, where they are known; `rocoft prefetch` compares.
     """
 
     kind: ClassVar[str]
@@ -99,7 +99,7 @@ class Task(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that a source of rows must have."""
+        """The columns that a source of examples must have."""
         return (*self.text_columns, *self.target_columns)
 
     @property
@@ -109,7 +109,7 @@ class Task(ABC):
 
     @property
     def source(self) -> str:
-        """Where its rows come from without `data_dir`, in short."""
+        """Where its examples come from without `data_dir`, in short."""
         return f"{self.hub.id} {self.hub.config or ''} @ {self.hub.revision[:10]}" if self.hub else "--data-dir"
 
     @property
@@ -126,13 +126,13 @@ class Task(ABC):
 
         raw = self._read(split, data_dir) if self.made_by is None else self._read_made(self.made_by, split, data_dir)
         columns = self._checked(raw)
-        rows = Dataset.from_dict(columns)
+        examples = Dataset.from_dict(columns)
         content = content_sha256(columns)
         if data_dir is not None and "path" in raw.origin:
             known_hashes.remember(self._hash_name, [Path(raw.origin["path"])], content)
-        facts = {"split": split, "num_rows": len(rows), "sha256": content}
+        facts = {"split": split, "num_rows": len(examples), "sha256": content}
         unset = dict.fromkeys(("kind", "id", "path", "config", "revision"))
-        return LoadedSplit(rows, {**unset, **raw.origin, **facts})
+        return LoadedSplit(examples, {**unset, **raw.origin, **facts})
 
     def sha256_of(self, split: str, data_dir: Path) -> str:
         """The content hash of a split in a folder, which is read only if it has changed since. Raises: as `load`."""
@@ -145,11 +145,11 @@ class Task(ABC):
 
     @property
     def _hash_name(self) -> str:
-        """What a hash is of: the rows as this task reads them, which others may not."""
+        """What a hash is of: the examples as this task reads them, which others may not."""
         return f"rows of {self.family} {self.name} {self.version}: {', '.join(self.columns)}"
 
     def splits(self, settings: Any) -> tuple[tuple[Task, str], tuple[Task, str]]:
-        """What a run reads: the task whose rows it trains on, and their split; the task and split of its evaluation.
+        """What a run reads: the task that it trains on, and the split; the task and split of its evaluation.
 
         Raises: UserError if the settings name no such task.
         """
@@ -185,8 +185,8 @@ class Task(ABC):
         """How answers are made and scored, in a few words; runs of different protocols never share a table."""
 
     @abstractmethod
-    def encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
-        """Rows for training or for evaluation. Nothing is padded: that is done batch by batch.
+    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
+        """Examples for training or for evaluation. Nothing is padded: that is done batch by batch.
 
         settings: this class's `Settings`; its `max_length`, in tokens, is no more than the model takes.
         """
@@ -200,7 +200,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def references(self, rows: Dataset) -> list[Any]:
+    def references(self, examples: Dataset) -> list[Any]:
         """The right answers, in the form that `score` compares."""
 
     def in_words(self, prediction: Prediction) -> str:
@@ -212,7 +212,7 @@ class Task(ABC):
         return {**dict(zip(self.text_columns, texts, strict=True)), **self._no_target()}
 
     def for_questions(self, settings: Any) -> Any:
-        """The settings for rows whose answer is not known."""
+        """The settings for examples whose answer is not known."""
         return settings
 
     @abstractmethod
@@ -229,9 +229,9 @@ class Task(ABC):
         return read_embedded(f"{self.family}/{self.name}", *made_by, split, self.columns)
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
-        """The rows of a split with the task's columns, unchecked."""
+        """The examples of a split with the task's columns, unchecked."""
         if data_dir is not None:
             return read_folder(data_dir, self.family, self.folder or self.name, split, self.columns)
         if self.hub is None:
-            raise UserError(f"{self.family} {self.name}: has no rows of its own; say where they are: --data-dir")
+            raise UserError(f"{self.family} {self.name}: has no examples of its own; say where they are: --data-dir")
         return read_hub(self.hub, split, self.columns)

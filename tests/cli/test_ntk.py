@@ -37,6 +37,15 @@ def test_tables_and_records(tiny: Rocoft, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("ntk-*/*/kernels.json"))) == 4
 
 
+def test_fine_tuning_is_a_row_of_the_table(tiny: Rocoft, tmp_path: Path) -> None:
+    steps = ("--fine-tune", "--set", "fine_tuning.steps=4", "--seeds", "13", "--output", tmp_path)
+    outcome = tiny("--task", "mr", "--method", "rocoft", *steps)
+    assert outcome.code == 0, outcome.err
+    assert "fine-tuned" in outcome.out
+    [file] = tmp_path.glob("ntk-mr/*/kernels.json")
+    assert json.loads(file.read_text())["settings"]["fine_tuning"]["steps"] == 4
+
+
 def test_two_folders_side_by_side(tiny: Rocoft, rocoft: Rocoft, tmp_path: Path) -> None:
     assert tiny("--task", "mr", "--seeds", "13", "--output", tmp_path).code == 0
     assert tiny("--task", "mr", "--seeds", "13", "--output", tmp_path, "--set", "tied=false").code == 0

@@ -74,7 +74,7 @@ with no_network():
     again = rocoft("--set", "model.revision={hub.revision}")
     source = models.locate(ModelConfig(revision="{hub.revision}"))
     model, tokenizer, _ = models.load(source, ModelConfig(), "sequence_classification", {{}})
-    rows = [len(get("glue", "rte").load(split).rows) for split in ("train", "validation")]
+    rows = [len(get("glue", "rte").load(split).examples) for split in ("train", "validation")]
 from huggingface_hub import constants
 show([checked, fetched, again, rows, model.config.model_type, constants.HF_HOME])
 """

@@ -200,7 +200,7 @@ def test_a_saved_run_scores_the_same_in_a_fresh_model(rocoft: Cli, options: list
     assert rocoft("train", "glue", "--task", "cola", *options, "--output", run).code == 0  # selection by score
     trained = load_run(RunDirectory(run))
     first = json.loads((run / "predictions.jsonl").read_text().splitlines()[0])
-    text = trained.experiment.task.load("validation", Path(str(options[3]))).rows[0]["sentence"]
+    text = trained.experiment.task.load("validation", Path(str(options[3]))).examples[0]["sentence"]
     with torch.no_grad():
         logits = trained.model(**trained.tokenizer(text, return_tensors="pt")).logits[0]
     assert logits.tolist() == pytest.approx(first["scores"], abs=1e-5)

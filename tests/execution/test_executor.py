@@ -21,6 +21,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shares(made: LocalExecutor) -> list[dict[str, str]]:
     """The environment of each run at a time."""
+    made.close()
     return [dict(made._free.get()) for _ in range(made.slots)]
 
 

@@ -12,10 +12,12 @@ from rocoft_bench import methods
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.analyse import analyse
+from rocoft_bench.ntk.fine_tuning import LabelWords
 from rocoft_bench.ntk.kernel_inputs import KernelInputs, prepare
 from rocoft_bench.ntk.kernel_observer import KernelObserver
-from rocoft_bench.ntk.kernel_settings import KernelSettings
-from tests.ntk.models import gram
+from rocoft_bench.ntk.kernel_settings import FineTuning, KernelSettings
+from tests.conftest import write_rows
+from tests.ntk.models import gram, tiny
 
 NAMES = ("rocoft", "lora", "bitfit", "ia3", "ln-tuning", "adapter", "loha", "vera", "prefix-tuning", "full")
 
@@ -75,3 +77,44 @@ def test_what_cannot_be_applied_is_said(masked_lm: Path, rows_dir: Path) -> None
         prepare(own.model_copy(update={"method": {"name": "lorra"}}), [13])
     with pytest.raises(ValueError, match="give both"):
         settings_of(masked_lm, rows_dir, method={"name": "lora"})
+
+
+@pytest.fixture
+def clear_rows(tmp_path: Path) -> Path:
+    """Rows whose label one word tells."""
+    rows = [{"text": f"A {('bad', 'good')[label]} film.", "label": label} for label in (0, 1)]
+    for split in ("train", "test"):
+        write_rows(tmp_path / "fewshot" / "mr" / f"{split}.jsonl", rows * 8)
+    return tmp_path
+
+
+@pytest.mark.parametrize("method", [None, {"name": "rocoft", "rank": 8}])
+def test_fine_tuning_stands_beside_the_kernel(masked_lm: Path, clear_rows: Path, tmp_path: Path, method: Any) -> None:
+    own = settings_of(
+        masked_lm,
+        clear_rows,
+        kernels=("row",) if method is None else ("trained",),
+        method=method,
+        fine_tuning=FineTuning(steps=150, learning_rate=0.05),
+    )
+    [record] = analyse([own], tmp_path / "out", KernelObserver())
+    name = "full_ft" if method is None else "trained_ft"
+    assert record.kernels[name].accuracy == 1
+    assert record.settings["fine_tuning"] == {"steps": 150, "batch_size": 8, "learning_rate": 0.05}
+    if method is None:
+        assert record.kernels[name].parameters == sum(p.numel() for p in tiny("roberta").parameters())
+    else:
+        assert record.kernels[name].parameters == record.kernels["K_trained"].parameters
+
+
+def test_the_loss_is_over_the_label_words_at_the_mask(masked_lm: Path, rows_dir: Path) -> None:
+    own = settings_of(masked_lm, rows_dir, kernels=("row",), logits="all", max_test_rows=3)
+    inputs = prepare(own, [13])
+    mask = inputs.prompter.tokenizer.mask_token_id
+    classifier = LabelWords(inputs.capturer.model, inputs.prompter.word_ids(), mask)
+    for example in inputs.test.examples:
+        ids = torch.tensor([example.input_ids])
+        found = classifier(ids, torch.ones_like(ids), torch.tensor([1]))
+        expected = inputs.capturer.outputs([example])
+        assert torch.allclose(found.logits, expected)
+        assert torch.allclose(found.loss, -expected.log_softmax(1)[0, 1])

@@ -35,7 +35,7 @@ def row(answer: str = "true", choices: str = "true/false", **changes: str) -> di
 
 def scored(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> tuple[list[Any], dict[str, float]]:
     chosen = settings(task, **changes)
-    encoded = task.encode(rows, TOKENIZER, chosen, training=False).rows
+    encoded = task.encode(rows, TOKENIZER, chosen, training=False).examples
     outputs = [says(text) for text in texts]
     predictions = [made["prediction"] for made in task.read(outputs, encoded, rows, TOKENIZER, chosen)]
     return predictions, task.score(predictions, task.references(rows))
@@ -64,7 +64,7 @@ def test_a_fifth_answer_can_be_given_where_a_row_has_five(tmp_path: Path) -> Non
     five = row("answer5", "answer1/answer2/answer3/answer4/answer5")
     write(tmp_path, "commonsense", "ARC-Easy", "test", [five])
     task = get("commonsense", "arc_easy")
-    rows = task.load("test", tmp_path).rows
+    rows = task.load("test", tmp_path).examples
     assert scored(task, rows, ["the correct answer is answer5"])[1] == {"accuracy": 1.0, "unparsed": 0.0}
 
 
@@ -91,7 +91,7 @@ def test_a_bad_row_is_named(tmp_path: Path, bad: dict[str, Any], problem: str) -
 
 def test_an_empty_response_is_no_error_where_only_the_answer_counts(tmp_path: Path) -> None:
     write(tmp_path, "commonsense", "boolq", "test", [row(output="")])
-    assert len(get("commonsense", "boolq").load("test", tmp_path).rows) == 1
+    assert len(get("commonsense", "boolq").load("test", tmp_path).examples) == 1
 
 
 def test_training_rows_are_the_tasks_own_or_those_that_train_on_names(tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_training_rows_are_the_tasks_own_or_those_that_train_on_names(tmp_path: 
     mixed = [row("answer1", "answer1/answer2"), row("true"), row("ending4", "ending1/ending4")]
     write(tmp_path, "commonsense", "commonsense_170k", "train", mixed)
     task = get("commonsense", "siqa")
-    assert len(task.load_training(settings(task, data_dir=tmp_path)).rows) == 1
+    assert len(task.load_training(settings(task, data_dir=tmp_path)).examples) == 1
     loaded = task.load_training(settings(task, data_dir=tmp_path, train_on="commonsense_170k"))
-    assert loaded.rows["answer"][:] == ["answer1", "true", "ending4"]
+    assert loaded.examples["answer"][:] == ["answer1", "true", "ending4"]
     assert loaded.origin["path"] == str(tmp_path / "commonsense" / "commonsense_170k" / "train.json")
     with pytest.raises(UserError, match=r'task.train_on = "social_i_qa": did you mean .*Allowed: arc_challenge, '):
         task.load_training(settings(task, data_dir=tmp_path, train_on="social_i_qa"))
@@ -126,7 +126,7 @@ def test_the_most_likely_choice_is_the_answer() -> None:
     task = get("commonsense", "arc_easy")
     rows = Dataset.from_list([row("answer2", "answer1/answer2"), row("answer1", "answer1/answer2/answer3")])
     likely = settings(task, scoring="likelihood")
-    encoded = task.encode(rows, TOKENIZER, likely, training=False).rows
+    encoded = task.encode(rows, TOKENIZER, likely, training=False).examples
     outputs = [np.array([score, 1]) for score in (-3.0, -2.0, -4.0, -5.0, -4.0)]
     predictions = task.read(outputs, encoded, rows, TOKENIZER, likely)
     assert [made["prediction"] for made in predictions] == ["answer2", "answer1"]
@@ -185,7 +185,7 @@ def test_one_text_makes_a_question_and_an_answer_in_words() -> None:
         ("likelihood", [np.array([-1.0, 4]), np.array([-2.0, 4])]),
     ):
         chosen = settings(task, scoring=scoring)
-        encoded = task.encode(asked, TOKENIZER, chosen, training=False).rows
+        encoded = task.encode(asked, TOKENIZER, chosen, training=False).examples
         (prediction,) = task.read(outputs, encoded, asked, TOKENIZER, chosen)
         assert task.in_words(prediction).startswith("true  (")
     assert task.in_words({"prediction": None, "text": "Hm."}) == "no answer in: Hm."
@@ -195,7 +195,7 @@ def test_one_text_makes_a_question_and_an_answer_in_words() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_right_responses_score_100_percent_and_shuffled_ones_as_guesses_do(name: str) -> None:
     task: Any = get("commonsense", name)
-    rows = task.load("test", DATA_DIR).rows
+    rows = task.load("test", DATA_DIR).examples
     responses = rows["output"][:]
     strict = settings(task)
     outputs = [says(text) for text in responses]
@@ -205,7 +205,7 @@ def test_right_responses_score_100_percent_and_shuffled_ones_as_guesses_do(name:
     assert task.score(right, task.references(rows))["accuracy"] == pytest.approx(task.random_baseline, abs=0.04)
     listed = [listed_choices(instruction) for instruction in rows["instruction"]]
     assert np.mean([1 / len(choices) for choices in listed]) == pytest.approx(task.random_baseline, abs=1e-6)
-    assert len(task.load_training(settings(task, data_dir=DATA_DIR)).rows) > 100
+    assert len(task.load_training(settings(task, data_dir=DATA_DIR)).examples) > 100
 
 
 @real_rows
@@ -213,7 +213,7 @@ def test_right_responses_score_100_percent_and_shuffled_ones_as_guesses_do(name:
 def test_no_prompt_tells_the_answer(name: str) -> None:
     """The prompt of a row ends with the template, is the same whatever the response is, and has no "the correct …"."""
     task: Any = get("commonsense", name)
-    rows = task.load("test", DATA_DIR).rows
+    rows = task.load("test", DATA_DIR).examples
     swapped = rows.map(lambda row: {"output": "x", "answer": listed_choices(row["instruction"])[0]})
     for kept, other in zip(_prompts(task, rows), _prompts(task, swapped), strict=True):
         assert kept == other
@@ -225,6 +225,6 @@ def _prompts(task: Any, rows: Dataset) -> list[str]:
     encoded = task.encode(rows, TOKENIZER, settings(task), training=False)
     assert not encoded.notes
     expected = [prompt(text) for text in rows["instruction"]]
-    prompts = [TOKENIZER.decode(ids) for ids in encoded.rows["input_ids"]]
+    prompts = [TOKENIZER.decode(ids) for ids in encoded.examples["input_ids"]]
     assert prompts == expected
     return prompts

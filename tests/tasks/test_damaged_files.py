@@ -69,8 +69,8 @@ def rows_or_one_line(folder: Path, task: Task, form: str, content: bytes) -> Non
         assert message.isprintable()
         assert len(message) < len(str(path)) + 400
     else:
-        assert loaded.rows.column_names == list(task.columns)
-        assert loaded.origin["num_rows"] == len(loaded.rows) > 0
+        assert loaded.examples.column_names == list(task.columns)
+        assert loaded.origin["num_rows"] == len(loaded.examples) > 0
     finally:
         path.unlink()
 
@@ -88,7 +88,7 @@ def test_the_files_are_right_before_they_are_damaged(tmp_path: Path, task: Task,
     path = tmp_path / task.family / (task.folder or task.name) / f"test{form}"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    assert len(task.load("test", tmp_path).rows) > 0
+    assert len(task.load("test", tmp_path).examples) > 0
 
 
 @fuzzed

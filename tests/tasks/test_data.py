@@ -46,7 +46,7 @@ def rte_error(tmp_path: Path) -> str:
 def test_each_format_gives_the_same_rows_and_hash(write, tmp_path: Path, suffix: str) -> None:
     path = write("rte", "train", PAIRS, suffix)
     loaded = get("glue", "rte").load("train", tmp_path)
-    assert loaded.rows.to_list() == WANTED
+    assert loaded.examples.to_list() == WANTED
     assert loaded.origin == {
         "kind": "data_dir",
         "id": None,
@@ -63,7 +63,7 @@ def test_each_format_gives_the_same_rows_and_hash(write, tmp_path: Path, suffix:
 def test_scores_are_the_same_from_each_format(write, tmp_path: Path, suffix: str) -> None:
     rows = [{"sentence1": "a", "sentence2": "b", "label": label} for label in (0.0, 3.8, 2.667, 5.0)]
     write("stsb", "train", rows, suffix)
-    assert get("glue", "stsb").load("train", tmp_path).rows["label"][:] == [0.0, 3.8, 2.667, 5.0]
+    assert get("glue", "stsb").load("train", tmp_path).examples["label"][:] == [0.0, 3.8, 2.667, 5.0]
 
 
 @pytest.mark.parametrize("suffix", [form.removeprefix(".") for form in FORMS])
@@ -72,7 +72,7 @@ def test_one_line_cells_are_the_same_from_every_form(write, tmp_path: Path, suff
     rows = [{"sentence": text, "label": 1} for text in ('"Yes', 'no", he said', "ein, zwei", "größer\u2028\x0b", "''")]
     write("cola", "train", rows, suffix)
     loaded = get("glue", "cola").load("train", tmp_path)
-    assert loaded.rows.to_list() == rows
+    assert loaded.examples.to_list() == rows
     assert loaded.origin["sha256"] == content_sha256({name: [row[name] for row in rows] for name in rows[0]})
 
 
@@ -82,14 +82,14 @@ def test_one_line_cells_are_the_same_from_every_form(write, tmp_path: Path, suff
 def test_the_content_tells_what_a_file_holds(write, tmp_path: Path, made: str, named: str) -> None:
     """JSON Lines called .json, as `datasets` writes them; lists called .jsonl; packed files without .gz, and others."""
     write("rte", "train", written(PAIRS, made), named)
-    assert get("glue", "rte").load("train", tmp_path).rows.to_list() == WANTED
+    assert get("glue", "rte").load("train", tmp_path).examples.to_list() == WANTED
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "json", "tsv", "parquet"])
 def test_a_cell_may_be_long(write, tmp_path: Path, suffix: str) -> None:
     rows = [{"sentence": "word " * 40_000, "label": 1}, {"sentence": "short", "label": 0}]
     write("cola", "train", rows, suffix)
-    assert get("glue", "cola").load("train", tmp_path).rows.to_list() == rows
+    assert get("glue", "cola").load("train", tmp_path).examples.to_list() == rows
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv"])
@@ -97,7 +97,7 @@ def test_marks_line_ends_and_blank_lines_of_other_systems(write, tmp_path: Path,
     rows = [{"sentence": "One.", "label": 1}, {"sentence": "Two.", "label": 0}]
     content = written(rows, suffix).replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n\n  \n"
     write("cola", "train", b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"), suffix)
-    assert get("glue", "cola").load("train", tmp_path).rows.to_list() == rows
+    assert get("glue", "cola").load("train", tmp_path).examples.to_list() == rows
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "jsonl", "parquet"])
@@ -108,14 +108,14 @@ def test_labels_may_be_names_as_in_glues_own_files(write, tmp_path: Path, suffix
         named = [{"index": row, **rows[row], "label": name} for row, name in enumerate(names)]
         write("rte", "train", named, suffix)
         loaded = get("glue", "rte").load("train", tmp_path)
-        assert loaded.rows.to_list() == rows
+        assert loaded.examples.to_list() == rows
         hashes.add(loaded.origin["sha256"])
     assert len(hashes) == 1
 
 
 def test_columns_without_a_name_may_be_several(write, tmp_path: Path) -> None:
     write("cola", "train", b"sentence,label,,\na,1,,\n", "csv")
-    assert get("glue", "cola").load("train", tmp_path).rows.to_list() == [{"sentence": "a", "label": 1}]
+    assert get("glue", "cola").load("train", tmp_path).examples.to_list() == [{"sentence": "a", "label": 1}]
 
 
 def test_every_form_is_named_where_the_user_looks(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_the_path_is_recorded_as_it_was_given(write, tmp_path: Path, monkeypatch
 def test_a_byte_order_mark_and_windows_line_ends_are_accepted(write, tmp_path: Path) -> None:
     lines = "\r\n".join(json.dumps(row) for row in PAIRS)
     write("rte", "train", b"\xef\xbb\xbf" + lines.encode())
-    assert get("glue", "rte").load("train", tmp_path).rows.to_list() == WANTED
+    assert get("glue", "rte").load("train", tmp_path).examples.to_list() == WANTED
 
 
 def test_the_hash_depends_on_every_cell_and_on_the_order() -> None:
@@ -174,7 +174,7 @@ def test_any_text_survives_every_format(write, tmp_path: Path, rows: list[dict[s
         path = write("cola", "train", rows, suffix)
         loaded = get("glue", "cola").load("train", tmp_path)
         path.unlink()
-        assert loaded.rows.to_list() == rows
+        assert loaded.examples.to_list() == rows
         hashes.add(loaded.origin["sha256"])
     assert len(hashes) == 1
 
@@ -183,7 +183,7 @@ def test_a_large_file_loads_in_seconds_and_shows_nothing(write, tmp_path: Path, 
     row = {"sentence": "The heron stood quite still by the weir, and nobody saw it. ", "label": 1}
     write("sst2", "train", [row] * 70_000)
     start = time.monotonic()
-    assert len(get("glue", "sst2").load("train", tmp_path).rows) == 70_000
+    assert len(get("glue", "sst2").load("train", tmp_path).examples) == 70_000
     assert time.monotonic() - start < 10
     assert capfd.readouterr() == ("", "")
 
@@ -256,7 +256,7 @@ def test_links_to_files_are_followed_and_dead_ones_named(write, tmp_path: Path) 
     path = write("rte", "train", PAIRS)
     target = path.rename(tmp_path / "rows")
     path.symlink_to(target)
-    assert get("glue", "rte").load("train", tmp_path).rows.to_list() == WANTED
+    assert get("glue", "rte").load("train", tmp_path).examples.to_list() == WANTED
     target.unlink()
     assert rte_error(tmp_path) == f"{path}: cannot be read (no such file)"
 

@@ -49,7 +49,7 @@ def test_rows_are_fetched_once(github: GitHubFiles, hub: Any, cache: Path, monke
     monkeypatch.setattr(instructions, "LLM_ADAPTERS", github)
     task = get("commonsense", "boolq")
     loaded = task.load("train")
-    assert loaded.rows.to_list() == [ROW, ROW]
+    assert loaded.examples.to_list() == [ROW, ROW]
     assert {key: value for key, value in loaded.origin.items() if key != "sha256"} == {
         "kind": "github",
         "id": REPO,
@@ -63,7 +63,7 @@ def test_rows_are_fetched_once(github: GitHubFiles, hub: Any, cache: Path, monke
     asked = len(hub.log)
     hub.close()
     again = task.load("train")
-    assert (again.rows.to_list(), again.origin) == (loaded.rows.to_list(), loaded.origin)
+    assert (again.examples.to_list(), again.origin) == (loaded.examples.to_list(), loaded.origin)
     assert len(hub.log) == asked
 
 

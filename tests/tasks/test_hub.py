@@ -10,7 +10,7 @@ from rocoft_bench.models import hub as hub_module
 
 
 def test_rows_come_from_the_hub_and_then_from_the_cache(hub, python) -> None:
-    load = "loaded = get('glue', 'stsb').load('validation')\nshow([loaded.rows.to_list(), loaded.origin])\n"
+    load = "loaded = get('glue', 'stsb').load('validation')\nshow([loaded.examples.to_list(), loaded.origin])\n"
     rows, origin = python(load, hub.url)
     assert rows == [
         {"sentence1": "A b.", "sentence2": "E f.", "label": 3.8},
@@ -34,7 +34,7 @@ task = get('glue', 'stsb')
 loaded = task.load('validation')
 start = time.monotonic()
 other_commit = dataclasses.replace(task, hub=dataclasses.replace(task.hub, revision='f' * 40))
-show([loaded.rows.to_list(), loaded.origin, failure(lambda: other_commit.load('validation')),
+show([loaded.examples.to_list(), loaded.origin, failure(lambda: other_commit.load('validation')),
       failure(lambda: get('glue', 'rte').load('train')), time.monotonic() - start])
 """
     cached_rows, cached_origin, other_commit, not_cached, seconds = python(again, hub.url)

@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from rocoft_bench.engine.prediction import PREDICTORS
 from rocoft_bench.errors import UserError
 from rocoft_bench.tasks import get
-from rocoft_bench.tasks.prompt_tokens import NO_LABEL, PromptTokens, RowEncoder, prompt
+from rocoft_bench.tasks.prompt_tokens import NO_LABEL, ExampleEncoder, PromptTokens, prompt
 from tests.tasks.characters import TOKENIZER
 
 I16 = "                "
@@ -134,8 +134,8 @@ def test_the_prompt_is_the_template_byte_for_byte() -> None:
 def test_training_rows_begin_with_their_prompts_and_have_the_ids_of_the_full_text(tokenizer: Any) -> None:
     tokens = PromptTokens(tokenizer)
     prompts = [prompt(question) for question in QUESTIONS]
-    training = list(RowEncoder(tokens, 4000).training(prompts, RESPONSES, append_eos=True, loss_on_prompt=True))
-    asked = list(RowEncoder(tokens, 4000).prompts(prompts))
+    training = list(ExampleEncoder(tokens, 4000).training(prompts, RESPONSES, append_eos=True, loss_on_prompt=True))
+    asked = list(ExampleEncoder(tokens, 4000).prompts(prompts))
     for row, question, text, response in zip(training, asked, prompts, RESPONSES, strict=True):
         assert row["input_ids"][: len(question["input_ids"])] == question["input_ids"]
         assert tokenizer.decode(row["input_ids"], skip_special_tokens=True) == text + response
@@ -154,39 +154,39 @@ def test_a_prompt_does_not_depend_on_its_response(tokenizer: Any, response: str)
 
 def test_special_tokens_are_the_tokenizers_own_and_never_doubled(tokenizers: dict[str, Any]) -> None:
     for name, tokenizer in tokenizers.items():
-        (row,) = RowEncoder(PromptTokens(tokenizer), 4000).training([TEMPLATE], ["yes</s>"], True, True)
+        (row,) = ExampleEncoder(PromptTokens(tokenizer), 4000).training([TEMPLATE], ["yes</s>"], True, True)
         ids = row["input_ids"]
         assert ids.count(tokenizer.bos_token_id) == (name == "llama")
         assert ids.count(tokenizer.eos_token_id) == 1
         assert ids[-1] == tokenizer.eos_token_id
-        (row,) = RowEncoder(PromptTokens(tokenizer), 4000).training([TEMPLATE], ["yes"], False, True)
+        (row,) = ExampleEncoder(PromptTokens(tokenizer), 4000).training([TEMPLATE], ["yes"], False, True)
         assert tokenizer.eos_token_id not in row["input_ids"]
 
 
 @pytest.mark.parametrize("loss_on_prompt", [True, False])
 def test_labels_are_what_is_learnt_and_never_the_first_token(tokenizer: Any, loss_on_prompt: bool) -> None:
     tokens = PromptTokens(tokenizer)
-    (row,) = RowEncoder(tokens, 4000).training([TEMPLATE], ["yes"], True, loss_on_prompt)
+    (row,) = ExampleEncoder(tokens, 4000).training([TEMPLATE], ["yes"], True, loss_on_prompt)
     length = len(row["input_ids"])
     start = 1 if loss_on_prompt else len(tokens.start + tokens.prompts([TEMPLATE])[0])
     assert row["labels"] == [NO_LABEL] * start + row["input_ids"][start:]
     assert len(row["labels"]) == len(row["attention_mask"]) == length > start
     alone = length - len(tokens.prompts([TEMPLATE])[0])
-    (row,) = RowEncoder(tokens, alone).training([TEMPLATE], ["yes"], True, loss_on_prompt)
+    (row,) = ExampleEncoder(tokens, alone).training([TEMPLATE], ["yes"], True, loss_on_prompt)
     assert row["labels"][0] == NO_LABEL
     assert len(row["labels"]) == alone
 
 
 def test_what_does_not_fit_is_cut_from_the_beginning_of_the_prompt(tokenizer: Any) -> None:
     tokens = PromptTokens(tokenizer)
-    (whole,) = RowEncoder(tokens, 4000).training([TEMPLATE], ["yes"], True, True)
+    (whole,) = ExampleEncoder(tokens, 4000).training([TEMPLATE], ["yes"], True, True)
     ids, start = whole["input_ids"], len(tokens.start)
     for length in (len(ids), len(ids) - 1, len(ids) // 2):
-        encoder = RowEncoder(tokens, length)
+        encoder = ExampleEncoder(tokens, length)
         (row,) = encoder.training([TEMPLATE], ["yes"], True, True)
         assert row["input_ids"] == ids[:start] + ids[len(ids) - length + start :]
         assert encoder.cut == (length < len(ids))
-    encoder = RowEncoder(tokens, 7)
+    encoder = ExampleEncoder(tokens, 7)
     (row,) = encoder.prompts([TEMPLATE])
     asked = [*tokens.start, *tokens.prompts([TEMPLATE])[0]]
     assert row["input_ids"] == asked[:start] + asked[len(asked) - 7 + start :]
@@ -201,11 +201,11 @@ def test_a_row_whose_response_does_not_fit_is_left_out_and_counted(tokenizers: d
         "2 training examples have more than 20 tokens and were cut at their beginning",
         "1 training examples were dropped: their response alone has more than 20 tokens",
     )
-    assert [len(ids) for ids in encoded.rows["input_ids"]] == [20, 20]
+    assert [len(ids) for ids in encoded.examples["input_ids"]] == [20, 20]
     encoded = task.encode(rows(), tokenizer, settings(task, max_length=20), training=False)
     assert encoded.notes == ("3 evaluation prompts have more than 20 tokens and were cut at their beginning",)
     nothing = task.encode(rows(), tokenizer, settings(task, max_length=2, train_on="gsm8k"), training=True)
-    assert len(nothing.rows) == 0
+    assert len(nothing.examples) == 0
     assert "3 training examples were dropped" in nothing.notes[0]
 
 
@@ -219,7 +219,7 @@ def test_prompts_leave_room_for_the_answer_where_a_model_takes_few_tokens() -> N
     likely = settings(task, max_length=100, scoring="likelihood")
     assert task.fitted(likely, 120) == likely
     published = get("math", "svamp").fitted(settings(task, max_length=100, protocol="published"), 100)
-    encoded = get("math", "svamp").encode(rows(), TOKENIZER, published, training=False).rows
+    encoded = get("math", "svamp").encode(rows(), TOKENIZER, published, training=False).examples
     assert [len(ids) for ids in encoded["input_ids"]] == [93] * 3
     with pytest.raises(UserError, match="the model takes 30 tokens, so max_new_tokens = 30 leaves none for a prompt"):
         task.fitted(given, 30)
@@ -254,7 +254,7 @@ def test_a_batch_answers_as_its_rows_do_alone(kind: str, tokenizers: dict[str, A
     model = tiny_model(kind, tokenizer)
     asked = rows([("so " * (3 * row) + question) for row, question in enumerate(QUESTIONS)])
     generating = settings(task, max_new_tokens=8)
-    encoded = task.encode(asked, tokenizer, generating, training=False).rows
+    encoded = task.encode(asked, tokenizer, generating, training=False).examples
     predictor = PREDICTORS[task.kind, task.output(generating)](tokenizer, task.generation(generating))
     together, alone = (answers(model, predictor, encoded, size) for size in (16, 1))
     assert together == alone
@@ -271,7 +271,7 @@ def test_likelihoods_are_sums_over_the_response(kind: str, tokenizers: dict[str,
     model = tiny_model(kind, tokenizer)
     asked = rows(QUESTIONS[:2], RESPONSES[:2])
     likely = settings(task, scoring="likelihood")
-    encoded = task.encode(asked, tokenizer, likely, training=False).rows
+    encoded = task.encode(asked, tokenizer, likely, training=False).examples
     assert encoded["row"][:] == [0, 0, 1, 1, 1]
     assert encoded["choice"][:] == ["true", "false", "answer1", "answer2", "answer3"]
     predictor = PREDICTORS[task.kind, task.output(likely)](tokenizer, task.generation(likely))
@@ -297,10 +297,10 @@ def test_alternatives_share_one_prompt_and_fit(tokenizers: dict[str, Any]) -> No
     assert encoded.notes == ("1 evaluation prompts have more than 30 tokens and were cut at their beginning",)
     first, second = (
         [i for i, label in zip(row["input_ids"], row["labels"], strict=True) if label == NO_LABEL]
-        for row in encoded.rows
+        for row in encoded.examples
     )
     assert first == second
-    assert max(map(len, encoded.rows["input_ids"])) == 30
+    assert max(map(len, encoded.examples["input_ids"])) == 30
     with pytest.raises(UserError, match="max_length 3 leaves no room for a prompt"):
         task.encode(rows(), tokenizer, settings(task, scoring="likelihood", max_length=3), training=False)
 
@@ -310,7 +310,7 @@ def test_the_published_protocol_shows_the_model_the_right_response(tokenizers: d
     response = "\nA: She has 3 * 12 = 36 pens in all. The answer is 36."
     asked = rows(QUESTIONS[2:], [response])
     strict, published = (
-        task.encode(asked, tokenizer, settings(task, protocol=protocol), training=False).rows
+        task.encode(asked, tokenizer, settings(task, protocol=protocol), training=False).examples
         for protocol in ("strict", "published")
     )
     shown = tokenizer.decode(published["input_ids"][0], skip_special_tokens=True)
@@ -327,5 +327,5 @@ def test_the_published_protocol_cuts_long_texts_at_their_end(tokenizers: dict[st
     encoded = task.encode(rows(), tokenizer, settings(task, protocol="published", max_length=30), training=False)
     assert encoded.notes == ("3 evaluation prompts have more than 30 tokens and were cut at their end",)
     whole = [tokenizer(text)["input_ids"][:30] for text in CORPUS[:3]]
-    assert encoded.rows["input_ids"][:] == [ids[:-3] for ids in whole]
-    assert encoded.rows["removed"][:] == [ids[-3:] for ids in whole]
+    assert encoded.examples["input_ids"][:] == [ids[:-3] for ids in whole]
+    assert encoded.examples["removed"][:] == [ids[-3:] for ids in whole]

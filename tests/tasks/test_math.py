@@ -34,7 +34,7 @@ def row(answer: str = "36.0", **changes: str) -> dict[str, str]:
 
 def read(task: Any, rows: Dataset, texts: list[str], **changes: Any) -> list[Any]:
     chosen = settings(task, **changes)
-    encoded = task.encode(rows, TOKENIZER, chosen, training=False).rows
+    encoded = task.encode(rows, TOKENIZER, chosen, training=False).examples
     outputs = [says(text) for text in texts]
     return [made["prediction"] for made in task.read(outputs, encoded, rows, TOKENIZER, chosen)]
 
@@ -90,9 +90,9 @@ def test_training_rows_may_have_any_answer(tmp_path: Path) -> None:
     answers = ["36.0", "B", "1,450", 36, 0.5, None, "3/4"]
     write(tmp_path, "math", "math_10k", "train", [row() | {"answer": answer} for answer in answers])
     task = get("math", "gsm8k")
-    rows = task.load_training(settings(task, data_dir=tmp_path)).rows
+    rows = task.load_training(settings(task, data_dir=tmp_path)).examples
     assert rows["answer"][:] == ["36.0", "B", "1,450", "36", "0.5", "", "3/4"]
-    assert len(task.encode(rows, TOKENIZER, settings(task), training=True).rows) == len(answers)
+    assert len(task.encode(rows, TOKENIZER, settings(task), training=True).examples) == len(answers)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_training_rows_may_have_any_answer(tmp_path: Path) -> None:
 def test_the_answer_of_an_evaluated_row_is_a_number_in_any_spelling(tmp_path: Path, answer: Any, number: float) -> None:
     write(tmp_path, "math", "gsm8k", "test", [row() | {"answer": answer}])
     task = get("math", "gsm8k")
-    assert task.references(task.load("test", tmp_path).rows) == [number]
+    assert task.references(task.load("test", tmp_path).examples) == [number]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_runs_on_math_10k_say_that_it_holds_test_questions(tmp_path: Path) -> No
         (settings(task, data_dir=tmp_path), 1, (leak,)),
         (settings(task, data_dir=tmp_path, train_on="gsm8k"), 2, ()),
     ):
-        rows = task.load_training(chosen).rows
+        rows = task.load_training(chosen).examples
         assert len(rows) == count
         assert task.encode(rows, TOKENIZER, chosen, training=True).notes == notes
         assert task.encode(rows, TOKENIZER, chosen, training=False).notes == ()
@@ -159,7 +159,7 @@ def test_missing_training_rows_are_answered_with_a_way_out(tmp_path: Path) -> No
     task = get("math", "svamp")
     with pytest.raises(UserError, match=r"math_10k/train.jsonl, .*--train-on: gsm8k$"):
         task.load_training(settings(task, data_dir=tmp_path))
-    with pytest.raises(UserError, match=r"math SVAMP has no train rows in AGI-Edgerunners/LLM-Adapters; .* --data-dir"):
+    with pytest.raises(UserError, match=r"SVAMP has no train examples in AGI-Edgerunners/LLM-Adapters; .* --data-dir"):
         task.load_training(settings(task, train_on="svamp"))
 
 
@@ -201,7 +201,7 @@ def test_the_published_protocol_reads_as_the_notebooks(name: str, text: str, ans
 @pytest.mark.parametrize("name", NAMES)
 def test_right_responses_score_100_percent_and_shuffled_ones_near_nothing(name: str) -> None:
     task: Any = get("math", name)
-    rows = task.load("test", DATA_DIR).rows
+    rows = task.load("test", DATA_DIR).examples
     assert len(rows) == ROWS[name]
     predictions = read(task, rows, [f"1 + 1 = 2, so the answer is {answer}." for answer in rows["answer"]])
     assert task.score(predictions, task.references(rows)) == {"accuracy": 1.0, "unparsed": 0.0}
@@ -213,9 +213,9 @@ def test_right_responses_score_100_percent_and_shuffled_ones_near_nothing(name: 
 @pytest.mark.parametrize("name", NAMES)
 def test_strict_prompts_hold_the_question_only_and_published_ones_the_solution(name: str) -> None:
     task: Any = get("math", name)
-    rows = task.load("test", DATA_DIR).rows
+    rows = task.load("test", DATA_DIR).examples
     strict, published = (
-        task.encode(rows, TOKENIZER, settings(task, protocol=protocol), training=False).rows
+        task.encode(rows, TOKENIZER, settings(task, protocol=protocol), training=False).examples
         for protocol in ("strict", "published")
     )
     shown = 0
@@ -233,5 +233,5 @@ def test_gsm8k_can_be_trained_on() -> None:
     task = get("math", "svamp")
     chosen = settings(task, data_dir=DATA_DIR, train_on="gsm8k")
     loaded = task.load_training(chosen)
-    assert len(loaded.rows) == 7473
+    assert len(loaded.examples) == 7473
     task.load_training(chosen)

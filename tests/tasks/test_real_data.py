@@ -29,12 +29,12 @@ ROWS = {
 def test_real_rows_load(name: str) -> None:
     task = get("glue", name)
     train, evaluation = (task.load(split, DATA_DIR) for split in (task.train_split, task.eval_split))
-    assert (len(train.rows), len(evaluation.rows)) == ROWS[name]
-    assert train.rows.column_names == [*task.text_columns, "label"]
+    assert (len(train.examples), len(evaluation.examples)) == ROWS[name]
+    assert train.examples.column_names == [*task.text_columns, "label"]
     assert train.origin["sha256"] != evaluation.origin["sha256"]
 
 
 def test_a_constant_answer_scores_the_share_of_its_label() -> None:
     task = get("glue", "mrpc")
-    labels = task.load("validation", DATA_DIR).rows["label"][:]
+    labels = task.load("validation", DATA_DIR).examples["label"][:]
     assert task.score([1] * len(labels), labels)["accuracy"] == pytest.approx(279 / 408)

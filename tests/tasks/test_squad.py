@@ -88,7 +88,7 @@ def test_squads_own_form_and_lists_of_records_give_the_same_rows(tmp_path: Path,
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(OWN_FORM, indent=indent))
     own = V2.load("train", tmp_path / "own")
-    assert plain.rows.to_list() == own.rows.to_list() == listed.rows.to_list()
+    assert plain.examples.to_list() == own.examples.to_list() == listed.examples.to_list()
     assert plain.origin["sha256"] == own.origin["sha256"] == listed.origin["sha256"]
 
 
@@ -132,7 +132,7 @@ def test_rows_load_and_hash_equal_whatever_else_they_hold(tmp_path: Path) -> Non
     plain = load(tmp_path, [row("fog")])
     answers = {"answer_start": [CONTEXT.index("fog")], "text": ["fog"], "more": 1}
     other = load(tmp_path, [{"id": "x", **row("fog"), "answers": answers}])
-    assert plain.rows.to_list() == [row("fog")]
+    assert plain.examples.to_list() == [row("fog")]
     assert plain.origin["sha256"] == other.origin["sha256"]
 
 
@@ -170,4 +170,4 @@ def test_bad_rows_are_named(tmp_path: Path, bad: dict[str, Any], message: str) -
 
 
 def test_a_row_without_an_answer_is_right_in_v2(tmp_path: Path) -> None:
-    assert load(tmp_path, [row(None), row("fog")], V2).rows["answers"][0] == {"text": [], "answer_start": []}
+    assert load(tmp_path, [row(None), row("fog")], V2).examples["answers"][0] == {"text": [], "answer_start": []}

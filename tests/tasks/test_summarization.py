@@ -65,7 +65,7 @@ def generate(bart, rows, chosen, batch_size):
 
     model, tokenizer = bart
     task = get("summarization", "xsum")
-    encoded = task.encode(rows, tokenizer, chosen, training=False).rows
+    encoded = task.encode(rows, tokenizer, chosen, training=False).examples
     evaluator = Evaluator(
         examples=encoded,
         predictor=PREDICTORS[task.kind, task.output(chosen)](tokenizer, task.generation(chosen)),
@@ -83,26 +83,26 @@ def generate(bart, rows, chosen, batch_size):
 
 def test_training_rows_have_the_summary_as_labels(bart) -> None:
     encoded = get("summarization", "xsum").encode(Dataset.from_dict(ROWS), bart[1], settings(), training=True)
-    assert encoded.rows.column_names == ["input_ids", "attention_mask", "labels"]
-    texts = [bart[1].decode(ids) for ids in encoded.rows["labels"][:]]
+    assert encoded.examples.column_names == ["input_ids", "attention_mask", "labels"]
+    texts = [bart[1].decode(ids) for ids in encoded.examples["labels"][:]]
     assert texts == [f"<s> {text} </s>" for text in ROWS["summary"][:2]]
-    assert bart[1].decode(encoded.rows["input_ids"][1]) == "<s> a ship sailed . </s>"
+    assert bart[1].decode(encoded.examples["input_ids"][1]) == "<s> a ship sailed . </s>"
     assert encoded.notes == ("1 training examples without a document were dropped",)
 
 
 def test_evaluation_rows_are_all_kept_and_show_no_summary(bart) -> None:
     encoded = get("summarization", "xsum").encode(Dataset.from_dict(ROWS), bart[1], settings(), training=False)
-    assert encoded.rows.column_names == ["input_ids", "attention_mask"]
-    assert encoded.rows["input_ids"][2] == [0, 2]
+    assert encoded.examples.column_names == ["input_ids", "attention_mask"]
+    assert encoded.examples["input_ids"][2] == [0, 2]
     assert encoded.notes == ("1 evaluation examples without a document",)
 
 
 def test_what_is_too_long_is_cut_and_told(bart) -> None:
     short = settings(max_length=8, max_target_length=7)
     encoded = get("summarization", "xsum").encode(Dataset.from_dict(ROWS), bart[1], short, training=True)
-    assert [len(ids) for ids in encoded.rows["input_ids"][:]] == [8, 6]
-    assert [len(ids) for ids in encoded.rows["labels"][:]] == [7, 6]
-    assert encoded.rows["input_ids"][0][-1] == encoded.rows["labels"][0][-1] == 2
+    assert [len(ids) for ids in encoded.examples["input_ids"][:]] == [8, 6]
+    assert [len(ids) for ids in encoded.examples["labels"][:]] == [7, 6]
+    assert encoded.examples["input_ids"][0][-1] == encoded.examples["labels"][0][-1] == 2
     assert encoded.notes[1:] == (
         "1 training examples have documents that fill max_length 8 and may have been cut",
         "1 training examples have summaries that fill max_target_length 7 and may have been cut",
@@ -112,7 +112,7 @@ def test_what_is_too_long_is_cut_and_told(bart) -> None:
 def test_rows_of_which_none_is_usable_leave_none(bart) -> None:
     rows = Dataset.from_dict({"document": [" "], "summary": ["a boat ."]})
     encoded = get("summarization", "xsum").encode(rows, bart[1], settings(), training=True)
-    assert len(encoded.rows) == 0
+    assert len(encoded.examples) == 0
 
 
 def test_summaries_in_other_scripts_are_told(bart) -> None:
@@ -167,7 +167,7 @@ def test_settings_reach_the_search_and_the_checkpoints_do_not(bart, caplog) -> N
     rows = Dataset.from_dict(ROWS)
     chosen = settings(num_beams=2, length_penalty=1.5, min_new_tokens=6, max_new_tokens=9, no_repeat_ngram_size=2)
     got = generate(bart, rows, chosen, batch_size=1)
-    encoded = get("summarization", "xsum").encode(rows, tokenizer, chosen, training=False).rows
+    encoded = get("summarization", "xsum").encode(rows, tokenizer, chosen, training=False).examples
     own = transformers.GenerationConfig(
         num_beams=2,
         length_penalty=1.5,
@@ -229,8 +229,8 @@ def test_rows_of_a_folder_and_rows_of_its_own(tmp_path: Path) -> None:
     write_rows(tmp_path / "summarization" / "cnn_dailymail" / "train.jsonl", rows)
     task = get("summarization", "cnn_dailymail")
     loaded = task.load("train", tmp_path)
-    assert loaded.rows.to_list() == [{key: row[key] for key in ("article", "highlights")} for row in rows]
-    assert task.references(loaded.rows) == ["A .\nB .", "C ."]
+    assert loaded.examples.to_list() == [{key: row[key] for key in ("article", "highlights")} for row in rows]
+    assert task.references(loaded.examples) == ["A .\nB .", "C ."]
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Embedded(type(task)):
@@ -275,8 +275,8 @@ def test_real_rows(bart, name: str) -> None:
     task = get("summarization", name)
     chosen = task.Settings(family="summarization", name=name)
     for split, count in zip(("train", "validation", "test"), SIZES[name], strict=True):
-        rows = task.load(split, DATA_DIR).rows
-        assert len(rows) == len(task.encode(rows, bart[1], chosen, training=split == "train").rows) == count
+        rows = task.load(split, DATA_DIR).examples
+        assert len(rows) == len(task.encode(rows, bart[1], chosen, training=split == "train").examples) == count
     gold = task.references(rows)
     assert task.score(gold, gold) == dict.fromkeys([*task.metric_names, "rougeLsum"], 1.0)
     assert max(task.score(gold, [*gold[1:], gold[0]]).values()) < 0.3

@@ -102,7 +102,7 @@ def test_glue_as_the_benchmark_defines_it() -> None:
 
 def encode(task: Task, rows: Dataset, tokenizer, max_length: int) -> Dataset:
     settings = task.Settings(family=task.family, name=task.name, max_length=max_length)
-    return task.encode(rows, tokenizer, settings, training=True).rows
+    return task.encode(rows, tokenizer, settings, training=True).examples
 
 
 def test_encode_keeps_the_pair_apart_and_pads_nothing(tokenizers) -> None:
@@ -191,8 +191,8 @@ def test_the_worked_example_of_the_docstring() -> None:
 @pytest.mark.parametrize(("split", "label_count"), [("train", 2), ("test", 2)])
 def test_demo_rows_are_embedded_and_balanced(split: str, label_count: int) -> None:
     loaded = get("demo", "entailment").load(split)
-    assert loaded.rows.column_names == ["sentence1", "sentence2", "label"]
-    labels = loaded.rows["label"][:]
+    assert loaded.examples.column_names == ["sentence1", "sentence2", "label"]
+    labels = loaded.examples["label"][:]
     assert [labels.count(label) for label in range(label_count)] == [len(labels) // 2] * 2
     assert loaded.origin["kind"] == "embedded"
     assert (loaded.origin["id"], loaded.origin["split"]) == ("demo/entailment", split)

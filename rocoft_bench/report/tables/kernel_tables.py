@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TITLES: dict[KernelName, str] = {
     "full_ft": "Full FT",
+    "trained_ft": "fine-tuned",
     "K_full": "K_θ",
     "K_row": "K_row",
     "K_column": "K_col",
