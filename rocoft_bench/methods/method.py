@@ -82,7 +82,7 @@ class Method(ABC):
     """False where it fails with gradient checkpointing."""
     undecayed: ClassVar[tuple[str, ...]] = ()
     """Parts of the names of parameters that weight decay spares: those whose neutral value is not 0."""
-    shares_rows: ClassVar[bool] = True
+    shares_examples: ClassVar[bool] = True
     """False where only one process can train it."""
     shards: ClassVar[bool] = True
     """False where every process needs all of what is trained."""
@@ -148,7 +148,7 @@ class Method(ABC):
 
     def check_processes(self, sharded: bool) -> None:
         """Raises UserError where several processes cannot train the method. sharded: each has a part of the model."""
-        if not self.shares_rows:
+        if not self.shares_examples:
             raise UserError(f"--num-processes: {self.name} is trained by one process; leave it out")
         if sharded and not self.shards:
             raise UserError(f"--config-file: {self.name} needs the whole model in each process; leave it out")

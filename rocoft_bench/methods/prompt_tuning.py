@@ -102,7 +102,7 @@ def hide_virtual_tokens(model: Any, task_kind: str, count: int) -> nn.Module:
 
 
 def _drop_first(name: str, count: int, module: nn.Module, args: Any, outputs: Any) -> Any:
-    """outputs[name] (rows, positions, …) without the first positions."""
+    """outputs[name] (examples, positions, …) without the first positions."""
     outputs[name] = outputs[name][:, count:]
     return outputs
 
@@ -111,11 +111,11 @@ def _place_by_mask(model: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple
     """Let a decoder's positions count what its attention mask shows.
 
     peft drops those that `generate` computes, and without any a model counts padding too: the distance between the
-    prompt and a text padded on the left would then depend on the other rows of its batch.
+    prompt and a text padded on the left would then depend on the other examples of its batch.
     """
     mask = inputs.get("attention_mask")
     if mask is None or mask.dim() != 2:
         return args, inputs
     given = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
-    positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)  # (rows, virtual, cached and given tokens)
+    positions = (mask.long().cumsum(dim=1) - 1).clamp_min(0)  # (examples, virtual, cached and given tokens)
     return args, {**inputs, "position_ids": positions[:, -given.shape[1] :]}

@@ -66,7 +66,7 @@ class SFT(InModelMethod):
     settings: SFTSettings
     # Chosen here: the paper trains LLMs only; its code states no decay.
     learning_rate, weight_decay = 3e-3, 0.0
-    shares_rows = False  # the entries to grow are found in the gradients of one process' rows
+    shares_examples = False  # the entries to grow are found in the gradients of one process' examples
     keeps_best = False
     presets = {"roberta-base": {"budget": 900_000}}  # noqa: RUF012 - a constant
 

@@ -15,7 +15,7 @@ def compute(names: Sequence[str], predictions: Sequence[Any], references: Sequen
 
     The values are fractions in [-1, 1], never percent, in the order of `names`; a metric may give several.
 
-    Raises: UserError for a name that is not a metric; ValueError for no rows, unequal lengths, numbers that are not
+    Raises: UserError for a name that is not a metric; ValueError for no examples, unequal lengths, numbers that are not
     finite, or that are not whole where a metric compares labels.
 
     >>> compute(["accuracy"], [1, 0, 1, 1], [1, 0, 0, 1])

@@ -15,7 +15,7 @@ from rocoft_bench.metrics.local_metric import LocalMetric
 
 
 class _AnswerMetric(LocalMetric):
-    """accuracy, then unparsed: both are shares of all rows.
+    """accuracy, then unparsed: both are shares of all examples.
 
     unread: the prediction of a text that no answer could be read from.
     """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 TOLERANCE = 1e-3
-"""How far a number may be from the right one."""
+"""How far a number may be from the right one: as LLM-Adapters' evaluate.py has it."""
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 

@@ -27,8 +27,8 @@ class Rouge(LocalMetric):
 
     def _scores(self, predictions: list[str], references: list[str]) -> dict[str, float]:
         score = formulas.rouge()
-        rows = [score(*texts) for texts in zip(predictions, references, strict=True)]
-        return {name: sum(row[name] for row in rows) / len(rows) for name in formulas.ROUGE_TYPES}
+        scores = [score(*texts) for texts in zip(predictions, references, strict=True)]
+        return {name: sum(each[name] for each in scores) / len(scores) for name in formulas.ROUGE_TYPES}
 
 
 METRICS: tuple[type[LocalMetric], ...] = (Rouge,)
