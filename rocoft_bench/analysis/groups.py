@@ -10,7 +10,7 @@ from rocoft_bench.analysis.naming import differing
 from rocoft_bench.config import Settings, flatten
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import resolve
-from rocoft_bench.runs import config_values
+from rocoft_bench.runs.identity import NOT_COMPARED
 from rocoft_bench.untrusted import parse_yaml
 
 if TYPE_CHECKING:
@@ -31,18 +31,6 @@ COMPARABILITY_KEY = {
     "bench": ("task", "batch_size", "sequence_length", "precision", "peak_memory_kind", "hardware"),
 }
 """The columns in which values have to agree to be compared, by source; for benches beside the model."""
-
-NOT_COMPARED = {
-    "seed",
-    "model.name",
-    "model.revision",
-    "task.data_dir",
-    "training.checkpoint_seconds",
-    "training.evaluate",
-    "training.evaluate_before",
-}
-"""Settings that may differ within a cell: they change nothing in training. Models are compared by their weights and
-data by their content, not by where they lie."""
 
 SECTIONS = {"method": 0, "training": 1, "task": 2}
 """The order in which settings are named."""
@@ -132,22 +120,10 @@ def _config(run: Record) -> dict[str, Any] | None:
         return None
     if not isinstance(written, dict):
         return None
-    return {key: _plain(value) for key, value in flatten(_completed(written)) if key not in NOT_COMPARED}
-
-
-def _completed(written: dict[str, Any]) -> dict[str, Any]:
-    """Settings with the defaults of those that an earlier version did not have yet; as they are where this version
-    would refuse them.
-    """
     try:
-        return config_values(resolve(Settings(written)).config)
-    except UserError:
-        return written
-
-
-def _plain(value: Any) -> Any:
-    """16.0 and 16 are the same setting."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        return resolve(Settings(written)).identity.compared
+    except UserError:  # of another version, which this one would refuse
+        return {key: value for key, value in flatten(written) if key not in NOT_COMPARED}
 
 
 def _settings(run: Record) -> dict[str, Any]:

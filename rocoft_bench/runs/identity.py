@@ -43,6 +43,10 @@ HOW_ONLY = frozenset({"training.checkpoint_seconds"})
 
 DATA, MODEL, REVISION = "task.data_dir", "model.name", "model.revision"
 
+NOT_COMPARED = HOW_ONLY | {"seed", DATA, MODEL, REVISION, "training.evaluate", "training.evaluate_before"}
+"""Settings that may differ within a cell of a table: they change nothing in training. Models are compared by their
+weights and data by their content, as records state them, not by where they lie."""
+
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 Parts = Mapping[str, str | None]
@@ -79,6 +83,11 @@ class Identity:
     def settings_hash(self) -> str:
         """Equal for runs that differ in their seed only."""
         return digest({key: text for key, text in self._chosen(self._own).items() if key != "seed"})
+
+    @property
+    def compared(self) -> dict[str, Any]:
+        """The settings that results in one cell of a table have in common, whether default or not, in one spelling."""
+        return {key: json.loads(text) for key, text in self._texts.items() if key not in NOT_COMPARED}
 
     def is_of(self, stored: StoredSettings, recorded_hash: str) -> bool:
         """Whether a stored run is this one, and the record with a `config_hash` is that of its settings."""

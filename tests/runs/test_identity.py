@@ -120,6 +120,15 @@ def test_the_seed_alone_is_left_out_of_settings_hash() -> None:
     assert first.config_hash != second.config_hash
 
 
+def test_what_shares_a_cell_differs_in_nothing_that_counts() -> None:
+    def compared(**changes: Any) -> dict[str, Any]:
+        return experiment({"method": {"name": "rocoft", "mode": "random"}, **changes}).identity.compared
+
+    ignored = {"name": "rocoft", "mode": "random", "rank": 7}
+    assert compared() == compared(method=ignored, training={"evaluate": "end", "max_grad_norm": 1})
+    assert compared() != compared(training={"epochs": 4})
+
+
 def test_a_setting_that_a_later_version_adds_makes_no_run_look_new(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: Changes = {"method": {"name": "rocoft", "rank": 4}}
     before = hash_of(chosen)
