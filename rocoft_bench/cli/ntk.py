@@ -163,13 +163,13 @@ def _tried(
 
 def _made(group: list[KernelSettings], output: Path, force: bool) -> list[KernelRecord]:
     from rocoft_bench.cli.ntk_progress import KernelDisplay
-    from rocoft_bench.engine.interrupt import Interrupted
+    from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
     from rocoft_bench.ntk.analyse import analyse
 
     first = group[0]
     title = f"{first.task}, {first.shots} shots, {first.model.name}, seeds {', '.join(str(own.seed) for own in group)}"
     try:
-        with KernelDisplay(title) as display:
+        with GracefulStop() as stop, KernelDisplay(title, stop) as display:
             return analyse(group, output, display, force)
     except Interrupted:
         complain(f"stopped; the same command goes on from the last block in {output}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from rich.progress import TaskID
 
 from rocoft_bench.cli.progress import Display
@@ -15,20 +12,10 @@ from rocoft_bench.ntk.kernel_observer import KernelObserver
 class KernelDisplay(Display, KernelObserver):
     """Of an analysis; the bar counts blocks."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, stop: GracefulStop) -> None:
         super().__init__(title)
         self.bar: TaskID | None = None
-        self.stop = GracefulStop()
-
-    def __enter__(self) -> Self:
-        self.stop.__enter__()
-        return super().__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        self.stop.__exit__(kind, error, trace)
+        self.stop = stop
 
     def started(self, what: str, blocks: int) -> None:
         if self.bar is not None:

@@ -37,7 +37,7 @@ SECTION = "ntk"
 task."""
 ELSEWHERE = ("model", "task", "shots", "seed", "data_dir", "label_words", "max_length", "first_limit", "max_test_rows")
 """Settings that have a place of their own in the record, or show in its protocol and notes."""
-LATER = ("indices", "fine_tuning")
+LATER = ("method", "indices", "fine_tuning")
 """Settings that were added after records had been made."""
 HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 """Settings that change how something is computed and not what."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from rocoft_bench.config import Settings, config_root, read_settings
-from rocoft_bench.ntk.kernel_settings import analyses, of_paper
+from rocoft_bench.ntk.kernel_settings import KernelSettings, analyses, of_paper
 from tests.conftest import Outcome
 from tests.ntk.conftest import masked_lm, rows_dir  # noqa: F401 - fixtures
 
@@ -111,6 +112,14 @@ def test_shipped_files() -> None:
         assert [group[0].task for group in groups] == of_paper()
         assert all([own.seed for own in group] == [13, 21, 42, 87, 100] for group in groups)
         assert all(own.shots == (64 if "64" in file.name else 16) for group in groups for own in group)
+
+
+def test_analyses_on_record_count_as_done() -> None:
+    files = sorted((Path(__file__).parents[2] / "results" / "ntk").glob("ntk-*/*/config.yaml"))
+    assert len(files) == 13 * 5
+    for file in files:
+        own = KernelSettings(**yaml.safe_load(file.read_text()))
+        assert own.folder_name == f"{file.parents[1].name}/{file.parent.name}"
 
 
 def test_the_published_preset_yields_to_flags() -> None:
