@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
+import pytest
+
+import rocoft_bench
+
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(rocoft_bench.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE_GUIDE = README.partition("## Finding your way in the code")[2]
+PATHS = sorted(set(re.findall(r"`([a-z_/]+(?:/|\.py))`", CODE_GUIDE)))
+STEPS = re.findall(r"`([a-z_]+/[a-z_/]+\.py)` `(\w+)`", CODE_GUIDE)
 
 
 def test_the_method_of_your_own_is_the_one_that_the_tests_install() -> None:
     method = (ROOT / "tests" / "plugins" / "example" / "role_bias" / "method.py").read_text(encoding="utf-8")
     assert f"```python\n{method}```\n" in README
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_named_of_the_package_is_there(path: str) -> None:
+    assert any(PACKAGE.rglob(path.rstrip("/"))) or path == f"{PACKAGE.name}/"
+
+
+@pytest.mark.parametrize(("file", "function"), STEPS)
+def test_the_steps_of_an_example_are_there(file: str, function: str) -> None:
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    assert function in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_folder_of_the_package_is_in_the_guide() -> None:
+    folders = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
+    assert {folder for folder in folders if f"`{folder}/`" not in CODE_GUIDE} == set()
+    assert len(STEPS) >= 8

@@ -67,8 +67,9 @@ def test_a_sweep_takes_them_into_its_processes_and_a_report_compares_them(
     reported = rocoft("report", results)
     assert reported.code == 0
     assert "Role bias" in reported.out
-    tested = (results / "report" / "comparisons.csv").read_text()
-    assert "Role bias" in tested
+    assert "RoCoFT-3-Row,Role bias,films" in (results / "report" / "comparisons.csv").read_text()
+    assert rocoft("report", results, "--ours", "role-bias").code == 0
+    assert "Role bias,RoCoFT-3-Row,films" in (results / "report" / "comparisons.csv").read_text()
 
 
 def test_a_run_says_which_plugin_it_needs(
