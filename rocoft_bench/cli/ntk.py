@@ -185,10 +185,9 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
     from rocoft_bench.errors import UserError
     from rocoft_bench.ntk.kernel_settings import SECTION, analyses, flagged
 
-    settings = read_settings(find_config(config)) if config else Settings()
+    settings = flagged(read_settings(find_config(config)) if config else Settings(), flags)
     for assignment in assignments:
         settings.update({SECTION: parse_assignment(assignment)}, f"--set {assignment}")
-    settings = flagged(settings, flags)
     if config is None and not (settings.values.get(SECTION) or {}).get("tasks"):
         raise UserError("--task is missing: a few-shot task such as sst-2, or all; or a file of analyses with --config")
     return analyses(settings)

@@ -112,15 +112,18 @@ def read_kernels(place: Path) -> dict[str, Tensor]:
     tensors = _of_torch(file) if file.suffix == ".pt" else read_tensors(file)
     if tensors is None:
         raise UserError(f"{file}: is not a whole safetensors file")
-    kernels = {name: tensor for name, tensor in tensors.items() if _is_kernel(tensor)}
+    kernels = {name: tensor for name, tensor in tensors.items() if _is_kernel(name, tensor)}
     if not kernels:
-        raise UserError(f"{file}: holds no square matrix of finite numbers other than zero")
+        raise UserError(f"{file}: holds no symmetric matrix of finite numbers other than zero")
     return kernels
 
 
-def _is_kernel(tensor: Tensor) -> bool:
+def _is_kernel(name: str, tensor: Tensor) -> bool:
+    """Of files of other programs only what is symmetric, which keeps a model's weights out."""
     is_square = tensor.dim() == 2 and tensor.shape[0] == tensor.shape[1] and tensor.is_floating_point()
-    return is_square and bool(tensor.isfinite().all()) and bool(tensor.any())
+    if not (is_square and tensor.isfinite().all() and tensor.any()):
+        return False
+    return name.startswith("K_") or torch.allclose(tensor, tensor.t(), rtol=1e-3, atol=1e-5 * float(tensor.abs().max()))
 
 
 def _of_torch(file: Path) -> dict[str, Tensor]:

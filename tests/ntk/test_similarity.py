@@ -55,8 +55,11 @@ def test_what_is_no_kernel(tmp_path: Path) -> None:
     (tmp_path / "kernels.safetensors").write_bytes(b"half of it")
     with pytest.raises(UserError, match="is not a whole safetensors file"):
         read_kernels(tmp_path)
-    save_file({"a": torch.zeros(2, 3), "b": torch.full((2, 2), torch.nan)}, tmp_path / "c.safetensors")
-    with pytest.raises(UserError, match="holds no square matrix of finite numbers"):
+    save_file(
+        {"a": torch.ones(2, 3), "b": torch.full((2, 2), torch.nan), "c": torch.arange(4.0).view(2, 2)},
+        tmp_path / "c.safetensors",
+    )
+    with pytest.raises(UserError, match="holds no symmetric matrix of finite numbers"):
         read_kernels(tmp_path / "c.safetensors")
     save_file({"K": kernel(4)}, tmp_path / "four.safetensors")
     save_file({"K": kernel(5)}, tmp_path / "five.safetensors")
