@@ -60,6 +60,7 @@ def assert_same_result(folder: Path, other: Path) -> None:
         assert value.flatten().tolist() == pytest.approx(expected_weights[name].flatten().tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(
     rocoft: Cli, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ def ranks(folder: Path) -> list[psutil.Process]:
     return sorted(found, key=lambda process: int(process.environ()["RANK"]))
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_after_a_killed_process_and_a_signal_with_any_number(
     rocoft: Cli, command: list[str], tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ def test_a_stopped_and_a_killed_sweep_leave_no_process(sweep: Callable[[], Any],
     assert not list(tmp_path.rglob("record.json"))
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_when_its_node_dies(cluster: Any, sweep: Callable[[], Any], tmp_path: Path) -> None:
     process = sweep()
     runs = wait_for_both(process, tmp_path, checkpoints=True)

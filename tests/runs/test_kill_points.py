@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_points.py"
 
 
+@pytest.mark.slow
 def test_a_death_before_some_of_the_file_operations(tiny_model: Path, glue_dir: Path) -> None:
     """The script's own process: one that has trained cannot be forked to train again."""
     settings = {
