@@ -43,14 +43,13 @@ class Experiment:
     def identity(self) -> Identity:
         """What makes another run the same."""
         config, method = self.config, self.method
-        rates = method.training_defaults(self.task.kind)
         return Identity(
             values=config_values(config),
             defaults={
                 "task": defaults_of(type(config.task)),
                 "model": defaults_of(ModelConfig),
                 "method": methods.defaults(type(method), self.task.kind, config.model.name),
-                "training": defaults_of(TrainingConfig) | rates,
+                "training": defaults_of(TrainingConfig),
                 "seed": 0,
             },
             ignored=frozenset(f"method.{key}" for key in method.ignored_settings),

@@ -123,8 +123,7 @@ class RunDirectory:
         if not self.record.is_file():
             return None
         record = self.read_record()
-        stored = self._stored(record)
-        if record.status != "ok" or stored is None or not identity.is_of(stored, record.config_hash):
+        if record.status != "ok" or not self._is_record_of(identity, record):
             return None
         left_out = not with_trained_values and not os.path.lexists(self.adapter)
         return record if left_out or self.damage(record) is None else None
@@ -137,6 +136,12 @@ class RunDirectory:
         if record.adapter_files is None:
             return None if self.adapter.is_dir() else f"{self.adapter}: is not there"
         return damage(self.adapter, record.adapter_files)
+
+    def _is_record_of(self, identity: Identity, record: RunRecord) -> bool:
+        if record.config_hash == identity.config_hash and record.method == identity.values["method"]:
+            return True  # in no time; a plug-in's method may have other defaults than when the hash was made
+        stored = self._stored(record)
+        return stored is not None and identity.is_of(stored, record.config_hash)
 
     def holds(self, identity: Identity) -> bool:
         """Whether there is such a run here, finished or not."""
@@ -271,8 +276,10 @@ def folder_of(identity: Identity, beginning: Path) -> Path:
     named = beginning.with_name(beginning.name + identity.config_hash)
     if os.path.lexists(named) or not named.parent.is_dir():
         return named
-    others = sorted(folder for folder in named.parent.iterdir() if folder.name.startswith(beginning.name))
-    return next((folder for folder in others if RunDirectory(folder).holds(identity)), named)
+    with os.scandir(named.parent) as entries:
+        others = sorted(entry.name for entry in entries if entry.name.startswith(beginning.name))
+    folders = (named.with_name(name) for name in others)
+    return next((folder for folder in folders if RunDirectory(folder).holds(identity)), named)
 
 
 def find_run(path: Path) -> RunDirectory:

@@ -2,8 +2,8 @@
 
 Part of a run's identity are, by their dotted keys,
   - the settings of task, model, method and training that differ from their defaults: one that a later version adds, by
-    default doing what was done before, makes no finished run look new. The defaults are those in effect: a method's
-    own, a plug-in's too, are defaults like all others;
+    default doing what was done before, makes no finished run look new. A method's own defaults, a plug-in's too, are
+    defaults like all others; only its rate and decay count wherever they are not the schema's, so that they may change;
   - the seed;
   - the rows in `task.data_dir` and the weights of a model in a folder by their content, of which the record states
     hashes: it does not matter how a path is spelled, from where, and whether the folder has moved. The full path stands

@@ -29,13 +29,13 @@ Changes = dict[str, dict[str, Any]]
 
 GOLDEN: list[tuple[Changes, int, str, str]] = [
     ({}, 0, "9dd202619e46", "9dd202619e46"),
-    ({"model": {"name": "demo-minilm"}, "method": {"name": "lora", "rank": 4, "alpha": 8}}, 3, "c4bdb934db56",
-     "173b8c3dbf18"),
+    ({"model": {"name": "demo-minilm"}, "method": {"name": "lora", "rank": 4, "alpha": 8}}, 3, "8c59ddff81f9",
+     "66e224b8d85d"),
     ({"task": {"name": "cola", "max_train_rows": 100}, "training": {"epochs": 5, "learning_rate": 2e-4},
       "method": {"name": "rocoft", "mode": "random", "probability": 0.01, "rank": 7}}, 0, "3c7057b9b2fb",
      "3c7057b9b2fb"),
     ({"task": {"family": "math", "name": "gsm8k", "train_on": "svamp"}, "method": {"name": "adalora"},
-      "model": {"name": "llama-2-7b", "dtype": "bfloat16"}}, 0, "10a5ec419f3f", "10a5ec419f3f"),
+      "model": {"name": "llama-2-7b", "dtype": "bfloat16"}}, 0, "0413f3a65ec7", "0413f3a65ec7"),
 ]  # fmt: skip
 
 
