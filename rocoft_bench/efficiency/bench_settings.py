@@ -10,8 +10,6 @@ bench:
 
 from __future__ import annotations
 
-import hashlib
-import json
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -20,6 +18,7 @@ from pydantic import Field
 from rocoft_bench.config import Count, CountFromZero, LargeCount, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.models import KNOWN_MODELS, known_model
+from rocoft_bench.runs import digest
 
 SECTION = "bench"
 """The one group of a file of benches."""
@@ -59,7 +58,7 @@ class BenchSettings(StrictModel):
 
     def config_hash(self) -> str:
         """Equal where the same is measured."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:12]
+        return digest(self.model_dump(mode="json"))
 
     def settings_hash(self) -> str:
         """Equal for benches that differ in their seed only."""

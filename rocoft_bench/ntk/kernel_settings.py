@@ -4,8 +4,6 @@ from a YAML file and the command line to the analyses that they name: for each t
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,7 @@ from rocoft_bench.config import ModelConfig, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.solvers import SolverName
-from rocoft_bench.runs import KernelName
+from rocoft_bench.runs import KernelName, digest
 
 SET_NAMES = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head", "trained")
 DRAW_SEEDS = (13, 21, 42, 87, 100)
@@ -181,8 +179,7 @@ class KernelSettings(StrictModel):
 
     def config_hash(self) -> str:
         """Equal where the same is computed."""
-        values = json.dumps(self._values(HOW_ONLY), sort_keys=True)
-        return hashlib.sha256(values.encode()).hexdigest()[:12]
+        return digest(self._values(HOW_ONLY))
 
     def settings_hash(self) -> str:
         """Equal for analyses that differ in their seed only."""

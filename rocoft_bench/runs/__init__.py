@@ -18,7 +18,7 @@ from rocoft_bench.runs.directory import (
     folder_of,
 )
 from rocoft_bench.runs.efficiency_record import EfficiencyRecord
-from rocoft_bench.runs.identity import Identity, StoredSettings, digest, stated_contents
+from rocoft_bench.runs.identity import Identity, digest
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.origin import can_be_compared, other_weights
 from rocoft_bench.runs.provenance import provenance, read_provenance
@@ -48,7 +48,6 @@ __all__ = [
     "RunRecord",
     "SavedFile",
     "Status",
-    "StoredSettings",
     "atomic_replacement",
     "can_be_compared",
     "config_values",
@@ -63,7 +62,6 @@ __all__ = [
     "remove_leftovers",
     "replace_atomically",
     "saved_files",
-    "stated_contents",
     "tells_of_full_disk",
     "write_json",
     "write_json_lines",
