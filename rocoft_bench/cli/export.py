@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +18,15 @@ EPILOG = """Examples:
 
 rocoft export results/demo/rocoft-row --output my-model
 
+rocoft export results/demo/rocoft-row --format lora --output my-lora
+
 rocoft export results/demo/rocoft-row --push-to-hub me/my-adapter --private
 """
+
+
+class Format(StrEnum):
+    merged = "merged"
+    lora = "lora"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,8 +36,11 @@ def register(app: typer.Typer) -> None:
 def export(
     run: FinishedRun,
     output: Annotated[
-        Path | None, typer.Option(help="New folder for the merged model; default: merged/ inside the run.", **AS_FOLDER)
+        Path | None, typer.Option(help="New folder for it; default: merged/ or lora/ inside the run.", **AS_FOLDER)
     ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="merged: a plain checkpoint; lora: rows or columns as a LoRA adapter.")
+    ] = Format.merged,
     push_to_hub: Annotated[
         str | None,
         typer.Option(
@@ -49,27 +60,32 @@ def export(
 ) -> None:
     """Merge the trained values into the base model and save it; `AutoModel…from_pretrained` loads the folder.
 
+    With --format lora, save rows or columns that RoCoFT trained as a LoRA adapter instead, which is the same model:
+    whatever serves LoRA takes it, as `peft.PeftModel.from_pretrained` without this package.
+
     With --push-to-hub, upload the run to the Hugging Face hub in one commit instead: its trained values as they are (a
     PEFT adapter, for most methods) or, with --merged, the merged model. With them go a model card, record.json and
     config.yaml, without paths of this machine; the examples, predictions and provenance.json stay here. Files of
     the same names in the repository are replaced, and others are kept.
     """
     if push_to_hub is None:
-        _save(run, output, merged or private, model)
+        _save(run, output, form, merged or private, model)
+    elif form is Format.lora:
+        raise UserError("--format says what is saved here, and --push-to-hub uploads: give one of them")
     else:
         _push(run, output, push_to_hub, merged, private, model)
 
 
-def _save(run: Path, output: Path | None, options_of_upload: bool, model: str | None) -> None:
+def _save(run: Path, output: Path | None, form: Format, options_of_upload: bool, model: str | None) -> None:
     if options_of_upload:
         raise UserError("--merged and --private say what to upload: name a repository, --push-to-hub OWNER/NAME")
     from rocoft_bench.experiment import predict
     from rocoft_bench.runs import find_run
 
     directory = find_run(run)
-    folder = output or directory.path / "merged"
-    show_notes(predict.export(directory, folder, model))
-    say(f"merged model: {folder}")
+    folder = output or directory.path / form
+    show_notes(predict.export(directory, folder, model, as_lora=form is Format.lora))
+    say(f"{'merged model' if form is Format.merged else 'LoRA adapter'}: {folder}")
 
 
 def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool, model: str | None) -> None:

@@ -43,27 +43,33 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     return task.in_words(task.read(outputs, inputs, example, trained.tokenizer, settings)[0])
 
 
-def export(directory: RunDirectory, folder: Path, base: str | None = None) -> tuple[str, ...]:
+def export(directory: RunDirectory, folder: Path, base: str | None = None, as_lora: bool = False) -> tuple[str, ...]:
     """Write a finished run's model, all trained values merged, as a plain checkpoint that transformers loads by itself.
 
-    base: as in `load_run`. It is put in place whole. Returns what is to be said of it.
+    base: as in `load_run`. as_lora: write a LoRA adapter instead, which peft loads by itself. It is put in place whole.
+    Returns what is to be said of it.
 
     Raises:
-        UserError: If the run is not finished or cannot be merged, or the folder is in use or cannot be written.
+        UserError: If the run is not finished or cannot be merged (or is no LoRA), or the folder is in use or cannot be
+            written.
     """
     from safetensors import SafetensorError
 
     experiment = experiment_of(directory)
-    experiment.method.check_mergeable()
+    method = experiment.method
+    method.check_is_lora() if as_lora else method.check_mergeable()
     remove_leftovers(folder.absolute().parent, folder.name)
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UserError(f"{folder}: exists already and is not an empty folder; choose another")
     trained = load_trained(experiment, directory, base)
-    merged: Any = experiment.method.merge(trained.model)
+    merged: Any = None if as_lora else method.merge(trained.model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_replacement(folder) as made:
-            merged.save_pretrained(made, safe_serialization=True)
+            if as_lora:
+                method.save_as_lora(trained.model, made)
+            else:
+                merged.save_pretrained(made, safe_serialization=True)
             trained.tokenizer.save_pretrained(made)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be written ({reason(error)})") from None

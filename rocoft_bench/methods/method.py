@@ -216,6 +216,15 @@ class Method(ABC):
         if not self.mergeable:
             raise UserError(f"{self.name} cannot be merged into the base model; keep it as an adapter")
 
+    def check_is_lora(self) -> None:
+        """Raises UserError where `save_as_lora` cannot write what was trained as a LoRA adapter."""
+        instead = "use --format merged" if self.mergeable else "keep it as it is"
+        raise UserError(f"--format lora: what {self.name} trains is no LoRA in another form; {instead}")
+
+    def save_as_lora(self, model: nn.Module, folder: Path) -> None:
+        """Write the trained values into `folder` as a LoRA adapter of peft's that answers like the model."""
+        self.check_is_lora()
+
 
 def hold_trained_in_float32(model: nn.Module) -> None:
     """Whatever the base's precision, a method trains, saves and loads float32."""

@@ -18,7 +18,9 @@ from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.methods.adapter import AdapterMethod
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from pathlib import Path
+
+    from torch import Tensor, nn
 
     from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.models import LinearShape, ModelShapes
@@ -128,3 +130,12 @@ class RoCoFT(AdapterMethod):
             return False
         calibrate(model, batches)
         return True
+
+    def check_is_lora(self) -> None:
+        if self.settings.mode == "random":
+            raise UserError("--format lora: single entries (mode random) have no low rank; use --format merged")
+
+    def save_as_lora(self, model: nn.Module, folder: Path) -> None:
+        from rocoft_bench.tuner import save_as_lora
+
+        save_as_lora(model, folder, save_embedding_layers=False)

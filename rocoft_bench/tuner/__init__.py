@@ -4,10 +4,19 @@ from rocoft_bench.tuner.registration import register
 
 register()
 
+from rocoft_bench.tuner.as_lora import save_as_lora  # noqa: E402
 from rocoft_bench.tuner.calibration import calibrate, needs_calibration  # noqa: E402
 from rocoft_bench.tuner.config import RoCoFTConfig  # noqa: E402
 from rocoft_bench.tuner.layer import RoCoFTLayer  # noqa: E402
 from rocoft_bench.tuner.model import RoCoFTModel  # noqa: E402
 from rocoft_bench.tuner.targets import default_targets  # noqa: E402
 
-__all__ = ["RoCoFTConfig", "RoCoFTLayer", "RoCoFTModel", "calibrate", "default_targets", "needs_calibration"]
+__all__ = [
+    "RoCoFTConfig",
+    "RoCoFTLayer",
+    "RoCoFTModel",
+    "calibrate",
+    "default_targets",
+    "needs_calibration",
+    "save_as_lora",
+]

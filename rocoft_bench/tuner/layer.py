@@ -198,13 +198,15 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 class Linear(RoCoFTLayer):
     """Stands in the place of an `nn.Linear` or `Conv1D`. (PEFT's "all-linear" goes by the name of this class.)"""
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """x (..., d_in) -> (..., d_out)."""
+    def forward(self, x: Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any) -> Tensor:
+        """x (..., d_in) -> (..., d_out). adapter_names: of each example, the adapter that it is for, or "__base__"."""
         if self.disable_adapters and self.merged:
             self.unmerge()
-        names = [] if self.disable_adapters else self._active()
+        names = [] if self.disable_adapters or adapter_names is not None else self._active()
         if self._standing and self._stands(names):
             return self.base_layer(x, *args, **kwargs)
+        if adapter_names is not None and not self.disable_adapters:
+            return self._mixed(x, adapter_names, *args, **kwargs)
         if self.merged or not names:
             return self.base_layer(x, *args, **kwargs)
         self._check_calibrated(names)
@@ -249,6 +251,23 @@ class Linear(RoCoFTLayer):
             self._standing = None
             values.close()
             return False
+
+    def _mixed(self, x: Tensor, names: list[str], *args: Any, **kwargs: Any) -> Tensor:
+        if len(names) != len(x):
+            raise ValueError(
+                "Length of `adapter_names` should be the same as the number of inputs, but got "
+                f"{len(names)} and {len(x)} respectively."
+            )
+        if self.merged:
+            raise ValueError(
+                "Cannot pass `adapter_names` when there are merged adapters, please call `unmerge_adapter` first."
+            )
+        y = self.base_layer(x, *args, **kwargs)
+        for name in sorted({*names} & {*self.rocoft_adapter}):
+            self._check_calibrated([name])
+            examples = torch.tensor([i for i, other in enumerate(names) if other == name], device=x.device)
+            y = y.index_copy(0, examples, self._add(name, x[examples], y[examples]))
+        return y
 
     def _in_place(self, x: Tensor, name: str) -> Tensor:
         entries, weight = self.entries(name), self.matrix

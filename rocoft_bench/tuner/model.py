@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
 from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
-from peft.utils.other import get_pattern_key
+from peft.utils.other import AuxiliaryTrainingWrapper, get_pattern_key
 from torch import Tensor, nn
 
 from rocoft_bench.tuner.bases import check_supported
@@ -114,14 +115,22 @@ class RoCoFTModel(BaseTuner):
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """Called by `PeftModel` around its forward and `generate`, with their arguments."""
-        if (names := kwargs.get("adapter_names")) is not None:
-            unknown = sorted(set(names) - {"__base__", *self.peft_config})
-            what = f"there is no adapter {unknown[0]!r}, and " if unknown else ""
-            raise ValueError(
-                f"{what}RoCoFT cannot mix adapters in a batch (adapter_names=...): call set_adapter(name), or "
-                "disable_adapter(), and pass each adapter's examples in batches of their own"
-            )
-        yield
+        names = kwargs.get("adapter_names")
+        with ExitStack() as hooks:
+            if names is not None:
+                self._check_can_mix(names)
+                copies = max(kwargs.get(key) or 1 for key in ("num_beams", "num_return_sequences"))
+                hook = partial(_with_adapter_names, names=names, copies=copies)
+                for module in self.modules():
+                    if isinstance(module, RoCoFTLayer | AuxiliaryTrainingWrapper):
+                        hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            yield
+
+    def _check_can_mix(self, names: list[str]) -> None:
+        if self.training:
+            raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
+        if unknown := sorted(set(names) - {"__base__", *self.peft_config}):
+            raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(unknown)}")
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own, trained values standing in the weights for as long as it lasts: no token pays for them."""
@@ -141,6 +150,12 @@ class RoCoFTModel(BaseTuner):
             if mode != config.mode and any(key.endswith(f".rocoft_adapter.{index_name}") for key in renamed):
                 raise ValueError(f"the saved adapter is of mode {mode!r}, its configuration says {config.mode!r}")
         return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, renamed)
+
+
+def _with_adapter_names(module: nn.Module, args: Any, kwargs: Any, names: list[str], copies: int) -> tuple[Any, Any]:
+    """`generate` puts the beams of an example one after another, but for an encoder, which sees each example once."""
+    each = names if not args or len(args[0]) == len(names) else [name for name in names for _ in range(copies)]
+    return args, kwargs | {"adapter_names": each}
 
 
 def _is_all_linear(targets: Any) -> bool:

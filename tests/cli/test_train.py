@@ -119,6 +119,43 @@ def test_a_mergeable_method_trains_predicts_and_exports(
     assert said.out.strip() == f"{label}  (probability {probabilities.max().item():.4f})"
 
 
+def test_rows_are_exported_as_lora(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    run = tmp_path / "run"
+    assert rocoft("train", "glue", "--task", "rte", *options, "--output", run).code == 0
+    assert rocoft("export", run).code == 0
+    assert rocoft("export", run, "--format", "lora").out.strip().endswith(f"LoRA adapter: {run / 'lora'}")
+    inputs = AutoTokenizer.from_pretrained(run / "lora")("the cat sleeps", "a dog runs", return_tensors="pt")
+    merged = AutoModelForSequenceClassification.from_pretrained(run / "merged").eval()
+    base = AutoModelForSequenceClassification.from_pretrained(options[1])
+    lora = PeftModel.from_pretrained(base, run / "lora").eval()
+    assert lora.peft_config["default"].peft_type == "LORA"
+    torch.testing.assert_close(lora(**inputs).logits, merged(**inputs).logits, rtol=1e-6, atol=1e-6)
+    both = rocoft("export", run, "--format", "lora", "--push-to-hub", "me/it")
+    assert (both.code, len(both.err.splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (("lora",), "is a LoRA adapter already"),
+        (("bitfit",), "what bitfit trains is no LoRA in another form; use --format merged"),
+        (("rocoft", "--set", "method.mode=random"), "have no low rank; use --format merged"),
+    ],
+)
+def test_what_is_no_lora_is_not_exported_as_one(
+    rocoft: Cli, options: list[object], tmp_path: Path, method: tuple[str, ...], said: str
+) -> None:
+    run = tmp_path / "run"
+    assert rocoft("train", "glue", "--task", "rte", "--method", *method, *options, "--output", run).code == 0
+    result = rocoft("export", run, "--format", "lora")
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert said in result.err
+    assert not (run / "lora").exists()
+
+
 def test_a_record_without_trained_values_is_not_a_finished_run(
     rocoft: Cli, options: list[object], tmp_path: Path
 ) -> None:

@@ -128,12 +128,60 @@ def test_16_bit_trained_values_are_said(build: Any, mode: str, dtype: torch.dtyp
         build().to(dtype).add_adapter(config)
 
 
-def test_mixed_batches_are_refused(build: Any, wrap: Any, make_batch: Any) -> None:
-    model = wrap(build()).eval()
-    with pytest.raises(ValueError, match="RoCoFT cannot mix adapters in a batch"):
-        model(**make_batch(0), adapter_names=["default", "__base__", "default", "default"])
-    with pytest.raises(ValueError, match="there is no adapter 'nosuch', and RoCoFT cannot mix"):
-        model(**make_batch(0), adapter_names=["nosuch"] * 4)
+def with_other(model: Any, scramble: Any, **settings: Any) -> Any:
+    """With a second, scrambled adapter, of columns."""
+    scramble(model)
+    model.add_adapter("other", RoCoFTConfig(mode="column", rank=3, train_bias=True, **settings))
+    model.set_adapter("other")
+    scramble(model)
+    return model.eval()
+
+
+def test_a_mixed_batch_equals_one_by_one(build: Any, wrap: Any, mode: str, make_batch: Any, scramble: Any) -> None:
+    model = with_other(wrap(build(), mode=mode, task_type=None), scramble)
+    batch, names = make_batch(0), ["default", "__base__", "other", "default"]
+    rows = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(4)]
+    expected = []
+    for name, row in zip(names, rows, strict=True):
+        if name == "__base__":
+            with model.disable_adapter():
+                expected.append(model(**row).logits)
+        else:
+            model.set_adapter(name)
+            expected.append(model(**row).logits)
+    mixed = model(**batch, adapter_names=names).logits
+    torch.testing.assert_close(mixed, torch.cat(expected), rtol=1e-6, atol=1e-6)
+    after = model(**rows[3]).logits
+    torch.testing.assert_close(after, expected[3], rtol=1e-6, atol=1e-6)  # no hook is left
+
+
+def test_a_mixed_batch_generates_with_beams(scramble: Any) -> None:
+    """The encoder sees each example once, the decoder each of its beams."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    t5 = T5ForConditionalGeneration(config)
+    model = with_other(get_peft_model(t5, RoCoFTConfig(task_type="SEQ_2_SEQ_LM")), scramble)
+    ids, options = torch.randint(3, 40, (2, 6)), {"num_beams": 2, "max_new_tokens": 4, "min_new_tokens": 4}
+    mixed = model.generate(input_ids=ids, adapter_names=["default", "other"], **options)
+    for row, name in enumerate(("default", "other")):
+        model.set_adapter(name)
+        assert torch.equal(model.generate(input_ids=ids[row : row + 1], **options)[0], mixed[row])
+
+
+def test_mixed_batches_that_cannot_be_are_refused(build: Any, wrap: Any, make_batch: Any) -> None:
+    model, batch = wrap(build(), task_type=None).eval(), make_batch(0)
+    with pytest.raises(ValueError, match=r"non-existing adapter.* nosuch"):
+        model(**batch, adapter_names=["nosuch"] * 4)
+    with pytest.raises(ValueError, match="same as the number of inputs, but got 3 and 4"):
+        model(**batch, adapter_names=["default"] * 3)
+    model.merge_adapter()
+    with pytest.raises(ValueError, match="when there are merged adapters"):
+        model(**batch, adapter_names=["default"] * 4)
+    model.unmerge_adapter()
+    with pytest.raises(ValueError, match="in training mode"):
+        model.train()(**batch, adapter_names=["default"] * 4)
 
 
 def test_the_reference_copy_of_dpo_is_the_adapter(

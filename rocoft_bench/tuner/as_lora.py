@@ -1,0 +1,98 @@
+"""A RoCoFT adapter as the LoRA adapter that it is: r changed rows or columns are a product of rank r."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict
+from peft.tuners.tuners_utils import _find_minimal_target_modules
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from rocoft_bench.tuner.config import RoCoFTConfig
+from rocoft_bench.tuner.layer import RoCoFTLayer
+
+PREFIX = "base_model.model."
+"""What PEFT puts before the names of a model's modules."""
+
+
+def save_as_lora(
+    model: Any,
+    folder: str | Path,
+    adapter_name: str = "default",
+    save_embedding_layers: bool | Literal["auto"] = "auto",
+) -> None:
+    """Write an adapter of a `PeftModel` as a LoRA adapter of peft's, which computes the same without this package.
+
+    A head and other modules that are saved in full stay so; trained biases become those of LoRA's B (`lora_bias`).
+    save_embedding_layers: as in `PeftModel.save_pretrained`.
+
+    Raises:
+        ValueError: If there is no such RoCoFT adapter, or it trains single entries, which have no low rank.
+        RuntimeError: If its rows or columns have not been chosen yet.
+    """
+    config = getattr(model, "peft_config", {}).get(adapter_name)
+    if not isinstance(config, RoCoFTConfig):
+        raise ValueError(f"the model has no RoCoFT adapter {adapter_name!r}")
+    if config.mode == "random":
+        raise ValueError("single entries (mode random) have no low rank, so they are no LoRA: merge them instead")
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, RoCoFTLayer) and adapter_name in module.rocoft_adapter
+    }
+    saved = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=save_embedding_layers)
+    tensors = {name: value for name, value in saved.items() if ".rocoft_adapter." not in name}
+    with_bias = any(layer.entries(adapter_name).bias is not None for layer in layers.values())
+    for name, layer in layers.items():
+        factors = _factors(layer, adapter_name, with_bias)
+        tensors |= {f"{name}.lora_{part}": value.contiguous() for part, value in factors.items()}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_file(tensors, Path(folder) / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
+    _lora_config(config, model, layers, adapter_name, with_bias).save_pretrained(str(folder))
+
+
+@torch.no_grad()
+def _factors(layer: RoCoFTLayer, adapter_name: str, with_bias: bool) -> dict[str, Tensor]:
+    """A (r, d_in) and B (d_out, r) with B A the change of W (d_out, d_in), and the change of the bias (d_out,).
+
+    One factor is the change itself, the other selects: it is 0 but for one 1 for each changed row or column.
+    """
+    layer._check_calibrated([adapter_name])
+    entries = layer.entries(adapter_name)
+    with layer.frozen():
+        change = layer.delta(adapter_name)
+        bias = change.new_zeros(layer.out_features) if entries.bias is None else entries.bias - layer.bias
+    size = layer.out_features if entries.mode == "row" else layer.in_features
+    selects = nn.functional.one_hot(entries.indices.long(), size).to(change)  # (r, size)
+    a, b = (change, selects.t()) if entries.mode == "row" else (selects, change.t())
+    return {"A.weight": a, "B.weight": b} | ({"B.bias": bias} if with_bias else {})
+
+
+def _lora_config(
+    config: RoCoFTConfig, model: nn.Module, layers: dict[str, RoCoFTLayer], adapter_name: str, with_bias: bool
+) -> LoraConfig:
+    """Alpha is the rank everywhere, so that nothing is scaled."""
+    ranks = {name.removeprefix(PREFIX): len(layer.entries(adapter_name).indices) for name, layer in layers.items()}
+    rank = Counter(ranks.values()).most_common(1)[0][0]
+    others = {name: other for name, other in ranks.items() if other != rank}
+    names = {name.removeprefix(PREFIX) for name, _ in model.named_modules()}
+    return LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        rank_pattern=others,
+        alpha_pattern=dict(others),
+        target_modules=sorted(_find_minimal_target_modules(set(ranks), names - set(ranks))),
+        fan_in_fan_out=any(isinstance(layer.get_base_layer(), Conv1D) for layer in layers.values()),
+        lora_bias=with_bias,
+        modules_to_save=config.modules_to_save,
+        task_type=config.task_type,
+        base_model_name_or_path=config.base_model_name_or_path,
+        revision=config.revision,
+        inference_mode=True,
+    )
