@@ -18,6 +18,7 @@ from rocoft_bench.efficiency.step_counts import StepCounts
 from rocoft_bench.engine.failure import diagnose
 from rocoft_bench.errors import UserError
 from rocoft_bench.models import known_model
+from rocoft_bench.plugins import used
 from rocoft_bench.runs import EfficiencyRecord, provenance, read_record, remove_leftovers, write_json
 
 RECORD = "efficiency.json"
@@ -193,5 +194,5 @@ def _model_facts(bench: BenchSettings) -> dict[str, Any]:
 def _write(record: EfficiencyRecord, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
-    write_json(folder / "provenance.json", provenance())
+    write_json(folder / "provenance.json", provenance(used({"method": [record.method.get("name", "")]})))
     write_json(folder / RECORD, record.model_dump(mode="json"))

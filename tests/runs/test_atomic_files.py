@@ -13,8 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rocoft_bench.runs import atomic_replacement, remove_leftovers, replace_atomically, write_json, write_text
-from rocoft_bench.runs import files as files_module
+from rocoft_bench.runs import (
+    atomic_files,
+    atomic_replacement,
+    remove_leftovers,
+    replace_atomically,
+    write_json,
+    write_text,
+)
 
 KILLED = """
 import os, sys
@@ -110,7 +116,7 @@ def test_files_and_their_folder_reach_the_disk_before_and_after_the_rename(
         done.append("put in place")
         return replace(self, target)
 
-    monkeypatch.setattr(files_module.os, "fsync", note_fsync)
+    monkeypatch.setattr(atomic_files.os, "fsync", note_fsync)
     monkeypatch.setattr(Path, "replace", note_replace)
     with atomic_replacement(tmp_path / "adapter") as made:
         made.mkdir()
