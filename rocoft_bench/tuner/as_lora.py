@@ -47,7 +47,8 @@ def save_as_lora(
         if isinstance(module, RoCoFTLayer) and adapter_name in module.rocoft_adapter
     }
     saved = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=save_embedding_layers)
-    tensors = {name: value for name, value in saved.items() if ".rocoft_adapter." not in name}
+    # cloned, since safetensors takes no two that share their memory, as tied ones do
+    tensors = {name: value.clone() for name, value in saved.items() if ".rocoft_adapter." not in name}
     with_bias = any(layer.entries(adapter_name).bias is not None for layer in layers.values())
     for name, layer in layers.items():
         factors = _factors(layer, adapter_name, with_bias)
