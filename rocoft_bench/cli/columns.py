@@ -26,8 +26,8 @@ def plain_table(name_title: str) -> Table:
     return table
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first of titles, in the width of the output; in a pipe each of them is one line."""
+def aligned(rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Rows, the first of titles, in a width, by default that of the output; in a pipe each of them is one line."""
     titles, *body = [[Text(printable(cell)) for cell in row] for row in rows]
     table = plain_table(rows[0][0])
     for title in titles[1:]:
@@ -35,7 +35,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     for row in body:
         table.add_row(*row)
     output = io.StringIO()
-    print_blocks(TerminalConsole(file=output, width=width_of_output()), table)
+    print_blocks(TerminalConsole(file=output, width=width or width_of_output()), table)
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines())
 
 

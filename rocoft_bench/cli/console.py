@@ -43,9 +43,11 @@ class TerminalConsole(Console):
 
 
 def width_of_output(of_a_pipe: int = 10_000) -> int:
-    """Columns of the terminal, or as many as COLUMNS says; what is neither takes lines as long as they come."""
+    """Columns of the terminal. What is none takes lines as long as they come, whatever COLUMNS says: programs read
+    them, and some inherit COLUMNS without having a terminal.
+    """
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return TerminalConsole().width if is_terminal or os.environ.get("COLUMNS", "").isdigit() else of_a_pipe
+    return TerminalConsole().width if is_terminal else of_a_pipe
 
 
 def show_what_can_be_shown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -25,7 +26,8 @@ def register(app: typer.Typer) -> None:
 def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")], plugins: Plugins = None) -> None:
     """List the tasks, the fine-tuning methods or the known models."""
     table = {What.tasks: _tasks, What.methods: _methods, What.models: _models}[what]
-    say(aligned(table()))
+    asked = os.environ.get("COLUMNS", "")  # a list is for readers, in a pager or a window of a program too
+    say(aligned(table(), int(asked) if asked.isdigit() and int(asked) else None))
 
 
 def _tasks() -> list[list[str]]:

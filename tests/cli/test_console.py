@@ -15,6 +15,7 @@ from rich.progress import Progress
 import rocoft_bench.cli
 from rocoft_bench.cli.console import TerminalConsole, printable
 from rocoft_bench.cli.ntk_progress import KernelDisplay
+from rocoft_bench.engine.interrupt import GracefulStop
 
 Cli = Callable[..., Any]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]")
@@ -111,7 +112,7 @@ def test_nothing_prints_but_the_console() -> None:
 
 
 def test_an_analysis_shows_no_commands_either(capsys: pytest.CaptureFixture[str]) -> None:
-    with KernelDisplay(RED) as display:
+    with KernelDisplay(RED, GracefulStop()) as display:
         display.note(RED)
         display.finished_part(RED)
     shown = capsys.readouterr().err

@@ -82,7 +82,8 @@ def test_a_run_says_which_plugin_it_needs(
     record = json.loads((run / "record.json").read_text())
     assert record["parameters"]["adapter"] == 2 * (16 + 32)
     card = (run / "adapter" / "README.md").read_text()
-    assert 'rocoft predict RUN --plugin method.py --plugin task.py --text "SENTENCE"' in card
+    predict = next(line for line in card.splitlines() if line.startswith("rocoft predict"))
+    assert predict == 'rocoft predict RUN --plugin method.py --plugin task.py --text "SENTENCE"'
     assert "--config config.yaml --plugin method.py --plugin task.py\n" in card
     ask = ("predict", run, "--text", "the cat")
     assert rocoft(*ask, *BOTH).code == 0
