@@ -178,12 +178,14 @@ def left_out() -> list[str]:
 
 
 def used(names: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
-    """The plug-ins that some things are from, for provenance. names: by kind."""
+    """The plug-ins that some things are from, for provenance, in the order of the names. names: by kind."""
+    registries = {registry.kind: registry for registry in Registry.known}  # in an order that imports decide
     return [
-        {registry.kind: name, "plugin": origin.name, "version": origin.version, "sha256": origin.sha256}
-        for registry in Registry.known
-        for name in names.get(registry.kind, ())
-        if (origin := registry.origin(name)) is not None
+        {kind: name, "plugin": origin.name, "version": origin.version, "sha256": origin.sha256}
+        for kind, of_kind in names.items()
+        if kind in registries
+        for name in of_kind
+        if (origin := registries[kind].origin(name)) is not None
     ]
 
 
