@@ -114,8 +114,8 @@ class RunDirectory:
     def finished(self, identity: Identity, with_trained_values: bool = True) -> RunRecord | None:
         """The record, if it is of this run, has a result, and the trained values are there as it states.
 
-        with_trained_values: False where the result is enough; values that were taken away as a whole are not missed
-        then, those that are damaged are.
+        with_trained_values: False where the result is enough. Of a record that states no files, as those of earlier
+        versions, values that were taken away as a whole are not missed then; what a record states has to be there.
 
         Raises:
             UserError: If there is a record that cannot be read.
@@ -125,7 +125,8 @@ class RunDirectory:
         record = self.read_record()
         if record.status != "ok" or not self._is_record_of(identity, record):
             return None
-        left_out = not with_trained_values and not os.path.lexists(self.adapter)
+        is_earlier = record.adapter_files is None and self.config.is_file()
+        left_out = not with_trained_values and is_earlier and not os.path.lexists(self.adapter)
         return record if left_out or self.damage(record) is None else None
 
     def damage(self, record: RunRecord) -> str | None:

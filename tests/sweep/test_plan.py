@@ -79,6 +79,14 @@ def test_a_planted_or_damaged_run_is_to_be_done(tmp_path: Path) -> None:
     assert states(plan_of(tmp_path))[2] == "to do"
 
 
+def test_a_record_that_states_trained_values_is_no_finished_run_without_them(tmp_path: Path) -> None:
+    first = plan_of(tmp_path)
+    leave(first.runs[0], "ok", adapter=False, adapter_files={"weights": SavedFile(bytes=1, sampled_sha256="")})
+    leave(first.runs[1], "ok", adapter=False)
+    RunDirectory(first.runs[1].folder).config.unlink()  # a record by itself
+    assert states(plan_of(tmp_path)) == ["to do"] * 6
+
+
 def test_what_another_process_is_at_comes_last(tmp_path: Path) -> None:
     first = plan_of(tmp_path)
     with RunDirectory(first.runs[0].folder).locked():
