@@ -12,14 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
-    PositiveInt,
     field_validator,
     model_validator,
 )
 
-from rocoft_bench.config import ModelConfig, Settings, StrictModel, checked
+from rocoft_bench.config import Count, CountFromZero, LargeCount, ModelConfig, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.ntk.fewshot import tasks
 from rocoft_bench.ntk.solvers import SolverName
@@ -44,9 +42,9 @@ HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 class FineTuning(StrictModel):
     """Prompt-based fine-tuning on each draw, for comparison."""
 
-    steps: PositiveInt = 1000
+    steps: Count = 1000
     """Optimizer steps, to the next whole pass over the training rows; as many as in LM-BFF by default."""
-    batch_size: PositiveInt = 8
+    batch_size: Count = 8
     """Rows per step."""
     learning_rate: PositiveFloat | None = None
     """Peak learning rate; by default the method's own."""
@@ -57,7 +55,7 @@ class KernelSettings(StrictModel):
 
     model: ModelConfig = ModelConfig()
     task: str
-    shots: PositiveInt = 16
+    shots: Count = 16
     """Training rows of each class."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
     """Of the draw, and of whatever is random in a parameter set."""
@@ -69,11 +67,11 @@ class KernelSettings(StrictModel):
     """Folder with fewshot/<task>/<shots>-<seed>/train and fewshot/<task>/{train,test}; without it, the hub."""
     label_words: tuple[str, ...] | None = None
     """By class, each one token after a blank; by default the task's own."""
-    max_length: PositiveInt | None = None
+    max_length: Count | None = None
     """Tokens of a prompt; by default the task's."""
-    first_limit: PositiveInt | None = None
+    first_limit: Count | None = None
     """Tokens of a prompt's first sentence; by default the task's."""
-    max_test_rows: PositiveInt | None = None
+    max_test_rows: LargeCount | None = None
     """Test on the first rows only (for trying things out; recorded)."""
     preset: Literal["strict", "published"] = "strict"
     """strict: the paper's text on the model as it is; published: switches as in the code that the paper follows."""
@@ -87,15 +85,15 @@ class KernelSettings(StrictModel):
     """Whether K_full has the embeddings."""
     head: bool = True
     """Whether K_full has the language-model head."""
-    rank: PositiveInt = 1
-    """PromptSet or columns of each matrix."""
+    rank: Count = 1
+    """Rows or columns of each matrix."""
     selection: Literal["first", "random"] = "first"
     """Which rows or columns."""
-    indices: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    indices: Annotated[tuple[CountFromZero, ...], Field(min_length=1)] | None = None
     """Of the rows or columns, from 0, in place of rank and selection."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of each matrix's entries in the set `entries`."""
-    lora_rank: PositiveInt = 8
+    lora_rank: Count = 8
     lora_alpha: PositiveFloat = 16.0
     lora_targets: tuple[str, ...] = ("query", "value")
     """Roles (query, key, value, attention_output, ffn_in, …) or module names."""
@@ -112,7 +110,7 @@ class KernelSettings(StrictModel):
     """Of the gradients; kernels are summed in float64."""
     test_kernels: bool = False
     """Make the kernels between test and training rows too, and keep them."""
-    batch_size: PositiveInt = 8
+    batch_size: Count = 8
     """Examples per forward pass."""
     memory_gib: PositiveFloat = 6.0
     """The most memory to use; smaller means more and smaller blocks."""

@@ -82,7 +82,9 @@ def test_a_plan_makes_nothing(tiny: Rocoft, tmp_path: Path) -> None:
         (("--task", "mr", "--set", "shots=x"), "ntk.shots = 'x'"),
         (("--task", "mr", "--set", "task=mr"), "ntk.task: is of one analysis; name them all in a list, ntk.tasks"),
         (("--set", "tasks=5"), "ntk.tasks = 5: must be a list of names"),
-        (("--task", "mr", "--set", "lora_rank=99999999999"), "lora_rank 99999999999: more than the 8 columns of "),
+        (("--task", "mr", "--set", "lora_rank=99999999999"), "ntk.lora_rank = 99999999999"),
+        (("--task", "mr", "--set", "max_length=9223372036854775808"), "ntk.max_length = 9223372036854775808"),
+        (("--task", "mr", "--set", "lora_rank=99999"), "lora_rank 99999: more than the 8 columns of "),
         (("--task", "mr", "--solver", "published"), "--solver published: cross-validates in 5 folds"),
     ],
 )
