@@ -29,12 +29,14 @@ def seeds(records: Iterable[Record]) -> str:
 def run_conditions(runs: Sequence[Record]) -> dict[str, str]:
     """What to state above a table of these runs, which agree in data kind, loss, protocol and checkpoint rule."""
     first, of_any = runs[0], origins(runs)
+    template = by_task(runs, lambda run: run.template_version or "")
     sources = join_unique(SOURCES.get(run.data_source, run.data_source) for run in runs)
     return {
         "Model": of_any["Model"],
         "Data": f"{sources}: {by_task(runs, lambda run: run.data)}" if sources else "no run got as far as its rows",
         "Metric": f"{by_task(runs, _metrics)}; in percent",
         "Protocol": by_task(runs, lambda run: run.protocol),
+        **({"Template": template} if template else {}),
         "Loss": LOSSES.get(first.loss_on, "on the labels"),
         "Checkpoint": CHECKPOINTS.get(first.checkpoint, first.checkpoint),
         "Head": "trained in full by every method, counted in a column of its own"

@@ -26,8 +26,11 @@ Record = Any
 MODEL_KEY = ("model", "weights")
 
 COMPARABILITY_KEY = {
-    "run": (*MODEL_KEY, "task_version", "protocol", "train_examples", "eval_examples", "train_data", "eval_data"),
-    "kernels": (*MODEL_KEY, "settings_hash", "protocol", "eval_data"),
+    "run": (
+        *(*MODEL_KEY, "task_version", "protocol", "template_version"),
+        *("train_examples", "eval_examples", "train_data", "eval_data"),
+    ),
+    "kernels": (*MODEL_KEY, "settings_hash", "protocol", "template_version", "eval_data"),
     "bench": ("task", "batch_size", "sequence_length", "precision", "peak_memory_kind", "hardware"),
 }
 """The columns in which values have to agree to be compared, by source; for benches beside the model."""
@@ -138,6 +141,7 @@ def _data(record: Record) -> dict[str, Any]:
     return {
         "protocol": record.protocol,
         "task version": record.task_version,
+        "template": record.template_version,
         "training rows": record.train_examples,
         "evaluated rows": record.eval_examples,
         "training data": str(record.train_data)[:8],

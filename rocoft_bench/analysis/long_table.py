@@ -49,6 +49,7 @@ COLUMNS = {
     "eval_examples": "their number",
     "task_version": "of the task's code",
     "protocol": "how predictions were made and scored, in words",
+    "template_version": "of the prompt, for models that answer in words",
     "prompts": "of commonsense and math: strict, published or likelihood",
     "loss_on": "of language models: sequence or response",
     "checkpoint": "which one was evaluated: last or best",
@@ -164,6 +165,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "eval_examples": data.get("eval_rows"),
         "task_version": record.task.get("version"),
         "protocol": record.protocol,
+        "template_version": record.prompt.get("template_version"),
         "prompts": "likelihood" if settings.get("scoring") == "likelihood" else settings.get("protocol", ""),
         "loss_on": settings.get("loss_on", ""),
         "checkpoint": record.keep,
@@ -224,6 +226,7 @@ def _of_analysis(analysis: Stored[KernelRecord]) -> dict[str, Any]:
         "eval_data": source.get("sha256"),
         "eval_examples": record.data.get("eval_rows"),
         "protocol": record.protocol,
+        "template_version": record.prompt.get("template_version"),
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rocoft_bench.analysis.example_scores import ExampleScores, example_scores
+from rocoft_bench.analysis.groups import Key, compatible
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.analysis.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
@@ -121,7 +122,7 @@ class _Side:
     """
 
     runs: list[Run]
-    evaluated_on: tuple[object, ...] | None
+    evaluated_on: Key | None
     problem: str = ""
     references: bytes = b""
     sampled: np.ndarray | None = None
@@ -210,7 +211,7 @@ def _compare_all(comparison: MethodComparison, column: Column, sides: Mapping[st
         theirs = sides.get(other.title)
         if theirs is None:
             continue
-        if ours.evaluated_on is None or ours.evaluated_on != theirs.evaluated_on:
+        if not _are_comparable(ours.evaluated_on, theirs.evaluated_on):
             comparison.leave_out(OTHERWISE, other, column)
             continue
         culprit, note = _why_not_over_examples(ours, theirs)
@@ -272,9 +273,8 @@ def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
 
 def _side(runs: list[Run], read: list[ExampleScores]) -> _Side:
     """A cell before it is resampled; what is read of its runs goes to `read`."""
-    ways = {_evaluated_on(run) for run in runs}
-    evaluated_on = ways.pop() if len(ways) == 1 else None
-    if evaluated_on is None:
+    evaluated_on = _evaluated_on(runs[0])
+    if not all(_are_comparable(evaluated_on, _evaluated_on(run)) for run in runs):
         return _Side(runs, None, "its runs were evaluated on different rows")
     try:
         read += [example_scores(run) for run in runs]
@@ -287,11 +287,15 @@ def _side(runs: list[Run], read: list[ExampleScores]) -> _Side:
     return _Side(runs, evaluated_on, references=read[0].references)
 
 
-def _evaluated_on(run: Run) -> tuple[object, ...] | None:
+def _evaluated_on(run: Run) -> Key | None:
     """What has to be equal for runs to be compared; None where the record does not say on which rows it was."""
     data, record = run.record.data, run.record
-    content = data.get("evaluation", {}).get("sha256")
-    return (content, data.get("eval_rows"), record.protocol, record.task.get("version")) if content else None
+    content, template = data.get("evaluation", {}).get("sha256"), record.prompt.get("template_version")
+    return (content, data.get("eval_rows"), record.protocol, record.task.get("version"), template) if content else None
+
+
+def _are_comparable(one: Key | None, other: Key | None) -> bool:
+    return one is not None and other is not None and compatible(one, other)
 
 
 def _text(one: Comparison, decimals: int) -> str:

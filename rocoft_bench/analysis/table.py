@@ -106,8 +106,8 @@ class Table:
     """key: unique within a report, fit for file names and links. number: of the paper's table or figure, "7" or
     "Figure 4"; None if it is not of the paper.
 
-    conditions: what holds for every cell, in order: Model, Data, Metric, Protocol, Loss, Checkpoint, Head, Seeds,
-    Hardware; Paper: how its numbers relate to ours. notes: whatever else a reader has to know, a sentence each.
+    conditions: what holds for every cell, in order: Model, Data, Metric, Protocol, Template, Loss, Checkpoint, Head,
+    Seeds, Hardware; Paper: how its numbers relate to ours. notes: whatever else a reader has to know, a sentence each.
     """
 
     key: str

@@ -121,6 +121,19 @@ def own_generation_settings(model: Any) -> list[str]:
     return [f"the checkpoint's own generation settings are not used: {', '.join(names)}"] if names else []
 
 
+def special_tokens(model: Any, tokenizer: Any) -> dict[str, Any]:
+    """The ids of special tokens that answers are generated with: the checkpoint's, else the tokenizer's."""
+    own = _base_of(model).generation_config
+    tokens = {name: getattr(own, name, None) for name in SPECIAL_TOKENS}
+    for name in ("eos_token_id", "pad_token_id"):
+        tokens[name] = getattr(tokenizer, name) if tokens[name] is None else tokens[name]
+    return tokens
+
+
+def _base_of(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 @contextmanager
 def _generating(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Iterator[int | list[int] | None]:
     """Inside, `generate` goes by these settings and the special tokens of the checkpoint, else of the tokenizer, alone.
@@ -129,11 +142,9 @@ def _generating(model: Any, tokenizer: Any, settings: dict[str, Any]) -> Iterato
     """
     from transformers import GenerationConfig
 
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = _base_of(model)
     before = inner.generation_config
-    tokens = {name: getattr(before, name, None) for name in SPECIAL_TOKENS}
-    for name in ("eos_token_id", "pad_token_id"):
-        tokens[name] = getattr(tokenizer, name) if tokens[name] is None else tokens[name]
+    tokens = special_tokens(model, tokenizer)
     inner.generation_config = GenerationConfig(do_sample=False, **tokens, **settings)
     try:
         yield tokens["eos_token_id"]

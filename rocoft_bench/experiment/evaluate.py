@@ -12,6 +12,7 @@ from rocoft_bench.config import Settings, flatten
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limited, make_evaluator, prediction_lines
+from rocoft_bench.experiment.prompt_record import prompt_facts
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.experiment.run_record import evaluation_fields
 from rocoft_bench.experiment.trained_model import load_trained, locate_base, settings_of, trained_values, with_base
@@ -168,9 +169,18 @@ def _evaluated(
         "initial_metrics": None,
         "epoch_metrics": [],
         "eval_seconds": round(time.perf_counter() - started, 3),
+        "prompt": _prompt(record, prompt_facts(task, settings, trained.tokenizer, trained.model, evaluation=examples)),
         "notes": [*of_training, *(note for note in notes if note not in of_training)],
     }
     return record.model_copy(update=changed), list(prediction_lines(task, examples, evaluation))
+
+
+def _prompt(record: RunRecord, now: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded of the prompt, with how the training had it."""
+    trained = record.prompt.get("template_version")
+    if trained in (None, now.get("template_version")):
+        return {**record.prompt, **now}
+    return {**record.prompt, **now, "template_version": f"{now['template_version']}, trained with {trained}"}
 
 
 def _changed_examples(record: RunRecord, origin: dict[str, Any]) -> list[str]:

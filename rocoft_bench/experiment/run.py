@@ -111,7 +111,7 @@ def execute(
 def _begin(experiment: Experiment, built: Built, directory: RunDirectory, force: bool, processes: Processes) -> None:
     if processes.is_main:
         _open(experiment, directory, force)
-        _check_same_inputs(built, directory)
+        _check_same_inputs(experiment, built, directory)
     processes.wait()
     if not directory.config.is_file():
         raise UserError(f"--output {directory.path}: must be a folder that all machines share")
@@ -122,9 +122,9 @@ def _open(experiment: Experiment, directory: RunDirectory, force: bool) -> None:
     directory.start(experiment.config)
 
 
-def _check_same_inputs(built: Built, directory: RunDirectory) -> None:
-    """A checkpoint is only resumed with the examples and the base model that it was made with: with others, the result
-    would be of neither.
+def _check_same_inputs(experiment: Experiment, built: Built, directory: RunDirectory) -> None:
+    """A checkpoint is only resumed with the examples, the template and the base model that it was made with: with
+    others, the result would be of neither.
     """
     examples = [split.origin["sha256"] for split in (built.train, built.evaluation)]
     file = directory.work / "data.json"
@@ -136,9 +136,12 @@ def _check_same_inputs(built: Built, directory: RunDirectory) -> None:
         changed.append("the data has changed")
     if what := other_weights(before.get("model", {}), built.model_origin):
         changed.append(f"the base model is another one ({what})")
+    template = experiment.task.template(built.tokenizer)
+    if before.get("template", template) != template:
+        changed.append("the prompt's template is another one")
     if changed:
         raise UserError(f"{directory.path}: {' and '.join(changed)} since this run began; --force starts it afresh")
-    write_json(file, {"rows": examples, "model": built.model_origin})
+    write_json(file, {"rows": examples, "model": built.model_origin, "template": template})
 
 
 def make_trainer(

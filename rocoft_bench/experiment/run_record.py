@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import models
 from rocoft_bench.experiment import memory_estimate
+from rocoft_bench.experiment.prompt_record import prompt_facts
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models.activations import ExampleLength
@@ -29,6 +30,14 @@ def make_record(experiment: Experiment, built: Built | None, **outcome: Any) -> 
             "parameters": _parameters(experiment, built.model),
             "memory_estimate_mib": _memory_estimate(experiment, built),
             "notes": built.notes,
+            "prompt": prompt_facts(
+                experiment.task,
+                built.settings,
+                built.tokenizer,
+                built.model,
+                training=built.train,
+                evaluation=built.evaluation,
+            ),
         }
     return RunRecord(
         **evaluation_fields(experiment),

@@ -192,5 +192,6 @@ def _record(inputs: KernelInputs, settings: KernelSettings, outcome: Mapping[str
         settings=settings.chosen(),
         notes=[*inputs.notes, *train.notes, *test.notes],
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        prompt=inputs.prompt(settings.seed),
         **outcome,
     )

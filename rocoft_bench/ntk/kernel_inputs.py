@@ -19,6 +19,7 @@ from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import SCRATCH, Block, Capturer, Example, GradientProducts, Parameters, Readout, make_set
 from rocoft_bench.ntk.memory_budget import MemoryBudget, make_budget
 from rocoft_bench.ntk.solvers import Array, check_counts, predicted
+from rocoft_bench.runs.identity import template_version
 
 SIGNS = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
 METHOD_SEED = 0
@@ -76,6 +77,21 @@ class KernelInputs:
         words = ", ".join(p.words)
         lengths = f"at most {p.max_length} tokens{first}; at most 1,000 test rows"
         return f"{p.text}: {what} of {words} at the mask; {lengths}"
+
+    def prompt(self, seed: int) -> dict[str, Any]:
+        """What is recorded of the prompts of a draw: the template, and the first ones as the model sees them."""
+        template, tokenizer = self.prompter.task.text, self.prompter.tokenizer
+        first = {"training": self.train[seed].examples[0], "evaluation": self.test.examples[0]}
+        seen = {
+            name: {
+                "text": tokenizer.decode(example.input_ids, clean_up_tokenization_spaces=False),
+                "input_ids": list(example.input_ids),
+                "mask_position": example.position,
+            }
+            for name, example in first.items()
+        }
+        words = dict(zip(self.prompter.task.words, self.prompter.word_ids(), strict=True))
+        return {"template": template, "template_version": template_version(template), **seen, "label_words": words}
 
 
 def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:

@@ -152,6 +152,11 @@ def digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
+def template_version(template: str) -> str:
+    """Another one for every other template of a prompt, which nobody has to remember to count up."""
+    return digest({"template": template})
+
+
 def hash_of_earlier_versions(values: Mapping[str, Any]) -> str | None:
     """The `config_hash` that versions without this module gave to the settings that their config.yaml holds."""
     training = values.get("training")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
 from rocoft_bench.runs.record import Status
-from rocoft_bench.runs.record_schema import KernelDataFacts, ModelFacts, holds
+from rocoft_bench.runs.record_schema import KernelDataFacts, ModelFacts, PromptFacts, holds
 
 KernelName = Literal[
     "full_ft",
@@ -90,3 +90,5 @@ class KernelRecord(BaseModel):
     peak_memory_mib: Number | None = None
     notes: list[str] = []
     finished_at: str
+    prompt: Annotated[dict[str, Any], holds(PromptFacts, or_nothing=True)] = {}
+    """The template and its version, and the first prompts as the model sees them; empty in older records."""

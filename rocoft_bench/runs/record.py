@@ -10,7 +10,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs.adapter_files import SavedFile
 from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
-from rocoft_bench.runs.record_schema import DataFacts, MethodFacts, ModelFacts, ParameterFacts, TaskFacts, holds
+from rocoft_bench.runs.record_schema import (
+    DataFacts,
+    MethodFacts,
+    ModelFacts,
+    ParameterFacts,
+    PromptFacts,
+    TaskFacts,
+    holds,
+)
 from rocoft_bench.untrusted import read_bytes
 
 Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
@@ -93,6 +101,10 @@ class RunRecord(BaseModel):
     notes: list[str] = []
     """Everything in which the run differs from what its name says: fewer rows, cut inputs, stand-in data."""
     finished_at: str
+    prompt: Annotated[dict[str, Any], holds(PromptFacts, or_nothing=True)] = {}
+    """Of models that answer in words: the template and its version; the first training and evaluation example as the
+    model sees it (text, token ids, which labels are learnt or scored); when an answer ends. Empty for other models, and
+    in records of older versions."""
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -87,6 +87,12 @@ class KernelDataFacts(Facts):
     eval_rows: int | None = None
 
 
+class PromptFacts(Facts):
+    """template_version: equal for records whose templates are, and nothing else about the prompt has to be known."""
+
+    template_version: str
+
+
 class ParameterFacts(Facts):
     adapter: Count
     head: Count

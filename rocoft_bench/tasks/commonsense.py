@@ -85,6 +85,10 @@ class MultipleChoice(InstructionTask):
         likelihood = settings.scoring == "likelihood"
         return "strict: the most likely of the choices" if likelihood else super().protocol(settings)
 
+    def template(self, tokenizer: Any) -> str:
+        """See `Task.template`; with the response that likelihoods are of."""
+        return f"{super().template(tokenizer)}\n\n{RESPONSE}"
+
     def output(self, settings: Any) -> Output:
         return "likelihood" if settings.scoring == "likelihood" else "text"
 

@@ -131,6 +131,10 @@ class InstructionTask(Task):
         beams = f"{settings.num_beams} beams" if settings.num_beams > 1 else "greedy"
         return f"strict: generated from the prompt alone ({beams}, {settings.max_new_tokens} tokens at most)"
 
+    def template(self, tokenizer: Any) -> str:
+        """Of rows without an input, and with one."""
+        return f"{prompt('{instruction}')}{{output}}\n\n{prompt('{instruction}', '{input}')}{{output}}"
+
     def output(self, settings: Any) -> Output:
         return "text"
 

@@ -164,6 +164,14 @@ class Task(ABC):
         """The task's metrics as fractions in [-1, 1], the main one first. Raises: as `rocoft_bench.metrics.compute`."""
         return compute(self.metric_names, predictions, references)
 
+    def template(self, tokenizer: Any) -> str | None:
+        """What a model that answers in words is given, with {column} for the texts of a row; None for other models.
+
+        A task that puts words of its own around the texts says so here: results of different templates do not compare.
+        """
+        answers_in_words = self.kind in ("causal_lm", "seq2seq_lm")
+        return "\n".join(f"{{{name}}}" for name in self.text_columns) if answers_in_words else None
+
     def output(self, settings: Any) -> Output:
         """What an evaluation asks of the model."""
         return "logits"

@@ -92,6 +92,8 @@ def test_what_an_analysis_leaves(make: Make, tmp_path: Path) -> None:
         assert record.kernels["K_full"].relative_difference == {}
         assert set(record.kernels["K_row"].relative_difference) == {"1", "2"}
         assert len(record.kernels["K_row"].eigenvalues) == 8
+        assert record.prompt["template"] in record.protocol
+        assert record.prompt["evaluation"]["mask_position"] < len(record.prompt["evaluation"]["input_ids"])
         assert kernels_of(own, tmp_path)["K_row"].shape == (8, 8)
         assert not folder_of(own, tmp_path).work.exists()
     assert records[0].settings_hash == records[1].settings_hash

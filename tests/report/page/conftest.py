@@ -39,7 +39,8 @@ def results_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *([1, 0, 1, 1], references, [2.0, float("nan"), 1.5, 1.25], config, provenance),
     )
     write_run(folder / "rocoft-1", run_record(seed=1), [1, 0, 0, 1], references)
-    write_run(folder / "lora-0", run_record(label="LoRA"), [0, 1, 0, 1], references)
+    prompt = {"template": HOSTILE, "template_version": "v1", "training": {"text": HOSTILE, "input_ids": [7, 8]}}
+    write_run(folder / "lora-0", run_record(label="LoRA", prompt=prompt), [0, 1, 0, 1], references)
     failed = run_record(label=HOSTILE, status="oom", metrics=None, error=HOSTILE, hint="less", log_tail=[BREAKING_OUT])
     write_run(folder / "failed-0", failed)
     (folder / "broken").mkdir()

@@ -126,6 +126,16 @@ def test_a_failed_run_says_why_and_stays_text(tab: Tab, page: Page) -> None:
     assert tab.title() == f"Report {HOSTILE}"
 
 
+def test_the_prompt_is_shown_as_it_was_and_stays_text(tab: Tab, page: Page) -> None:
+    tab.goto(page.file.as_uri() + "#run=lora-0")
+    tab.get_by_text("The prompt, as the model sees it").click()
+    assert tab.get_by_text("First example of training").is_visible()
+    shown = tab.locator("dialog details[open]")
+    assert shown.locator("pre").first.text_content() == HOSTILE
+    assert "7 8" in shown.inner_text()
+    assert tab.locator("img").count() == 0
+
+
 def test_the_page_is_no_wider_than_a_phone(tab: Tab) -> None:
     tab.set_viewport_size({"width": 390, "height": 800})
     tab.reload()

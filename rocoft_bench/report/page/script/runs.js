@@ -56,6 +56,7 @@ function runView({ id, status }, { record, losses = [] }) {
     factsView("facts-list", runFacts(record)),
     notes.length ? element("ul", { class: "notes" }, ...notes) : null,
     chartsView(record, losses),
+    promptView(record.prompt ?? {}),
   ].filter(Boolean);
 }
 
@@ -103,6 +104,25 @@ function chartsView({ epoch_metrics: epochs = [], task }, losses) {
   if (losses.length) charts.push(chart("Training loss", losses, "step", 4));
   if (scores.length > 1) charts.push(chart(`${metric}, percent`, scores, "evaluation", 2));
   return charts.length ? element("div", { class: "charts" }, ...charts) : null;
+}
+
+function promptView(prompt) {
+  const { template, template_version: version, stop = {}, label_words: words = {} } = prompt;
+  if (!version) return null;
+  const shown = ["training", "evaluation"].filter((name) => prompt[name]).flatMap((name) => seenView(name, prompt[name]));
+  const facts = [["Template", version], ...Object.entries({ ...stop, ...words }).map(([name, value]) => [name, JSON.stringify(value)])];
+  return foldable("The prompt, as the model sees it", factsView("facts-list", facts), ...shown,
+    element("h4", {}, "Template"), element("pre", { tabindex: "0" }, template ?? ""));
+}
+
+function seenView(name, { text, input_ids: ids, loss_mask: mask, target_text: target, target_ids: targets, mask_position: place }) {
+  const list = (values) => (values ? values.join(" ") : null);
+  const facts = [["Token ids", list(ids)], ["Target", target], ["Target ids", list(targets)], ["Loss mask", list(mask)], ["Mask position", place]];
+  return [
+    element("h4", {}, `First example of ${name}`),
+    element("pre", { tabindex: "0" }, text),
+    factsView("facts-list", facts),
+  ];
 }
 
 function filesView({ record, config, provenance, losses }) {
