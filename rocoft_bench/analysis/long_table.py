@@ -84,8 +84,12 @@ SOURCES = {
     "hub": "the hub",
     "github": "GitHub",
     "data_dir": "local files",
+    "file": "local files",
     "embedded": "generated, embedded in the package",
 }
+
+LOCAL_KINDS = {"data_dir": "data_dir", "train_file": "file"}
+"""By the setting that names local examples, their kind."""
 
 UNPARSED = "unparsed"
 """The share of answers that could not be read, which count as wrong: no metric to compare by, but to be told."""
@@ -192,7 +196,8 @@ def _data_kind(record: RunRecord) -> str:
         return "hub" if kind == "github" else kind
     if record.task["family"] == "demo":
         return "embedded"
-    return "data_dir" if record.task.get("settings", {}).get("data_dir") else "hub"
+    settings = record.task.get("settings", {})
+    return next((kind for key, kind in LOCAL_KINDS.items() if settings.get(key)), "hub")
 
 
 def _data_of_run(record: RunRecord) -> str:

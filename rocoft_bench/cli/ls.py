@@ -31,7 +31,7 @@ def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")], p
 
 
 def _tasks() -> list[list[str]]:
-    from rocoft_bench.tasks import TASKS
+    from rocoft_bench.tasks import OWN_FAMILIES, TASKS
 
     rows = [["family", "task", "metrics", "evaluated on", "random baseline", "data"]]
     for name, task in TASKS.items():
@@ -39,6 +39,8 @@ def _tasks() -> list[list[str]]:
         baseline = f"{100 * task.random_baseline:.1f}"
         source = f"{task.source} ({plugin})" if (plugin := TASKS.origin(name)) else task.source
         rows.append([task.family, task.name, metrics, task.eval_split, baseline, source])
+    for task in OWN_FAMILIES.values():
+        rows.append([task.family, "(yours)", ", ".join(task.metric_names), task.eval_split, "", task.source])
     return rows
 
 

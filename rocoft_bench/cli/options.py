@@ -30,7 +30,8 @@ def folder(given: str | Path) -> Path:
 
 
 AS_FOLDER: dict[str, Any] = {"parser": folder, "metavar": "FOLDER"}
-"""How an option that names a folder is read."""
+AS_FILE: dict[str, Any] = {"parser": folder, "metavar": "FILE"}
+"""How an option that names a folder, or a file, is read."""
 
 FinishedRun = Annotated[Path, typer.Argument(help="Folder of a finished run.", **AS_FOLDER)]
 BaseModel = Annotated[
@@ -40,6 +41,18 @@ BaseModel = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option(help=f"Folder with FAMILY/TASK/SPLIT{ENDINGS}; default: the hub.", **AS_FOLDER)
 ]
+TrainFile = Annotated[
+    Path | None,
+    typer.Option(help=f"Own data: file with the examples to train on ({ENDINGS}).", **AS_FILE),
+]
+EvalFile = Annotated[
+    Path | None,
+    typer.Option(help="Own data: file with the examples to evaluate on; without it, a part is held out.", **AS_FILE),
+]
+Dataset = Annotated[str | None, typer.Option(help="Own data: a dataset of the hub (owner/name) instead of files.")]
+TextColumn = Annotated[str | None, typer.Option(help="Own data: column with the text.")]
+TextPairColumn = Annotated[str | None, typer.Option(help="Own data: column with the second text, if there is one.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Own data: column with what is to be answered.")]
 Protocol = Annotated[str | None, typer.Option(help="Commonsense and math: strict or published.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, e.g. training.keep=best.")

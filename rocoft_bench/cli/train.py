@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FOLDER, Assignments, DataDir, Force, Plugins, Protocol
+from rocoft_bench.cli.options import (
+    AS_FOLDER,
+    Assignments,
+    DataDir,
+    Dataset,
+    EvalFile,
+    Force,
+    LabelColumn,
+    Plugins,
+    Protocol,
+    TextColumn,
+    TextPairColumn,
+    TrainFile,
+)
 from rocoft_bench.engine.tracking import TrackerName
 
 if TYPE_CHECKING:
@@ -25,10 +38,15 @@ EPILOG = """Examples:
   rocoft train math --task gsm8k --model EleutherAI/gpt-j-6b --set training.precision=bf16
 
   rocoft train glue --task mnli --num-processes 4
+
+  rocoft train classification --train-file reviews.csv --text-column review --label-column stars
 """
 
-Family = Annotated[str, typer.Argument(help="Task family, e.g. glue (`rocoft ls tasks`).")]
-Task = Annotated[str | None, typer.Option(help="Task of the family, e.g. rte.")]
+Family = Annotated[
+    str,
+    typer.Argument(help="Task family, e.g. glue; for your own data e.g. classification (`rocoft ls tasks`)."),
+]
+Task = Annotated[str | None, typer.Option(help="Task of the family, e.g. rte; a name for your own data.")]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="YAML file; default: configs/FAMILY/TASK.yaml, the paper's Table 10.")
 ]
@@ -75,6 +93,12 @@ def train(
     selection: Selection = None,
     model: Model = None,
     data_dir: DataDir = None,
+    train_file: TrainFile = None,
+    eval_file: EvalFile = None,
+    dataset: Dataset = None,
+    text_column: TextColumn = None,
+    text_pair_column: TextPairColumn = None,
+    label_column: LabelColumn = None,
     train_on: TrainOn = None,
     protocol: Protocol = None,
     seed: Seed = None,
@@ -107,7 +131,9 @@ def train(
         **{"method.rank": rank, "method.mode": mode, "method.selection": selection, "model.name": model},
         **{"task.data_dir": data_dir and str(data_dir), "task.train_on": train_on, "task.protocol": protocol},
         **{"training.learning_rate": learning_rate, "training.epochs": epochs, "training.batch_size": batch_size},
-        "seed": seed,
+        **{"task.train_file": train_file and str(train_file), "task.eval_file": eval_file and str(eval_file)},
+        **{"task.dataset": dataset, "task.text_column": text_column, "task.text_pair_column": text_pair_column},
+        **{"task.label_column": label_column, "seed": seed},
     }
     experiment = resolve(_settings(family, task, config, method, flags, assignments or []))
     folder = output or experiment.folder_in(Path("results"))
@@ -132,13 +158,14 @@ def _settings(
     from rocoft_bench.config import Settings, find_config, override, read_settings
     from rocoft_bench.errors import UserError
 
+    is_own = family in tasks.OWN_FAMILIES
     if task is not None:
         tasks.get(family, task)
-    elif config is None:
+    elif config is None and not is_own:
         raise UserError(f"--task is missing: {', '.join(tasks.of_family(family))}")
-    # the paper has no settings for a plug-in's task: it starts from the defaults
-    is_plugins = config is None and tasks.TASKS.origin(f"{family} {task}") is not None
-    settings = Settings() if is_plugins else read_settings(find_config(config or f"{family}/{task}.yaml"))
+    # the paper has no settings for own data or a plug-in's task: these start from the defaults
+    is_free = config is None and (is_own or tasks.TASKS.origin(f"{family} {task}") is not None)
+    settings = Settings() if is_free else read_settings(find_config(config or f"{family}/{task}.yaml"))
     if "axes" in settings.values:
         raise UserError(f"{config}: is a sweep: rocoft sweep {config}")
     settings.update(override("task.family", family), "command line")

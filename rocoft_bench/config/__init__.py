@@ -16,7 +16,7 @@ from rocoft_bench.config.loading import (
     resolve_config_path,
     validate,
 )
-from rocoft_bench.config.paths import absolute, expanded, is_folder, model_name
+from rocoft_bench.config.paths import ROW_PATHS, absolute, expanded, is_folder, model_name
 from rocoft_bench.config.schema import (
     OF_THE_METHOD,
     Count,
@@ -33,6 +33,7 @@ from rocoft_bench.config.sweep import Sweep, read_sweep
 
 __all__ = [
     "OF_THE_METHOD",
+    "ROW_PATHS",
     "Condition",
     "Count",
     "CountFromZero",

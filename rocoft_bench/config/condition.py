@@ -11,14 +11,12 @@ from typing import Any
 
 from rocoft_bench.config.catalog import known_model
 from rocoft_bench.config.loading import flatten
-from rocoft_bench.config.paths import absolute, model_name
+from rocoft_bench.config.paths import ROW_PATHS, absolute, model_name
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.untrusted import parse_yaml
 
 SHORT = {"task": "task.name", "method": "method.name", "model": "model.name", "family": "task.family"}
 """Short keys, and the settings that they stand for."""
-
-DATA = "task.data_dir"
 
 COMMA = re.compile(r",(?![^\[{]*[\]}])")
 """One that is not inside of brackets."""
@@ -131,7 +129,7 @@ def _comparable(key: str, value: Any) -> float | str:
     if SHORT.get(key, key) == SHORT["model"]:
         known = known_model(str(value))
         return known.hub_id if known else _spelled(value)
-    if key == DATA and isinstance(value, str):
+    if key in ROW_PATHS and isinstance(value, str):
         with suppress(ValueError):
             return str(absolute(value))
     try:

@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BeforeValidator
 from rocoft_bench.config.catalog import known_model
 from rocoft_bench.errors import reason
 
+ROW_PATHS = ("task.data_dir", "task.train_file", "task.eval_file")
+"""Settings that name a folder or a file with rows: what counts is their content."""
+
 
 def expanded(path: str | Path) -> Path:
     """The path with `~` replaced by the home that it means; as it is where there is no such user."""

@@ -56,7 +56,7 @@ def build(experiment: Experiment, observer: Observer) -> Built:
     source = models.locate(config.model)
     model, tokenizer, of_model = load_base(experiment, source)
     _check_half_precision(config, model.config.model_type)
-    notes = [*experiment.notes, *of_model]
+    notes = list(dict.fromkeys([*experiment.notes, *train.notes, *evaluation.notes, *of_model]))
     if task.output(config.task) == "text":
         notes += own_generation_settings(model)
     model = _apply(experiment, model, notes)

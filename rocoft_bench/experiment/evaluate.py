@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 EVALUATION_SETTINGS = {
     "task.name",
     "task.data_dir",
+    "task.eval_file",
     "task.max_eval_rows",
     "task.protocol",
     "task.scoring",
@@ -145,7 +146,9 @@ def _evaluated(
 
     task, config = experiment.task, experiment.config
     notes: list[str] = []
-    split = limited(task.load(task.eval_split, config.task.data_dir), config.task.max_eval_rows, "evaluation", notes)
+    loaded = task.load(task.eval_split, config.task.data_dir)
+    notes += loaded.notes
+    split = limited(loaded, config.task.max_eval_rows, "evaluation", notes)
     trained = load_trained(experiment, directory, base)
     settings = fitted_settings(task, config.task, limits(experiment, trained.model, trained.tokenizer), notes)
     examples = encode(task, split, trained.tokenizer, settings, False, notes)

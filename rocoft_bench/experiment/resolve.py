@@ -10,6 +10,7 @@ from typing import Any
 
 from rocoft_bench import methods, models, tasks
 from rocoft_bench.config import (
+    ROW_PATHS,
     ModelConfig,
     RunConfig,
     Settings,
@@ -23,7 +24,7 @@ from rocoft_bench.methods import Method
 from rocoft_bench.models.weights import weights_sha256
 from rocoft_bench.plugins import used
 from rocoft_bench.runs import config_values, folder_of
-from rocoft_bench.runs.identity import DATA, MODEL, Identity, Parts, row_hashes
+from rocoft_bench.runs.identity import MODEL, Identity, Parts, row_hashes
 from rocoft_bench.tasks import Task
 
 
@@ -86,12 +87,14 @@ def resolve(settings: Settings) -> Experiment:
     """
     task = tasks.named_in(settings.values)
     config = validate(settings, task.Settings if task else TaskConfig)
-    task = task or tasks.get(config.task.family, config.task.name)
+    task, section = (task or tasks.get(config.task.family, config.task.name)).bound(config.task)
+    found = [key for key, value in section if value != getattr(config.task, key)]
+    settings.sources |= {f"task.{key}": "the examples" for key in found}
     _check_head(config.model, task.kind)
     method = methods.resolve(config.method, settings.sources, task.kind, config.model.name)
     method.check_supports(task.kind, models.model_type_of(config.model.name))
     method.check_training(config.training)
-    changes: dict[str, Any] = {"method": {"name": method.name, **method.settings.model_dump()}}
+    changes: dict[str, Any] = {"task": section, "method": {"name": method.name, **method.settings.model_dump()}}
     defaults = method.training_defaults(task.kind)
     own = {key: value for key, value in defaults.items() if key not in config.training.model_fields_set}
     changes["training"] = config.training.model_copy(update=own)
@@ -113,8 +116,9 @@ def restored(config: dict[str, Any], notes: Iterable[str]) -> Experiment:
 def _contents(task: Task, config: RunConfig) -> dict[str, Callable[[], Parts]]:
     """How to look up the content of the settings that are paths."""
     found: dict[str, Callable[[], Parts]] = {}
-    if config.task.data_dir is not None:
-        found[DATA] = partial(_rows, task, config.task)
+    for key in ROW_PATHS:
+        if getattr(config.task, key.removeprefix("task."), None) is not None:
+            found[key] = partial(_rows, task, config.task)
     if Path(config.model.name).is_absolute():  # as the schema keeps a folder
         found[MODEL] = partial(_weights, Path(config.model.name))
     return found

@@ -1,4 +1,4 @@
-"""The metrics of GLUE as subclasses of `evaluate.Metric` that need no network.
+"""The metrics of GLUE, and macro-F1, as subclasses of `evaluate.Metric` that need no network.
 
 `evaluate.load("glue")` fetches a script at run time and fails offline, so the same formulas stand here. Which task
 uses which metric: Wang et al. 2019, "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language
@@ -58,6 +58,17 @@ class F1(_NumberMetric):
         return f1_score(_labels(references), _labels(predictions), average="binary", pos_label=1, zero_division=0.0)
 
 
+class MacroF1(_NumberMetric):
+    """Mean of the F1 of each label that is predicted or true: `sklearn.metrics.f1_score(average="macro")`."""
+
+    metric_name = "macro_f1"
+
+    def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
+        from sklearn.metrics import f1_score
+
+        return f1_score(_labels(references), _labels(predictions), average="macro", zero_division=0.0)
+
+
 class MatthewsCorrelation(_NumberMetric):
     """Matthews correlation coefficient (CoLA): `sklearn.metrics.matthews_corrcoef`.
 
@@ -94,7 +105,7 @@ class Spearman(_NumberMetric):
         return _unless_constant(lambda x, y: spearmanr(x, y).statistic, predictions, references)
 
 
-METRICS: tuple[type[LocalMetric], ...] = (Accuracy, F1, MatthewsCorrelation, Pearson, Spearman)
+METRICS: tuple[type[LocalMetric], ...] = (Accuracy, F1, MacroF1, MatthewsCorrelation, Pearson, Spearman)
 
 
 def _unless_constant(correlation: Callable[..., float], x: np.ndarray, y: np.ndarray) -> float:

@@ -155,6 +155,25 @@ def _uploading(name: str) -> Iterator[None]:
         raise UserError(f"--push-to-hub {name}: {'; '.join(filter(None, [said, ways_out.get(status or 0)]))}") from None
 
 
+def newest_commit(dataset: str) -> str:
+    """The commit that a dataset of the hub is at now; without the hub, the one that the local cache took for it.
+
+    Raises: UserError where neither can be told.
+    """
+    from huggingface_hub import HfApi, constants
+
+    what = f"dataset {dataset}"
+    if out_of_reach():
+        noted = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / "main"
+        if noted.is_file():
+            return noted.read_text(encoding="utf-8").strip()
+    ensure_reachable(what)
+    try:
+        return str(HfApi().dataset_info(dataset).sha)
+    except hub_errors() as error:
+        raise UserError(f"cannot get {what} from the Hugging Face hub: {_explained(error)}") from error
+
+
 def has_cached(kind: str, name: str) -> bool:
     """Whether the local cache holds anything of a repository of the hub. kind: model or dataset."""
     from huggingface_hub import constants

@@ -15,12 +15,12 @@ from typing import Any
 
 import yaml
 
-from rocoft_bench.config import RunConfig
+from rocoft_bench.config import ROW_PATHS, RunConfig
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
 from rocoft_bench.runs.atomic_files import remove_leftovers, write_text
-from rocoft_bench.runs.identity import DATA, Identity, Parts, StoredSettings, row_hashes, stated_contents
+from rocoft_bench.runs.identity import Identity, Parts, StoredSettings, row_hashes, stated_contents
 from rocoft_bench.runs.record import RunRecord, read_record, tells_of_full_disk
 from rocoft_bench.untrusted import read_json, read_yaml, require_file
 
@@ -180,7 +180,7 @@ class RunDirectory:
             train, evaluation = noted["rows"]
         except (UserError, TypeError, LookupError, ValueError):
             return {}
-        return {DATA: row_hashes(train, evaluation)}
+        return dict.fromkeys(ROW_PATHS, row_hashes(train, evaluation))
 
     def check_writable(self) -> None:
         """Refuse a place where the run could not be written or locked, before time is spent.

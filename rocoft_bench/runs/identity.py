@@ -5,9 +5,9 @@ Part of a run's identity are, by their dotted keys,
     default doing what was done before, makes no finished run look new. A method's own defaults, a plug-in's too, are
     defaults like all others; only its rate and decay count wherever they are not the schema's, so that they may change;
   - the seed;
-  - the rows in `task.data_dir` and the weights of a model in a folder by their content, of which the record states
-    hashes: it does not matter how a path is spelled, from where, and whether the folder has moved. The full path stands
-    for content that is not known, because the files are gone or the run has no record yet;
+  - the rows in `task.data_dir` or in own files and the weights of a model in a folder by their content, of which the
+    record states hashes: it does not matter how a path is spelled, from where, and whether the folder has moved. The
+    full path stands for content that is not known, because the files are gone or the run has no record yet;
   - data of the hub by the task's name, models of the hub by id and revision, an alias being its id.
 
 No part of it are
@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rocoft_bench.config import absolute, flatten, known_model, model_name
+from rocoft_bench.config import ROW_PATHS, absolute, flatten, known_model, model_name
 from rocoft_bench.runs.record import RunRecord
 
 VERSION = 1
@@ -41,9 +41,9 @@ would have the hash of those that have the new one."""
 
 HOW_ONLY = frozenset({"training.checkpoint_seconds"})
 
-DATA, MODEL, REVISION = "task.data_dir", "model.name", "model.revision"
+MODEL, REVISION = "model.name", "model.revision"
 
-NOT_COMPARED = HOW_ONLY | {"seed", DATA, MODEL, REVISION, "training.evaluate", "training.evaluate_before"}
+NOT_COMPARED = HOW_ONLY | {"seed", *ROW_PATHS, MODEL, REVISION, "training.evaluate", "training.evaluate_before"}
 """Settings that may differ within a cell of a table: they change nothing in training. Models are compared by their
 weights and data by their content, as records state them, not by where they lie."""
 
@@ -170,8 +170,8 @@ def stated_contents(record: RunRecord) -> dict[str, Parts]:
     """What a record states of the content of those settings that were paths."""
     sources = record.data.get("train", {}), record.data.get("evaluation", {})
     found: dict[str, Parts] = {}
-    if any(source.get("kind") == "data_dir" for source in sources):
-        found[DATA] = row_hashes(*(source.get("sha256") for source in sources))
+    if any(source.get("kind") in ("data_dir", "file") for source in sources):
+        found |= dict.fromkeys(ROW_PATHS, row_hashes(*(source.get("sha256") for source in sources)))
     if record.model.get("kind") == "folder":
         found[MODEL] = {"weights": record.model.get("weights_sha256")}
     return found
@@ -195,9 +195,9 @@ def _canonical(key: str, value: Any) -> Any:
         return int(value)
     if key == MODEL and (known := known_model(str(value))):
         return known.hub_id
-    if isinstance(value, str) and key in (DATA, MODEL):
+    if isinstance(value, str) and key in (*ROW_PATHS, MODEL):
         with suppress(ValueError):  # what is no path stays what it is
-            return str(absolute(value)) if key == DATA else model_name(value)
+            return model_name(value) if key == MODEL else str(absolute(value))
     return value
 
 

@@ -63,8 +63,10 @@ def read_embedded(name: str, module: str, function: str, split: str, wanted: Seq
     return RawRows(f"{name}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
 
 
-def read_hub(hub: HubDataset, split: str, wanted: Sequence[str]) -> RawRows:
+def read_hub(hub: HubDataset, split: str, wanted: Sequence[str], label_names: bool = False) -> RawRows:
     """The columns `wanted` of a dataset on the hub at its pinned commit, from the cache if it is there, unchecked.
+
+    label_names: labels that the dataset has names for are given by name.
 
     Raises: UserError where the rows can be had neither from the cache nor from the hub.
     """
@@ -72,6 +74,9 @@ def read_hub(hub: HubDataset, split: str, wanted: Sequence[str]) -> RawRows:
     rows = from_cache_or_hub(f"{source}, commit {hub.revision}", lambda: _load_pinned(hub, split))
     require_columns(source, rows.column_names, wanted)
     columns = {name: rows[name][:] for name in wanted}
+    for name in wanted if label_names else ():
+        if names := getattr(rows.features[name], "names", None):
+            columns[name] = [names[code] if code in range(len(names)) else None for code in columns[name]]
     origin = {"kind": "hub", "id": hub.id, "config": hub.config, "revision": hub.revision}
     return RawRows(source, "row", range(1, len(rows) + 1), columns, origin)
 
@@ -87,11 +92,12 @@ def check_texts(rows: RawRows, names: Sequence[str]) -> None:
     Raises: UserError that names the first row where it is not.
     """
     for name in names:
+        called = rows.called.get(name, name)
         for row, cell in enumerate(rows.columns[name]):
             if not isinstance(cell, str):
-                raise rows.error(row, f'"{name}" is {reprlib.repr(cell)}, not a string')
+                raise rows.error(row, f'"{called}" is {reprlib.repr(cell)}, not a string')
             if not is_text(cell):
-                raise rows.error(row, f'"{name}" holds half of a surrogate pair, which is not text')
+                raise rows.error(row, f'"{called}" holds half of a surrogate pair, which is not text')
 
 
 def label_codes(labels: Sequence[Any], label_names: Sequence[str]) -> list[Any]:

@@ -3,6 +3,7 @@
     .jsonl, .json   one object a line, a list of objects, or SQuAD's own form; the content tells which, not the name
     .csv            with a header line; cells may be quoted
     .tsv            with a header line; as in GLUE's own files a quotation mark is one, and no cell has a tab or a break
+                    (`read_own_rows`: cells are quoted as in .csv, which is how pandas and spreadsheets write them)
     .parquet        flat columns
 
 All but Parquet are UTF-8 and may be packed by gzip, whether .gz says so or not. The readers check the form of a file;
@@ -12,12 +13,13 @@ what its cells may hold is checked in `rocoft_bench.tasks.data`.
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from gzip import GzipFile
@@ -26,7 +28,7 @@ from typing import Any
 
 from rocoft_bench.errors import UserError, reason, shortened
 from rocoft_bench.tasks.squad_form import is_squad_form, squad_questions
-from rocoft_bench.untrusted import decoded, open_file, parse_json, read_bytes
+from rocoft_bench.untrusted import decoded, open_file, parse_json, read_bytes, require_file
 from rocoft_bench.untrusted.data_files import FORMS
 
 Row = tuple[object, Any]
@@ -37,6 +39,8 @@ LARGEST_TEXT = 8 * GIB
 """Bytes of a file that is read as a whole; Parquet is read in batches."""
 LARGEST_UNPACKED, LARGEST_RATIO = GIB // 4, 100
 """What a packed file may become: so many bytes, or so many times its own size (text becomes 3 to 10 times)."""
+MEMORY_OF_ROWS = 6
+"""Bytes of memory for a byte of a file: what is read, as text (up to four bytes a letter), and its cells."""
 _BATCH, _BYTES_OF_CELL = 2**16, 8
 """Rows of Parquet at a time, where their values are short; and what a value takes in a list, whatever it is."""
 GZIP_MAGIC = b"\x1f\x8b"
@@ -50,7 +54,8 @@ class RawRows:
     """Rows as read, unchecked: `columns[name][i]` is a cell of row i, which the user finds at `places[i]`.
 
     source: the file or the hub dataset, for messages. unit: what `places` count, "line" or "row" from 1, or "question".
-    origin: the fields of `LoadedSplit.origin` that say where the rows are from.
+    origin: the fields of `LoadedSplit.origin` that say where the rows are from. called: the user's own names of columns
+        that have another one here. notes: what was left out, for the record.
     """
 
     source: str
@@ -58,35 +63,82 @@ class RawRows:
     places: Sequence[object]
     columns: dict[str, list[Any]]
     origin: dict[str, Any] = field(default_factory=dict)
+    called: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def error(self, row: int, problem: str) -> UserError:
         return UserError(f"{self.source}, {self.unit} {self.places[row]}: {problem}")
 
 
 def read_rows(path: Path, wanted: Sequence[str]) -> RawRows:
-    """The columns `wanted` of a file whose name ends as one of `FORMS`.
+    """The columns `wanted` of a benchmark's file whose name ends as one of `FORMS`.
 
     Raises: UserError that says what is wrong with the file, and in which line.
     """
-    form = next(form for form in FORMS if path.name.endswith(form))
-    return _READERS[form.removesuffix(".gz")](path, wanted)
+    return _READERS[_form(path)](path, wanted)
+
+
+def read_own_rows(path: Path, wanted: Sequence[str] | None = None) -> RawRows:
+    """The same of a file of the user's own; without `wanted` all columns. Cells of tables stay text, and an object may
+    lack a column that others have.
+
+    Raises: UserError as `read_rows`, or where the file is too large to be read here.
+    """
+    form = _form(path)
+    _check_fits(path)
+    if form == ".parquet":
+        return _read_parquet(path, wanted)
+    if form in (".csv", ".tsv"):
+        lines = _csv_lines(path, _text(path), "\t" if form == ".tsv" else ",")
+        return _from_table(path, lines, wanted, numbers=())
+    unit, rows = _json_rows(path)
+    known = list(rows)
+    names = list(dict.fromkeys(name for _, row in known if isinstance(row, dict) for name in row))
+    require_columns(str(path), names, wanted := names if wanted is None else wanted)
+    filled = ((place, dict.fromkeys(names) | row if isinstance(row, dict) else row) for place, row in known)
+    return _from_objects(path, unit, filled, wanted)
+
+
+def _form(path: Path) -> str:
+    """How the name of a file ends, but for .gz."""
+    form = next((form for form in FORMS if path.name.lower().endswith(form)), None)
+    if form is None:
+        raise UserError(f"{path}: the name tells no form that is read; it ends as one of {', '.join(FORMS)}")
+    return form.removesuffix(".gz")
+
+
+def _check_fits(path: Path) -> None:
+    import psutil
+
+    needed, free = MEMORY_OF_ROWS * require_file(path), psutil.virtual_memory().available
+    if needed > free:
+        raise UserError(
+            f"{path}: rows are read into memory, which takes about {needed / GIB:,.1f} GiB for this file, and "
+            f"{free / GIB:,.1f} GiB are free; keep the columns that are needed, or a part of the rows, in a file"
+        )
 
 
 def _read_json(path: Path, wanted: Sequence[str]) -> RawRows:
-    """Blank lines are skipped. Only a newline ends a line: JSON strings may hold other line separators."""
+    return _from_objects(path, *_json_rows(path), wanted)
+
+
+def _json_rows(path: Path) -> tuple[str, Iterable[Row]]:
+    """What its places count, and the rows.
+
+    Blank lines are skipped. Only a newline ends a line: JSON strings may hold other line separators.
+    """
     text = _text(path)
     if not text.strip():
         raise UserError(f"{path}: is empty")
     if _is_one_object_a_line(text):
         lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-        rows = ((number, parse_json(line, str(path), number, unique_keys=True)) for number, line in lines)
-        return _from_objects(path, "line", rows, wanted)
+        return "line", ((number, parse_json(line, str(path), number, unique_keys=True)) for number, line in lines)
     whole = parse_json(text, str(path), unique_keys=True)
     if is_squad_form(whole):
-        return _from_objects(path, "question", squad_questions(str(path), whole), wanted)
+        return "question", squad_questions(str(path), whole)
     if not isinstance(whole, list):
         raise UserError(f"{path}: holds {_kind(whole)}, not a list of objects or one object a line")
-    return _from_objects(path, "row", enumerate(whole, start=1), wanted)
+    return "row", enumerate(whole, start=1)
 
 
 def _read_csv(path: Path, wanted: Sequence[str]) -> RawRows:
@@ -99,13 +151,14 @@ def _read_tsv(path: Path, wanted: Sequence[str]) -> RawRows:
     return _from_table(path, cells, wanted)
 
 
-def _read_parquet(path: Path, wanted: Sequence[str]) -> RawRows:
+def _read_parquet(path: Path, wanted: Sequence[str] | None) -> RawRows:
     import pyarrow.parquet as pq
     from pyarrow.types import is_dictionary
 
-    columns: dict[str, list[Any]] = {name: [] for name in wanted}
     with open_file(path) as stream, _parquet_errors(path), pq.ParquetFile(stream) as file:
         _require_once(str(path), file.schema_arrow.names)
+        wanted = file.schema_arrow.names if wanted is None else wanted
+        columns: dict[str, list[Any]] = {name: [] for name in wanted}
         require_columns(str(path), file.schema_arrow.names, wanted)
         limit = _limit(path.stat().st_size)
         largest = _check_unpacked(path, file.metadata, wanted, limit)
@@ -152,7 +205,9 @@ def require_columns(where: str, found: Iterable[str], wanted: Sequence[str]) -> 
     if missing:
         names = [shortened(name) for name in found[:_SHOWN_COLUMNS]]
         more = f" and {len(found) - len(names)} more" if len(found) > len(names) else ""
-        raise UserError(f'{where}: no column "{missing[0]}"; columns found: {", ".join(names) or "none"}{more}')
+        close = difflib.get_close_matches(missing[0], found, n=1)
+        hint = f'; did you mean "{shortened(close[0])}"?' if close else ""
+        raise UserError(f'{where}: no column "{missing[0]}"; columns found: {", ".join(names) or "none"}{more}{hint}')
 
 
 def _require_once(where: str, found: Sequence[str]) -> None:
@@ -217,9 +272,9 @@ def _parquet_errors(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: not a readable Parquet file ({reason(error)})") from error
 
 
-def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_lines(path: Path, text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Each row that is not blank, with the number of the line it starts on."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     start = 1
     try:
         for row in reader:
@@ -227,25 +282,32 @@ def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 yield start, row
             start = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}, line {start}: not valid CSV ({error}); is it cut off?") from error
+        form = "CSV" if delimiter == "," else "TSV"
+        raise UserError(f"{path}, line {start}: not valid {form} ({error}); is it cut off?") from error
 
 
-def _from_table(path: Path, lines: Iterator[tuple[int, list[str]]], wanted: Sequence[str]) -> RawRows:
-    """The first line names the columns. Labels become numbers, other cells stay text."""
+def _from_table(
+    path: Path,
+    lines: Iterator[tuple[int, list[str]]],
+    wanted: Sequence[str] | None,
+    numbers: Sequence[str] = ("label",),
+) -> RawRows:
+    """The first line names the columns. The cells of `numbers` become numbers, others stay text."""
     _, header = next(lines, (1, []))
     if not header:
         raise UserError(f"{path}: is empty")
     _require_once(str(path), header)
+    wanted = list(filter(None, header)) if wanted is None else wanted
     require_columns(str(path), header, wanted)
-    rows = ((number, _table_row(path, number, header, row)) for number, row in lines)
+    rows = ((number, _table_row(path, number, header, row, numbers)) for number, row in lines)
     return _from_objects(path, "line", rows, wanted)
 
 
-def _table_row(path: Path, number: int, header: list[str], row: list[str]) -> dict[str, Any]:
+def _table_row(path: Path, number: int, header: list[str], row: list[str], numbers: Sequence[str]) -> dict[str, Any]:
     if len(row) != len(header):
         raise UserError(f"{path}, line {number}: {len(row)} cells, but the header has {len(header)}")
     cells: dict[str, Any] = dict(zip(header, row, strict=True))
-    return {name: _number(cell) if name == "label" else cell for name, cell in cells.items()}
+    return {name: _number(cell) if name in numbers else cell for name, cell in cells.items()}
 
 
 def _number(cell: str) -> Any:

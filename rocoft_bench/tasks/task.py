@@ -40,13 +40,15 @@ class LoadedSplit:
     """One split, checked and ready to encode, and where it came from.
 
     examples: the task's `columns` and nothing else.
-    origin: for the run record; None where a field does not apply. kind (hub, data_dir or embedded), id (on the hub or
-        of the embedded examples), path (of the file, as it was given), config, revision, split, num_rows, sha256 (of
-        the examples' content: equal examples have equal hashes on every machine and in every file format).
+    origin: for the run record; None where a field does not apply. kind (hub, data_dir, file or embedded), id (on the
+        hub or of the embedded examples), path (of the file, as it was given), config, revision, split, num_rows,
+        sha256 (of the examples' content: equal examples have equal hashes on every machine and in every file format).
+    notes: what was left out, one line each, for the record.
     """
 
     examples: Dataset
     origin: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,13 @@ class Task(ABC):
         """Fields of the model's configuration that the task decides, such as the number of labels."""
         return {}
 
+    def bound(self, settings: Any) -> tuple[Task, Any]:
+        """The task as its settings make it, and the settings with what the examples say of them; most stay as they are.
+
+        Raises: UserError where a task needs the examples for that, and they cannot be had.
+        """
+        return self, settings
+
     def load(self, split: str, data_dir: Path | None = None) -> LoadedSplit:
         """Read and check a split: from `<data_dir>/<family>/<folder>/`, else from the task's own source.
 
@@ -128,23 +137,26 @@ class Task(ABC):
         columns = self._checked(raw)
         examples = Dataset.from_dict(columns)
         content = content_sha256(columns)
-        if data_dir is not None and "path" in raw.origin:
-            known_hashes.remember(self._hash_name, [Path(raw.origin["path"])], content)
+        if files := self._files(split, data_dir):
+            known_hashes.remember(self._hash_name(split), files, content)
         facts = {"split": split, "num_rows": len(examples), "sha256": content}
         unset = dict.fromkeys(("kind", "id", "path", "config", "revision"))
-        return LoadedSplit(examples, {**unset, **raw.origin, **facts})
+        return LoadedSplit(examples, {**unset, **raw.origin, **facts}, raw.notes)
 
-    def sha256_of(self, split: str, data_dir: Path) -> str:
-        """The content hash of a split in a folder, which is read only if it has changed since. Raises: as `load`."""
-        file = find_split(data_dir, self.family, self.folder or self.name, split)
-        found = known_hashes.recall(self._hash_name, [file])
+    def sha256_of(self, split: str, data_dir: Path | None) -> str:
+        """The content hash of a split in a file, which is read only if it has changed since. Raises: as `load`."""
+        files, name = self._files(split, data_dir), self._hash_name(split)
+        found = known_hashes.recall(name, files)
         if found is None:
             found = content_sha256(self._checked(self._read(split, data_dir)))
-            known_hashes.remember(self._hash_name, [file], found)
+            known_hashes.remember(name, files, found)
         return found
 
-    @property
-    def _hash_name(self) -> str:
+    def _files(self, split: str, data_dir: Path | None) -> list[Path]:
+        """The user's files that a split is read from. Raises: as `load`."""
+        return [] if data_dir is None else [find_split(data_dir, self.family, self.folder or self.name, split)]
+
+    def _hash_name(self, split: str) -> str:
         """What a hash is of: the examples as this task reads them, which others may not."""
         return f"rows of {self.family} {self.name} {self.version}: {', '.join(self.columns)}"
 

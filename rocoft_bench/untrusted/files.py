@@ -64,10 +64,11 @@ def read_bytes(path: Path, limit: int | None = TEXT_LIMIT, follow_links: bool = 
     """
     with open_file(path, follow_links) as stream:
         try:
-            content = stream.read(-1 if limit is None else limit + 1)
+            is_larger = limit is not None and os.fstat(stream.fileno()).st_size > limit
+            content = b"" if is_larger else stream.read(-1 if limit is None else limit + 1)
         except OSError as error:
             raise _unreadable(path, error) from None
-    if limit is not None and len(content) > limit:
+    if limit is not None and (is_larger or len(content) > limit):
         raise UserError(f"{path}: is larger than {limit / 2**20:g} MiB, the most that is read of such a file")
     return content
 

@@ -80,6 +80,7 @@ SOURCES = {
     "hub": "the Hugging Face hub",
     "github": "GitHub",
     "data_dir": "a local file",
+    "file": "a local file",
     "embedded": "generated examples that come with rocoft-bench",
 }
 """In words, where examples are from."""

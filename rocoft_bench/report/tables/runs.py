@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 METRIC_NAMES = {
     "matthews_correlation": "mcc",
+    "macro_f1": "macro F1",
     "accuracy": "acc",
     "f1": "F1",
     "pearson": "r",
@@ -81,7 +82,7 @@ class RunTable:
     @property
     def _differences(self) -> list[str]:
         """In what it is not as the paper's tables are taken to be."""
-        usual = {"", "hub", "last", "strict", "sequence", "embedded"}
+        usual = {"", "hub", "last", "strict", "sequence", "embedded", "file"}
         names = {"data_dir": "local data", "best": "best epoch", "published": "published protocol"}
         names |= {"likelihood": "likelihood of choices", "response": "loss on the response"}
         found = (self.data_kind, self.checkpoint, self.prompts, self.loss_on)

@@ -1,0 +1,27 @@
+"""Tasks on the user's own examples: a file, or a dataset of the hub, whose columns the settings name.
+
+    family          the model learns                     columns (text, text pair, label)     scored by
+    classification  one of the labels that there are     text, -, label                       accuracy, macro-F1
+    regression      a number                             text, -, label                       Pearson, Spearman
+    questions       the span of a passage, as in SQuAD   question, context, answers           exact match, F1
+    seq2seq         a text, by an encoder-decoder        source, -, target                    ROUGE
+    instruct        a response, by a causal model        instruction, input, output; or       ROUGE
+                                                         messages
+
+Each is the adapter of a benchmark's kind (`tasks.sequence`, `.spans`, …) that finds its examples in another way
+(`own.user_rows`). A task is called as its file unless it is given a name.
+
+Worked example: reviews.csv with the lines "review,stars", "Great tea!,5", "Cold.,1" and the settings family
+classification, train_file reviews.csv, text_column review, label_column stars make the task "reviews" with the labels
+"1" and "5": the second row is the text "Cold." with label code 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rocoft_bench.tasks.own.label_tasks import Classification, Regression
+from rocoft_bench.tasks.own.user_rows import OwnTask
+
+FAMILIES: Mapping[str, OwnTask] = {task.family: task for task in (Classification(), Regression())}
+"""A task without settings for each family."""

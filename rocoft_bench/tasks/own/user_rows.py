@@ -1,0 +1,304 @@
+"""Examples of the user's own: where they are, which columns are read, and which rows are held out to evaluate on."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import field_validator, model_validator
+
+from rocoft_bench.config import CountFromZero, TaskConfig
+from rocoft_bench.config.paths import SettingPath
+from rocoft_bench.config.schema import Share
+from rocoft_bench.errors import UserError, shortened
+from rocoft_bench.models.hub import newest_commit
+from rocoft_bench.tasks.data import HubDataset, read_hub
+from rocoft_bench.tasks.readers import RawRows, read_own_rows
+from rocoft_bench.tasks.task import Task
+from rocoft_bench.untrusted.data_files import ENDINGS, FORMS
+
+TRAIN, EVALUATION, HELD_OUT = "train", "evaluation", "held-out"
+"""The splits: of their own source, or a part of the training examples."""
+
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+class OwnConfig(TaskConfig):
+    """The `task` section of a config."""
+
+    train_file: SettingPath | None = None
+    """File with the examples to train on, recorded as its full path."""
+    eval_file: SettingPath | None = None
+    """File with the examples to evaluate on; without one, a part of the training examples is held out."""
+    dataset: str | None = None
+    """Dataset on the Hugging Face hub (owner/name) instead of files."""
+    dataset_config: str | None = None
+    """Configuration of that dataset, where it has several."""
+    dataset_revision: str | None = None
+    """Commit of that dataset; by default the newest, which is recorded."""
+    dataset_split: str = "train"
+    """Split of that dataset to train on."""
+    dataset_eval_split: str | None = None
+    """Split of that dataset to evaluate on; without one, a part of the training examples is held out."""
+    text_column: str = "text"
+    """Column with the text."""
+    text_pair_column: str | None = None
+    """Column with a second text, where there is one."""
+    label_column: str = "label"
+    """Column with what is to be answered."""
+    eval_share: Share = 0.1
+    """Share of the training examples that is held out where there are none to evaluate on."""
+    split_seed: CountFromZero = 0
+    """Seed of that choice, apart from the run's, so that runs with other seeds are evaluated on the same examples."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_examples(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("name") is not None:
+            return values
+        source = values.get("train_file") or values.get("dataset") or values.get("family")
+        return {**values, "name": name_of_file(str(source))}
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("must consist of letters, digits and any of ._-")
+        return name
+
+
+def name_of_file(source: str) -> str:
+    """What a task is called by its file or dataset.
+
+    >>> name_of_file("data/My reviews.csv.gz"), name_of_file("owner/set")
+    ('My-reviews', 'set')
+    """
+    name = Path(source).name
+    ending = max((form for form in FORMS if name.lower().endswith(form)), key=len, default="")
+    return re.sub(r"[^\w.-]+", "-", name[: len(name) - len(ending)]).strip("-.") or "examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTask(Task):
+    """A task that its settings make: one without them has the properties of the family alone.
+
+    config: the settings; None in a task that is not `bound` to any.
+    """
+
+    Settings: ClassVar[type[TaskConfig]] = OwnConfig
+    own_columns: ClassVar[tuple[str, str, str]]
+    """What the adapter calls the text, the second text and the label."""
+    needed: ClassVar[tuple[str, ...]]
+    """Columns, as the adapter calls them, without which a row is left out."""
+
+    version: int = 1
+    hub: HubDataset | None = None
+    train_split: str = TRAIN
+    eval_split: str = EVALUATION
+    paper_task: str | None = None
+    config: OwnConfig | None = None
+
+    @property
+    def source(self) -> str:
+        return f"your own files ({ENDINGS}) or a dataset of the hub"
+
+    def bound(self, settings: Any) -> tuple[Task, Any]:
+        """See `Task.bound`. Raises: UserError where the settings do not say where the examples are, or do so twice."""
+        _check_source(settings)
+        settings, hub = _pinned(settings)
+        eval_split = EVALUATION if settings.eval_file or settings.dataset_eval_split else HELD_OUT
+        task = replace(self, name=settings.name, config=settings, eval_split=eval_split, hub=hub)
+        _check_columns(task._user_columns)
+        return task, settings
+
+    @property
+    def _user_columns(self) -> dict[str, str]:
+        """What the user calls the columns that are read, by what the adapter calls them."""
+        assert self.config is not None, "bound to no settings"
+        given = (self.config.text_column, self.config.text_pair_column, self.config.label_column)
+        return {ours: theirs for ours, theirs in zip(self.own_columns, given, strict=True) if theirs is not None}
+
+    def _read(self, split: str, data_dir: Path | None) -> RawRows:
+        rows = self._source_rows(TRAIN if split == HELD_OUT else split)
+        if self.eval_split == HELD_OUT:
+            return self._part(rows, split)
+        return replace(rows, notes=(*rows.notes, *self._known(rows))) if split == EVALUATION else rows
+
+    def _source_rows(self, split: str) -> RawRows:
+        """All rows of a source that are complete, with the adapter's names for their columns."""
+        names, config = self._user_columns, self.config
+        assert config is not None
+        file = config.train_file if split == TRAIN else config.eval_file
+        if file is not None:
+            raw = _rows_of_file(file, _state_of(file), tuple(names.values()))
+        else:
+            assert self.hub is not None, "bound to a dataset or to files"
+            part = config.dataset_split if split == TRAIN else str(config.dataset_eval_split)
+            raw = read_hub(self.hub, part, tuple(names.values()), label_names=True)
+        columns = {ours: raw.columns[theirs] for ours, theirs in names.items()}
+        return _complete(replace(raw, columns=columns, called=names), self.needed)
+
+    def _part(self, rows: RawRows, split: str) -> RawRows:
+        """The part of the rows that is trained on, or is held out."""
+        config = self.config
+        assert config is not None
+        strata = self._strata(rows)
+        held = held_out(self._texts(rows), strata, config.eval_share, config.split_seed)
+        chosen = [row for row in range(len(rows.places)) if (row in held) == (split == HELD_OUT)]
+        if not chosen:
+            raise UserError(
+                f"{rows.source}: {len(rows.places)} examples are too few to hold some out for evaluation; "
+                "give some to evaluate on (--eval-file), or a larger task.eval_share"
+            )
+        note = (
+            f"no evaluation examples were given: {len(held):,} of the {len(rows.places):,} examples of "
+            f"{Path(rows.source).name} are held out{', stratified by label' if any(strata) else ''} "
+            f"(eval_share {config.eval_share:g}, split_seed {config.split_seed})"
+        )
+        return replace(_selected(rows, chosen), notes=(note,) if split == HELD_OUT else rows.notes)
+
+    def _strata(self, rows: RawRows) -> Sequence[str]:
+        """For each row what it is a case of: of all cases about the same share is held out."""
+        return [""] * len(rows.places)
+
+    def _texts(self, rows: RawRows) -> list[tuple[str, ...]]:
+        """The texts of each row, by which it is another row's duplicate."""
+        return list(zip(*(map(str, rows.columns[name]) for name in self._text_names), strict=True))
+
+    @property
+    def _text_names(self) -> list[str]:
+        return [name for name in self.own_columns[:2] if name in self._user_columns]
+
+    def _known(self, rows: RawRows) -> list[str]:
+        """A note of the evaluation examples that are among those to train on."""
+        with suppress(UserError):  # a model can be evaluated where what it was trained on is not
+            trained = set(self._texts(self._source_rows(TRAIN)))
+            count = sum(texts in trained for texts in self._texts(rows))
+            if count:
+                return [f"{count:,} of {len(rows.places):,} evaluation examples are among the training examples too"]
+        return []
+
+    @property
+    def _local_files(self) -> Mapping[str, Path]:
+        config = self.config
+        found = {TRAIN: config.train_file, HELD_OUT: config.train_file, EVALUATION: config.eval_file} if config else {}
+        return {split: file for split, file in found.items() if file is not None}
+
+    def _files(self, split: str, data_dir: Path | None) -> list[Path]:
+        return [self._local_files[split]] if split in self._local_files else []
+
+    def _hash_name(self, split: str) -> str:
+        assert self.config is not None
+        how = self.config.model_dump_json(exclude={"train_file", "eval_file", "name", "max_length"})
+        return f"{super()._hash_name(split)} {split} by {how}"
+
+
+def _check_source(settings: OwnConfig) -> None:
+    """Raises: UserError where it is not said, once, where the examples are."""
+    if settings.data_dir is not None:
+        raise UserError(f"task.data_dir = {settings.data_dir}: own examples are named by task.train_file")
+    if settings.train_file is None and settings.dataset is None:
+        raise UserError(
+            "task.train_file is missing: name the file with your examples (--train-file), or a dataset of the hub "
+            "(--dataset owner/name)"
+        )
+    if settings.dataset is not None and (file := settings.train_file or settings.eval_file):
+        raise UserError(f"task.dataset = {settings.dataset} and the file {file}: give one of them")
+
+
+def _pinned(settings: OwnConfig) -> tuple[OwnConfig, HubDataset | None]:
+    """The settings with the commit of their dataset, and the dataset; None where there are files."""
+    if settings.dataset is None:
+        return settings, None
+    revision = settings.dataset_revision or newest_commit(settings.dataset)
+    pinned = settings.model_copy(update={"dataset_revision": revision})
+    return pinned, HubDataset(settings.dataset, settings.dataset_config, revision)
+
+
+def _check_columns(names: Mapping[str, str]) -> None:
+    """Raises: UserError where one column is named for two things."""
+    twice = [name for name in names.values() if list(names.values()).count(name) > 1]
+    if twice:
+        raise UserError(f'column "{shortened(twice[0])}" is named twice; text, text pair and label are columns apart')
+
+
+def _state_of(file: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        state = file.stat()
+        return state.st_size, state.st_mtime_ns
+    return None
+
+
+@lru_cache(maxsize=2)
+def _rows_of_file(file: Path, state: tuple[int, int] | None, wanted: tuple[str, ...]) -> RawRows:
+    """state: of the file, which is read again where it has changed."""
+    return replace(read_own_rows(file, wanted), origin={"kind": "file", "path": str(file)})
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell holds nothing: null, as pandas writes it (NaN), or blanks.
+
+    >>> [is_missing(cell) for cell in (None, float("nan"), "  ", 0, False, "0")]
+    [True, True, True, False, False, False]
+    """
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def _complete(rows: RawRows, needed: Sequence[str]) -> RawRows:
+    """The rows in which nothing needed is missing; a second text that is missing is an empty one.
+
+    Raises: UserError where none is left.
+    """
+    columns = {
+        name: cells if name in needed else ["" if is_missing(cell) else cell for cell in cells]
+        for name, cells in rows.columns.items()
+    }
+    rows, notes = replace(rows, columns=columns), []
+    for name in filter(rows.columns.__contains__, needed):
+        kept = [row for row, cell in enumerate(rows.columns[name]) if not is_missing(cell)]
+        if not kept:
+            raise UserError(f'{rows.source}: "{rows.called[name]}" is empty in every row')
+        if lost := len(rows.places) - len(kept):
+            first = rows.places[min(set(range(len(rows.places))) - set(kept))]
+            notes.append(
+                f'rows of {Path(rows.source).name} left out for lack of "{rows.called[name]}": {lost:,} '
+                f"(the first: {rows.unit} {first})"
+            )
+            rows = _selected(rows, kept)
+    return replace(rows, notes=tuple(notes))
+
+
+def _selected(rows: RawRows, numbers: Sequence[int]) -> RawRows:
+    columns = {name: [cells[number] for number in numbers] for name, cells in rows.columns.items()}
+    return replace(rows, places=[rows.places[number] for number in numbers], columns=columns)
+
+
+def held_out(texts: Sequence[Hashable], strata: Sequence[str], share: float, seed: int) -> set[int]:
+    """Numbers of the rows to evaluate on: of each stratum about `share`, and of more than one row at least one.
+
+    Rows with the same texts stay together, so that none is trained on and evaluated on.
+
+    >>> sorted(held_out("abcdefgh", "xxxxyyyy", 0.25, 0)), held_out("aabb", "xxxx", 0.5, 0) in ({0, 1}, {2, 3})
+    ([2, 4], True)
+    """
+    same: dict[Hashable, list[int]] = defaultdict(list)
+    for row, text in enumerate(texts):
+        same[text].append(row)
+    of_stratum: dict[str, list[list[int]]] = defaultdict(list)
+    for rows in same.values():
+        of_stratum[strata[rows[0]]].append(rows)
+    choice = random.Random(seed)
+    held: set[int] = set()
+    for stratum in sorted(of_stratum):
+        members = of_stratum[stratum]
+        choice.shuffle(members)
+        count = max(1, round(share * len(members))) if len(members) > 1 else 0
+        held.update(row for rows in members[:count] for row in rows)
+    return held
