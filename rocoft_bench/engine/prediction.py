@@ -15,7 +15,7 @@ from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from rocoft_bench.engine.batching import NO_LABEL, Batch, Collate, longest_first_batches, padding_collate
+from rocoft_bench.engine.batching import NO_LABEL, Batch, Collate, lengths_of, longest_first_batches, padding_collate
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.processes import Processes
@@ -206,7 +206,7 @@ class Evaluator:
         """Example numbers of this process' batches. All have equally many, so that they can agree on each: where the
         last round is not full, its first batch is there twice.
         """
-        batches = longest_first_batches([len(ids) for ids in self.examples["input_ids"]], self.batch_size)
+        batches = longest_first_batches(lengths_of(self.examples), self.batch_size)
         rounds = [
             batches[start : start + self.processes.count] for start in range(0, len(batches), self.processes.count)
         ]

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from rocoft_bench.config import TrainingConfig
-from rocoft_bench.engine.batching import Batch, Collate, length_grouped_batches, loss_terms, shared
+from rocoft_bench.engine.batching import Batch, Collate, length_grouped_batches, lengths_of, loss_terms, shared
 from rocoft_bench.engine.checkpoint import (
     CheckpointError,
     TrainState,
@@ -97,7 +97,7 @@ class Trainer:
         self.settings, self.seed, self.evaluator, self.collate = settings, seed, evaluator, collate
         self.accelerator, self.observer, self.processes = accelerator, observer, processes or Processes()
         self.examples = examples
-        self.lengths = [len(ids) for ids in examples["input_ids"]]
+        self.lengths = lengths_of(examples)
         self.checkpoint_path = workdir / "checkpoint.safetensors"
         self.best_path = workdir / "best.safetensors"
         self.steps_per_epoch = math.ceil(

@@ -32,7 +32,9 @@ class EncodedSplit:
 
     def longest(self, column: str = "input_ids") -> int:
         """Tokens of the longest example, in a column that holds a list of them for each."""
-        return max(len(tokens) for tokens in self.encoded[column])
+        from rocoft_bench.engine.batching import lengths_of
+
+        return max(lengths_of(self.encoded, column))
 
 
 def fitted_settings(task: Task, settings: TaskConfig, limits: Limits, notes: list[str]) -> TaskConfig:

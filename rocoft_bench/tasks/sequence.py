@@ -49,16 +49,15 @@ class SequenceClassification(Task):
         """See `Task.encode`. A pair is cut at the end of whichever of the two is longer, token by token."""
         from datasets import Dataset, concatenate_datasets
 
-        parts = []
+        parts, full = [], 0
         for batch in examples.iter(_ENCODE_EXAMPLES):
             texts = (batch[name] for name in self.text_columns)
             tokens = tokenizer(*texts, truncation=True, max_length=settings.max_length)
+            full += sum(len(ids) >= settings.max_length for ids in tokens["input_ids"])
             parts.append(Dataset.from_dict({**tokens, "labels": batch[LABEL]}))
-        encoded = concatenate_datasets(parts)
-        full = sum(len(ids) >= settings.max_length for ids in encoded["input_ids"])
         name = "training" if training else "evaluation"
         note = f"{full} {name} examples fill max_length {settings.max_length} and may have been cut"
-        return Encoded(encoded, (note,) if full else ())
+        return Encoded(concatenate_datasets(parts), (note,) if full else ())
 
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         return [{"prediction": self.predict(logits), "scores": logits.astype("float64").tolist()} for logits in outputs]

@@ -39,14 +39,7 @@ ROWS = [[3 + (7 * i + 5 * j) % 50 for j in range(3 + i % 4)] for i in range(13)]
 class Padding:
     """All that batches need of a tokenizer."""
 
-    def pad(self, rows: list[dict[str, list[int]]], padding_side: str, **_: Any) -> dict[str, Tensor]:
-        longest = max(len(row["input_ids"]) for row in rows)
-        batch: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": []}
-        for row in rows:
-            blank = [0] * (longest - len(row["input_ids"]))
-            for name, value in (("input_ids", row["input_ids"]), ("attention_mask", [1] * len(row["input_ids"]))):
-                batch[name].append(blank + value if padding_side == "left" else value + blank)
-        return {name: torch.tensor(value) for name, value in batch.items()}
+    pad_token_id = pad_token_type_id = 0
 
 
 class Pull(Hooks):

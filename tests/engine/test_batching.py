@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rocoft_bench.engine.batching import length_grouped_batches, longest_first_batches
+from rocoft_bench.engine.batching import length_grouped_batches, lengths_of, longest_first_batches, padding_collate
 
 LENGTHS = st.lists(st.integers(1, 100), min_size=1, max_size=300)
 
@@ -38,3 +41,28 @@ def test_epochs_and_seeds_differ() -> None:
     lengths = list(range(1, 200))
     plans = [length_grouped_batches(lengths, 8, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert all(a != b for i, a in enumerate(plans) for b in plans[i + 1 :])
+
+
+def test_a_batch_is_padded_to_its_longest_example_at_either_side() -> None:
+    tokenizer = SimpleNamespace(pad_token_id=9, pad_token_type_id=3)
+    rows = [
+        {"input_ids": [5, 6, 7], "token_type_ids": [0, 1, 1], "labels": [-100, 6, 7], "choice": "left out"},
+        {"input_ids": [8], "token_type_ids": [0], "labels": [8], "choice": "left out"},
+    ]
+    right = {name: values.tolist() for name, values in padding_collate(tokenizer)(rows).items()}
+    assert right == {
+        "input_ids": [[5, 6, 7], [8, 9, 9]],
+        "token_type_ids": [[0, 1, 1], [0, 3, 3]],
+        "attention_mask": [[1, 1, 1], [1, 0, 0]],
+        "labels": [[-100, 6, 7], [8, -100, -100]],
+    }
+    left = padding_collate(tokenizer, "left")([{"input_ids": [5, 6, 7], "labels": 1}, {"input_ids": [8], "labels": 0}])
+    assert left["input_ids"].tolist() == [[5, 6, 7], [9, 9, 8]]
+    assert left["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
+    assert left["labels"].tolist() == [1, 0]
+
+
+def test_lengths_are_those_of_the_chosen_rows() -> None:
+    examples = Dataset.from_dict({"input_ids": [[1], [2, 2], []], "labels": [[1, 1, 1], [], [1]]})
+    assert lengths_of(examples) == [1, 2, 0]
+    assert lengths_of(examples.select([2, 1]), "labels") == [1, 0]
