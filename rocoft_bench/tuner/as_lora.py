@@ -16,9 +16,8 @@ from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.layer import RoCoFTLayer
-
-PREFIX = "base_model.model."
-"""What PEFT puts before the names of a model's modules."""
+from rocoft_bench.tuner.parameter_wrapper import ParamWrapper
+from rocoft_bench.tuner.saved_values import PREFIX
 
 
 def save_as_lora(
@@ -39,6 +38,10 @@ def save_as_lora(
     config = getattr(model, "peft_config", {}).get(adapter_name)
     if not isinstance(config, RoCoFTConfig):
         raise ValueError(f"the model has no RoCoFT adapter {adapter_name!r}")
+    if any(isinstance(module, ParamWrapper) and adapter_name in module.rocoft_adapter for module in model.modules()):
+        raise ValueError(
+            "the adapter trains embeddings or target_parameters, which are not exported: merge them instead"
+        )
     if config.mode == "random":
         raise ValueError("single entries (mode random) have no low rank, so they are no LoRA: merge them instead")
     layers = {
@@ -92,6 +95,8 @@ def _lora_config(
         fan_in_fan_out=any(isinstance(layer.get_base_layer(), Conv1D) for layer in layers.values()),
         lora_bias=with_bias,
         modules_to_save=config.modules_to_save,
+        trainable_token_indices=config.trainable_token_indices,
+        ensure_weight_tying=config.ensure_weight_tying,
         task_type=config.task_type,
         base_model_name_or_path=config.base_model_name_or_path,
         revision=config.revision,

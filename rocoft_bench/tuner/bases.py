@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -11,19 +12,27 @@ from torch.nn.utils.parametrize import is_parametrized
 from transformers.pytorch_utils import Conv1D
 
 
+def tied_weights(model: nn.Module) -> set[int]:
+    """The ids of parameters that several modules have."""
+    counts = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    return {parameter for parameter, count in counts.items() if count > 1}
+
+
 def unwrapped(module: nn.Module) -> Any:
     """The layer inside the adapters around it, or the module itself."""
     return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
 
 
-def whole_weight(base: Any) -> Tensor:
-    """The base layer's weight (d_out, d_in), or (d_in, d_out) of a `Conv1D`.
+def whole_weight(base: Any, name: str = "weight", dims: tuple[int, ...] = (2,)) -> Tensor:
+    """The base layer's weight (d_out, d_in), or (d_in, d_out) of a `Conv1D`, or another parameter of it.
+
+    dims: How many dimensions it may have.
 
     Raises:
         RuntimeError: If the weight is not here as a whole: offloaded, partitioned or sharded.
     """
-    weight: Tensor = base.weight
-    if elsewhere := _elsewhere(base, weight):
+    weight: Tensor = getattr(base, name)
+    if elsewhere := _elsewhere(base, weight, dims):
         raise RuntimeError(
             f"the weight of a {type(base).__name__} layer is {elsewhere}, and RoCoFT reads and changes it in place: "
             "make, load and merge the adapter on a model whose targeted layers are whole and in memory, or choose "
@@ -32,14 +41,14 @@ def whole_weight(base: Any) -> Tensor:
     return weight
 
 
-def _elsewhere(base: Any, weight: Tensor) -> str | None:
-    if hasattr(weight, "ds_id") and weight.dim() != 2:
+def _elsewhere(base: Any, weight: Tensor, dims: tuple[int, ...]) -> str | None:
+    if hasattr(weight, "ds_id") and weight.dim() not in dims:
         return "partitioned by DeepSpeed ZeRO-3"
     if hasattr(weight, "full_tensor"):
         return "sharded (a DTensor, as of FSDP2 or tensor parallelism)"
     if weight.is_meta and hasattr(base, "_hf_hook"):
         return "offloaded by accelerate"
-    return None if weight.dim() == 2 else f"no matrix but of shape {tuple(weight.shape)} (sharded by FSDP?)"
+    return None if weight.dim() in dims else f"no matrix but of shape {tuple(weight.shape)} (sharded by FSDP?)"
 
 
 def check_supported(model: nn.Module, name: str) -> None:
@@ -51,11 +60,13 @@ def check_supported(model: nn.Module, name: str) -> None:
         RuntimeError: If its weight is not here as a whole.
     """
     base, parent = unwrapped(model.get_submodule(name)), model.get_submodule(name.rpartition(".")[0])
-    if not isinstance(base, nn.Linear | Conv1D):
+    if not isinstance(base, nn.Linear | Conv1D | nn.Embedding):
         raise TypeError(
             f"Target module {name} ({type(base).__name__}) is not supported. "
-            "Currently, only `torch.nn.Linear` and `Conv1D` are supported."
+            "Currently, only `torch.nn.Linear`, `Conv1D` and `torch.nn.Embedding` are supported."
         )
+    if isinstance(base, nn.Embedding) and (base.max_norm is not None or base.sparse):
+        raise TypeError(f"Target module {name} has max_norm or sparse=True; RoCoFT trains embeddings without.")
     if is_parametrized(base) or base._parameters.get("weight") is None:
         raise TypeError(
             f"Target module {name} computes its weight from other parameters (weight normalisation, pruning, a "

@@ -26,8 +26,9 @@ def calibrate(
     """Choose the rows or columns of a scored selection ("max", "min", "mixed") from real activations (Section 6).
 
     Runs the frozen model once over `batches` (keyword arguments of its forward, on its device) and keeps one running
-    sum of squares (d_in,) per layer, never the activations. Every position that a layer sees counts, so pass batches
-    without padding. Call it once, before the optimizer's first step. Merged adapters stay merged.
+    sum of squares (d_in,) per layer, never the activations. Every position that a layer sees counts, but padding that
+    an `attention_mask` (B, L) tells of, also a `decoder_attention_mask`, is left away: such a batch goes through row by
+    row. Call it once, before the optimizer's first step. Merged adapters stay merged.
 
     Raises:
         ValueError: If the adapter does not exist or needs no calibration, or a layer saw none of the `batches`.
@@ -56,16 +57,46 @@ def _input_norms(
         total = args[0].detach().float().reshape(-1, layer.in_features).square().sum(0)
         squares[layer] = squares[layer] + total if layer in squares else total
 
+    is_encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
     handles = [layer.register_forward_pre_hook(accumulate) for layer in layers]
     try:
         for batch in batches:
-            model(**batch)
+            for part in _without_padding(batch, is_encoder_decoder):
+                model(**part)
     finally:
         for handle in handles:
             handle.remove()
     if len(squares) < len(layers):
         raise ValueError(f"the calibration batches reached {len(squares)} of {len(layers)} layers: pass at least one")
     return {layer: total.sqrt() for layer, total in squares.items()}
+
+
+def _without_padding(batch: Mapping[str, Any], is_encoder_decoder: bool) -> Iterator[Mapping[str, Any]]:
+    """The rows (1, their own length) of a batch that has padding, or else the batch."""
+    masks = {
+        key: mask.bool()
+        for key, value in batch.items()
+        if isinstance(value, Tensor) and (mask := _mask_of(key, batch, is_encoder_decoder)) is not None
+        if mask.dim() == 2 and value.shape[:2] == mask.shape
+    }
+    if all(mask.all() for mask in masks.values()):
+        yield batch
+        return
+    rows = max(len(mask) for mask in masks.values())
+    for row in range(rows):
+        own = {key: value[row : row + 1] if _has_length(value, rows) else value for key, value in batch.items()}
+        yield own | {key: own[key][:, mask[row]] for key, mask in masks.items()}
+
+
+def _mask_of(key: str, batch: Mapping[str, Any], is_encoder_decoder: bool) -> Tensor | None:
+    """What says which positions of an input are no padding."""
+    if key == "labels" and is_encoder_decoder:  # which makes of them what its decoder is given
+        return batch[key] != -100
+    return batch.get("decoder_attention_mask" if key.startswith("decoder_") else "attention_mask")
+
+
+def _has_length(value: Any, length: int) -> bool:
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == length
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from peft import PeftConfig, PeftType
 
 MODES = ("row", "column", "random")
 SELECTIONS = ("first", "random", "max", "min", "mixed")
+FORMAT_VERSION = 1
+"""Of saved adapters: each layer's int32 indices, values and biases under `rocoft_adapter`."""
 SCORED_SELECTIONS = ("max", "min", "mixed")
 
 
@@ -34,11 +36,16 @@ class RoCoFTConfig(PeftConfig):
         target_modules: Names (suffixes) or a regular expression. Default: every linear layer inside the transformer
             blocks; heads, embeddings and poolers are left out.
         exclude_modules: Names or a regular expression of modules to leave out.
+        target_parameters: Names of parameters that are no linear layer's, such as fused experts (E, d_out, d_in), of
+            each of which `rank` rows or columns, or single entries, are trained; beside the `target_modules`.
         modules_to_save: Modules trained and saved in full, such as a classification head.
+        trainable_token_indices: Tokens whose embeddings are trained too, or {name of a layer: tokens}, as in LoRA.
+        ensure_weight_tying: Modules in `modules_to_save` that are tied to the embeddings are trained as one with them.
         layers_to_transform: Indices of the blocks to adapt; all by default.
         layers_pattern: Name of the list of blocks, where `layers_to_transform` is ambiguous.
         rank_pattern: Ranks of single modules by name or regular expression, e.g. {"fc1": 8}.
         init_weights: False starts from random trained values instead of the pretrained ones; for tests only.
+        format_version: Of the saved adapter. Set by this package, which reads the versions up to its own.
         calibrated: Read from adapters of earlier versions and ignored: their indices say whether they are calibrated.
 
     Raises:
@@ -60,15 +67,26 @@ class RoCoFTConfig(PeftConfig):
         default=None, metadata={"help": "Module names or a regular expression to leave out."}
     )
     modules_to_save: list[str] | None = field(default=None, metadata={"help": "Modules trained and saved in full."})
+    target_parameters: list[str] | None = field(default=None, metadata={"help": "Parameters, as of fused experts."})
+    trainable_token_indices: list[int] | dict[str, list[int]] | None = field(
+        default=None, metadata={"help": "Tokens whose embeddings are trained too."}
+    )
+    ensure_weight_tying: bool = field(default=False, metadata={"help": "Train tied modules as one, as in LoRA."})
     layers_to_transform: list[int] | int | None = field(default=None, metadata={"help": "Block indices to adapt."})
     layers_pattern: list[str] | str | None = field(default=None, metadata={"help": "Name of the list of blocks."})
     rank_pattern: dict[str, int] = field(default_factory=dict, metadata={"help": "Ranks of single modules."})
     init_weights: bool = field(default=True, metadata={"help": "Start from the pretrained values."})
+    format_version: int = field(default=FORMAT_VERSION, metadata={"help": "Of saved adapters; set by this package."})
     calibrated: InitVar[bool] = False
 
     def __post_init__(self, calibrated: bool) -> None:
         is_new = self.peft_version is None  # a saved one has the version; what was once accepted stays loadable
         super().__post_init__()
+        if self.format_version > FORMAT_VERSION:
+            raise ValueError(
+                f"the adapter is of format_version={self.format_version}, this rocoft_bench reads those up to "
+                f"{FORMAT_VERSION}: install a later one"
+            )
         self.peft_type = PeftType.ROCOFT  # type: ignore[attr-defined]
         self.target_modules = _as_set(self.target_modules)
         self.exclude_modules = _as_set(self.exclude_modules)
@@ -79,6 +97,7 @@ class RoCoFTConfig(PeftConfig):
             raise ValueError(f"probability={self.probability} is outside (0, 1]")
         self._check_layer_choice()
         self._check_patterns()
+        self.modules_to_tie: set[str] | None = None  # set by peft, which reads it
         if is_new:
             self._check_ignored()
 
@@ -103,6 +122,13 @@ class RoCoFTConfig(PeftConfig):
                 raise ValueError(f"{name}={rank!r} is not a positive integer")
 
     def _check_layer_choice(self) -> None:
+        if isinstance(self.target_parameters, str):
+            raise TypeError("`target_parameters` must be a list of strings or None.")
+        if self.target_parameters and self.is_scored:
+            raise ValueError(
+                f"selection={self.selection!r} scores by what a layer is given, which is not known of "
+                "target_parameters: choose first or random"
+            )
         if isinstance(self.target_modules, str) and self.layers_to_transform is not None:
             raise ValueError("`layers_to_transform` cannot be used when `target_modules` is a str.")
         if isinstance(self.target_modules, str) and self.layers_pattern is not None:

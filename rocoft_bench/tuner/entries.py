@@ -27,7 +27,7 @@ class TrainedEntries(nn.Module):
         self.bias: nn.Parameter | None
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
         self.register_buffer(INDEX_NAMES[config.mode], indices)
-        self._chosen = False
+        self._chosen = not config.is_scored
         self._place: Place = slice(0)
         self._place_of: tuple[object, ...] = ()
 
@@ -44,7 +44,7 @@ class TrainedEntries(nn.Module):
     def needs_calibration(self) -> bool:
         """True until a scored selection has been made by `calibrate` or loaded."""
         if not self._chosen:  # looked up until it is true: reading a GPU's memory makes it wait
-            self._chosen = not self.config.is_scored or bool((self.indices >= 0).all())
+            self._chosen = bool((self.indices >= 0).all())
         return not self._chosen
 
     @property

@@ -24,12 +24,16 @@ from rocoft_bench.tuner.recompute import LayerNorms, product_with
 class RoCoFTLayer(nn.Module, BaseTunerLayer):
     """What a layer knows about its adapters: what each of them trains, and how to merge it.
 
+    `parameter_name` is the base layer's parameter that is trained in part.
+
     `rocoft_adapter` has a `TrainedEntries` for each adapter of this layer. The base layer's tensors change only while
     an adapter is merged, and for the moment of a product.
     """
 
     adapter_layer_names = ("rocoft_adapter",)
     other_param_names = ()
+    parameter_name = "weight"
+    trains_bias = True
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, layer_norms: LayerNorms) -> None:
         super().__init__()
@@ -39,11 +43,13 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self._overwritten: list[tuple[str, Tensor, Tensor]] = []  # by merge(): mode, indices, values of W there
         self._overwritten_bias: Tensor | None = None
         self.own_changes = 0  # of the weight, by merging and unmerging
+        self.is_tied = False  # whether other modules have the same weight, which merging must leave them
+        self._tied_weight: nn.Parameter | None = None  # while this layer has a weight of its own instead
         self._standing: tuple[str, ExitStack] | None = None
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._active_adapter = adapter_name
-        self.out_features, self.in_features = self.matrix.shape
+        self.out_features, self.in_features = self.matrix.shape[-2:]
 
     @property
     def matrix(self) -> Tensor:
@@ -64,12 +70,20 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     def update_layer(
         self, adapter_name: str, config: RoCoFTConfig, rank: int, layer_name: str, inference_mode: bool = False
     ) -> None:
-        """Add an adapter. Trained values start as the pretrained ones, so the layer's output does not change."""
+        """Add an adapter. Trained values start as the pretrained ones, so the layer's output does not change.
+
+        With the very configuration of another adapter it is to be a copy of that, and has its selection: trl copies
+        the trained values of DPO's and GRPO's reference, but no buffers.
+        """
+        others = [other for name in self.rocoft_adapter if (other := self.entries(name)).config is config]
         with self.frozen():
-            indices = self._select(config, rank, layer_name).to(self.matrix.device)
+            indices = others[0].indices.clone() if others else self._select(config, rank, layer_name)
+            indices = indices.to(self.matrix.device)
             values = selection.read(self.matrix, indices, config.mode)
-            bias = self.bias.detach().clone() if config.train_bias and self.bias is not None else None
-        if config.is_scored:
+            bias = (
+                self.bias.detach().clone() if config.train_bias and self.trains_bias and self.bias is not None else None
+            )
+        if config.is_scored and not others:
             indices = torch.full_like(indices, -1)  # until `reselect`, or until the adapter's own are loaded
         self.rocoft_adapter[adapter_name] = TrainedEntries(config, indices, _started(values, config), bias)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
@@ -79,7 +93,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         if config.mode == "random":
             entries = self.matrix.numel()
             return selection.sample(entries, max(1, round(config.probability * entries)), generator)
-        size = self.matrix.shape[0 if config.mode == "row" else 1]
+        size = self.out_features if config.mode == "row" else self.in_features
         if rank > size:
             warnings.warn(f"{layer_name}: rank {rank} is above its {size} {config.mode}s; all {size} are trained")
             rank = size
@@ -107,6 +121,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     def delta(self, adapter_name: str) -> Tensor:
         """Trained minus frozen values, in the trained values' precision; the shape of the trained ones."""
         return self.entries(adapter_name).weight - self._read(adapter_name)
+
+    def _active(self) -> list[str]:
+        return [name for name in self.active_adapters if name in self.rocoft_adapter]
 
     def _check_calibrated(self, names: list[str]) -> None:
         for name in names:
@@ -164,6 +181,10 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     @torch.no_grad()
     def _write(self, names: list[str]) -> None:
         """Merge into the frozen base layer."""
+        if names and self.is_tied:
+            self._tied_weight = getattr(self.get_base_layer(), self.parameter_name)
+            own = nn.Parameter(self._tied_weight.detach().clone(), requires_grad=False)
+            setattr(self.get_base_layer(), self.parameter_name, own)
         self._overwritten = [(self.entries(n).mode, self.entries(n).indices.clone(), self._read(n)) for n in names]
         for name, (mode, indices, frozen) in zip(names, self._overwritten, strict=True):
             trained = self.entries(name).weight
@@ -192,6 +213,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             self._put(mode, indices, frozen)
         if self._overwritten_bias is not None:
             self.bias.copy_(self._overwritten_bias)
+        if self._tied_weight is not None:
+            setattr(self.get_base_layer(), self.parameter_name, self._tied_weight)
+            self._tied_weight = None
         self._overwritten, self._overwritten_bias, self.merged_adapters = [], None, []
 
 
@@ -217,9 +241,6 @@ class Linear(RoCoFTLayer):
             y = self._add(name, x, y)
         return y
 
-    def _active(self) -> list[str]:
-        return [name for name in self.active_adapters if name in self.rocoft_adapter]
-
     @contextmanager
     def standing(self) -> Iterator[None]:
         """Leaves the trained values in the weight, if that can be done, so that the layer is its base layer.
@@ -227,7 +248,8 @@ class Linear(RoCoFTLayer):
         For passes without gradients; another one, or one without this adapter, puts the frozen values back before.
         """
         names = [] if self.disable_adapters or self.merged or self._standing else self._active()
-        if len(names) != 1 or self.entries(names[0]).bias is not None or not may_stand(self.base_layer):
+        has_bias = len(names) == 1 and self.entries(names[0]).bias is not None
+        if len(names) != 1 or has_bias or self.is_tied or not may_stand(self.base_layer):
             yield
             return
         entries = self.entries(names[0])

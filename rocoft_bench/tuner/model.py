@@ -9,17 +9,21 @@ from functools import partial
 from typing import Any
 
 from peft import PeftConfig
+from peft.tuners.lora import LoraModel
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer, _maybe_include_all_linear_layers
 from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from peft.utils.other import AuxiliaryTrainingWrapper, get_pattern_key
 from torch import Tensor, nn
 
-from rocoft_bench.tuner.bases import check_supported
+from rocoft_bench.tuner.bases import check_supported, tied_weights, unwrapped
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import INDEX_NAMES
 from rocoft_bench.tuner.layer import Linear, RoCoFTLayer
+from rocoft_bench.tuner.parameter_wrapper import ParamWrapper
 from rocoft_bench.tuner.recompute import LayerNorms
-from rocoft_bench.tuner.targets import callable_only, check_all_found, default_targets
+from rocoft_bench.tuner.saved_values import check_fits
+from rocoft_bench.tuner.targets import callable_only, check_all_found, check_parameters, default_targets
+from rocoft_bench.tuner.weighted import add_weighted
 
 
 class RoCoFTModel(BaseTuner):
@@ -28,10 +32,10 @@ class RoCoFTModel(BaseTuner):
     Made by `peft.get_peft_model(model, RoCoFTConfig(...))`.
 
     Raises:
-        ValueError: If no `target_modules` are given and the model has no transformer blocks to find them in, or a name
-            in `target_modules` is no module's.
-        TypeError: If a target is not a floating-point `nn.Linear` or `Conv1D` with a weight of its own, or its forward
-            is never called.
+        ValueError: If no `target_modules` are given and the model has no transformer blocks to find them in, a name in
+            `target_modules` or `target_parameters` is nothing's, or a parameter is no matrix.
+        TypeError: If a target is not a floating-point `nn.Linear`, `Conv1D` or `nn.Embedding` with a weight of its own,
+            or its forward is never called.
         RuntimeError: If a target's weight is not here as a whole.
     """
 
@@ -50,8 +54,11 @@ class RoCoFTModel(BaseTuner):
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
         """Find the targets, and check them all before the first one is replaced."""
         self._layer_norms = LayerNorms(model.modules())
+        self._tied_weights = tied_weights(model)
+        check_parameters(peft_config.target_parameters or (), model)
         if peft_config.target_modules is None:
-            names = default_targets(model, peft_config.layers_to_transform, peft_config.layers_pattern)
+            parameters, layers = peft_config.target_parameters or (), peft_config.layers_to_transform
+            names = default_targets(model, layers, peft_config.layers_pattern, parameters)
             peft_config.target_modules = set(names)
         elif _is_all_linear(peft_config.target_modules):
             _maybe_include_all_linear_layers(peft_config, model)
@@ -60,6 +67,10 @@ class RoCoFTModel(BaseTuner):
             check_all_found(peft_config.target_modules, model, only_warn=peft_config.inference_mode)
         for name in self._matched(peft_config, model):
             check_supported(model, name)
+            if peft_config.is_scored and isinstance(unwrapped(model.get_submodule(name)), nn.Embedding):
+                raise ValueError(
+                    f"{name} is given tokens, which score no rows or columns: choose selection first or random"
+                )
 
     def _matched(self, peft_config: Any, model: nn.Module) -> Iterator[str]:
         inside: tuple[str, ...] = ()  # of layers that have adapters
@@ -80,15 +91,37 @@ class RoCoFTModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
-        check_supported(self.model, current_key)  # again: a state dict may have named other targets
+        if parameter_name is None:
+            check_supported(self.model, current_key)  # again: a state dict may have named other targets
+            parameter_name = "weight" if isinstance(unwrapped(target), nn.Embedding) else None
         pattern = get_pattern_key(list(peft_config.rank_pattern), current_key)
         rank = peft_config.rank_pattern.get(pattern, peft_config.rank)
-        layer = target if isinstance(target, RoCoFTLayer) else Linear(target, adapter_name, self._layer_norms)
+        layer = self._layer_around(target, adapter_name, parameter_name)
         layer.update_layer(adapter_name, peft_config, rank, current_key, inference_mode=peft_config.inference_mode)
         if layer is not target:
             if adapter_name not in self.active_adapters:
                 layer.requires_grad_(False)
             self._replace_module(parent, target_name, layer, target)
+
+    def _layer_around(self, target: nn.Module, adapter_name: str, parameter_name: str | None) -> RoCoFTLayer:
+        """The layer of a module or of one of its parameters: the one that is there already, or a new one."""
+        if isinstance(target, RoCoFTLayer) and target.parameter_name == (parameter_name or "weight"):
+            return target
+        layer = (
+            Linear(target, adapter_name, self._layer_norms)
+            if parameter_name is None
+            else ParamWrapper(target, adapter_name, self._layer_norms, parameter_name)
+        )
+        layer.is_tied = id(getattr(layer.get_base_layer(), layer.parameter_name)) in self._tied_weights
+        return layer
+
+    _add_modules_to_save_to_tie = LoraModel._add_modules_to_save_to_tie
+
+    def _add_targets_to_tie(self, peft_config: Any, tied_weight_keys: list[str]) -> None:
+        raise ValueError(
+            "ensure_weight_tying is for modules_to_save and trainable_token_indices, which peft ties; rows and columns "
+            "of a tied matrix in target_modules are trained for one of its modules: leave it out of target_modules"
+        )
 
     def _replace_module(self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module) -> None:
         # PEFT's own also copies `.weight` when it unwraps a module, which fails for a head made of several layers.
@@ -132,11 +165,18 @@ class RoCoFTModel(BaseTuner):
         if unknown := sorted(set(names) - {"__base__", *self.peft_config}):
             raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(unknown)}")
 
+    def add_weighted_adapter(self, adapters: list[str], weights: list[float], adapter_name: str) -> None:
+        """Add an adapter that trains the union of what others train, with W plus their weighted changes there.
+
+        Of adapters with one selection and weights that sum to 1, its values are the weighted means of theirs.
+        """
+        add_weighted(self, adapters, weights, adapter_name)
+
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own, trained values standing in the weights for as long as it lasts: no token pays for them."""
         with ExitStack() as stack:
             for layer in self.modules():
-                if isinstance(layer, Linear):
+                if isinstance(layer, Linear | ParamWrapper):
                     stack.enter_context(layer.standing())
             return self.model.generate(*args, **kwargs)
 
@@ -144,12 +184,14 @@ class RoCoFTModel(BaseTuner):
     def _remap_adapter_state_dict_for_load(
         cls, model: nn.Module, config: Any, adapter_name: str, state_dict: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Rename the keys of earlier versions, and refuse values that lie another way than the adapter's."""
+        """Rename the keys of earlier versions, and refuse values that do not fit or lie another way."""
         renamed = {_current_key(key, config.mode): value for key, value in state_dict.items()}
         for mode, index_name in INDEX_NAMES.items():
             if mode != config.mode and any(key.endswith(f".rocoft_adapter.{index_name}") for key in renamed):
                 raise ValueError(f"the saved adapter is of mode {mode!r}, its configuration says {config.mode!r}")
-        return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, renamed)
+        named = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, renamed)
+        check_fits(model, adapter_name, named)
+        return named
 
 
 def _with_adapter_names(module: nn.Module, args: Any, kwargs: Any, names: list[str], copies: int) -> tuple[Any, Any]:

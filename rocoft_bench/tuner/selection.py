@@ -1,7 +1,8 @@
 """Which rows, columns or entries of a weight are trained, and how they are read and written.
 
-Weights have shape (d_out, d_in); indices are r row or column numbers, ascending, or n flat entry numbers: int32, but
-for entries of a matrix that has more than int32 counts.
+Weights have shape (d_out, d_in), or (E, d_out, d_in) where E matrices have the same rows or columns trained; indices
+are r row or column numbers, ascending, or n flat entry numbers: int32, but for entries of a matrix that has more than
+int32 counts.
 """
 
 from __future__ import annotations
@@ -74,33 +75,42 @@ def taken(values: Tensor, place: Place, dim: int) -> Tensor:
 
 
 def read(weight: Tensor, place: Place, mode: str) -> Tensor:
-    """A copy of the selected values: r rows (r, d_in), r columns (r, d_out), or n entries (n,)."""
+    """A copy of the selected values: r rows (…, r, d_in), r columns (…, r, d_out), or n entries (n,)."""
     if mode == "random" and not weight.is_contiguous():
-        return weight[_row_and_column(weight, place)]
-    lines = _lines(weight, mode)
-    return taken(lines, place, 0).clone() if isinstance(place, slice) else taken(lines, place, 0)
+        return weight[_coordinates(weight, place)]
+    lines, dim = _lines(weight, mode)
+    return taken(lines, place, dim).clone() if isinstance(place, slice) else taken(lines, place, dim)
 
 
 def write(weight: Tensor, place: Place, mode: str, values: Tensor) -> None:
     """Put values of `read`'s shape back, in place; works through transposed views, from any device and precision."""
     if mode == "random" and not weight.is_contiguous():
-        weight[_row_and_column(weight, place)] = values.to(weight)
+        weight[_coordinates(weight, place)] = values.to(weight)
         return
-    lines = _lines(weight, mode)
+    lines, dim = _lines(weight, mode)
     if isinstance(place, slice):
-        taken(lines, place, 0).copy_(values)
+        taken(lines, place, dim).copy_(values)
     else:
-        lines.index_copy_(0, place.to(weight.device, torch.int64), values.to(weight))
+        lines.index_copy_(dim, place.to(weight.device, torch.int64), values.to(weight))
 
 
-def _lines(weight: Tensor, mode: str) -> Tensor:
-    """A view whose first dimension the indices of a mode count along."""
+def written(weight: Tensor, indices: Tensor, mode: str, values: Tensor) -> Tensor:
+    """A copy of a weight with other values at the indices, through which gradients reach those values."""
+    indices, values = indices.to(weight.device, torch.int64), values.to(weight)
     if mode == "random":
-        return weight.view(-1)
-    return weight if mode == "row" else weight.t()
+        return weight.flatten().index_copy(0, indices, values).view(weight.shape)
+    lines, dim = _lines(weight, mode)
+    changed = lines.index_copy(dim, indices, values)
+    return changed if mode == "row" else changed.mT
 
 
-def _row_and_column(weight: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+def _lines(weight: Tensor, mode: str) -> tuple[Tensor, int]:
+    """A view, and its dimension that the indices of a mode count along."""
+    if mode == "random":
+        return weight.view(-1), 0
+    return (weight if mode == "row" else weight.mT), -2
+
+
+def _coordinates(weight: Tensor, place: Place) -> tuple[Tensor, ...]:
     flat = torch.arange(place.start, place.stop) if isinstance(place, slice) else place
-    flat = flat.to(weight.device, torch.int64)
-    return flat // weight.shape[1], flat % weight.shape[1]
+    return torch.unravel_index(flat.to(weight.device, torch.int64), weight.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -15,14 +15,18 @@ from rocoft_bench.tuner.bases import bypassed_children, unwrapped
 
 
 def default_targets(
-    model: nn.Module, layers: list[int] | int | None = None, layers_pattern: list[str] | str | None = None
+    model: nn.Module,
+    layers: list[int] | int | None = None,
+    layers_pattern: list[str] | str | None = None,
+    parameters: Collection[str] = (),
 ) -> list[str]:
     """Names of all linear layers inside the transformer blocks, found by structure.
 
     A block is an element of an `nn.ModuleList` that is itself made of modules; embeddings, poolers and heads stand
     outside. Covers RoBERTa, BERT, DeBERTa, BART, T5, GPT-2, GPT-J, BLOOM, LLaMA, Mistral, Qwen and their like.
     `layers` keeps only blocks with these indices, `layers_pattern` only those in lists of these names. Layers whose
-    forward is never called, and weights of the blocks that are no layers (fused experts), are left out with a warning.
+    forward is never called, and weights of the blocks that are no layers (fused experts), are left out with a warning,
+    but for those whose names (or ends of names) `parameters` has.
 
     Raises:
         ValueError: If there is no such layer.
@@ -38,7 +42,7 @@ def default_targets(
     names = callable_only(linears, model)
     if not names:
         raise ValueError("Please specify `target_modules` in `peft_config`: the model has no blocks to find them in")
-    _warn_of_fused_experts(blocks, model, names)
+    _warn_of_fused_experts(blocks, model, names, parameters)
     return names
 
 
@@ -75,21 +79,33 @@ def _linears(module: nn.Module, prefix: str = "") -> Iterator[str]:
             yield from _linears(child, f"{prefix}{name}.")
 
 
-def _warn_of_fused_experts(blocks: list[tuple[str, nn.Module]], model: nn.Module, targets: list[str]) -> None:
+def _warn_of_fused_experts(
+    blocks: list[tuple[str, nn.Module]], model: nn.Module, targets: list[str], parameters: Collection[str]
+) -> None:
     """Say what share of the blocks' weights the default targets reach, if experts are 3-D parameters in them."""
     fused = [
         f"{block_name}.{name}"
         for block_name, block in blocks
         for name, parameter in block.named_parameters()
         if parameter.dim() == 3 and not _is_convolution(block.get_submodule(name.rpartition(".")[0]))
+        if not _is_named(f"{block_name}.{name}".replace(".base_layer", ""), parameters)
     ]
     if fused:
         reached = sum(unwrapped(model.get_submodule(name)).weight.numel() for name in targets)
         share = reached / sum(p.numel() for _, block in blocks for p in block.parameters())
         warnings.warn(
             f"the default targets reach {share:.0%} of the weights in the model's blocks: fused experts are no linear "
-            f"layers and stay as they are: {_some(fused)}"
+            f"layers and stay as they are, unless target_parameters={sorted({_last_two(name) for name in fused})} "
+            f"names them: {_some(fused)}"
         )
+
+
+def _is_named(name: str, ends: Collection[str]) -> bool:
+    return any(name == end or name.endswith(f".{end}") for end in ends)
+
+
+def _last_two(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
 
 
 def _is_convolution(module: nn.Module) -> bool:
@@ -101,16 +117,36 @@ def check_all_found(targets: Iterable[str], model: nn.Module, only_warn: bool) -
     Raises:
         ValueError: If a target is the name, or the end of the name, of no module, unless `only_warn`.
     """
-    modules = [name for name, _ in model.named_modules() if name]
-    suffixes = {name[i:] for name in modules for i in _starts(name)}
-    missing = sorted(set(targets) - suffixes)
-    if missing:
-        near = sorted({match for name in missing for match in get_close_matches(name, suffixes, n=1)})
-        hint = f"; the nearest names are {', '.join(near)}" if near else ""
-        message = f"target_modules: no module is named {_some(missing)}{hint}"
+    if message := _missing("target_modules", "module", targets, [name for name, _ in model.named_modules() if name]):
         if not only_warn:
             raise ValueError(message)
         warnings.warn(message)
+
+
+def check_parameters(targets: Collection[str], model: nn.Module) -> None:
+    """
+    Raises:
+        ValueError: If a target is the name, or the end of the name, of no parameter, or one is no floating-point matrix
+            or a number of them.
+    """
+    parameters = {name.replace(".base_layer", ""): parameter for name, parameter in model.named_parameters()}
+    if message := _missing("target_parameters", "parameter", targets, list(parameters)):
+        raise ValueError(message)
+    for name, parameter in parameters.items():
+        if _is_named(name, targets) and not (parameter.dim() in (2, 3) and parameter.is_floating_point()):
+            raise ValueError(
+                f"target_parameters: {name} is {parameter.dtype} of shape {tuple(parameter.shape)}; rows and columns "
+                "are those of floating-point parameters with two or three dimensions"
+            )
+
+
+def _missing(setting: str, kind: str, targets: Iterable[str], names: list[str]) -> str | None:
+    """What to say of targets that are the name, or the end of the name, of nothing."""
+    suffixes = {name[i:] for name in names for i in _starts(name)}
+    missing = sorted(set(targets) - suffixes)
+    near = sorted({match for name in missing for match in get_close_matches(name, suffixes, n=1)})
+    hint = f"; the nearest names are {', '.join(near)}" if near else ""
+    return f"{setting}: no {kind} is named {_some(missing)}{hint}" if missing else None
 
 
 def _starts(name: str) -> list[int]:

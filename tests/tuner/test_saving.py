@@ -162,3 +162,53 @@ def test_the_mode_is_in_the_file(mode: str, other: str) -> None:
             ValueError, match=f"the saved adapter is of mode '{mode}', its configuration says '{other}'"
         ):
             set_peft_model_state_dict(adapted(other), state)
+
+
+def change(folder: Path, **parts: Any) -> None:
+    """Changes parts of the last layer in a saved adapter; None removes it."""
+    file = folder / "adapter_model.safetensors"
+    tensors = load_file(file)
+    last = sorted(key.partition(".rocoft_adapter.")[0] for key in tensors if ".rocoft_adapter." in key)[-1]
+    for part, make in parts.items():
+        key = f"{last}.rocoft_adapter.{part}"
+        tensors[key] = make(tensors.pop(key))
+    save_file(tensors, file, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            {"weight": lambda w: w[:, :-1].contiguous()},
+            r"weight of .*layer.1\S* has shape \(2, \d+\), the base .* wants",
+        ),
+        ({"row_indices": lambda i: i + 10_000}, r"row_indices of .*layer.1\S* are not all below \d+"),
+    ],
+    ids=["shape", "selection"],
+)
+def test_the_first_layer_that_does_not_fit_is_named(
+    both_builds: Any, wrap: Any, tmp_path: Path, parts: Any, message: str
+) -> None:
+    wrap(both_builds["roberta"](), mode="row").save_pretrained(tmp_path)
+    change(tmp_path, **parts)
+    with pytest.raises(ValueError, match=message):
+        PeftModel.from_pretrained(both_builds["roberta"](), tmp_path)
+
+
+def test_an_adapter_of_another_model_is_refused(both_builds: Any, wrap: Any, tmp_path: Path) -> None:
+    model = wrap(both_builds["roberta"](), mode="row", task_type=None)
+    state = get_peft_model_state_dict(model)
+    with pytest.raises(ValueError, match=r"the adapter trains roberta\.encoder.*, which the base model has not"):
+        set_peft_model_state_dict(wrap(both_builds["gpt2"](), mode="row", task_type=None), state)
+
+
+def test_adapters_say_their_format(wrap: Any, build: Any, tmp_path: Path) -> None:
+    wrap(build(), mode="row").save_pretrained(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    assert settings["format_version"] == 1
+    file.write_text(json.dumps(settings | {"format_version": 2}))
+    with pytest.raises(
+        ValueError, match="format_version=2, this rocoft_bench reads those up to 1: install a later one"
+    ):
+        PeftModel.from_pretrained(build(), tmp_path)

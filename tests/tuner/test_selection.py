@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,46 @@ def test_calibration_streams(build: Any, wrap: Any, make_batch: Callable[[int], 
         assert torch.equal(a.entries("default").indices, b.entries("default").indices)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_does_not_count(build: Any, wrap: Any, make_batch: Any, side: str) -> None:
+    rows = [
+        {key: value[i : i + 1, : 2 + i] for key, value in make_batch(0).items() if key != "labels"} for i in range(4)
+    ]
+    padded = {
+        key: torch.cat(
+            [nn.functional.pad(r[key], (5 - r[key].shape[1], 0)[:: 1 if side == "left" else -1]) for r in rows]
+        )
+        for key in rows[0]
+    }
+    model, expected = wrap(build(), selection="max", rank=4), wrap(build(), selection="max", rank=4)
+    calibrate(model, [padded | {"labels": torch.zeros(4, dtype=torch.long), "return_dict": True}])
+    calibrate(expected, rows)
+    for a, b in zip(layers(model).values(), layers(expected).values(), strict=True):
+        assert torch.equal(a.entries("default").indices, b.entries("default").indices)
+
+
+def test_padding_of_encoder_and_decoder_does_not_count(wrap: Any) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    t5 = T5ForConditionalGeneration(config)
+    model, expected = (wrap(deepcopy(t5), selection="max", rank=4, task_type="SEQ_2_SEQ_LM") for _ in range(2))
+    ids, labels = torch.randint(3, 40, (2, 4)), torch.randint(3, 40, (2, 4))
+    padded = {
+        "input_ids": torch.stack([ids[0], nn.functional.pad(ids[1, :2], (0, 2))]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]]),
+        "labels": torch.stack([nn.functional.pad(labels[0, :1], (0, 3), value=-100), labels[1]]),
+    }
+    calibrate(model, [padded])
+    calibrate(
+        expected,
+        [{"input_ids": ids[:1], "labels": labels[:1, :1]}, {"input_ids": ids[1:, :2], "labels": labels[1:]}],
+    )
+    for a, b in zip(layers(model).values(), layers(expected).values(), strict=True):
+        assert torch.equal(a.entries("default").indices, b.entries("default").indices)
+
+
 def test_scored_selection_wants_calibration_once(build: Any, wrap: Any, make_batch: Any) -> None:
     model = wrap(build(), selection="max")
     with pytest.raises(RuntimeError, match=r"call rocoft_bench.calibrate\(model, batches\) first"):
@@ -127,7 +169,7 @@ def test_scored_selection_wants_calibration_once(build: Any, wrap: Any, make_bat
         calibrate(model, [make_batch(0)])
     with pytest.raises(ValueError, match="'other' does not exist"):
         calibrate(model, [make_batch(0)], "other")
-    model.add_adapter("other", shared)  # the same configuration object: still to be calibrated
+    model.add_adapter("other", replace(shared))  # an equal configuration: still to be calibrated
     assert needs_calibration(model, "other")
     assert not needs_calibration(model)
 
@@ -167,7 +209,7 @@ def test_a_calibrated_configuration_used_again_needs_calibration(
     used = model.peft_config["default"]
     stored: Any = PeftConfig.from_pretrained(tmp_path)
     stored.inference_mode = False
-    model.add_adapter("other", used)
+    model.add_adapter("other", replace(used))
     model.set_adapter("other")
     for again in (model, get_peft_model(build(), used), get_peft_model(build(), stored)):
         with pytest.raises(RuntimeError, match=r"call rocoft_bench.calibrate\(model, batches\) first"):

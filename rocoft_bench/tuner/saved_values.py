@@ -1,0 +1,73 @@
+"""Saved values of adapters: whether they fit the base model, and putting others in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import load_peft_weights
+from torch import Tensor, nn
+
+from rocoft_bench.tuner.layer import RoCoFTLayer
+
+HINT = "is it the model, and the version of it, that the adapter was trained on (base_model_name_or_path)?"
+PREFIX = "base_model.model."
+"""What PEFT puts before the names of a model's modules."""
+
+
+def check_fits(model: nn.Module, adapter_name: str, saved: Mapping[str, Tensor]) -> None:
+    """Check saved values, by their names in `model`, against the layers of an adapter that has been made for them.
+
+    Raises:
+        ValueError: If a layer has no place for them; the message names the first such layer.
+    """
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, RoCoFTLayer)}
+    for key, value in saved.items():
+        name, found, part = key.removeprefix(PREFIX).partition(f".rocoft_adapter.{adapter_name}.")
+        layer = layers.get(name) or layers.get(PREFIX + name)
+        if found:
+            if layer is None or adapter_name not in layer.rocoft_adapter:
+                raise ValueError(f"the adapter trains {name}, which the base model has not, or not as a target: {HINT}")
+            _check_part(name, part, value, layer, adapter_name)
+
+
+def _check_part(name: str, part: str, value: Tensor, layer: RoCoFTLayer, adapter_name: str) -> None:
+    own = getattr(layer.entries(adapter_name), part, None)
+    if not isinstance(own, Tensor):
+        raise ValueError(f"the adapter has a {part} of {name}, for which its configuration has no use")
+    if own.shape != value.shape:
+        raise ValueError(
+            f"the adapter's {part} of {name} has shape {tuple(value.shape)}, the base model's layer wants "
+            f"{tuple(own.shape)}: {HINT}"
+        )
+    if part.endswith("_indices"):
+        size = {"row": layer.out_features, "column": layer.in_features}.get(part.removesuffix("_indices"))
+        size = size or layer.matrix.numel()
+        if value.numel() and not -1 <= int(value.min()) <= int(value.max()) < size:
+            raise ValueError(f"the adapter's {part} of {name} are not all below {size}, which is how many there are")
+
+
+@torch.no_grad()
+def hotswap(model: PeftModel, folder: str | Path, adapter_name: str = "default") -> None:
+    """Put a saved adapter's values and selection in the place of those of a loaded one of the same shapes.
+
+    Nothing is made anew, so a compiled model (`torch.compile`) need not be compiled again.
+
+    Raises:
+        ValueError: If the saved adapter has other layers or shapes, or the loaded one is merged; nothing is changed.
+    """
+    model = getattr(model, "_orig_mod", model)
+    layers = [m for m in model.modules() if isinstance(m, RoCoFTLayer)]
+    if any(adapter_name in layer.merged_adapters for layer in layers):
+        raise ValueError(f"adapter {adapter_name!r} is merged: call model.unmerge_adapter() first")
+    saved = load_peft_weights(str(folder), device="cpu")
+    own = get_peft_model_state_dict(model, adapter_name=adapter_name)
+    for name in sorted(own.keys() | saved.keys()):
+        if name not in own or name not in saved:
+            raise ValueError(f"{folder} and adapter {adapter_name!r} are of other layers or modes, as {name} shows")
+        if own[name].shape != saved[name].shape:
+            shapes = tuple(saved[name].shape), tuple(own[name].shape)
+            raise ValueError(f"{name} has shape {shapes[0]} in {folder} and {shapes[1]} in adapter {adapter_name!r}")
+    set_peft_model_state_dict(model, saved, adapter_name=adapter_name)
