@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_provenance, read_record
 from rocoft_bench.runs.numbers import LARGEST
+from rocoft_bench.runs.tuning_record import TuningRecord
 from rocoft_bench.untrusted import read_bytes, read_text
 
 HISTORY_POINTS = 200
@@ -86,21 +87,26 @@ class Stored(Generic[R]):
 
 @dataclass
 class Results:
-    """Everything below a folder that can be read, in order of path, and what cannot."""
+    """Everything below a folder that can be read, in order of path, and what cannot. Trials of tuning are no runs: what
+    they were scored on were training rows.
+    """
 
     root: Path
     runs: list[Run] = field(default_factory=list)
+    trials: list[Run] = field(default_factory=list)
+    tuning: list[Stored[TuningRecord]] = field(default_factory=list)
     kernels: list[Stored[KernelRecord]] = field(default_factory=list)
     efficiency: list[Stored[EfficiencyRecord]] = field(default_factory=list)
     problems: list[Unreadable] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.runs or self.kernels or self.efficiency)
+        return not (self.runs or self.trials or self.kernels or self.efficiency)
 
 
 def read_results(folder: Path) -> Results:
-    """Everything below a folder: `record.json` of runs, `kernels.json` and `efficiency.json` of analyses.
+    """Everything below a folder: `record.json` of runs, `tuning.json` of searches, `kernels.json` and `efficiency.json`
+    of analyses.
 
     Raises:
         UserError: If the folder does not exist or holds nothing of the kind.
@@ -124,7 +130,7 @@ def _record_files(results: Results) -> list[Path]:
     def name_problem(error: OSError) -> None:
         results.problems.append(Unreadable(Path(error.filename), f"cannot be read ({reason(error)})"))
 
-    names = {"record.json", "kernels.json", "efficiency.json"}
+    names = {"record.json", "tuning.json", "kernels.json", "efficiency.json"}
     walk = os.walk(results.root, onerror=name_problem)
     found = ((Path(place), names.intersection((*folders, *files))) for place, folders, files in walk)
     return sorted(place / name for place, here in found for name in here)
@@ -136,7 +142,11 @@ def _add(results: Results, file: Path) -> None:
     place = file.parent
     id = place.relative_to(results.root).as_posix()
     if file.name == "record.json":
-        results.runs.append(Run(id, read_record(file, RunRecord), RunDirectory(place)))
+        run = Run(id, read_record(file, RunRecord), RunDirectory(place))
+        is_trial = run.record.task.get("settings", {}).get("hold_out")
+        (results.trials if is_trial else results.runs).append(run)
+    elif file.name == "tuning.json":
+        results.tuning.append(Stored(id, read_record(file, TuningRecord), place))
     elif file.name == "kernels.json":
         results.kernels.append(Stored(id, read_record(file, KernelRecord), place))
     else:

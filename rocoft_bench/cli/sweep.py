@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rocoft_bench.execution.job import Outcome
     from rocoft_bench.execution.launch_options import Launch
     from rocoft_bench.sweep.plan import Plan, PlannedRun
+    from rocoft_bench.sweep.runner import Runner
 
 EPILOG = """Examples:
 
@@ -101,31 +102,49 @@ def sweep(
     What is finished is skipped, whatever fails leaves a record that says why, and the same command resumes after any
     interruption. Two sweeps may share a folder: no run is done twice.
     """
-    from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
+    from rocoft_bench.cli.sweep_view import closing_lines, plan_lines
     from rocoft_bench.config import parse_filter
-    from rocoft_bench.sweep.plan import PlannedRun, make_plan
-    from rocoft_bench.sweep.runner import Runner
+    from rocoft_bench.sweep.phases import phases
 
     _check_options(track, timeout_minutes)
     make_executor = _factory(executor, address, partition, sbatch)
     of_runs = {"--filter": filters, "--jobs": jobs, "--max-runs": max_runs, "--timeout-minutes": timeout_minutes}
     content = _read(file, output, assignments or [], dry_run, [name for name, value in of_runs.items() if value])
     launch = _launch(num_processes, config_file)
-    plan = make_plan(content, output, parse_filter(*(filters or [])), assignments or [])
-    to_do = plan.to_do(retry_failed)
-    say("\n".join(plan_lines(plan, to_do)))
-    if dry_run:
-        raise typer.Exit(1 if plan.invalid else 0)
-    _begin(plan, output, content.path, launch if executor is ExecutorName.local else None)
-    available = _available(to_do, num_processes > 1, config_file is not None)
-    workers = _executor(make_executor, output, available, jobs, num_processes)
     seconds = None if timeout_minutes is None else 60 * timeout_minutes
-    make_job = partial(PlannedRun.job, command=sys.argv, timeout_seconds=seconds, launch=launch, track=track)
-    with LiveView(plan, available, workers.slots, max_runs) as view:
-        runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)
-        outcomes = runner.run()
-    say("\n".join(closing_lines(plan, to_do, outcomes)))
-    raise typer.Exit(_exit_code(plan, outcomes, runner.stopped, lacking=len(to_do) - len(available)))
+    how = {"timeout_seconds": seconds, "launch": launch, "track": track}
+    code = 0
+    for phase in phases(content, output, parse_filter(*(filters or [])), assignments or [], write=not dry_run):
+        plan, to_do = phase.plan, phase.plan.to_do(retry_failed)
+        say("\n".join([*phase.lines, *(plan_lines(plan, to_do) if plan.runs else [])]))
+        if dry_run or not plan.runs:
+            code |= int(bool(plan.invalid)) if dry_run else 1
+            continue
+        _begin(plan, output, content.path, launch if executor is ExecutorName.local else None)
+        available = _available(to_do, num_processes > 1, config_file is not None)
+        workers = _executor(make_executor, output, available, jobs, num_processes)
+        runner = _carry_out(plan, available, workers, how, max_runs, stop_on_error)
+        say("\n".join(closing_lines(plan, to_do, runner.outcomes)))
+        code |= _exit_code(plan, runner.outcomes, lacking=len(to_do) - len(available))
+        if runner.stopped or (code and stop_on_error):
+            raise typer.Exit(130 if runner.stopped else code)
+        max_runs = max_runs and max_runs - sum(outcome.status != "elsewhere" for _, outcome in runner.outcomes)
+    raise typer.Exit(code)
+
+
+def _carry_out(
+    plan: Plan, available: list[PlannedRun], workers: Executor, how: dict[str, Any], most: int | None, careful: bool
+) -> Runner:
+    """Make the runs of a plan, and show what happens. how: fields of a `Job`. most, careful: options of the runner."""
+    from rocoft_bench.cli.sweep_view import LiveView
+    from rocoft_bench.sweep.plan import PlannedRun
+    from rocoft_bench.sweep.runner import Runner
+
+    make_job = partial(PlannedRun.job, command=sys.argv, **how)
+    with LiveView(plan, available, workers.slots, most) as view:
+        runner = Runner(available, workers, view, make_job, most, careful)
+        runner.run()
+    return runner
 
 
 def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_runs: list[str]) -> Sweep:
@@ -243,12 +262,10 @@ def _executor(
     return make(demand, output) if to_do else local_executor(demand)
 
 
-def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], stopped: bool, lacking: int) -> int:
-    """130 after Ctrl-C, 1 if the sweep has runs without a result that it will not start by itself again."""
+def _exit_code(plan: Plan, outcomes: list[tuple[PlannedRun, Outcome]], lacking: int) -> int:
+    """1 if the sweep has runs without a result that it will not start by itself again."""
     from rocoft_bench.sweep.plan import State
 
-    if stopped:
-        return 130
     tried = {run.name for run, _ in outcomes}
     still_failed = [run for run in plan.in_state(State.FAILED) if run.name not in tried]
     unfinished = any(outcome.status not in ("ok", "elsewhere") for _, outcome in outcomes)

@@ -126,8 +126,9 @@ def _runs(sweep: Sweep, assignments: list[str]) -> str:
     from rocoft_bench.errors import UserError
     from rocoft_bench.sweep.plan import plain, resolve_all
 
-    right, wrong = resolve_all(sweep, assignments)
-    if wrong:
+    right, wrong = resolve_all(sweep, sweep.runs(assignments))
+    trials, wrong_trials = resolve_all(sweep, sweep.trials(assignments))
+    if wrong := [*wrong, *wrong_trials]:
         places = {run.error: run.place for run in reversed(wrong)}  # of the same problem, its first place
         raise UserError("\n".join(f"{sweep.path}: {place}: {error}" for error, place in reversed(places.items())))
     methods: Counter[tuple[str, str]] = Counter()
@@ -140,7 +141,8 @@ def _runs(sweep: Sweep, assignments: list[str]) -> str:
     different = len({run.experiment.run_name for run in right})
     less = {"excluded": math.prod(map(len, sweep.axes.values())) - len(right), "the same": len(right) - different}
     left_out = "".join(f", {count} {why}" for why, count in less.items() if count)
-    return f"{aligned(rows)}\n{different} runs: {sizes}{left_out}\n{_memory_range(right)}"
+    tuned = f"; {len(trials)} trials of tuning before them" if trials else ""
+    return f"{aligned(rows)}\n{different} runs: {sizes}{left_out}{tuned}\n{_memory_range(right)}"
 
 
 def _memory_range(runs: list[ValidRun]) -> str:

@@ -29,11 +29,14 @@ from rocoft_bench.config.schema import (
     TrainingConfig,
     defaults_of,
 )
+from rocoft_bench.config.sweep import Run as SweepRun
 from rocoft_bench.config.sweep import Sweep, read_sweep
+from rocoft_bench.config.tuning import SEED, Tuning, group_of
 
 __all__ = [
     "OF_THE_METHOD",
     "ROW_PATHS",
+    "SEED",
     "Condition",
     "Count",
     "CountFromZero",
@@ -43,8 +46,10 @@ __all__ = [
     "Settings",
     "StrictModel",
     "Sweep",
+    "SweepRun",
     "TaskConfig",
     "TrainingConfig",
+    "Tuning",
     "absolute",
     "assigned",
     "checked",
@@ -54,6 +59,7 @@ __all__ = [
     "expanded",
     "find_config",
     "flatten",
+    "group_of",
     "is_folder",
     "known_model",
     "model_name",

@@ -27,6 +27,7 @@ Count = Annotated[int, Field(gt=0, le=MOST)]
 CountFromZero = Annotated[int, Field(ge=0, le=MOST)]
 LargeCount = Annotated[int, Field(gt=0, le=10**12)]
 """Of rows or parameters."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -74,6 +75,11 @@ class TaskConfig(StrictModel):
     """Train on the first rows only (for trying things out; recorded)."""
     max_eval_rows: LargeCount | None = None
     """Evaluate on the first rows only (for trying things out; recorded)."""
+    hold_out: LargeCount | None = None
+    """A trial of tuning (`tune` of a sweep): so many of the training rows are held out of training, and the model is
+    scored on them; the rows of the evaluation are not even read."""
+    hold_out_seed: Seed = 0
+    """Draws the rows that are held out."""
 
 
 class ModelConfig(StrictModel):
@@ -147,5 +153,5 @@ class RunConfig(StrictModel):
     method: dict[str, Any] = {"name": DEFAULT_METHOD}
     """`name` and the settings of that method; `rocoft ls methods` shows them."""
     training: TrainingConfig = TrainingConfig()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     """Seed of everything random: head, dropout, order of rows, selection."""

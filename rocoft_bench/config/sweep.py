@@ -12,6 +12,7 @@
       - {where: {method: lora}, set: {training: {learning_rate: 1.0e-3}, method.rank: 4}}
     evaluate_also:                                      # finished runs of a family are evaluated on its other tasks
       math: [addsub, svamp]
+    tune: {grid: {training.learning_rate: [1.0e-4, 1.0e-3]}, hold_out: 400}   # first, see `rocoft_bench.config.tuning`
     plugins: [my_method.py]                             # as --plugin, from where this file is; code: run what you trust
 
 Every other key is a setting of all runs. An axis is a setting too, dotted where it lies deeper
@@ -22,15 +23,16 @@ axes give them, before overrides and before defaults.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rocoft_bench.config.condition import Condition, as_condition
-from rocoft_bench.config.loading import Settings, assigned, find_config, merge, read_settings
+from rocoft_bench.config.loading import Settings, assigned, checked, find_config, read_settings
 from rocoft_bench.config.schema import OF_THE_METHOD, RunConfig
+from rocoft_bench.config.tuning import Tuning, group_of, nested
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.plugins import load_files
 
@@ -39,7 +41,7 @@ CONFIG = "config"
 """The axis of the files that runs start from."""
 METHOD = "method"
 METHOD_AXES = (METHOD, f"{METHOD}.name")
-PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also", "plugins")
+PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also", "tune", "plugins")
 """Keys of a sweep file that are no settings."""
 
 MAX_RUNS = 100_000
@@ -70,6 +72,8 @@ class Sweep:
     overrides: list[Override] = field(default_factory=list)
     evaluate_also: dict[str, list[str]] = field(default_factory=dict)
     """By task family, the tasks on which its finished runs are evaluated."""
+    tuning: Tuning | None = None
+    """The search before the runs."""
 
     def runs(self, assignments: Iterable[str] = ()) -> list[Run]:
         """Every run, in the order of the axes. Axis `config` < method < common < other axes < overrides < --set.
@@ -96,9 +100,38 @@ class Sweep:
             raise UserError(f"{self.path}: exclude leaves no run")
         return kept
 
+    def trials(self, assignments: Iterable[str] = ()) -> list[Run]:
+        """Every trial of the search, with its value on each axis and of each tuned setting; none without a search.
+
+        Raises:
+            UserError: As `runs`, and if what is tuned is set otherwise too.
+        """
+        if self.tuning is None:
+            return []
+        assignments = list(assignments)
+        self.tuning.check(self.axes, assignments, str(self.path))
+        searches = {group_of(point): (point, settings) for point, settings in self.runs(assignments)}
+        return [
+            ({**point, **varied}, trial)
+            for point, settings in searches.values()
+            for varied, trial in self.tuning.trial_settings(settings, assignments)
+        ]
+
+    def tuned_runs(self, chosen: Mapping[str, Mapping[str, Any]], assignments: Iterable[str] = ()) -> list[Run]:
+        """Of `runs`, those whose search has ended, with what it chose. chosen: by `group_of` the value of each setting.
+
+        Raises: UserError as `runs`.
+        """
+        found = [run for run in self.runs(assignments) if group_of(run[0]) in chosen]
+        for point, settings in found:
+            settings.update(nested(dict(chosen[group_of(point)])), "tune")
+        return found
+
     def evaluations(self, settings: Settings) -> list[str]:
         """The tasks on which a finished run of these (valid) settings is evaluated beside its own."""
         task = settings.values["task"]
+        if task.get("hold_out"):
+            return []
         return [name for name in self.evaluate_also.get(task["family"], []) if name != task["name"]]
 
     def evaluation_settings(self, settings: Settings) -> Iterator[Settings]:
@@ -164,6 +197,9 @@ def read_sweep(path: Path) -> Sweep | None:
         axes=_checked_axes(path, values.pop(AXES)),
         exclude=[as_condition(entry, where) for where, entry in _entries(path, "exclude", values)],
         overrides=[_as_override(entry, where) for where, entry in _entries(path, "overrides", values)],
+        tuning=checked(Tuning, tune, settings.sources, "tune")
+        if (tune := values.pop("tune", None)) is not None
+        else None,
         evaluate_also=_lists(values.pop("evaluate_also", {}), f"{path}: evaluate_also", "family: [task, …]"),
         common_method=_take_method(path, settings),
         common=values,
@@ -220,7 +256,4 @@ def _entries(path: Path, key: str, values: dict[str, Any]) -> Iterator[tuple[str
 def _as_override(content: Any, where: str) -> Override:
     if not isinstance(content, dict) or set(content) != {"where", "set"} or not isinstance(content["set"], dict):
         raise UserError(f"{where} = {content!r}: must hold `where: {{setting: value}}` and `set: {{setting: value}}`")
-    values: dict[str, Any] = {}
-    for key, value in content["set"].items():
-        merge(values, assigned(str(key), value))
-    return Override(as_condition(content["where"], where), values, where)
+    return Override(as_condition(content["where"], where), nested(content["set"]), where)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench import models
 from rocoft_bench.config import RunConfig, TaskConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, limited
+from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, held_out_of, limited
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.models import Limits, Loaded, ModelSource
 
@@ -52,7 +52,7 @@ def build(experiment: Experiment, observer: Observer) -> Built:
     config, task = experiment.config, experiment.task
     _check_precision(config.training.precision)
     train = task.load_training(config.task)
-    evaluation = task.load(task.eval_split, config.task.data_dir)
+    evaluation = train if config.task.hold_out else task.load(task.eval_split, config.task.data_dir)
     source = models.locate(config.model)
     model, tokenizer, of_model = load_base(experiment, source)
     _check_half_precision(config, model.config.model_type)
@@ -61,7 +61,10 @@ def build(experiment: Experiment, observer: Observer) -> Built:
         notes += own_generation_settings(model)
     model = _apply(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)
-    evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
+    if config.task.hold_out:
+        train, evaluation = held_out_of(train, config.task, notes)
+    else:
+        evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
     settings = fitted_settings(task, config.task, limits(experiment, model, tokenizer), notes)
     built = Built(
         model=model,

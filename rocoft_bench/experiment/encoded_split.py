@@ -62,6 +62,29 @@ def limited(split: LoadedSplit, limit: int | None, name: str, notes: list[str]) 
     return LoadedSplit(split.examples.select(range(limit)), split.origin)
 
 
+def held_out_of(split: LoadedSplit, settings: TaskConfig, notes: list[str]) -> tuple[LoadedSplit, LoadedSplit]:
+    """What a trial of tuning trains on, and what it is scored on, both drawn from the training examples. Examples whose
+    content is that of one that is held out are in neither.
+
+    Raises:
+        UserError: If nothing would be left to train on.
+    """
+    import numpy as np
+
+    from rocoft_bench.tasks import LoadedSplit
+
+    count, wanted = len(split.examples), settings.hold_out or 0
+    drawn = sorted(np.random.default_rng(settings.hold_out_seed).permutation(count)[:wanted].tolist())
+    held_out = split.examples.select(drawn)
+    contents = set(map(repr, held_out))
+    rest = [index for index, example in enumerate(split.examples) if repr(example) not in contents]
+    if not rest:
+        raise UserError(f"task.hold_out = {wanted}: leaves nothing of {count} training examples to train on")
+    if alike := count - len(drawn) - len(rest):
+        notes.append(f"{alike} training examples are equal to one that is held out, and left out of the trial")
+    return LoadedSplit(split.examples.select(rest), split.origin), LoadedSplit(held_out, split.origin)
+
+
 def encode(
     task: Task, split: LoadedSplit, tokenizer: Any, settings: TaskConfig, training: bool, notes: list[str]
 ) -> EncodedSplit:

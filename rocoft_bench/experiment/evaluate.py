@@ -129,6 +129,8 @@ def _changed(directory: RunDirectory, changes: Settings) -> Settings:
                 f"{directory.path}: {before['family']} {before['name']} is its own training task; no other fits"
             )
         settings.update({"task": {"train_on": before["train_on"] or before["name"]}}, "the run")
+    if before.get("hold_out"):
+        raise UserError(f"{directory.path}: is a trial of tuning, which nothing but held-out training rows may score")
     settings.update(changes.values, "command line")
     for key, value in flatten(changes.values):
         if key not in EVALUATION_SETTINGS:

@@ -83,6 +83,8 @@ def record_of_result(
 def evaluation_fields(experiment: Experiment) -> dict[str, Any]:
     """The fields of a record that say what was evaluated and how."""
     config, task = experiment.config, experiment.task
+    held_out = config.task.hold_out
+    trial = f"; trial of tuning: on {held_out} training rows that it held out" if held_out else ""
     return {
         "config_hash": experiment.identity.config_hash,
         "settings_hash": experiment.identity.settings_hash,
@@ -93,11 +95,11 @@ def evaluation_fields(experiment: Experiment) -> dict[str, Any]:
             "version": task.version,
             "paper_task": task.paper_task,
             "metric_names": list(task.metric_names),
-            "eval_split": task.eval_split,
+            "eval_split": task.train_split if held_out else task.eval_split,
             "random_baseline": task.random_baseline,
             "settings": config.task.model_dump(mode="json", exclude={"family", "name"}),
         },
-        "protocol": task.protocol(config.task),
+        "protocol": task.protocol(config.task) + trial,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

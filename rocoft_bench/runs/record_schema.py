@@ -20,6 +20,7 @@ class TaskSettings(Facts):
     data_dir: str | None = None
     max_train_rows: int | None = None
     max_eval_rows: int | None = None
+    hold_out: int | None = None
     loss_on: str | None = None
     protocol: str | None = None
     scoring: str | None = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rocoft_bench.config import Condition, Sweep
+from rocoft_bench.config import Condition, Sweep, SweepRun
 from rocoft_bench.errors import UserError
 from rocoft_bench.execution.job import Job, record_mtime
 from rocoft_bench.experiment.evaluate import evaluation_directory
@@ -34,13 +34,18 @@ class State(StrEnum):
 class ValidRun(NamedTuple):
     """What the settings of a combination of the axes amount to, where they are right.
 
-    place: on the axes. evaluations: of the run's model on further tasks. memory_mib: estimated need, where it is known.
+    point: on the axes. evaluations: of the run's model on further tasks. memory_mib: estimated need, where it is known.
     """
 
-    place: str
+    point: dict[str, Any]
     experiment: Experiment
     evaluations: list[Experiment]
     memory_mib: float | None
+
+    @property
+    def place(self) -> str:
+        """The point in words."""
+        return place_of(self.point)
 
 
 @dataclass
@@ -51,7 +56,7 @@ class PlannedRun:
     record: of a run that is done or has failed. record_mtime: of the record that was there.
     """
 
-    place: str
+    point: dict[str, Any]
     experiment: Experiment
     evaluations: list[Experiment]
     memory_mib: float | None
@@ -107,15 +112,21 @@ class Plan:
         return self.in_state(*open_states) + self.in_state(State.BUSY)
 
 
-def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assignments: Sequence[str] = ()) -> Plan:
+def make_plan(
+    sweep: Sweep,
+    output: Path,
+    condition: Condition = EVERY_RUN,
+    assignments: Sequence[str] = (),
+    runs: Iterable[SweepRun] | None = None,
+) -> Plan:
     """Every run of the sweep that meets the condition, with its state below the folder `output`.
 
-    assignments: `key=value` settings for all runs.
+    assignments: `key=value` settings for all runs. runs: instead of the sweep's own.
 
     Raises:
         UserError: If the sweep file is wrong, all of its runs are, or the condition is met by none of them.
     """
-    valid, invalid = resolve_all(sweep, assignments)
+    valid, invalid = resolve_all(sweep, sweep.runs(assignments) if runs is None else runs)
     values = [config_values(run.experiment.config) if condition.wanted else {} for run in valid]
     condition.check_met([*values, *(run.values for run in invalid)], "--filter")
     plan = Plan(invalid=[run for run in invalid if condition.matches(run.values)])
@@ -135,21 +146,16 @@ def make_plan(sweep: Sweep, output: Path, condition: Condition = EVERY_RUN, assi
     return plan
 
 
-def resolve_all(sweep: Sweep, assignments: Sequence[str] = ()) -> tuple[list[ValidRun], list[InvalidRun]]:
-    """Every run of a sweep, by whether its settings are right. assignments: `key=value` settings for all runs.
-
-    Raises:
-        UserError: If the sweep file itself is wrong.
-    """
+def resolve_all(sweep: Sweep, runs: Iterable[SweepRun]) -> tuple[list[ValidRun], list[InvalidRun]]:
+    """Runs of a sweep, by whether their settings are right."""
     valid, invalid = [], []
-    for point, settings in sweep.runs(assignments):
-        place = ", ".join(f"{axis} {plain(value)}" for axis, value in point.items())
+    for point, settings in runs:
         try:
             experiment = resolve(settings)
             evaluations = [resolve(changed) for changed in sweep.evaluation_settings(settings)]
-            valid.append(ValidRun(place, experiment, evaluations, memory_mib(experiment)))
+            valid.append(ValidRun(point, experiment, evaluations, memory_mib(experiment)))
         except UserError as error:
-            invalid.append(InvalidRun(place, settings.values, str(error)))
+            invalid.append(InvalidRun(place_of(point), settings.values, str(error)))
     return valid, invalid
 
 
@@ -162,6 +168,11 @@ def refusals(runs: Iterable[PlannedRun], sharded: bool) -> dict[str, str]:
         except UserError as error:
             refused[run.name] = str(error)
     return refused
+
+
+def place_of(point: Mapping[str, Any]) -> str:
+    """Values on the axes in words."""
+    return ", ".join(f"{axis} {plain(value)}" for axis, value in point.items())
 
 
 def plain(value: Any) -> str:

@@ -58,7 +58,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.errors import shortened
+from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_choice, listed_choices
 from rocoft_bench.tasks.instructions import InstructionTask, TrainingFile
 from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, prompt
@@ -114,6 +114,14 @@ class MultipleChoice(InstructionTask):
         if "scores" not in prediction:
             return super().in_words(prediction)
         return f"{prediction['prediction']}  (log-probabilities: {prediction['scores']})"
+
+    def training_task(self, settings: Any) -> InstructionTask:
+        if settings.hold_out and settings.train_on not in (None, self.name) and settings.scoring != "likelihood":
+            raise UserError(
+                f"task.hold_out: answers to the rows of {settings.train_on} cannot be read as those of {self.name}; "
+                "compare likelihoods (task.scoring: likelihood)"
+            )
+        return super().training_task(settings)
 
     def training_source(self, train_on: str | None) -> InstructionTask:
         source: Any = super().training_source(train_on)

@@ -157,8 +157,8 @@ class InstructionTask(Task):
         enough = _prompt_limit(fitted) <= longest - answer
         return fitted if enough else fitted.model_copy(update={"max_prompt_length": longest - answer})
 
-    def splits(self, settings: Any) -> tuple[tuple[InstructionTask, str], tuple[InstructionTask, str]]:
-        return (self.training_source(settings.train_on), self.train_split), (self, self.eval_split)
+    def training_task(self, settings: Any) -> InstructionTask:
+        return self.training_source(settings.train_on)
 
     def training_source(self, train_on: str | None) -> InstructionTask:
         """This task with the training examples that `train_on` names in place of its own.

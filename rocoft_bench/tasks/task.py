@@ -161,11 +161,17 @@ class Task(ABC):
         return f"rows of {self.family} {self.name} {self.version}: {', '.join(self.columns)}"
 
     def splits(self, settings: Any) -> tuple[tuple[Task, str], tuple[Task, str]]:
-        """What a run reads: the task that it trains on, and the split; the task and split of its evaluation.
+        """What a run reads: the task that it trains on, and the split; the task and split of its evaluation. A trial of
+        tuning reads nothing but the first.
 
         Raises: UserError if the settings name no such task.
         """
-        return (self, self.train_split), (self, self.eval_split)
+        training = self.training_task(settings), self.train_split
+        return training, training if settings.hold_out else (self, self.eval_split)
+
+    def training_task(self, settings: Any) -> Task:
+        """The task whose examples a run trains on. Raises: as `splits`."""
+        return self
 
     def load_training(self, settings: Any) -> LoadedSplit:
         """The examples to train on. Raises: as `load`."""

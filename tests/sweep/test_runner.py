@@ -54,7 +54,7 @@ class Scripted:
 
 def planned(folder: Path, count: int) -> list[PlannedRun]:
     experiment = resolve(Settings({"task": {"family": "glue", "name": "rte"}}))
-    return [PlannedRun("", experiment, [], None, folder / f"task/run{i}", State.TO_DO) for i in range(count)]
+    return [PlannedRun({}, experiment, [], None, folder / f"task/run{i}", State.TO_DO) for i in range(count)]
 
 
 def runner_for(runs: list[PlannedRun], executor: Scripted, **options: object) -> Runner:
