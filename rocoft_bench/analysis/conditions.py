@@ -1,7 +1,5 @@
 """What a reader has to know of the records in a table: the conditions that hold for all of it, and their own notes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 from rocoft_bench.analysis.groups import Record

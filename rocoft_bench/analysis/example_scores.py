@@ -39,8 +39,7 @@ class ExampleScores:
 def example_scores(run: Run) -> ExampleScores:
     """The rows of a run that has metrics.
 
-    Raises:
-        UserError: If they cannot be told from its predictions; why, in a few words.
+    Raises: UserError if they cannot be told from its predictions; why, in a few words.
     """
     record = run.record
     score = SCORES[tasks.get(record.task["family"], record.task["name"]).scored_by]

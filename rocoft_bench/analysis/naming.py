@@ -1,7 +1,5 @@
 """How models, machines and settings are named, and how many remarks become few."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence

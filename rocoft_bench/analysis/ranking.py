@@ -1,7 +1,5 @@
 """Averages and mean ranks over the tasks of a table, and its best numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 

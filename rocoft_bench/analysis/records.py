@@ -1,7 +1,5 @@
 """Finding and reading what runs, kernel analyses and efficiency benches have left in a folder."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,8 +106,7 @@ def read_results(folder: Path) -> Results:
     """Everything below a folder: `record.json` of runs, `tuning.json` of searches, `kernels.json` and `efficiency.json`
     of analyses.
 
-    Raises:
-        UserError: If the folder does not exist or holds nothing of the kind.
+    Raises: UserError if the folder does not exist or holds nothing of the kind.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")

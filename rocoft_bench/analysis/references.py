@@ -1,7 +1,5 @@
 """The paper's tables of training runs: which runs belong in them, and which numbers those stand beside."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache

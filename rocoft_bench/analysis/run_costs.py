@@ -1,7 +1,5 @@
 """What training runs cost in time and memory, for where there are no benches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from rocoft_bench.analysis.groups import Key, group_compatible

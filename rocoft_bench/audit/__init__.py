@@ -1,7 +1,5 @@
 """What in the paper does not add up, each with the arithmetic: computed from its tables, with nothing stored."""
 
-from __future__ import annotations
-
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.audit.averages import averages
 from rocoft_bench.audit.claims import claims

@@ -1,7 +1,5 @@
 """Table 1's averages against the means of its own cells."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from rocoft_bench import paper

@@ -1,7 +1,5 @@
 """What the paper's text says of its tables, against the tables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache

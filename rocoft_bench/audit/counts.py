@@ -1,7 +1,5 @@
 """The paper's trainable-parameter figures against counts by formula."""
 
-from __future__ import annotations
-
 from collections import Counter
 from itertools import pairwise
 

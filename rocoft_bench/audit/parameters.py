@@ -87,8 +87,7 @@ def figures() -> list[PrintedCount]:
 def section_of(label: str) -> dict[str, Any]:
     """The `method` section that a row title of the paper's tables stands for.
 
-    Raises:
-        KeyError: If no method has that title.
+    Raises: KeyError if no method has that title.
     """
     if label.startswith("RoCoFT"):
         *rank, mode = label.split("-")[1:]
@@ -99,8 +98,7 @@ def section_of(label: str) -> dict[str, Any]:
 def parameter_audit(model: str | None = None, method: str | None = None) -> list[AuditRow]:
     """Rows for every figure of the paper; for one model every method there is, for one method every model.
 
-    Raises:
-        UserError: If there is no such model in the paper, or no such method.
+    Raises: UserError if there is no such model in the paper, or no such method.
     """
     if model is not None and model not in TASK_KINDS:
         raise UserError(f"--model {model}: not a model of the paper; {suggest(model, TASK_KINDS)}")

@@ -1,7 +1,5 @@
 """Counts against the numbers that the paper prints."""
 
-from __future__ import annotations
-
 UNITS = {"K": 1e3, "M": 1e6}
 
 

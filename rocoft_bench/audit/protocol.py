@@ -3,8 +3,6 @@
 "Published code" is the authors' repository, https://github.com/Kowsher/RoCoFT.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

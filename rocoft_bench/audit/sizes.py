@@ -1,7 +1,5 @@
 """The data sizes of Tables 14 and 15 against those of the data."""
 
-from __future__ import annotations
-
 from rocoft_bench import paper, tasks
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
 from rocoft_bench.audit.printed import is_printed_as

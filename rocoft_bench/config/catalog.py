@@ -1,7 +1,5 @@
 """The models of the paper by hub id, with pinned revisions, and the names under which they can be asked for."""
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path

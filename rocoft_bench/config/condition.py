@@ -1,7 +1,5 @@
 """Conditions on the settings of runs: `exclude` and `where` in sweep files, `--filter` on the command line."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -45,8 +43,8 @@ class Condition:
     def check_met(self, runs: Sequence[dict[str, Any]], where: str) -> None:
         """Refuse a condition that is probably mistyped. where: its place, for messages.
 
-        Raises:
-            UserError: If no run has one of its settings or values, with those that there are; or if none meets it all.
+        Raises: UserError if no run has one of its settings or values, with those that there are; or if none meets it
+        all.
         """
         for key, wanted in self.wanted.items():
             _check_known(key, wanted, runs, where)
@@ -60,8 +58,7 @@ class Condition:
 def as_condition(content: Any, where: str) -> Condition:
     """The condition that a YAML file states as `key: value` or `key: [value, …]`. where: its place, for messages.
 
-    Raises:
-        UserError: If it is of another form.
+    Raises: UserError if it is of another form.
     """
     if not isinstance(content, dict) or not content:
         raise UserError(f"{where} = {shortened(repr(content))}: must hold `setting: value` or `setting: [value, …]`")
@@ -79,8 +76,7 @@ def parse_filter(*texts: str) -> Condition:
     >>> print(parse_filter("method=lora,task=rte", "method=vera"))
     method = lora or vera, task = rte
 
-    Raises:
-        UserError: If a part is not key=value.
+    Raises: UserError if a part is not key=value.
     """
     wanted: dict[str, list[Any]] = {}
     for text in texts:

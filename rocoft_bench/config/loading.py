@@ -45,8 +45,7 @@ class Settings:
         """Lay `values` over what is there. A different `method.name` starts that method from its own defaults, and what
         was chosen for the method before it, learning rate and weight decay too, is left behind.
 
-        Raises:
-            UserError: If a setting is to stand in a group in whose place a value stands.
+        Raises: UserError if a setting is to stand in a group in whose place a value stands.
         """
         values = {key: _spelled_out(key, value) for key, value in values.items()}
         self._lay(values, {key: source for key, _ in flatten(values)})
@@ -117,11 +116,7 @@ def config_files() -> list[Path]:
 
 
 def find_config(name: str | Path) -> Path:
-    """A YAML file by path, or by its path below the shipped `configs/`.
-
-    Raises:
-        UserError: If there is no such file.
-    """
+    """A YAML file by path, or by its path below the shipped `configs/`. Raises: UserError if there is no such file."""
     path = resolve_config_path(Path(name))
     if path.is_file():
         return path
@@ -138,8 +133,7 @@ def resolve_config_path(path: Path) -> Path:
 def read_settings(path: Path) -> Settings:
     """Read a YAML file over the files that it includes.
 
-    Raises:
-        UserError: If the file or an included one is missing, is not valid YAML, or includes itself.
+    Raises: UserError if the file or an included one is missing, is not valid YAML, or includes itself.
     """
     return _read(path, (), {})
 
@@ -181,8 +175,7 @@ def _parse(path: Path) -> dict[str, Any]:
 def override(dotted: str, value: Any) -> dict[str, Any]:
     """{"training.epochs", 3} as nested settings: {"training": {"epochs": 3}}.
 
-    Raises:
-        UserError: If there are more levels than any setting has.
+    Raises: UserError if there are more levels than any setting has.
     """
     head, *rest = reversed(dotted.split("."))
     if len(rest) >= MAX_LEVELS:
@@ -205,8 +198,7 @@ def _spelled_out(key: str, value: Any) -> Any:
 def parse_assignment(text: str) -> dict[str, Any]:
     """`key=value` of `--set`, the value read as YAML; `method=lora` is short for `method.name=lora`.
 
-    Raises:
-        UserError: If there is no `=`, or the value is not plain YAML.
+    Raises: UserError if there is no `=`, or the value is not plain YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not key:

@@ -1,7 +1,5 @@
 """Paths in settings: the same file however it is spelled, and found again from wherever a later command is started."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +23,7 @@ def expanded(path: str | Path) -> Path:
 def absolute(path: str | Path) -> Path:
     """The full path of what a path, relative to the working directory or to a home (`~`), means now.
 
-    Raises:
-        ValueError: If it can mean nothing.
+    Raises: ValueError if it can mean nothing.
     """
     if not str(path).strip():
         raise ValueError("is empty; the working directory is .")
@@ -59,8 +56,7 @@ def is_folder(name: str) -> bool:
 def model_name(name: str) -> str:
     """A model's name; that of a local folder as its full path, unless an embedded model has it.
 
-    Raises:
-        ValueError: If it is empty or can mean nothing.
+    Raises: ValueError if it is empty or can mean nothing.
     """
     known = known_model(name)
     if known is not None and known.embedded is not None:

@@ -20,8 +20,6 @@ Every other key is a setting of all runs. An axis is a setting too, dotted where
 axes give them, before overrides and before defaults.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -78,8 +76,8 @@ class Sweep:
     def runs(self, assignments: Iterable[str] = ()) -> list[Run]:
         """Every run, in the order of the axes. Axis `config` < method < common < other axes < overrides < --set.
 
-        Raises:
-            UserError: If a file of the axis `config` cannot be read, a condition is met by no run, or no run is left.
+        Raises: UserError if a file of the axis `config` cannot be read, a condition is met by no run, or no run is
+        left.
         """
         assignments = list(assignments)
         count = math.prod(map(len, self.axes.values()))
@@ -180,8 +178,7 @@ class Sweep:
 def read_sweep(path: Path) -> Sweep | None:
     """The sweep that a file describes, or None where it is the settings of one run.
 
-    Raises:
-        UserError: If the file cannot be read or one of its parts is not of the form above.
+    Raises: UserError if the file cannot be read or one of its parts is not of the form above.
     """
     settings = read_settings(path)
     values = settings.values

@@ -3,8 +3,6 @@
 All machines have to see the folder in which the sweep was started, and its results, under the same path.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 import secrets
@@ -60,8 +58,7 @@ class RemoteRun:
 class ClusterExecutor(Executor):
     """Gives the cluster up to `slots` jobs at a time; it queues those for which there is no room yet.
 
-    Raises:
-        UserError: If the folder of all runs, `output`, cannot be written.
+    Raises: UserError if the folder of all runs, `output`, cannot be written.
     """
 
     poll_seconds = 1.0  # of a file system that many share

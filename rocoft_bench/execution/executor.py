@@ -1,7 +1,5 @@
 """Who executes the jobs of a sweep: so many at a time, each in a process of its own, on this machine or on others."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
@@ -94,8 +92,7 @@ class LocalExecutor(Executor):
 
     environments: one for each run at a time, with the variables that give it its share (GPUs, threads).
 
-    Raises:
-        UserError: If there is no place for temporary files.
+    Raises: UserError if there is no place for temporary files.
     """
 
     def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
@@ -119,8 +116,7 @@ class LocalExecutor(Executor):
 def local_executor(demand: Demand) -> LocalExecutor:
     """An executor for this machine. Each run gets its share of the GPUs in turn, or else of the cores.
 
-    Raises:
-        UserError: If a run is to use more GPUs than there are.
+    Raises: UserError if a run is to use more GPUs than there are.
     """
     gpus, processes = visible_gpus() if demand.runs else [], demand.processes
     if gpus and processes > len(gpus):

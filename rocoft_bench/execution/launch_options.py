@@ -1,7 +1,5 @@
 """Which processes a run is to have."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,8 +81,7 @@ class Launch:
     def distributed_type(self) -> str:
         """How the processes share the model, in accelerate's words: MULTI_GPU (each has it whole), FSDP or DEEPSPEED.
 
-        Raises:
-            UserError: If the config_file is not one of accelerate or asks for something else.
+        Raises: UserError if the config_file is not one of accelerate or asks for something else.
         """
         from accelerate.commands.config.config_args import load_config_from_file
         from yaml import YAMLError

@@ -1,7 +1,5 @@
 """One run by several processes: in the command's process, and in the worker that starts the others."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """The runs of a sweep as tasks on a Ray cluster: each on a node with room for it, on another when that node dies."""
 
-from __future__ import annotations
-
 import logging
 import os
 import socket
@@ -74,8 +72,7 @@ def ray_executor(demand: Demand, output: Path, address: str | None) -> RayExecut
 
     address: host:port of the cluster's head; without it, RAY_ADDRESS, or the cluster of this machine.
 
-    Raises:
-        UserError: If Ray is missing, no cluster answers, or none of its nodes is large enough for a run.
+    Raises: UserError if Ray is missing, no cluster answers, or none of its nodes is large enough for a run.
     """
     if find_spec("ray") is None:
         raise UserError("--executor ray: needs the extra ray: pip install 'rocoft-bench[ray]'")

@@ -1,7 +1,5 @@
 """What this machine has for runs: cores, memory, GPUs."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A run's worker as seen by the process that starts it: supervised, stopped, and its end put on record."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -70,11 +68,7 @@ class RunProcess:
         return record is None or record.status != "interrupted"
 
     def execute(self) -> Outcome:
-        """Make the run, whose lock is held.
-
-        Raises:
-            UserError: If its input cannot be used.
-        """
+        """Make the run, whose lock is held. Raises: UserError if its input cannot be used."""
         kills = memory_kills()
         if self.channel.request:
             return Outcome("interrupted")

@@ -4,8 +4,6 @@ What Slurm takes away, for a job of higher priority or because its time is over,
 queue and resumes from there; submitit does so even when the sweep has ended in the meantime.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 import signal
@@ -144,8 +142,7 @@ def slurm_executor(demand: Demand, output: Path, partition: str | None, options:
     """An executor on the Slurm cluster whose commands are here. A run takes a GPU for each of its processes if the
     partition has any, and a core.
 
-    Raises:
-        UserError: If submitit or Slurm is missing, or the partition.
+    Raises: UserError if submitit or Slurm is missing, or the partition.
     """
     if find_spec("submitit") is None:
         raise UserError("--executor slurm: needs the extra slurm: pip install 'rocoft-bench[slurm]'")

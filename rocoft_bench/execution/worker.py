@@ -4,8 +4,6 @@ Alone, or as one of several that torch's or accelerate's launcher has started. F
 not been started so is the one that starts them.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal

@@ -1,7 +1,5 @@
 """The fine-tuning methods: one file each, one line each in the registry; plug-ins add their own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rocoft_bench.config import checked, defaults_of
@@ -96,8 +94,7 @@ def resolve(
 
     task_kind, model: what the defaults may depend on (`Method.presets`).
 
-    Raises:
-        UserError: If the method or one of its settings is unknown or out of range.
+    Raises: UserError if the method or one of its settings is unknown or out of range.
     """
     if section.get("name") is None:
         raise UserError("method.name is missing; `rocoft ls methods` shows the names")

@@ -163,8 +163,7 @@ def sparse(change: GatedChange) -> dict[str, Tensor]:
 def add_entries(parameter: Tensor, indices: Tensor, values: Tensor) -> None:
     """Add values at flat places, in float32.
 
-    Raises:
-        ValueError: If the sum is not finite in the parameter's precision.
+    Raises: ValueError if the sum is not finite in the parameter's precision.
     """
     import torch
 

@@ -22,11 +22,7 @@ TOLERANCE = 2**-7
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        UserError: If it is missing, damaged, or holds NaN or infinity.
-    """
+    """The tensors of a safetensors file. Raises: UserError if it is missing, damaged, or holds NaN or infinity."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

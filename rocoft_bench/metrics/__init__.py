@@ -3,8 +3,6 @@
 This module is light; scikit-learn, scipy and `evaluate` (which imports torch) are loaded when `compute` is called.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ As LLM-Adapters counts (`commonsense_evaluate.py` and `evaluate.py` of AGI-Edger
 readable answer is a wrong answer.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from datasets import Features, Value

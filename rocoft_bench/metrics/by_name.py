@@ -1,7 +1,5 @@
 """All metrics by name. Importing this module loads `evaluate` and with it torch."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from rocoft_bench.metrics import answers, classification, rouge, squad_metrics

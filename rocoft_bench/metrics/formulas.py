@@ -3,8 +3,6 @@
 `rocoft_bench.metrics.squad_metrics`, `.rouge` and `.answers` are the metrics; this light module has their formulas.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections import Counter

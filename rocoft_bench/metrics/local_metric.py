@@ -1,7 +1,5 @@
 """What the metrics share: subclasses of `evaluate.Metric` that need no network."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import evaluate

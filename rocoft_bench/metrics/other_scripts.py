@@ -4,8 +4,6 @@ It keeps a-z and 0-9 only, so that two equal texts in Chinese or Russian score 0
 have the same digits.
 """
 
-from __future__ import annotations
-
 import unicodedata
 
 import regex

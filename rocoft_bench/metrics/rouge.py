@@ -11,8 +11,6 @@ ROUGE-Lsum compares sentence by sentence and wants one sentence a line. `one_sen
 splitter, NLTK's punkt, is a model that has to be downloaded. ROUGE-1, -2 and -L do not see the lines.
 """
 
-from __future__ import annotations
-
 from datasets import Features, Value
 
 from rocoft_bench.metrics import formulas

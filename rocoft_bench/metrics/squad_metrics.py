@@ -10,8 +10,6 @@ has an F1 of 0. In v2.0 both are 1, gold answers of which nothing is left do not
 without gold answers is one whose right answer is empty.
 """
 
-from __future__ import annotations
-
 from datasets import Features, List, Value
 
 from rocoft_bench.metrics import formulas

@@ -3,8 +3,6 @@
 What needs torch at import is imported from its module: `parameter_counts`, `shape_reading`, `precision`.
 """
 
-from __future__ import annotations
-
 from rocoft_bench.config.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
 from rocoft_bench.models.limits import Limits, limits

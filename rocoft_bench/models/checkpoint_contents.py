@@ -1,7 +1,5 @@
 """What a checkpoint holds of a model: all of it, but for the head where a task brings a new one."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,8 +88,7 @@ class Checkpoint:
     def settle_head(self, choice: Literal["fresh", "checkpoint"]) -> list[str]:
         """Make the head a new one, or the checkpoint's in the task's order of classes, and say which, if it has one.
 
-        Raises:
-            UserError: If the checkpoint's is wanted and it has none, or none for the task's classes.
+        Raises: UserError if the checkpoint's is wanted and it has none, or none for the task's classes.
         """
         if choice == "checkpoint":
             return self._kept_head()

@@ -4,8 +4,6 @@ The hub's libraries retry for minutes when a connection hangs; a compute node wi
 seconds what it can do instead.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

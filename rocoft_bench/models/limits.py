@@ -1,7 +1,5 @@
 """How many tokens a model takes."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 UNLIMITED_TOKENS = 1_000_000

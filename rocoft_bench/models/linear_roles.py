@@ -3,8 +3,6 @@
 A role means the same everywhere, so settings like `target_modules: [query, value]` fit every architecture here.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

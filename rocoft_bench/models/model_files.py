@@ -1,7 +1,5 @@
 """The files of a saved model, looked at before a library reads them: it could wait for ever, or fill the memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -31,8 +29,7 @@ def check_files(folder: Path) -> None:
     """See that a saved model is made of regular files, its settings of JSON objects, with as many layers as its
     weights can have.
 
-    Raises:
-        UserError: Naming the file, and what is wrong with it.
+    Raises: UserError naming the file, and what is wrong with it.
     """
     for file in sorted(folder.iterdir()):
         if file.suffix in READ:
@@ -46,11 +43,7 @@ def check_files(folder: Path) -> None:
 
 
 def check_size(folder: Path, model: Any) -> None:
-    """See that a model on the meta device is no larger than its weights can fill.
-
-    Raises:
-        UserError: If it is.
-    """
+    """See that a model on the meta device is no larger than its weights can fill. Raises: UserError if it is."""
     wanted = sum(parameter.numel() for parameter in model.parameters())
     if wanted <= ANY_VALUES:
         return

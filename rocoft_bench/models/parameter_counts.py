@@ -1,7 +1,5 @@
 """Counting parameters: what a method trains, the adapter and the head apart."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Bytes that forward and backward passes hold beside weights, gradients and optimizer. No torch here."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from rocoft_bench.models.activations import ExampleLength, LayerSizes, PerToken

@@ -4,8 +4,6 @@ A step of AdamW at a usual rate is below the 8 bits of most bfloat16 values, and
 So what is trained is held in float32, and layers of a 16-bit model compute with it in their own precision.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from functools import cache
 from typing import Any

@@ -1,7 +1,5 @@
 """A model and its tokenizer for a kind of task, from the hub, a local folder or the embedded ones."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,8 +98,7 @@ class Loaded(NamedTuple):
 def locate(config: ModelConfig) -> ModelSource:
     """What a model's name stands for.
 
-    Raises:
-        UserError: If it is neither a folder with a saved model, nor a known name, nor a hub id.
+    Raises: UserError if it is neither a folder with a saved model, nor a known name, nor a hub id.
     """
     known = known_model(config.name)
     if known is not None and known.embedded is not None:
@@ -126,8 +123,7 @@ def locate(config: ModelConfig) -> ModelSource:
 def embedded_folder(name: str, embedded: EmbeddedModel) -> Path:
     """The folder of a model that came with this or another installed package; pinned weights are checked by hash.
 
-    Raises:
-        UserError: If the package is not installed or the weights are not the expected ones.
+    Raises: UserError if the package is not installed or the weights are not the expected ones.
     """
     folder = embedded.path()
     if folder is None:
@@ -154,9 +150,8 @@ def load(
     weights are read. how: further arguments of `from_pretrained`, such as a quantisation. Only safetensors weights are
     loaded, and no code that comes with a model is run.
 
-    Raises:
-        UserError: If the folder does not hold such a model, whole and with a tokenizer that fits it, or the hub does
-            not have it or cannot be reached.
+    Raises: UserError if the folder does not hold such a model, whole and with a tokenizer that fits it, or the hub does
+    not have it or cannot be reached.
     """
     with _quiet_transformers():
         if source.revision is not None:

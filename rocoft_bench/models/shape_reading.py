@@ -1,7 +1,5 @@
 """The shapes of a model, read from the model itself or from its configuration."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import nn
@@ -83,8 +81,7 @@ def _relative_columns(config: Any) -> int:
 def local_shapes(model: ModelConfig, task_kind: str, has_head: bool) -> ModelShapes | None:
     """The shapes of a model in a folder or in the hub's cache; None if its configuration is not there, or damaged.
 
-    Raises:
-        UserError: If the name is neither a folder with a saved model nor a hub id.
+    Raises: UserError if the name is neither a folder with a saved model nor a hub id.
     """
     source = locate(model)
     try:

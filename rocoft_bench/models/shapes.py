@@ -4,8 +4,6 @@ Those of the paper's and the embedded models ship with the package (architecture
 scripts/make_shapes.py); a test compares them with the models.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Sequence

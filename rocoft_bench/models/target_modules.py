@@ -3,8 +3,6 @@
 Python's `re`, and so peft, can take for ever; `regex` reads the same expressions and can be told when to stop.
 """
 
-from __future__ import annotations
-
 import re
 import time
 import warnings
@@ -48,8 +46,7 @@ def check_pattern(pattern: str, where: str = SETTING) -> None:
 def matched(targets: Sequence[str] | str, model_type: str | None, names: Iterable[str]) -> list[str]:
     """The names of modules that `target_modules` means: roles, endings or a regular expression.
 
-    Raises:
-        UserError: If it is not a regular expression, or one that takes too long.
+    Raises: UserError if it is not a regular expression, or one that takes too long.
     """
     if isinstance(targets, str):
         return _matched_in_time(targets, names, SETTING)
@@ -60,8 +57,7 @@ def matched(targets: Sequence[str] | str, model_type: str | None, names: Iterabl
 def peft_pattern(targets: Sequence[str] | str, model: Any) -> str:
     """PEFT's `target_modules` for roles, endings or a regular expression; the last becomes the names that it means.
 
-    Raises:
-        UserError: As `require_targets`.
+    Raises: UserError as `require_targets`.
     """
     found = require_targets(targets, model)
     if isinstance(targets, str):
@@ -72,8 +68,7 @@ def peft_pattern(targets: Sequence[str] | str, model: Any) -> str:
 def require_targets(targets: Sequence[str] | str, model: Any) -> list[str]:
     """The names of a model's modules that `target_modules` means. Warns of a role that only other architectures have.
 
-    Raises:
-        UserError: As `matched`, or with an entry that means no module.
+    Raises: UserError as `matched`, or with an entry that means no module.
     """
     names, model_type = [name for name, _ in model.named_modules() if name], model.config.model_type
     found = matched(targets, model_type, names)
@@ -91,8 +86,8 @@ def require_targets(targets: Sequence[str] | str, model: Any) -> list[str]:
 def with_names_for_patterns(config: Any, model: Any) -> Any:
     """A stored configuration of peft in which `target_modules` names what its expression means.
 
-    Raises:
-        UserError: If another of its parts, of which the methods here only write names, is an expression; as `matched`.
+    Raises: UserError if another of its parts, of which the methods here only write names, is an expression; as
+    `matched`.
     """
     for part in NAMES_ONLY:
         value = getattr(config, part, None)

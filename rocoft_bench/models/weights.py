@@ -4,8 +4,6 @@ A bot of the hub converts such models. What it made is offered as a pull request
 of the same repository. Only the weights are taken from there; configuration and tokenizer stay those of the commit.
 """
 
-from __future__ import annotations
-
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass

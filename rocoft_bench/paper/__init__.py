@@ -1,7 +1,5 @@
 """The paper's numbers, as data: tidy CSV files parsed from its tables (`tables/*.csv`), never retyped."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from functools import cache

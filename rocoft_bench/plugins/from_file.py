@@ -1,7 +1,5 @@
 """Plug-ins that are files: `--plugin FILE.py`."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import traceback
@@ -20,8 +18,7 @@ def load_files(files: Iterable[str | Path] | Mapping[str, str]) -> None:
 
     files: paths, or as `named_files` gives them: then with the content that they must have.
 
-    Raises:
-        UserError: If a file cannot be read, has another content, fails, adds nothing, or adds a name that is taken.
+    Raises: UserError if a file cannot be read, has another content, fails, adds nothing, or adds a name that is taken.
     """
     for file in files:
         _load(Path(file), files[str(file)] if isinstance(files, Mapping) else None)

@@ -84,8 +84,7 @@ class Registry(Mapping[str, T]):
     def add(self, item: T) -> T:
         """Take in what a plug-in has made; a decorator of classes too.
 
-        Raises:
-            UserError: If it is no such thing, or its name is taken.
+        Raises: UserError if it is no such thing, or its name is taken.
         """
         plugin = _loading[-1] if _loading else HERE
         if problem := self._problem_of(item):
@@ -106,8 +105,7 @@ class Registry(Mapping[str, T]):
     def find(self, name: Any) -> T:
         """What a config names.
 
-        Raises:
-            UserError: If there is no such thing, with the nearest name, or two plug-ins have it.
+        Raises: UserError if there is no such thing, with the nearest name, or two plug-ins have it.
         """
         if isinstance(name, str) and name in self and name not in self._contested:
             return self._items[name]

@@ -5,8 +5,6 @@ Fetching uses the loading code of a run (splits) or proves that it will find all
 itself can go where there is no internet.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress

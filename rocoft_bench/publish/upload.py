@@ -4,8 +4,6 @@ Beside them go the card, `record.json` and `config.yaml`, in which no path of th
 downloaded folder is a run again: `rocoft predict` and `rocoft evaluate` take it.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Iterator
@@ -36,9 +34,8 @@ def push(
     private: nobody else sees the repository if it is made now. merged: the merged model instead of the trained values.
     base: where the base model to merge with is now; by default where the run had it.
 
-    Raises:
-        UserError: If the run has nothing to upload, cannot be merged, or the hub does not take it. Nothing is changed
-            on this machine then, nor on the hub but that an empty repository may have been made.
+    Raises: UserError if the run has nothing to upload, cannot be merged, or the hub does not take it. Nothing is
+    changed on this machine then, nor on the hub but that an empty repository may have been made.
     """
     hub.check_upload(name)
     experiment, record = experiment_of(directory), directory.read_record()

@@ -1,7 +1,5 @@
 """A report as files: a page for the browser, the tables in three formats, and the figures."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,8 +32,7 @@ def write_report(
     progress: told about what takes its time. ours: the method that others are compared with, and that
     stands out in figures. Returns the page.
 
-    Raises:
-        UserError: If the folder cannot be written.
+    Raises: UserError if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,5 @@
 """What a record states of the saved files of trained values, by which a damaged or exchanged file is known."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Each is made in a folder beside its place that nobody else can enter and whose n
 disk, and is then put in place in one step. So nothing is ever written through a link that somebody left there.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import json
@@ -32,8 +30,7 @@ def atomic_replacement(path: Path) -> Iterator[Path]:
 
     After an exception all is as it was. What processes that died have left of the same is removed.
 
-    Raises:
-        OSError: If it cannot be written.
+    Raises: OSError if it cannot be written.
     """
     path = path.absolute()
     remove_leftovers(path.parent, path.name)

@@ -1,7 +1,5 @@
 """A run's folder: its files, its lock, and what state the run is in."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -64,11 +62,7 @@ class RunDirectory:
         self.members = path / ".members"
 
     def read_record(self) -> RunRecord:
-        """The record of a finished run.
-
-        Raises:
-            UserError: If there is none or it is not a valid record.
-        """
+        """The record of a finished run. Raises: UserError if there is none or it is not a valid record."""
         if not self.record.is_file():
             raise UserError(f"{self.path}: no finished run here (no record.json)")
         return read_record(self.record, RunRecord)
@@ -77,8 +71,7 @@ class RunDirectory:
         """Refuse a folder with links, pipes or devices where a run has files and folders of its own: to follow them
         could write or delete elsewhere, or wait for ever. follow_links: to files and folders, for those who only read.
 
-        Raises:
-            UserError: Naming the one that is not what it should be.
+        Raises: UserError naming the one that is not what it should be.
         """
         folders = (self.adapter, self.work, self.tracking, self.evaluations)
         files = (self.config, self.record, self.history, self.predictions, self.provenance, self.log)
@@ -91,8 +84,7 @@ class RunDirectory:
     def check_is_ours(self, identity: Identity, replace: bool = False) -> None:
         """Refuse a folder that holds files that no run made or, unless it may be replaced, another run.
 
-        Raises:
-            UserError: Naming the settings that differ.
+        Raises: UserError naming the settings that differ.
         """
         if not self.path.exists():
             return
@@ -117,8 +109,7 @@ class RunDirectory:
         with_trained_values: False where the result is enough. Of a record that states no files, as those of earlier
         versions, values that were taken away as a whole are not missed then; what a record states has to be there.
 
-        Raises:
-            UserError: If there is a record that cannot be read.
+        Raises: UserError if there is a record that cannot be read.
         """
         if not self.record.is_file():
             return None
@@ -185,8 +176,7 @@ class RunDirectory:
     def check_writable(self) -> None:
         """Refuse a place where the run could not be written or locked, before time is spent.
 
-        Raises:
-            UserError: Naming the folder that cannot be written.
+        Raises: UserError naming the folder that cannot be written.
         """
         existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         try:
@@ -286,8 +276,7 @@ def folder_of(identity: Identity, beginning: Path) -> Path:
 def find_run(path: Path) -> RunDirectory:
     """The run in a folder, or the only run below it.
 
-    Raises:
-        UserError: If there is no run or more than one, or one with something else in place of its files.
+    Raises: UserError if there is no run or more than one, or one with something else in place of its files.
     """
     if (path / "config.yaml").is_file():
         return _checked(RunDirectory(path))

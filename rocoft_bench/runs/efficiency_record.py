@@ -3,8 +3,6 @@
 It lies in a folder of its own: `efficiency.json`, this record, and `provenance.json`, as of a run.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict

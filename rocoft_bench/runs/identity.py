@@ -22,8 +22,6 @@ A finished run is recognised by its config.yaml, which is complete, and not by t
 may be of earlier rules.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

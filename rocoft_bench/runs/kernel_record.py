@@ -5,8 +5,6 @@ training kernels (Figs. 3 and 6): a float tensor (n * c, n * c) for each name in
 examples in order of their class and c logits, those of an example together; `provenance.json`, as of a run.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict

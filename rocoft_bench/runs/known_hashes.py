@@ -3,8 +3,6 @@
 They hold for as long as path, size and both times of a file stay: the second one, of its inode, cannot be set back.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from contextlib import suppress

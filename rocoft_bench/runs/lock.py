@@ -3,8 +3,6 @@
 Whoever has the lock may remove the file: a lock counts only while its file is still in its place.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import stat
@@ -34,11 +32,7 @@ def acquire(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether another process holds the lock at the moment.
-
-    Raises:
-        UserError: As `acquire`.
-    """
+    """Whether another process holds the lock at the moment. Raises: UserError as `acquire`."""
     try:
         descriptor = _open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError, PermissionError):

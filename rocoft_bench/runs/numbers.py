@@ -1,7 +1,5 @@
 """Numbers of records. What is larger than any run can make it is damage: it would show as a result, and break plots."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Whether a base model is the one that is on record: by the hash of its weights, or by its commit on the hub."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where a result comes from: versions, commit, hardware, command."""
 
-from __future__ import annotations
-
 import os
 import platform
 import re

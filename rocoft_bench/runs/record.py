@@ -1,7 +1,5 @@
 """The record of one run: what was done, what came out, and how. One JSON file, units in the names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -113,8 +111,7 @@ R = TypeVar("R", bound=BaseModel)
 def read_record(file: Path, kind: type[R]) -> R:
     """The record of some kind in a file.
 
-    Raises:
-        UserError: If it cannot be read or is not such a record; in one line, with the first thing that is wrong.
+    Raises: UserError if it cannot be read or is not such a record; in one line, with the first thing that is wrong.
     """
     try:
         return kind.model_validate_json(read_bytes(file))

@@ -3,8 +3,6 @@
 The dictionaries may hold more. A key with a default may be missing.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError

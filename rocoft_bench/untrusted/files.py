@@ -1,7 +1,5 @@
 """Regular files only: a pipe would hang its reader, a device may never end, a folder is a mistake."""
 
-from __future__ import annotations
-
 import codecs
 import os
 import stat
@@ -26,8 +24,7 @@ KINDS = (
 def require_file(path: Path, follow_links: bool = True) -> int:
     """The size in bytes of a file that another library is to read.
 
-    Raises:
-        UserError: If it is missing or no regular file; without follow_links, neither is a link to one.
+    Raises: UserError if it is missing or no regular file; without follow_links, neither is a link to one.
     """
     try:
         found = path.stat(follow_symlinks=follow_links)
@@ -39,8 +36,7 @@ def require_file(path: Path, follow_links: bool = True) -> int:
 def open_file(path: Path, follow_links: bool = True) -> BinaryIO:
     """A regular file, opened for reading; never waits for another process.
 
-    Raises:
-        UserError: As `require_file`, or if it may not be read.
+    Raises: UserError as `require_file`, or if it may not be read.
     """
     require_file(path, follow_links)  # opening a device can have effects of its own
     try:
@@ -59,8 +55,7 @@ def open_file(path: Path, follow_links: bool = True) -> BinaryIO:
 def read_bytes(path: Path, limit: int | None = TEXT_LIMIT, follow_links: bool = True) -> bytes:
     """The contents of a regular file. limit: the most bytes that are read; None for no limit.
 
-    Raises:
-        UserError: As `open_file`, or if the file is larger.
+    Raises: UserError as `open_file`, or if the file is larger.
     """
     with open_file(path, follow_links) as stream:
         try:
@@ -76,8 +71,7 @@ def read_bytes(path: Path, limit: int | None = TEXT_LIMIT, follow_links: bool = 
 def read_text(path: Path, limit: int | None = TEXT_LIMIT, follow_links: bool = True) -> str:
     """The file as UTF-8 text; a byte order mark at its start is dropped.
 
-    Raises:
-        UserError: As `read_bytes` and `decoded`.
+    Raises: UserError as `read_bytes` and `decoded`.
     """
     return decoded(read_bytes(path, limit, follow_links), path)
 

@@ -1,7 +1,5 @@
 """JSON within limits: of what it returns, every number fits a float, and no part is nested too deep to be walked."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -21,19 +19,14 @@ OBJECT_TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*+")\s*+:|"(?:[^"\\]|\\.)*+"|
 
 
 def read_json(path: Path, limit: int | None = TEXT_LIMIT, unique_keys: bool = False, follow_links: bool = True) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        UserError: As `read_text` and `parse_json`.
-    """
+    """The value in a JSON file. Raises: UserError as `read_text` and `parse_json`."""
     return parse_json(read_text(path, limit, follow_links), str(path), unique_keys=unique_keys)
 
 
 def parse_json(text: str, where: str, first_line: int = 1, unique_keys: bool = False) -> Any:
     """The value of a JSON text. where: its file, for messages; first_line: where in the file it starts.
 
-    Raises:
-        UserError: If it is not valid, too deep or, with unique_keys, has one key twice in an object; with the line.
+    Raises: UserError if it is not valid, too deep or, with unique_keys, has one key twice in an object; with the line.
     """
     try:
         value = json.loads(

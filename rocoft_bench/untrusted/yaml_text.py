@@ -3,8 +3,6 @@
 A number is what it looks like: YAML 1.1's octal `010` and base-60 `1:30` are refused, and a date is text.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any
@@ -35,19 +33,14 @@ Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> Any:
-    """The value in a YAML file.
-
-    Raises:
-        UserError: As `read_text` and `parse_yaml`.
-    """
+    """The value in a YAML file. Raises: UserError as `read_text` and `parse_yaml`."""
     return parse_yaml(read_text(path, FILE_LIMIT), str(path), name_line=True)
 
 
 def parse_yaml(text: str, where: str, name_line: bool = False) -> Any:
     """The value of a YAML text; keys are text, as they are written. where: its file or option, for messages.
 
-    Raises:
-        UserError: If it is not valid, not plain or beyond the limits.
+    Raises: UserError if it is not valid, not plain or beyond the limits.
     """
     try:
         return _Loader(text).get_single_data()

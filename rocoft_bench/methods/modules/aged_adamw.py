@@ -1,7 +1,5 @@
 """AdamW that knows the age of every single entry, for parameters whose entries come and go."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -8,8 +8,6 @@ Most architectures call an attention function that their configuration names; th
 attention of the others is written out in their module, which is made one of a subclass.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -207,8 +205,7 @@ SUBCLASSES: dict[type[nn.Module], type[nn.Module]] = {
 def put_prefixes(model: Any, make: Callable[[int, torch.device], Prefix]) -> list[Prefix]:
     """Give every attention of a model a prefix, made by `make` of its width and device; the prefixes, in order.
 
-    Raises:
-        UserError: If the model's attention can take none.
+    Raises: UserError if the model's attention can take none.
     """
     made: list[Prefix] = []
     for attention, _, linear in list(targeted_linears(model, ["key"])):

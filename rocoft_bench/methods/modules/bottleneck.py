@@ -1,7 +1,5 @@
 """Bottlenecks that read the output of a linear layer and add to it: h + W_up φ(W_down h + b_down) + b_up."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

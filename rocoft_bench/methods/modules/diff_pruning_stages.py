@@ -1,7 +1,5 @@
 """Diff pruning's part in the training loop: gates are learned, then the changes are pruned, then trained on."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Changes of parameters behind hard-concrete gates (Louizos et al. 2018), put into a model by parametrisation."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any

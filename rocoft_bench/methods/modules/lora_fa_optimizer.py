@@ -1,7 +1,5 @@
 """peft's LoRA-FA optimizer with our parameter groups, and with a state that checkpoints can hold."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

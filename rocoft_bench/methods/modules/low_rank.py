@@ -1,7 +1,5 @@
 """Changes of a weight that are products of small matrices, ΔW = s · B ⋯ A."""
 
-from __future__ import annotations
-
 import math
 from abc import abstractmethod
 from functools import reduce

@@ -1,7 +1,5 @@
 """A prefix that is the unmasked part of one which all attentions share."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """A scaled adapter that runs beside a feed-forward network: FFN(x) + s (W_up ReLU(W_down x + b_d) + b_u)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """LoftQ's start: weights rounded to 4 bits, and the best low-rank product for what the rounding took away."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

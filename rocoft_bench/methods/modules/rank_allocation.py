@@ -1,7 +1,5 @@
 """AdaLoRA's part of the training loop: the orthogonality penalty, and the allocation of ranks after each step."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

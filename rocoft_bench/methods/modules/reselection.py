@@ -1,7 +1,5 @@
 """SFT's part in the training loop: when entries are exchanged, and how many."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

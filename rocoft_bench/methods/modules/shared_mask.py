@@ -5,8 +5,6 @@ along with the prototype (Zeng, Zhang and Lu 2023). The step function has no gra
 through, dL/d|S| = dL/dM, thus dL/dS = dL/dM · sign(S).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -68,11 +68,7 @@ class SparseLinear(Wrapped):
 
     @torch.no_grad()
     def merge(self) -> None:
-        """Add Δ to W.
-
-        Raises:
-            ValueError: If a changed entry is not finite in the base's precision.
-        """
+        """Add Δ to W. Raises: ValueError if a changed entry is not finite in the base's precision."""
         changed = read(self.matrix, self.indices, "random").to(self.values.dtype) + self.values
         if not torch.isfinite(changed.to(self.weight.dtype)).all():
             raise ValueError("a merged weight is not finite")

@@ -1,7 +1,5 @@
 """Modules that methods written here put into a model."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -70,8 +68,7 @@ class DeltaWrapped(Wrapped):
 def wrap(model: Any, targets: Sequence[str] | str, wrapper: Callable[[Any], Wrapped]) -> list[Wrapped]:
     """Put a wrapper around every linear layer that `targets` names; the wrappers, in the order of the layers.
 
-    Raises:
-        UserError: If there is none.
+    Raises: UserError if there is none.
     """
     made = []
     for parent, child, module in list(targeted_linears(model, targets)):
@@ -98,8 +95,7 @@ def targeted_linears(model: Any, targets: Sequence[str] | str) -> Iterator[tuple
 def unwrap(model: nn.Module) -> None:
     """Put the bare linear layers back, with the changes of `DeltaWrapped` ones added to their weights.
 
-    Raises:
-        ValueError: If a changed weight is not finite in the base's precision.
+    Raises: ValueError if a changed weight is not finite in the base's precision.
     """
     for name, module in list(model.named_modules()):
         if isinstance(module, Wrapped):

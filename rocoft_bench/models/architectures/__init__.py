@@ -1,7 +1,5 @@
 """The architectures of the paper's models, as configurations that ship with the package: no download, no weights."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from importlib.resources import files
@@ -36,8 +34,7 @@ def paper_model(alias: str, auto_class: str) -> Any:
 def configuration(alias: str, changes: Mapping[str, Any] | None = None) -> Any:
     """The configuration of a model of the paper, with some of its values changed.
 
-    Raises:
-        UserError: If it has no such value, or a value of another kind.
+    Raises: UserError if it has no such value, or a value of another kind.
     """
     import transformers
 

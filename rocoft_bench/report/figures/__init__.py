@@ -1,7 +1,5 @@
 """The figures of a report, as PNG and SVG. Importing this loads matplotlib."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -47,8 +45,7 @@ def draw_figures(results: Results, tables: Sequence[Table], folder: Path, ours: 
 
     ours: the method that stands out, by its name or the title of a row.
 
-    Raises:
-        OSError: If a file cannot be written.
+    Raises: OSError if a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = Drawn([], [])

@@ -1,7 +1,5 @@
 """A figure of the report: as it is drawn, and as it lies on the disk."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Collection
@@ -62,8 +60,7 @@ def key_of(*parts: str | int) -> str:
 def write(drawing: Drawing, folder: Path) -> FigureFiles:
     """PNG on white, SVG on nothing; the same bytes for the same drawing.
 
-    Raises:
-        OSError: If a file cannot be written.
+    Raises: OSError if a file cannot be written.
     """
     png, svg = folder / f"{drawing.key}.png", folder / f"{drawing.key}.svg"
     metadata = {"Date": None, "Creator": CREATOR, "Title": short(drawing.title, 200)}

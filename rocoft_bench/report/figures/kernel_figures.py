@@ -1,7 +1,5 @@
 """The kernels of Section 5: heat maps (the paper's Figures 3 and 6) and spectra (Figure 5)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

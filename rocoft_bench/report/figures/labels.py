@@ -4,8 +4,6 @@ By textalloc, which tries places for one name after the other and finds them for
 adjustText, which pushes all names apart at once, leaves some of them on others there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Training loss against steps: a small multiple for each task of a table."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 

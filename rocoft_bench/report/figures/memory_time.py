@@ -1,7 +1,5 @@
 """Memory and time of each method (the paper's Figure 2), from tables of benches; without any, of runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Quality against trained parameters: what a method gets for what it trains."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

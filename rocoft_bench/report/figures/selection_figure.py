@@ -1,7 +1,5 @@
 """Strategies of selecting rows and columns (the paper's Figure 4), from the table of that number."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from itertools import cycle

@@ -1,7 +1,5 @@
 """How every figure looks: one ink, colours that the colour-blind can tell apart, and text that stays text."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

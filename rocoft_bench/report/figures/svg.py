@@ -1,7 +1,5 @@
 """Making a figure's SVG part of a page: in the page's colour of text, and with ids that are nobody else's."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from xml.etree import ElementTree
@@ -16,8 +14,7 @@ def themed_svg(svg_text: str) -> str:
     """An SVG that `draw_figures` wrote, to be put into HTML as it is: no prolog, ink as `currentColor`, role="img", no
     ids but those that something in it refers to, which no other figure has. Its <title> is the figure's.
 
-    Raises:
-        ElementTree.ParseError: If it is not XML.
+    Raises: ElementTree.ParseError if it is not XML.
     """
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", LINK)

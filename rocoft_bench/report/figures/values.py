@@ -1,7 +1,5 @@
 """What figures read: the results and their tables, the main metric of each task, and which tasks there are."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

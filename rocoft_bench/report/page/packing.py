@@ -7,8 +7,6 @@ A piece is gzip in base64, so that nothing that came from a record is ever marku
     answers-N     the predictions of run N
 """
 
-from __future__ import annotations
-
 import base64
 import gzip
 import json

@@ -1,7 +1,5 @@
 """What the page's tables say beside what all writers do (`rocoft_bench.report.writing.texts`)."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 

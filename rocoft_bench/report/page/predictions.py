@@ -1,7 +1,5 @@
 """Predictions as the page shows them: short, scored, and told apart by the examples that they answer."""
 
-from __future__ import annotations
-
 import json
 import operator
 from collections.abc import Callable

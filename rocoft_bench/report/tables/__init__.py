@@ -1,7 +1,5 @@
 """Tables of results: training runs, kernel analyses and efficiency benches, laid out as the paper's."""
 
-from __future__ import annotations
-
 import re
 
 from rocoft_bench.analysis.long_table import long_table

@@ -1,7 +1,5 @@
 """Two folders of results side by side: the tables of one, with those of the other as what they stand beside."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

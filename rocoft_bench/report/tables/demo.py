@@ -1,7 +1,5 @@
 """What training added, for runs that were evaluated before their first step: one row a run."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table

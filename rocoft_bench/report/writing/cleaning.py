@@ -1,7 +1,5 @@
 """What every writer starts from: names, notes and labels come from users and may hold anything."""
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import fields, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """CSV that a spreadsheet can be trusted with: a text that it would take for a formula is none there."""
 
-from __future__ import annotations
-
 import csv
 import io
 import unicodedata

@@ -1,7 +1,5 @@
 """Tables as a LaTeX document with booktabs, for pdflatex; each can be taken into another document as it stands."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Any text for pdflatex with its standard fonts (OT1, Computer Modern), which know few letters beyond ASCII."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """A table in words, before any format: what a cell, a row, a column and a title say. Texts are taken as clean."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass

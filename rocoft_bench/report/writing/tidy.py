@@ -1,7 +1,5 @@
 """Tables as data: one line per number, at full precision."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 
