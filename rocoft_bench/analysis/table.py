@@ -60,6 +60,11 @@ class Cell:
 EMPTY = Cell()
 
 
+def text_cells(**texts: str) -> dict[str, Cell]:
+    """Cells of texts, by the keys of their columns."""
+    return {key: Cell(text=text) for key, text in texts.items()}
+
+
 @dataclass(frozen=True)
 class Column:
     """parts: a name for each number of the column's cells, e.g. ("acc", "F1"); empty for text.

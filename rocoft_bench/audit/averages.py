@@ -1,24 +1,9 @@
 """Table 1's averages against the means of its own cells."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rocoft_bench import paper
-from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-
-FIRST = tuple(
-    {
-        "cola": "matthews_correlation",
-        "sst2": "accuracy",
-        "mrpc": "accuracy",
-        "stsb": "pearson",
-        "qqp": "accuracy",
-        "mnli": "accuracy",
-        "qnli": "accuracy",
-        "rte": "accuracy",
-    }.items()
-)
-SECOND = (("mrpc", "f1"), ("stsb", "spearman"), ("qqp", "f1"))
-"""(task, metric) of what the two averages are of."""
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
 
 ROUNDING = 0.015
 """The largest difference that rounding explains, in points. A cell that was rounded or cut off at two decimals is at
@@ -49,14 +34,17 @@ def averages() -> Table:
 
 
 def _row(method: str, cells: dict[tuple[str, str], float]) -> Row:
+    first: dict[str, float] = {}
+    second: dict[str, float] = {}
+    for (task, _), value in cells.items():
+        if task != "average":
+            (second if task in first else first)[task] = value
     found = {
-        "first": _part([cells[key] for key in FIRST], cells["average", "mean_first_metric"]),
-        "second": _part([cells[key] for key in SECOND], cells["average", "mean_second_metric"]),
+        "first": _part([*first.values()], cells["average", "mean_first_metric"]),
+        "second": _part([*second.values()], cells["average", "mean_second_metric"]),
     }
-    sums = (_sum([cells[key] for key in keys]) for keys in (FIRST, SECOND))
-    values = {name: Cell((part,)) for name, part in found.items()}
-    texts = {"verdict": Cell(text=_verdict(found)), "arithmetic": Cell(text="; ".join(sums))}
-    return Row("roberta-base", method, {**values, **texts}, reference_title="printed")
+    texts = text_cells(verdict=_verdict(found), arithmetic="; ".join(map(_sum, (first.values(), second.values()))))
+    return Row("roberta-base", method, {name: Cell((part,)) for name, part in found.items()} | texts, "", "printed")
 
 
 def _part(values: Sequence[float], printed: float) -> Stat:
@@ -64,7 +52,7 @@ def _part(values: Sequence[float], printed: float) -> Stat:
     return Stat(mean, n=len(values), reference=printed, difference=mean - printed)
 
 
-def _sum(values: Sequence[float]) -> str:
+def _sum(values: Collection[float]) -> str:
     terms = " + ".join(f"{value:.2f}" for value in values)
     return f"({terms}) / {len(values)} = {sum(values) / len(values):.4f}"
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from rocoft_bench import paper
-from rocoft_bench.analysis.table import Cell, Column, Row, Table
+from rocoft_bench.analysis.table import Column, Row, Table, text_cells
 
 HOLDS, ALMOST, PARTLY, FAILS = "holds", "holds but for full fine-tuning", "holds in part", "does not hold"
 
@@ -130,8 +130,8 @@ def _cells(table: int, model: str) -> dict[str, dict[Key, float]]:
 
 
 def _as_row(claim: Claim, of: str, said: str, data: str, verdict: str) -> Row:
-    texts = {"where": claim.where, "said": said, "data": data, "verdict": verdict}
-    return Row(claim.model, claim.method, {name: Cell(text=text) for name, text in texts.items()}, of)
+    cells = text_cells(where=claim.where, said=said, data=data, verdict=verdict)
+    return Row(claim.model, claim.method, cells, of)
 
 
 def _listed(values: Mapping[str, float]) -> str:

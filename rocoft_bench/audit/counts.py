@@ -3,9 +3,9 @@
 from collections import Counter
 from itertools import pairwise
 
-from rocoft_bench import models, paper
-from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-from rocoft_bench.audit.parameters import TASK_KINDS, AuditRow, explanation, parameter_audit
+from rocoft_bench import paper
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
+from rocoft_bench.audit.parameters import AuditRow, explanation, parameter_audit, shapes_of
 
 _COLUMNS = (
     Column("table", "table"),
@@ -19,13 +19,10 @@ _COLUMNS = (
 
 def parameter_counts() -> Table:
     """Figures of Tables 1, 2, 6 and 7 that the settings here do not give, and all of RoCoFT's."""
-    table = Table(
-        "audit-parameters", "trainable parameters: figures that the counts here do not give, and RoCoFT's", []
-    )
-    table.columns = list(_COLUMNS)
+    title = "trainable parameters: figures that the counts here do not give, and RoCoFT's"
     rows = [row for row in parameter_audit() if row.figure is not None and row.figure.table != 8]
     shown = [row for row in rows if not row.agrees or row.method.name == "rocoft"]
-    table.rows = [_row(row) for row in shown]
+    table = Table("audit-parameters", title, list(_COLUMNS), list(map(_row, shown)))
     agreeing = [row for row in rows if row.agrees]
     with_head = [row for row in agreeing if row.counted > row.adapter]
     table.notes = [
@@ -44,34 +41,28 @@ def parameter_counts() -> Table:
 def rank_counts() -> Table:
     """Table 8's figures: r times a number that does not depend on r."""
     rows = [row for row in parameter_audit("roberta-base") if row.figure is not None and row.figure.table == 8]
-    table = Table("audit-ranks", "Table 8: trainable parameters by rank, on query, key and value alone", [])
-    table.columns = [column for column in _COLUMNS if column.key not in ("table", "head")]
-    table.rows = [_row(row) for row in rows]
-    table.notes = [*_memory_notes(), _attention_note()]
-    return table
+    title = "Table 8: trainable parameters by rank, on query, key and value alone"
+    columns = [column for column in _COLUMNS if column.key not in ("table", "head")]
+    return Table("audit-ranks", title, columns, list(map(_row, rows)), notes=[*_memory_notes(), _attention_note()])
 
 
 def _row(row: AuditRow) -> Row:
     assert row.figure is not None
-    verdict = explanation(row) if row.agrees else f"disagrees; {explanation(row)}"
-    texts = {
-        "table": f"Table {row.figure.table}",
-        "printed": row.figure.printed,
-        "verdict": verdict,
-        "arithmetic": _arithmetic(row),
-    }
-    cells = {name: Cell(text=text) for name, text in texts.items()}
-    counts = {"adapter": row.adapter, "head": row.head}
-    return Row(row.model, row.figure.method, cells | {name: Cell((Stat(n),)) for name, n in counts.items()})
+    cells = text_cells(
+        table=f"Table {row.figure.table}",
+        printed=row.figure.printed,
+        verdict=explanation(row) if row.agrees else f"disagrees; {explanation(row)}",
+        arithmetic=_arithmetic(row),
+    )
+    counts = {"adapter": Cell((Stat(row.adapter),)), "head": Cell((Stat(row.head),))}
+    return Row(row.model, row.figure.method, cells | counts)
 
 
 def _arithmetic(row: AuditRow) -> str:
     """RoCoFT's and LoRA's count from the sizes of the layers; for another method the count alone."""
     assert row.figure is not None
     settings = row.method.settings
-    shapes = models.shipped_shapes(row.model, TASK_KINDS[row.model])
-    assert shapes is not None
-    linears = shapes.targeted(getattr(settings, "target_modules", None))
+    linears = shapes_of(row.model).targeted(getattr(settings, "target_modules", None))
     if row.method.name == "rocoft":
         by_rows = settings.mode == "row"
         sizes, name = [linear.d_in if by_rows else linear.d_out for linear in linears], "d_in" if by_rows else "d_out"
@@ -102,9 +93,7 @@ def _memory_notes() -> list[str]:
 
 
 def _attention_note() -> str:
-    shapes = models.shipped_shapes("roberta-base", TASK_KINDS["roberta-base"])
-    assert shapes is not None
-    names = ["query", "key", "value"]
+    names, shapes = ["query", "key", "value"], shapes_of("roberta-base")
     without, with_output = (
         sum(linear.d_in for linear in shapes.targeted(targets)) for targets in (names, [*names, "attention_output"])
     )

@@ -126,11 +126,12 @@ def _serves(method: str, model: str) -> bool:
 
 def _row(model: str, section: dict[str, Any], figure: PrintedCount | None) -> AuditRow:
     method = methods.resolve(section, task_kind=TASK_KINDS[model], model=model)
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
     return AuditRow(model, method, method.reported_parameters(shapes), shapes.head, shapes.total + shapes.head, figure)
 
 
-def _shapes(model: str) -> ModelShapes:
+def shapes_of(model: str) -> ModelShapes:
+    """Of a model of the paper, for what the paper uses it for."""
     shapes = models.shipped_shapes(model, TASK_KINDS[model])
     assert shapes is not None, f"{model}: every model of the paper ships its shapes"
     return shapes
@@ -148,7 +149,7 @@ def explanation(row: AuditRow) -> str:
         return ""
     if row.agrees:
         return "with head" if row.counted > row.adapter else "without head"
-    for meaning, count in row.method.other_counts(_shapes(row.model)).items():
+    for meaning, count in row.method.other_counts(shapes_of(row.model)).items():
         for head, words in ((0, "without head"), (row.head, "with head")):
             if is_printed_as(count + head, row.figure.printed):
                 return f"given by {meaning}, {words}: {count + head:,}"
@@ -180,7 +181,7 @@ def _settings_that_give(figure: PrintedCount, row: AuditRow, size: str | None, h
 
 def _parts(row: AuditRow, size: str | None, has_targets: bool) -> dict[str, list[int]]:
     """Coefficients (c0, c1, c2) of the count as a polynomial in the size, for each part that can be chosen alone."""
-    shapes = _shapes(row.model)
+    shapes = shapes_of(row.model)
     layout = models.LINEAR_ROLES[shapes.model_type]
     by_layers = {getattr(layout, role): role for role in reversed(models.ROLES) if getattr(layout, role)}
     names: Iterable[str] = by_layers.values() if has_targets else ["all"]
@@ -194,7 +195,7 @@ def _parts(row: AuditRow, size: str | None, has_targets: bool) -> dict[str, list
 
 def _count(row: AuditRow, changes: dict[str, Any]) -> int:
     settings = row.method.settings.model_copy(update=changes)
-    return type(row.method)(settings).adapter_parameters(_shapes(row.model))
+    return type(row.method)(settings).adapter_parameters(shapes_of(row.model))
 
 
 def _through(at_1: int, at_2: int, at_3: int) -> list[int]:

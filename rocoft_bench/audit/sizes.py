@@ -1,8 +1,9 @@
 """The data sizes of Tables 14 and 15 against those of the data."""
 
 from rocoft_bench import paper, tasks
-from rocoft_bench.analysis.table import Cell, Column, Row, Table
+from rocoft_bench.analysis.table import Column, Row, Table, text_cells
 from rocoft_bench.audit.printed import is_printed_as
+from rocoft_bench.tasks.task import Task
 
 _COLUMNS = [
     Column("table", "table"),
@@ -11,34 +12,11 @@ _COLUMNS = [
     Column("remark", "remark"),
 ]
 
-DATASETS = {
-    "GSM8K": ("math", "gsm8k"),
-    "MultiArith": ("math", "multiarith"),
-    "AddSub": ("math", "addsub"),
-    "SingleEq": ("math", "singleeq"),
-    "SVAMP": ("math", "svamp"),
-    "BoolQ": ("commonsense", "boolq"),
-    "PIQA": ("commonsense", "piqa"),
-    "SIQA": ("commonsense", "siqa"),
-    "HellaSwag": ("commonsense", "hellaswag"),
-    "WinoGrande": ("commonsense", "winogrande"),
-    "ARC-e": ("commonsense", "arc_easy"),
-    "ARC-c": ("commonsense", "arc_challenge"),
-    "OBQA": ("commonsense", "obqa"),
-    "SQuAD v1.1": ("squad", "v1.1"),
-    "SQuAD v2.0": ("squad", "v2.0"),
-    "XSum": ("summarization", "xsum"),
-    "DailyMail": ("summarization", "cnn_dailymail"),
-    "CoLA": ("glue", "cola"),
-    "SST2": ("glue", "sst2"),
-    "MRPC": ("glue", "mrpc"),
-    "STS-B": ("glue", "stsb"),
-    "QQP": ("glue", "qqp"),
-    "MNLI": ("glue", "mnli"),
-    "QNLI": ("glue", "qnli"),
-    "RTE": ("glue", "rte"),
+OTHER_NAMES = {
+    **{"ARC-e": "arc_easy", "ARC-c": "arc_challenge"},
+    **{"SQuAD v1.1": "v1.1", "SQuAD v2.0": "v2.0", "DailyMail": "cnn_dailymail"},
 }
-"""The tasks that the datasets' names stand for, where there is one."""
+"""Of the tasks whose names are not those of their datasets, but for case and hyphens."""
 
 
 def data_sizes() -> Table:
@@ -58,10 +36,14 @@ def data_sizes() -> Table:
 
 def _counted(size: paper.DatasetSize) -> int | None:
     """The rows of the split; None where they are not known here."""
-    if size.dataset not in DATASETS:
-        return None
-    known = tasks.get(*DATASETS[size.dataset]).split_sizes
+    known = task.split_sizes if (task := _task(size.dataset)) else {}
     return next((rows for split, rows in known.items() if split.startswith(size.split)), None)
+
+
+def _task(dataset: str) -> Task | None:
+    """The task that a dataset's name stands for, if there is one."""
+    name = OTHER_NAMES.get(dataset, dataset.lower().replace("-", ""))
+    return next((task for task in tasks.all_tasks() if task.name == name), None)
 
 
 def _row(size: paper.DatasetSize, others: list[paper.DatasetSize]) -> Row:
@@ -73,15 +55,15 @@ def _row(size: paper.DatasetSize, others: list[paper.DatasetSize]) -> Row:
         and is_printed_as(_counted(other) or 0, size.rows)
     ]
     remark = f"it is the size of {', '.join(alike)}" if alike else ""
-    texts = {"table": f"Table {size.table}", "printed": size.rows, "counted": f"{_counted(size):,}", "remark": remark}
-    return Row("", size.dataset, {name: Cell(text=text) for name, text in texts.items()}, size.split)
+    cells = text_cells(table=f"Table {size.table}", printed=size.rows, counted=f"{_counted(size):,}", remark=remark)
+    return Row("", size.dataset, cells, size.split)
 
 
 def _without_results() -> list[str]:
     """Datasets that are listed and that no table has results on."""
     tested = {result.task for result in paper.results()}
     named = dict.fromkeys(size.dataset for size in paper.dataset_sizes())
-    without = [n for n in named if n not in DATASETS or tasks.get(*DATASETS[n]).paper_task not in tested]
+    without = [name for name in named if (task := _task(name)) is None or task.paper_task not in tested]
     return [f"{name} is listed, but no table has results on it." for name in without]
 
 

@@ -4,6 +4,11 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
 
 TABLE_7_RANK = 3
 """RoCoFT's in Table 7, which does not print it: Table 10 and Appendix A state it. The table's #TTPs fit no rank."""
@@ -25,18 +30,7 @@ class PaperResult:
 @cache
 def results() -> tuple[PaperResult, ...]:
     """All cells of Tables 1, 2, 6, 7, 11 and 12."""
-    return tuple(
-        PaperResult(
-            table=int(row["table"]),
-            model=row["model"],
-            method=row["method"],
-            trainable_millions=row["trainable_millions"],
-            task=row["task"],
-            metric=row["metric"],
-            value=float(row["value"]),
-        )
-        for row in _read("results")
-    )
+    return _rows(PaperResult, "results")
 
 
 @cache
@@ -64,18 +58,7 @@ class KernelResult:
 @cache
 def kernel_results() -> tuple[KernelResult, ...]:
     """All cells of Tables 4, 5 and 13, RoBERTa-base; tasks in the paper's order, single sentences before pairs."""
-    return tuple(
-        KernelResult(
-            table=int(row["table"]),
-            shots=int(row["shots"]),
-            task=row["task"],
-            kernel=row["kernel"],
-            p=int(row["p_norm"]) if row["p_norm"] else None,
-            mean=float(row["mean"]),
-            deviation=float(row["std"]),
-        )
-        for row in _read("ntk")
-    )
+    return _rows(KernelResult, "ntk", p="p_norm", deviation="std")
 
 
 @dataclass(frozen=True)
@@ -98,17 +81,7 @@ class RankResult:
 @cache
 def rank_efficiency() -> tuple[RankResult, ...]:
     """All rows of Table 8."""
-    return tuple(
-        RankResult(
-            rank=int(row["rank"]),
-            method=row["method"],
-            train_seconds=int(row["train_seconds"]),
-            accuracy=float(row["accuracy"]),
-            trainable_millions=row["trainable_millions"],
-            memory_mb=int(row["memory_mb"]),
-        )
-        for row in _read("rank_efficiency")
-    )
+    return _rows(RankResult, "rank_efficiency")
 
 
 @dataclass(frozen=True)
@@ -128,7 +101,7 @@ class Complexity:
 @cache
 def complexity() -> tuple[Complexity, ...]:
     """All rows of Table 3."""
-    return tuple(Complexity(**row) for row in _read("complexity"))
+    return _rows(Complexity, "complexity")
 
 
 @dataclass(frozen=True)
@@ -152,6 +125,12 @@ def dataset_sizes() -> tuple[DatasetSize, ...]:
         for split in splits
         if row[split] not in ("-", "–")
     )
+
+
+def _rows(kind: type[T], name: str, **columns: str) -> tuple[T, ...]:
+    """The lines of a file. columns: of fields that are called otherwise there, with nothing where a cell is empty."""
+    lines = [{**row, **{field: row[column] or None for field, column in columns.items()}} for row in _read(name)]
+    return tuple(TypeAdapter(list[kind]).validate_python(lines))  # type: ignore[valid-type]
 
 
 def _read(name: str) -> list[dict[str, str]]:
