@@ -7,25 +7,3 @@ from rocoft_bench.audit import paper_audit
 from rocoft_bench.audit.parameters import AuditRow, explanation, parameter_audit
 from rocoft_bench.report.folder import write_report
 from rocoft_bench.report.tables import all_tables, before_and_after, side_by_side
-
-__all__ = [
-    "AuditRow",
-    "Cell",
-    "Column",
-    "Results",
-    "Row",
-    "Run",
-    "Stat",
-    "Table",
-    "Unreadable",
-    "all_tables",
-    "before_and_after",
-    "check_ours",
-    "explanation",
-    "only_run",
-    "paper_audit",
-    "parameter_audit",
-    "read_results",
-    "side_by_side",
-    "write_report",
-]

@@ -3,15 +3,3 @@
 from rocoft_bench.untrusted.files import decoded, open_file, read_bytes, read_text, require_file
 from rocoft_bench.untrusted.json_text import parse_json, read_json
 from rocoft_bench.untrusted.yaml_text import parse_yaml, read_yaml
-
-__all__ = [
-    "decoded",
-    "open_file",
-    "parse_json",
-    "parse_yaml",
-    "read_bytes",
-    "read_json",
-    "read_text",
-    "read_yaml",
-    "require_file",
-]
