@@ -4,20 +4,15 @@ Ours is counted by the methods' formulas on the paper's architectures, without w
 give the paper's figure, all choices of the blocks' linear layers with every rank are searched for one that does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rocoft_bench import methods, models, paper
-from rocoft_bench.audit.printed import is_printed_as
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.methods import Method
-
-if TYPE_CHECKING:
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.models import ModelShapes
 
 TASK_KINDS = {
     "roberta-base": "sequence_classification",
@@ -71,7 +66,7 @@ class AuditRow:
 
     @property
     def agrees(self) -> bool:
-        return self.figure is not None and is_printed_as(self.counted, self.figure.printed)
+        return self.figure is not None and paper.is_printed_as(self.counted, self.figure.printed)
 
 
 def figures() -> list[PrintedCount]:
@@ -151,7 +146,7 @@ def explanation(row: AuditRow) -> str:
         return "with head" if row.counted > row.adapter else "without head"
     for meaning, count in row.method.other_counts(shapes_of(row.model)).items():
         for head, words in ((0, "without head"), (row.head, "with head")):
-            if is_printed_as(count + head, row.figure.printed):
+            if paper.is_printed_as(count + head, row.figure.printed):
                 return f"given by {meaning}, {words}: {count + head:,}"
     settings = row.method.settings
     size = next((name for name in SIZES if getattr(settings, name, None) is not None), None)
@@ -172,7 +167,7 @@ def _settings_that_give(figure: PrintedCount, row: AuditRow, size: str | None, h
             polynomial = [sum(column) for column in zip(*(parts[name] for name in chosen), strict=True)]
             for value, head in _sizes_that_give(figure.millions, polynomial, row.head, size is not None):
                 changes = ({size: value} if size else {}) | ({"target_modules": list(chosen)} if has_targets else {})
-                if not is_printed_as(_count(row, changes) + row.head * head, figure.printed):
+                if not paper.is_printed_as(_count(row, changes) + row.head * head, figure.printed):
                     continue  # a size that a matrix clips, or parts that do not just add up
                 sized = f"{size} {value}" if size else ""
                 layers = f"on {', '.join(chosen)}" if has_targets else ""
@@ -209,7 +204,7 @@ def _sizes_that_give(millions: str, polynomial: list[int], head: int, sized: boo
     for value in range(1, LARGEST_SIZE + 1 if sized else 2):
         count = polynomial[0] + polynomial[1] * value + polynomial[2] * value * value
         for with_head in (False, True) if head else (False,):
-            if is_printed_as(count + head * with_head, f"{millions}M"):
+            if paper.is_printed_as(count + head * with_head, f"{millions}M"):
                 yield value, with_head
         if count > float(millions) * 1e6 * 1.01:
             return

@@ -2,7 +2,6 @@
 
 from rocoft_bench import paper, tasks
 from rocoft_bench.analysis.table import Column, Row, Table, text_cells
-from rocoft_bench.audit.printed import is_printed_as
 from rocoft_bench.tasks.task import Task
 
 _COLUMNS = [
@@ -22,7 +21,7 @@ OTHER_NAMES = {
 def data_sizes() -> Table:
     """Printed sizes that are no rounding of the sizes of the data that the tasks here load."""
     sizes = [size for size in paper.dataset_sizes() if _counted(size) is not None]
-    differing = [size for size in sizes if not is_printed_as(_counted(size) or 0, size.rows)]
+    differing = [size for size in sizes if not paper.is_printed_as(_counted(size) or 0, size.rows)]
     table = Table("audit-data-sizes", "data sizes of Tables 14 and 15 that differ from the data", _COLUMNS)
     table.rows = [_row(size, sizes) for size in differing]
     table.notes = [
@@ -52,7 +51,7 @@ def _row(size: paper.DatasetSize, others: list[paper.DatasetSize]) -> Row:
         for other in others
         if (other.table, other.split) == (size.table, size.split)
         and other != size
-        and is_printed_as(_counted(other) or 0, size.rows)
+        and paper.is_printed_as(_counted(other) or 0, size.rows)
     ]
     remark = f"it is the size of {', '.join(alike)}" if alike else ""
     cells = text_cells(table=f"Table {size.table}", printed=size.rows, counted=f"{_counted(size):,}", remark=remark)

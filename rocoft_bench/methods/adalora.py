@@ -22,12 +22,12 @@ from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.config.schema import Share
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.lora import LLM_TARGETS, LowRankSettings
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import ModelShapes
 
 
 class AdaLoRASettings(LowRankSettings):

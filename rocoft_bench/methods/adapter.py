@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.method import Method, MethodMemory, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
-from rocoft_bench.models import MASKED_LM, PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
+from rocoft_bench.models import (
+    MASKED_LM,
+    PEFT_CONFIG,
+    TASKS_WITH_HEAD,
+    ModelShapes,
+    peft_pattern,
+    with_names_for_patterns,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from torch import nn
-
-    from rocoft_bench.models import ModelShapes
 
 TASK_TYPES = {
     MASKED_LM: "FEATURE_EXTRACTION",  # nothing is added to what the model puts out

@@ -5,18 +5,14 @@ layers, sum(d_out): 82,944 and 221,184. All biases outside the head, those of th
 271,360. Neither gives Table 7's figures for DeBERTaV3-base and BART-large.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rocoft_bench.config import StrictModel
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.in_model import InModelMethod
-
-if TYPE_CHECKING:
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import ModelShapes
 
 WITHOUT_BIASES = ("llama", "mistral", "qwen3", "gemma", "gemma2", "olmo2", "t5")
 

@@ -1,17 +1,11 @@
 """Methods that train parameters of the model as they are: full fine-tuning, and the task head alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rocoft_bench.methods.in_model import InModelMethod
-from rocoft_bench.methods.method import NoSettings
-from rocoft_bench.models import TASKS_WITH_HEAD
-
-if TYPE_CHECKING:
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.methods.method import MethodMemory, NoSettings
+from rocoft_bench.models import TASKS_WITH_HEAD, ModelShapes
 
 
 class Full(InModelMethod):

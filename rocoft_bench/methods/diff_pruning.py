@@ -23,24 +23,22 @@ only after (5 - 0) / 0.1 = 50 steps at full rate. Shorter trainings are pruned b
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.methods.in_model import FILE_NAME, InModelMethod
+from rocoft_bench.methods.method import MethodMemory
 from rocoft_bench.methods.saved import check_fits, read_tensors
-from rocoft_bench.models import TASKS_WITH_HEAD
+from rocoft_bench.models import TASKS_WITH_HEAD, ModelShapes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.methods.modules.hard_concrete import GatedChange
-    from rocoft_bench.models import ModelShapes
 
 
 class DiffPruningSettings(StrictModel):

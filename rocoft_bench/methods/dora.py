@@ -5,16 +5,12 @@ W' = m (W + s B A) / ||W + s B A||, the norm taken of each output's row, m (d_ou
 paper counts DoRA. The defaults are LoRA's: on RoBERTa-base, r = 8 on query and value makes 313,344.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rocoft_bench.methods.lora import LoRA
-
-if TYPE_CHECKING:
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import ModelShapes
 
 
 class DoRA(LoRA):

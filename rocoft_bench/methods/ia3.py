@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from peft import IA3Config
-
-    from rocoft_bench.models import ModelShapes
 
 AS_PUBLISHED = {"target_modules": ["key", "value", "ffn_out"]}
 

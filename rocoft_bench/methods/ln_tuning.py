@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod, bare, head_modules
 from rocoft_bench.methods.method import NoSettings
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from peft import LNTuningConfig
     from torch import nn
-
-    from rocoft_bench.models import ModelShapes
 
 
 class LNTuning(AdapterMethod):

@@ -6,17 +6,13 @@ Trained parameters outside the head: 2 r (d_in + d_out) per targeted matrix. Nea
 value of DeBERTaV3-base, 738,818 with the 1,538 of the head (paper 0.765M); r = 4 on BART-large, 1,179,648 (1.285M).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
-
-if TYPE_CHECKING:
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.models import ModelShapes
 
 
 class LoHaSettings(StrictModel):

@@ -9,18 +9,14 @@ c d or r (c + d). Nearest to Table 7: factor 8 in full; on query, key, value and
 the 1,538 of the head (paper 0.815M), on query and value of BART-large 1,184,256 (1.089M).
 """
 
-from __future__ import annotations
-
 from math import isqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
-
-if TYPE_CHECKING:
-    from rocoft_bench.models import LinearShape, ModelShapes
+from rocoft_bench.models import LinearShape, ModelShapes
 
 BEYOND_ANY_SIDE = 2**20
 """A rank for peft that no side of a matrix reaches: it then trains both factors in full."""

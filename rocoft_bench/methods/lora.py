@@ -4,19 +4,15 @@ Trained parameters outside the head: r * (d_in + d_out) per targeted matrix. The
 RoBERTa-base, is r = 8 on query and value (294,912) plus the 592,130 of the head.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
-
-if TYPE_CHECKING:
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import ModelShapes
 
 LLM_TARGETS = ["query", "key", "value", "ffn_in", "ffn_out"]
 """Where LLM-Adapters, whose set-up Table 2 follows, puts LoRA."""

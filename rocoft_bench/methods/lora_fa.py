@@ -13,13 +13,13 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.methods.lora import LLM_TARGETS, LoRA, LowRankSettings
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
 
 
 class LoRAFASettings(LowRankSettings):

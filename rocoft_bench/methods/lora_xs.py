@@ -18,13 +18,13 @@ from pydantic import PositiveFloat
 from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.lora import LowRankSettings
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
 
 SIX_LINEARS = ["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 

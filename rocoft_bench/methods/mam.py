@@ -12,10 +12,8 @@ paper's 1.78M; on RoBERTa-large they give 3,171,072 + 1,051,650, where the paper
 authors' script for GLUE has l = m = 16: 599,232.
 """
 
-from __future__ import annotations
-
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import PositiveFloat
 
@@ -23,9 +21,7 @@ from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
-
-if TYPE_CHECKING:
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.models import ModelShapes
 
 
 class MAMSettings(StrictModel):

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import LINEAR_ROLES, TASKS_WITH_HEAD
+from rocoft_bench.models import LINEAR_ROLES, TASKS_WITH_HEAD, LinearShape, ModelShapes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.models import LinearShape, ModelShapes
 
 ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
 

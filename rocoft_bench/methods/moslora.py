@@ -6,15 +6,11 @@ both of the paper's figures: 1.67M on RoBERTa-base is r = 10 on the six linear l
 counted, 3.23M on RoBERTa-large is r = 11 on the four of its attention (2,174,304) with the head of 1,051,650.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.lora import LLM_TARGETS, LowRankSettings
-
-if TYPE_CHECKING:
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.models import ModelShapes
 
 ATTENTION = ["query", "key", "value", "attention_output"]
 

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.prefix_widths import prefix_widths
 from rocoft_bench.methods.prompt_tuning import PromptLearning, PromptSettings
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from peft import PrefixTuningConfig
     from torch import nn
-
-    from rocoft_bench.models import ModelShapes
 
 NO_CACHE = "peft gives the prefix to a model as cached keys and values, which a {} model does not take"
 

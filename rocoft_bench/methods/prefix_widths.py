@@ -1,13 +1,6 @@
 """How wide the keys (and values) of an attention are, which is how wide a prefix in front of them is."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from rocoft_bench.models import LINEAR_ROLES
-
-if TYPE_CHECKING:
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.models import LINEAR_ROLES, ModelShapes
 
 
 def key_width(d_out: int, model_type: str) -> int:

@@ -21,13 +21,11 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.models import ENCODERS, LINEAR_ROLES, TASKS_WITH_HEAD
+from rocoft_bench.models import ENCODERS, LINEAR_ROLES, TASKS_WITH_HEAD, ModelShapes
 
 if TYPE_CHECKING:
     from peft import PromptTuningConfig
     from torch import nn
-
-    from rocoft_bench.models import ModelShapes
 
 
 class PromptSettings(StrictModel):

@@ -46,13 +46,13 @@ from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.methods.modules.low_rank import MaskedLoRA
-    from rocoft_bench.models import ModelShapes
 
 
 class PropetlSettings(StrictModel):

@@ -19,13 +19,11 @@ from pydantic import Field
 from rocoft_bench.config import Count
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.lora import LoRA, LowRankSettings
-from rocoft_bench.models import ROLES
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import ROLES, ModelShapes
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
 
 
 ALL_LINEARS = list(ROLES)

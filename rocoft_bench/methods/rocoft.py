@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -16,14 +17,12 @@ from pydantic import Field
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.methods.adapter import AdapterMethod
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import LinearShape, ModelShapes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
 
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import LinearShape, ModelShapes
     from rocoft_bench.tuner import RoCoFTConfig
 
 

@@ -10,18 +10,13 @@ Trained parameters outside the head: 2 d m + m + d per bottleneck, plus 2 d afte
 2 L (2 d m + m + d) + 2 L d. RoBERTa-base 7,414,464, RoBERTa-large 19,768,704.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.in_model import InModelMethod
-from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
-
-if TYPE_CHECKING:
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES, MethodMemory
+from rocoft_bench.models import ModelShapes
 
 
 class AdapterSettings(StrictModel):

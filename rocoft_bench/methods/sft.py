@@ -17,6 +17,7 @@ K numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,16 +26,14 @@ from pydantic import Field, model_validator
 from rocoft_bench.config import Count, LargeCount, StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.in_model import InModelMethod
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import LinearShape, ModelShapes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.method import MethodMemory
     from rocoft_bench.methods.modules.sparse_linear import SparseLinear
-    from rocoft_bench.models import LinearShape, ModelShapes
 
 
 class SFTSettings(StrictModel):

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
+from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
     from peft import ShiraConfig
     from torch import Tensor, nn
-
-    from rocoft_bench.models import ModelShapes
 
 
 class SHiRASettings(StrictModel):

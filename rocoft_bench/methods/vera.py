@@ -11,19 +11,15 @@ Trained parameters outside the head: r + d_out per matrix. The paper's Table 1 f
 r = 1024 on query and value (43,008) without the head.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
-
-if TYPE_CHECKING:
-    from rocoft_bench.methods.method import MethodMemory
-    from rocoft_bench.models import ModelShapes
+from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.models import ModelShapes
 
 
 class VeRASettings(StrictModel):

@@ -10,6 +10,9 @@ from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
+UNITS = {"K": 1e3, "M": 1e6}
+"""Of printed counts."""
+
 TABLE_7_RANK = 3
 """RoCoFT's in Table 7, which does not print it: Table 10 and Appendix A state it. The table's #TTPs fit no rank."""
 
@@ -136,3 +139,11 @@ def _rows(kind: type[T], name: str, **columns: str) -> tuple[T, ...]:
 def _read(name: str) -> list[dict[str, str]]:
     text = (files(__package__) / "tables" / f"{name}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(text.splitlines()))
+
+
+def is_printed_as(count: int, text: str) -> bool:
+    """Whether a count, rounded or cut off at the digits of e.g. "0.249M", "8.8K" or "1,319", is that text."""
+    number = text.upper().replace(",", "")
+    digits = number.rstrip("KM")
+    unit = UNITS.get(number[-1], 1.0) / 10 ** len(digits.partition(".")[2])
+    return int(digits.replace(".", "")) in (round(count / unit), int(count / unit))

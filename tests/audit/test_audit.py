@@ -8,7 +8,7 @@ from rocoft_bench import paper
 from rocoft_bench.analysis.references import ROW_TITLES
 from rocoft_bench.analysis.table import Row, Table
 from rocoft_bench.audit import paper_audit
-from rocoft_bench.audit.printed import is_printed_as
+from rocoft_bench.paper import is_printed_as
 
 
 @pytest.fixture(scope="module")

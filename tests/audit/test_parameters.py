@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rocoft_bench import methods
-from rocoft_bench.audit.parameters import _shapes, figures
-from rocoft_bench.audit.printed import is_printed_as
+from rocoft_bench.audit.parameters import figures, shapes_of
 from rocoft_bench.errors import UserError
+from rocoft_bench.paper import is_printed_as
 from rocoft_bench.report import AuditRow, explanation, parameter_audit
 
 
@@ -123,7 +123,7 @@ def test_settings_that_are_said_to_give_a_figure_give_it(rows: dict[tuple[int, s
         size, value, layers, head = found.groups()
         changes = {size: int(value)} | ({"target_modules": layers.split(", ")} if layers else {})
         method = methods.resolve({"name": row.method.name, **row.method.settings.model_dump(), **changes})
-        count = method.adapter_parameters(_shapes(row.model)) + (row.head if head == "with" else 0)
+        count = method.adapter_parameters(shapes_of(row.model)) + (row.head if head == "with" else 0)
         assert row.figure is not None
         assert is_printed_as(count, row.figure.printed), words
         tried += 1
