@@ -189,9 +189,8 @@ class RoCoFTModel(BaseTuner):
         for mode, index_name in INDEX_NAMES.items():
             if mode != config.mode and any(key.endswith(f".rocoft_adapter.{index_name}") for key in renamed):
                 raise ValueError(f"the saved adapter is of mode {mode!r}, its configuration says {config.mode!r}")
-        named = super()._remap_adapter_state_dict_for_load(model, config, adapter_name, renamed)
-        check_fits(model, adapter_name, named)
-        return named
+        check_fits(model, adapter_name, renamed)
+        return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, renamed)
 
 
 def _with_adapter_names(module: nn.Module, args: Any, kwargs: Any, names: list[str], copies: int) -> tuple[Any, Any]:

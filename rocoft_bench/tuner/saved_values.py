@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,19 +19,24 @@ PREFIX = "base_model.model."
 
 
 def check_fits(model: nn.Module, adapter_name: str, saved: Mapping[str, Tensor]) -> None:
-    """Check saved values, by their names in `model`, against the layers of an adapter that has been made for them.
+    """Check saved values, by their names in a file, against the layers of an adapter that has been made for them.
 
     Raises:
         ValueError: If a layer has no place for them; the message names the first such layer.
     """
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, RoCoFTLayer)}
+    layers = {_plain(name): m for name, m in model.named_modules() if isinstance(m, RoCoFTLayer)}
     for key, value in saved.items():
-        name, found, part = key.removeprefix(PREFIX).partition(f".rocoft_adapter.{adapter_name}.")
-        layer = layers.get(name) or layers.get(PREFIX + name)
+        name, found, part = _plain(key).partition(".rocoft_adapter.")
         if found:
+            layer = layers.get(name)
             if layer is None or adapter_name not in layer.rocoft_adapter:
                 raise ValueError(f"the adapter trains {name}, which the base model has not, or not as a target: {HINT}")
             _check_part(name, part, value, layer, adapter_name)
+
+
+def _plain(name: str) -> str:
+    """Of a module, without what PEFT, torch.compile and FSDP put before and between."""
+    return re.sub(r"_orig_mod\.|_fsdp_wrapped_module\.", "", name).removeprefix(PREFIX)
 
 
 def _check_part(name: str, part: str, value: Tensor, layer: RoCoFTLayer, adapter_name: str) -> None:
