@@ -18,6 +18,7 @@ from rocoft_bench.cli import (
     demo,
     evaluate,
     export,
+    inspect,
     ls,
     ntk,
     params,
@@ -41,7 +42,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (train, sweep, evaluate, ntk, bench, demo, report, predict, export, ls, params, validate, prefetch):
+for module in (
+    train,
+    sweep,
+    evaluate,
+    ntk,
+    bench,
+    demo,
+    report,
+    predict,
+    inspect,
+    export,
+    ls,
+    params,
+    validate,
+    prefetch,
+):
     module.register(app)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Assignments, BaseModel, DataDir, FinishedRun, Force, Plugins, Protocol
+from rocoft_bench.cli.options import Assignments, BaseModel, DataDir, EvalFile, FinishedRun, Force, Plugins, Protocol
 
 EPILOG = """Examples:
 
@@ -26,6 +26,7 @@ def evaluate(
     task: Annotated[str | None, typer.Option(help='Task of the same family; "all" for each in turn.')] = None,
     protocol: Protocol = None,
     data_dir: DataDir = None,
+    eval_file: EvalFile = None,
     assignments: Assignments = None,
     model: BaseModel = None,
     force: Force = False,
@@ -45,10 +46,11 @@ def evaluate(
     for name in tasks.of_family(family) if task == "all" else [task]:
         changes = Settings()
         changes.assign(assignments or [])
-        flags = {"name": name, "protocol": protocol, "data_dir": data_dir and str(data_dir)}
+        files = {"data_dir": data_dir and str(data_dir), "eval_file": eval_file and str(eval_file)}
+        flags = {"name": name, "protocol": protocol, **files}
         for key, value in flags.items():
             if value is not None:
-                changes.update(override(f"task.{key}", value), f"--{key}")
+                changes.update(override(f"task.{key}", value), f"--{key.replace('_', '-')}")
         try:
             with ProgressDisplay(f"{directory.path} on {name or 'its own task'}") as display:
                 record, target = evaluation.evaluate(directory, changes, display, force, model)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import predictor_for
 from rocoft_bench.experiment.trained_model import TrainedModel, experiment_of, load_trained
-from rocoft_bench.runs import RunDirectory, atomic_replacement, remove_leftovers
+from rocoft_bench.runs import RunDirectory, atomic_replacement, remove_leftovers, write_json_lines, write_text
+from rocoft_bench.tasks import Task
 from rocoft_bench.tasks.data import is_text
+from rocoft_bench.tasks.readers import RawRows, read_own_rows
+from rocoft_bench.tasks.task import Prediction
 
 TEXT_OPTIONS = ("--text", "--text-pair")
+OUTPUT_FORMS = (".csv", ".tsv", ".jsonl")
+ANSWER_COLUMNS = ("prediction", "probability")
+"""Columns with answers, which no file to be answered may have."""
 
 
 def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
@@ -21,10 +33,7 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     Raises:
         UserError: If the task takes one text and two are given, or the other way round, or one is no text.
     """
-    import torch
-    from datasets import Dataset
-
-    task, settings = trained.experiment.task, trained.experiment.config.task
+    task = trained.experiment.task
     texts = [text] if text_pair is None else [text, text_pair]
     if len(texts) != len(task.text_columns):
         wanted = " and ".join(
@@ -34,13 +43,94 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     for option, given in zip(TEXT_OPTIONS, texts, strict=False):
         if not is_text(given):
             raise UserError(f"{option}: is not UTF-8 text")
-    example = Dataset.from_list([task.question(*texts)])
-    settings = task.fitted(task.for_questions(settings), *limits(trained.experiment, trained.model, trained.tokenizer))
-    inputs = task.encode(example, trained.tokenizer, settings, training=False).examples
-    predictor = predictor_for(task, settings, trained.tokenizer)
-    with torch.no_grad():
-        outputs = [predictor(trained.model, predictor.collate([each]))[0] for each in inputs]
-    return task.in_words(task.read(outputs, inputs, example, trained.tokenizer, settings)[0])
+    return task.in_words(_predictions(trained, [task.question(*texts)], Observer())[0])
+
+
+@dataclass(frozen=True)
+class FileToAnswer:
+    """A file whose rows are to be answered, checked before any model is loaded.
+
+    questions: a row of the task for each. output: where all columns go, and what is answered beside them.
+    """
+
+    table: RawRows
+    questions: list[dict[str, Any]]
+    output: Path
+
+
+def open_file_to_answer(task: Task, file: Path, output: Path) -> FileToAnswer:
+    """Raises: UserError if the file cannot be read, lacks what the task reads, or the output's name tells no form."""
+    if output.suffix not in OUTPUT_FORMS:
+        raise UserError(f"--output {output}: the name ends as one of {', '.join(OUTPUT_FORMS)}")
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"--output {output}: the folder {output.absolute().parent} does not exist")
+    table = read_own_rows(file)
+    answered = next((name for name in ANSWER_COLUMNS if name in table.columns), None)
+    if answered is not None:
+        raise UserError(f'{file}: has a column "{answered}" already; rename it, answers are called so')
+    return FileToAnswer(table, task.asked(table), output)
+
+
+def answer_file(trained: TrainedModel, asked: FileToAnswer, observer: Observer) -> int:
+    """Write all rows with their answers, at once, and say how many there are.
+
+    Raises:
+        UserError: If the output cannot be written.
+        Interrupted: On Ctrl-C, SIGTERM or SIGHUP; nothing is written then.
+    """
+    task, columns = trained.experiment.task, asked.table.columns
+    answers = [task.answer_columns(each) for each in _predictions(trained, asked.questions, observer)]
+    rows = [dict(zip(columns, map(_plain, cells), strict=True)) for cells in zip(*columns.values(), strict=True)]
+    try:
+        _write_rows(asked.output, [{**row, **own} for row, own in zip(rows, answers, strict=True)])
+    except OSError as error:
+        raise UserError(f"--output {asked.output}: cannot be written ({reason(error)})") from None
+    return len(answers)
+
+
+def _write_rows(output: Path, rows: list[dict[str, Any]]) -> None:
+    if output.suffix == ".jsonl":
+        return write_json_lines(output, rows)
+    text, delimiter = io.StringIO(newline=""), "\t" if output.suffix == ".tsv" else ","
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:  # lists and objects, which tables have no form for, become JSON
+        nested = {name: json.dumps(value) for name, value in row.items() if isinstance(value, list | dict)}
+        writer.writerow(row | nested)
+    return write_text(output, text.getvalue())
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON can hold it; what pandas writes for none (NaN) is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | list | dict) else str(value)
+
+
+def _predictions(trained: TrainedModel, questions: list[dict[str, Any]], observer: Observer) -> list[Prediction]:
+    """What the model answers to rows of its task, in batches."""
+    from datasets import Dataset
+
+    from rocoft_bench.engine.accelerator import make_accelerator
+    from rocoft_bench.engine.interrupt import GracefulStop
+    from rocoft_bench.engine.prediction import Evaluation, Evaluator
+
+    config, task = trained.experiment.config, trained.experiment.task
+    rows = Dataset.from_list(questions)
+    settings = task.for_questions(config.task)
+    settings = task.fitted(settings, *limits(trained.experiment, trained.model, trained.tokenizer))
+    inputs = task.encode(rows, trained.tokenizer, settings, training=False).examples
+    accelerator = make_accelerator(config.training.precision)
+    evaluator = Evaluator(
+        examples=inputs,
+        predictor=predictor_for(task, settings, trained.tokenizer),
+        score=lambda outputs: Evaluation({}, task.read(outputs, inputs, rows, trained.tokenizer, settings)),
+        batch_size=config.training.eval_batch_size,
+        accelerator=accelerator,
+        observer=observer,
+    )
+    with GracefulStop() as stop:
+        return evaluator.run(trained.model.to(accelerator.device), stop).predictions
 
 
 def export(directory: RunDirectory, folder: Path, base: str | None = None, as_lora: bool = False) -> tuple[str, ...]:

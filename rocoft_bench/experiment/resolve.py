@@ -87,6 +87,7 @@ def resolve(settings: Settings) -> Experiment:
     """
     task = tasks.named_in(settings.values)
     config = validate(settings, task.Settings if task else TaskConfig)
+    _check_model_is_named(config)
     task, section = (task or tasks.get(config.task.family, config.task.name)).bound(config.task)
     found = [key for key, value in section if value != getattr(config.task, key)]
     settings.sources |= {f"task.{key}": "the examples" for key in found}
@@ -101,6 +102,14 @@ def resolve(settings: Settings) -> Experiment:
     settings.sources |= {f"training.{key}": f"default of {method.name}" for key in own}
     notes = (*_own_settings_note(method, own, settings), *method.notes(settings.sources))
     return Experiment(config.model_copy(update=changes), task, method, notes)
+
+
+def _check_model_is_named(config: RunConfig) -> None:
+    """The default model is an encoder: it does for labels and spans, and writes nothing."""
+    own = tasks.OWN_FAMILIES.get(config.task.family)
+    if own is not None and own.kind not in models.TASKS_WITH_HEAD and "name" not in config.model.model_fields_set:
+        wanted = models.AUTO_CLASSES[own.kind]
+        raise UserError(f"--model is missing: {own.family} needs one that transformers loads with {wanted}")
 
 
 def _check_head(model: ModelConfig, task_kind: str) -> None:

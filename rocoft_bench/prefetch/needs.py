@@ -20,7 +20,7 @@ from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.models.hub import WAYS_OUT, ensure_reachable, from_cache_or_hub, has_cached, no_network, out_of_reach
 from rocoft_bench.models.weights import WEIGHT_FILES, conversion, find_on_hub, missing_files
-from rocoft_bench.tasks import HubDataset, Task, instructions
+from rocoft_bench.tasks import OWN_FAMILIES, HubDataset, Task, instructions
 from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.readers import require_columns
 
@@ -304,6 +304,8 @@ class GitHubSplit(SplitNeed):
 
 def _split(task: Task, split: str, data_dir: Path | None) -> Need:
     loaded: dict[str, Any] = {"task": task, "split": split, "data_dir": data_dir}
+    if task.family in OWN_FAMILIES:
+        return LocalSplit(what=f"{task.source}, {split}", source=task.source, **loaded)
     if data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
         files, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
         source = f"{path} of {files.repo}"

@@ -70,8 +70,7 @@ def read_hub(hub: HubDataset, split: str, wanted: Sequence[str], label_names: bo
 
     Raises: UserError where the rows can be had neither from the cache nor from the hub.
     """
-    source = f"dataset {hub.id}, config {hub.config}, split {split}"
-    rows = from_cache_or_hub(f"{source}, commit {hub.revision}", lambda: _load_pinned(hub, split))
+    source, rows = _from_hub(hub, split)
     require_columns(source, rows.column_names, wanted)
     columns = {name: rows[name][:] for name in wanted}
     for name in wanted if label_names else ():
@@ -79,6 +78,17 @@ def read_hub(hub: HubDataset, split: str, wanted: Sequence[str], label_names: bo
             columns[name] = [names[code] if code in range(len(names)) else None for code in columns[name]]
     origin = {"kind": "hub", "id": hub.id, "config": hub.config, "revision": hub.revision}
     return RawRows(source, "row", range(1, len(rows) + 1), columns, origin)
+
+
+def columns_on_hub(hub: HubDataset, split: str) -> list[str]:
+    """The columns of a dataset on the hub. Raises: as `read_hub`."""
+    return list(_from_hub(hub, split)[1].column_names)
+
+
+def _from_hub(hub: HubDataset, split: str) -> tuple[str, Dataset]:
+    """A name for messages, and the rows."""
+    source = f"dataset {hub.id}, config {hub.config}, split {split}"
+    return source, from_cache_or_hub(f"{source}, commit {hub.revision}", lambda: _load_pinned(hub, split))
 
 
 def is_text(given: str) -> bool:

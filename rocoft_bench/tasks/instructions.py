@@ -25,48 +25,34 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ValidationInfo, field_validator
 
-from rocoft_bench.config import Count, TaskConfig
+from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.answer_reading import Published
 from rocoft_bench.tasks.data import HubDataset, check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
-from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, PromptTokens, prompt
-from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
+from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder
+from rocoft_bench.tasks.prompted import PromptConfig, PromptedTask
+from rocoft_bench.tasks.task import Outputs, Prediction
 from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
 
     from rocoft_bench.tasks.readers import RawRows
 
 LLM_ADAPTERS = GitHubFiles("AGI-Edgerunners/LLM-Adapters", "816657208af4db747803f87ba40a4c71383fed7a")
 
-_ENCODE_EXAMPLES = 1000
 
-
-class InstructionConfig(TaskConfig):
+class InstructionConfig(PromptConfig):
     """The `task` section of a config."""
 
-    max_length: Count = 512
-    """Longest training row in tokens, prompt and response; the beginning of longer prompts is cut (counted)."""
-    max_prompt_length: Count | None = None
-    """Longest evaluation prompt in tokens; by default max_length, or what the model takes beside max_new_tokens."""
     train_on: str | None = None
     """Training examples other than the task's own: a task of the family, or a mixed set of LLM-Adapters."""
-    loss_on: Literal["sequence", "response"] = "sequence"
-    """Learn prompt and response, as LLM-Adapters and the published notebooks do, or the response only."""
-    append_eos: bool = True
-    """End training responses with the end token, so that the model learns to stop; the notebooks append none."""
     protocol: Literal["strict", "published"] = "strict"
     """strict: the prompt ends where the response begins. published: as the notebooks, with the right response in it."""
     scoring: Literal["generate", "likelihood"] = "generate"
     """Read the answer from generated text, or take the choice whose response is most likely."""
-    max_new_tokens: Count = 32
-    """Longest answer that is generated, in tokens."""
-    num_beams: Count = 1
-    """Beams of the search; 1 is greedy. LLM-Adapters samples with 4."""
 
     @field_validator("scoring")
     @classmethod
@@ -86,7 +72,7 @@ class TrainingFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstructionTask(Task):
+class InstructionTask(PromptedTask):
     """An answer that is read out of a response.
 
     published: how the notebook of this task evaluates.
@@ -95,7 +81,6 @@ class InstructionTask(Task):
     needs_output: whether examples without a response are errors; they are where they are trained on.
     """
 
-    kind: ClassVar[str] = "causal_lm"
     Settings: ClassVar[type[TaskConfig]] = InstructionConfig
     answer_metric: ClassVar[str]
     train_files: ClassVar[Mapping[str, TrainingFile]] = {}
@@ -128,34 +113,12 @@ class InstructionTask(Task):
         if settings.protocol == "published":
             given = f"given the right response but for its last {self.published.cut} tokens"
             return f"published: {given}; rows without a readable answer left out"
-        beams = f"{settings.num_beams} beams" if settings.num_beams > 1 else "greedy"
-        return f"strict: generated from the prompt alone ({beams}, {settings.max_new_tokens} tokens at most)"
-
-    def template(self, tokenizer: Any) -> str:
-        """Of rows without an input, and with one."""
-        return f"{prompt('{instruction}')}{{output}}\n\n{prompt('{instruction}', '{input}')}{{output}}"
-
-    def output(self, settings: Any) -> Output:
-        return "text"
+        return super().protocol(settings)
 
     def generation(self, settings: Any) -> dict[str, Any]:
         if settings.protocol == "published":
             return {"max_new_tokens": self.published.new_tokens, "num_beams": 1}
-        return {"max_new_tokens": settings.max_new_tokens, "num_beams": settings.num_beams}
-
-    def fitted(self, settings: Any, longest: int | None, longest_target: int | None = None) -> Any:
-        """See `Task.fitted`. Prompts leave room for the answer.
-
-        Raises: UserError where the model takes no more tokens than the answer may have.
-        """
-        fitted = super().fitted(settings, longest)
-        if longest is None or self.output(settings) != "text":
-            return fitted
-        answer = self.generation(settings)["max_new_tokens"]
-        if longest <= answer:
-            raise UserError(f"the model takes {longest} tokens, so max_new_tokens = {answer} leaves none for a prompt")
-        enough = _prompt_limit(fitted) <= longest - answer
-        return fitted if enough else fitted.model_copy(update={"max_prompt_length": longest - answer})
+        return super().generation(settings)
 
     def training_task(self, settings: Any) -> InstructionTask:
         return self.training_source(settings.train_on)
@@ -185,50 +148,25 @@ class InstructionTask(Task):
     def _has_training_file(self, data_dir: Path, folder: str) -> bool:
         return bool(files_of_split(data_dir / self.family / folder, self.train_split))
 
-    def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
-        """See `Task.encode`. Further columns: "removed" for the protocol "published", the response's last tokens."""
-        from datasets import Dataset, concatenate_datasets
-
-        encoder = ExampleEncoder(PromptTokens(tokenizer), self._longest_example(settings, training))
-        make = self._training if training else self._evaluation
-        parts = []
-        for start in range(0, len(examples), _ENCODE_EXAMPLES):
-            made = list(make(encoder, examples[start : start + _ENCODE_EXAMPLES], start, settings))
-            parts += [Dataset.from_list(made)] if made else []
-        encoded = concatenate_datasets(parts) if parts else Dataset.from_dict({"input_ids": []})
-        return Encoded(encoded, tuple(self._notes(encoder, settings, training)))
-
     def _longest_example(self, settings: Any, training: bool) -> int:
-        """In tokens; for the protocol "published" with those that are then taken off again."""
-        if training or self.output(settings) == "likelihood":
+        """For the protocol "published" with the tokens that are then taken off again."""
+        if self.output(settings) == "likelihood":
             return settings.max_length
-        if settings.protocol == "published":
-            return min(settings.max_length, _prompt_limit(settings) + self.published.cut)
-        return _prompt_limit(settings)
-
-    def _training(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
-        yield from encoder.training(
-            _prompts(batch), batch["output"], settings.append_eos, loss_on_prompt=settings.loss_on == "sequence"
-        )
+        longest = super()._longest_example(settings, training)
+        taken_off = self.published.cut if settings.protocol == "published" and not training else 0
+        return min(settings.max_length, longest + taken_off) if taken_off else longest
 
     def _evaluation(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
-        """start: the number of the batch's first row."""
-        prompts = _prompts(batch)
-        if settings.protocol == "published":
-            full = [before + response for before, response in zip(prompts, batch["output"], strict=True)]
-            return encoder.truncated(full, self.published.cut)
-        return encoder.prompts(prompts)
+        """See `PromptedTask`. A further column for the protocol "published": "removed", the response's last tokens."""
+        if settings.protocol != "published":
+            return super()._evaluation(encoder, batch, start, settings)
+        prompts = self.prompts(batch, encoder.tokens.tokenizer, settings)
+        full = [before + response for before, response in zip(prompts, batch["output"], strict=True)]
+        return encoder.truncated(full, self.published.cut)
 
-    def _notes(self, encoder: ExampleEncoder, settings: Any, training: bool) -> Iterator[str]:
-        end = "end" if settings.protocol == "published" and not training else "beginning"
-        what = "training examples" if training else "evaluation prompts"
-        if encoder.cut:
-            yield f"{encoder.cut} {what} have more than {encoder.max_length} tokens and were cut at their {end}"
-        if encoder.dropped:
-            yield (
-                f"{encoder.dropped} training examples were dropped: "
-                f"their response alone has more than {encoder.max_length} tokens"
-            )
+    def _cut_side(self, settings: Any, training: bool) -> str:
+        is_published = settings.protocol == "published" and not training
+        return "end" if is_published else super()._cut_side(settings, training)
 
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         """See `Task.read`. Predictions: an answer or None; in the protocol "published" also what should be read.
@@ -264,6 +202,9 @@ class InstructionTask(Task):
     def in_words(self, prediction: Prediction) -> str:
         answer, text = prediction["prediction"], prediction["text"]
         return f"no answer in: {text}" if answer is None else f"{answer}  (from: {text})"
+
+    def answer_columns(self, prediction: Prediction) -> dict[str, Any]:
+        return {name: prediction[name] for name in ("prediction", "text") if name in prediction}
 
     def for_questions(self, settings: Any) -> Any:
         return settings.model_copy(update={"protocol": "strict"})  # the other one needs the right response
@@ -306,13 +247,5 @@ def _as_text(answer: Any) -> Any:
     return json.dumps(answer) if type(answer) in (int, float) else answer
 
 
-def _prompts(batch: Example) -> list[str]:
-    return [prompt(*texts) for texts in zip(batch["instruction"], batch["input"], strict=True)]
-
-
 def _text(tokenizer: Any, ids: Any, **options: Any) -> str:
     return tokenizer.decode(ids, **options)
-
-
-def _prompt_limit(settings: Any) -> int:
-    return settings.max_prompt_length or settings.max_length

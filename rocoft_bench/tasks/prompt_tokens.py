@@ -46,15 +46,16 @@ class PromptTokens:
     """Prompts and responses as token ids of one tokenizer.
 
     start: the token that the tokenizer begins texts with, if it does. end: the token that ends a response.
+    is_chat: prompts are of the tokenizer's chat template, which puts every special token into the text itself.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, is_chat: bool = False) -> None:
+        self.tokenizer = tokenizer
         begin = tokenizer.bos_token_id
-        begins = begin is not None and tokenizer("")["input_ids"][:1] == [begin]
+        begins = not is_chat and begin is not None and tokenizer("")["input_ids"][:1] == [begin]
         self.start: Ids = [begin] if begins else []
         self.end: Ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        self._moved = "" if self._keeps_border(prompt("x")) else " "
+        self._moved = "" if is_chat or self._keeps_border(prompt("x")) else " "
 
     def _keeps_border(self, text: str) -> bool:
         """Whether a word after the text leaves the text's own tokens as they are."""
@@ -63,7 +64,7 @@ class PromptTokens:
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Each text without special tokens."""
-        return self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
     def prompts(self, texts: Sequence[str]) -> list[Ids]:
         """Each prompt, without `start`."""

@@ -67,11 +67,15 @@ class SequenceClassification(Task):
         return int(logits.argmax())
 
     def in_words(self, prediction: Prediction) -> str:
+        answer = self.answer_columns(prediction)
+        return f"{answer['prediction']}  (probability {answer['probability']:.4f})"
+
+    def answer_columns(self, prediction: Prediction) -> dict[str, Any]:
         import numpy as np
 
         scores = np.exp(np.asarray(prediction["scores"]) - max(prediction["scores"]))
-        probability = scores.max() / scores.sum()
-        return f"{self.label_names[prediction['prediction']]}  (probability {probability:.4f})"
+        label = self.label_names[prediction["prediction"]]
+        return {"prediction": label, "probability": round(float(scores.max() / scores.sum()), 6)}
 
     def references(self, examples: Dataset) -> list[Any]:
         return examples[LABEL][:]
@@ -107,6 +111,9 @@ class SequenceRegression(SequenceClassification):
 
     def in_words(self, prediction: Prediction) -> str:
         return f"{prediction['prediction']:.4f}"
+
+    def answer_columns(self, prediction: Prediction) -> dict[str, Any]:
+        return {"prediction": prediction["prediction"]}
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, self.text_columns)

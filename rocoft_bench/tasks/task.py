@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -16,7 +16,16 @@ from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.runs import known_hashes
-from rocoft_bench.tasks.data import HubDataset, content_sha256, find_split, read_embedded, read_folder, read_hub
+from rocoft_bench.tasks.data import (
+    HubDataset,
+    check_texts,
+    content_sha256,
+    find_split,
+    read_embedded,
+    read_folder,
+    read_hub,
+)
+from rocoft_bench.tasks.readers import require_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,6 +245,28 @@ class Task(ABC):
     def question(self, *texts: str) -> dict[str, Any]:
         """A row that asks for an answer to `texts` (one for each of `text_columns`) and does not know it."""
         return {**dict(zip(self.text_columns, texts, strict=True)), **self._no_target()}
+
+    def asked(self, table: RawRows) -> list[dict[str, Any]]:
+        """A `question` for each row of a file of the user's own; a cell without anything is an empty text.
+
+        Raises: UserError where a column is missing or holds something else than texts.
+        """
+        called = {name: self.called(name) for name in self.text_columns}
+        require_columns(table.source, table.columns, list(called.values()))
+        texts = {
+            name: ["" if cell is None or cell != cell else cell for cell in table.columns[column]]
+            for name, column in called.items()
+        }
+        check_texts(replace(table, columns=texts, called=called), self.text_columns)
+        return [self.question(*row) for row in zip(*texts.values(), strict=True)]
+
+    def called(self, column: str) -> str:
+        """What the user calls a column of the task."""
+        return column
+
+    def answer_columns(self, prediction: Prediction) -> dict[str, Any]:
+        """A prediction as columns of a table, by name."""
+        return {"prediction": prediction["prediction"]}
 
     def for_questions(self, settings: Any) -> Any:
         """The settings for examples whose answer is not known."""

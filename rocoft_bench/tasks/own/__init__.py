@@ -20,8 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rocoft_bench.tasks.own.instruct import Instruct
 from rocoft_bench.tasks.own.label_tasks import Classification, Regression
+from rocoft_bench.tasks.own.text_tasks import Questions, Seq2Seq
 from rocoft_bench.tasks.own.user_rows import OwnTask
 
-FAMILIES: Mapping[str, OwnTask] = {task.family: task for task in (Classification(), Regression())}
+FAMILIES: Mapping[str, OwnTask] = {
+    task.family: task for task in (Classification(), Regression(), Questions(), Seq2Seq(), Instruct())
+}
 """A task without settings for each family."""

@@ -58,8 +58,7 @@ class Classification(OwnTask, SequenceClassification):
     """One of the labels that the training examples have."""
 
     Settings: ClassVar[type[TaskConfig]] = ClassificationConfig
-    own_columns: ClassVar[tuple[str, str, str]] = ("text", "text_pair", LABEL)
-    needed: ClassVar[tuple[str, ...]] = ("text", LABEL)
+    own_columns: ClassVar[tuple[str, str | None, str]] = ("text", "text_pair", LABEL)
     name: str = "classification"
     family: str = "classification"
     text_columns: tuple[str, ...] = ("text",)
@@ -134,8 +133,7 @@ def _listed(names: Sequence[str]) -> str:
 class Regression(OwnTask, SequenceRegression):
     """A number for each row, learnt as it is."""
 
-    own_columns: ClassVar[tuple[str, str, str]] = ("text", "text_pair", LABEL)
-    needed: ClassVar[tuple[str, ...]] = ("text", LABEL)
+    own_columns: ClassVar[tuple[str, str | None, str]] = ("text", "text_pair", LABEL)
     name: str = "regression"
     family: str = "regression"
     text_columns: tuple[str, ...] = ("text",)

@@ -19,10 +19,10 @@ from rocoft_bench.config.paths import SettingPath
 from rocoft_bench.config.schema import Share
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.models.hub import newest_commit
-from rocoft_bench.tasks.data import HubDataset, read_hub
+from rocoft_bench.tasks.data import HubDataset, columns_on_hub, read_hub
 from rocoft_bench.tasks.readers import RawRows, read_own_rows
 from rocoft_bench.tasks.task import Task
-from rocoft_bench.untrusted.data_files import ENDINGS, FORMS
+from rocoft_bench.untrusted.data_files import FORMS
 
 TRAIN, EVALUATION, HELD_OUT = "train", "evaluation", "held-out"
 """The splits: of their own source, or a part of the training examples."""
@@ -93,10 +93,8 @@ class OwnTask(Task):
     """
 
     Settings: ClassVar[type[TaskConfig]] = OwnConfig
-    own_columns: ClassVar[tuple[str, str, str]]
-    """What the adapter calls the text, the second text and the label."""
-    needed: ClassVar[tuple[str, ...]]
-    """Columns, as the adapter calls them, without which a row is left out."""
+    own_columns: ClassVar[tuple[str, str | None, str]]
+    """What the adapter calls the text, the second text (None where it takes one alone) and the label."""
 
     version: int = 1
     hub: HubDataset | None = None
@@ -107,7 +105,9 @@ class OwnTask(Task):
 
     @property
     def source(self) -> str:
-        return f"your own files ({ENDINGS}) or a dataset of the hub"
+        if self.config is None:
+            return "your own files, or a dataset of the hub"
+        return str(self.config.train_file or self.config.dataset)
 
     def bound(self, settings: Any) -> tuple[Task, Any]:
         """See `Task.bound`. Raises: UserError where the settings do not say where the examples are, or do so twice."""
@@ -115,6 +115,8 @@ class OwnTask(Task):
         settings, hub = _pinned(settings)
         eval_split = EVALUATION if settings.eval_file or settings.dataset_eval_split else HELD_OUT
         task = replace(self, name=settings.name, config=settings, eval_split=eval_split, hub=hub)
+        if self.own_columns[1] is None and settings.text_pair_column is not None:
+            raise UserError(f"task.text_pair_column = {settings.text_pair_column}: {self.family} takes one text")
         _check_columns(task._user_columns)
         return task, settings
 
@@ -123,7 +125,15 @@ class OwnTask(Task):
         """What the user calls the columns that are read, by what the adapter calls them."""
         assert self.config is not None, "bound to no settings"
         given = (self.config.text_column, self.config.text_pair_column, self.config.label_column)
-        return {ours: theirs for ours, theirs in zip(self.own_columns, given, strict=True) if theirs is not None}
+        return {ours: theirs for ours, theirs in zip(self.own_columns, given, strict=True) if ours and theirs}
+
+    def called(self, column: str) -> str:
+        return self._user_columns.get(column, column)
+
+    @property
+    def _needed(self) -> Sequence[str]:
+        """Columns, as the adapter calls them, without which a row is left out."""
+        return self.own_columns[0], self.own_columns[2]
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         rows = self._source_rows(TRAIN if split == HELD_OUT else split)
@@ -143,7 +153,16 @@ class OwnTask(Task):
             part = config.dataset_split if split == TRAIN else str(config.dataset_eval_split)
             raw = read_hub(self.hub, part, tuple(names.values()), label_names=True)
         columns = {ours: raw.columns[theirs] for ours, theirs in names.items()}
-        return _complete(replace(raw, columns=columns, called=names), self.needed)
+        return _complete(replace(raw, columns=columns, called=names), self._needed)
+
+    def _found_columns(self) -> list[str]:
+        """The columns of the training examples. Raises: UserError where these cannot be read."""
+        config = self.config
+        assert config is not None
+        if config.train_file is not None:
+            return list(read_own_rows(config.train_file).columns)
+        assert self.hub is not None, "bound to a dataset or to files"
+        return columns_on_hub(self.hub, config.dataset_split)
 
     def _part(self, rows: RawRows, split: str) -> RawRows:
         """The part of the rows that is trained on, or is held out."""
@@ -174,7 +193,7 @@ class OwnTask(Task):
 
     @property
     def _text_names(self) -> list[str]:
-        return [name for name in self.own_columns[:2] if name in self._user_columns]
+        return [name for name in self.own_columns[:2] if name and name in self._user_columns]
 
     def _known(self, rows: RawRows) -> list[str]:
         """A note of the evaluation examples that are among those to train on."""
