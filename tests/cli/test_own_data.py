@@ -66,7 +66,7 @@ def _check_plain_model(folder: Path, answered: dict[str, str]) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert model.config.id2label == {0: "1", 1: "2", 2: "3"}
     inputs = AutoTokenizer.from_pretrained(folder)(answered["what is said"], return_tensors="pt")
-    probabilities = torch.softmax(model(**inputs).logits[0], 0)
+    probabilities = torch.softmax(model(**inputs).logits[0], 0).detach()
     assert model.config.id2label[int(probabilities.argmax())] == answered["prediction"]
     assert float(probabilities.max()) == pytest.approx(float(answered["probability"]), abs=1e-4)
 
@@ -79,7 +79,7 @@ def test_inspect_shows_what_a_run_would_read(rocoft: Cli, animals: Path, tiny_mo
     for line in (
         "My animals.csv: 34 rows",
         "29 examples to train on, 3 to evaluate on (held-out)",
-        'rows of My animals.csv left out for lack of "stars": 1 (the first: line 40)',
+        'rows of My animals.csv left out for lack of "stars": 1 (the first: line 41)',
         'suspicious: 1 texts of "what is said" are a word for nothing, e.g. "NA"',
         "texts have different answers",
         "more than max_length 10",
