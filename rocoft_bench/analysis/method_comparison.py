@@ -11,7 +11,7 @@ from rocoft_bench.analysis.example_scores import ExampleScores, example_scores
 from rocoft_bench.analysis.groups import Key, compatible
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results, Run, Stored
-from rocoft_bench.analysis.statistics import RESAMPLES, holm, paired_difference, resampled, welch_p
+from rocoft_bench.analysis.statistics import RESAMPLES, Difference, holm, paired_difference, resampled, welch_p
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.runs import EfficiencyRecord
@@ -158,6 +158,26 @@ def compare_methods(
             comparison.correct()
             if comparison.comparisons or comparison.left_out:
                 yield comparison
+
+
+def compare_runs(ours: Run, theirs: Run) -> tuple[Difference | None, str]:
+    """The difference of two runs' main metric in percentage points, over examples; or why there is none."""
+    sides = _sides({"ours": [ours], "theirs": [theirs]})
+    one, other = sides["ours"], sides["theirs"]
+    if not _are_comparable(one.evaluated_on, other.evaluated_on):
+        return None, OTHERWISE
+    _, note = _why_not_over_examples(one, other)
+    if note or one.sampled is None or other.sampled is None:
+        return None, f"not compared over examples ({note})"
+    return paired_difference(one.values[0] - other.values[0], one.sampled, other.sampled), ""
+
+
+def compare_with_number(ours: Run, theirs: float) -> tuple[Difference | None, str]:
+    """The same beside a number that is known without its examples: the interval is of our examples alone."""
+    side = _sides({"ours": [ours]})["ours"]
+    if side.sampled is None:
+        return None, f"not compared over examples ({side.problem})"
+    return paired_difference(side.values[0] - theirs, side.sampled, 0 * side.sampled + theirs), ""
 
 
 def is_of(run: Run | Stored[EfficiencyRecord], name: str) -> bool:

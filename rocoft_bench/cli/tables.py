@@ -20,22 +20,22 @@ INDENT = "  "
 STYLES: dict[Highlight | None, str] = {"best": "bold", "second": "underline", None: ""}
 
 
-def print_tables(tables: Sequence[Table], console: TerminalConsole | None = None) -> None:
-    """Print each table with its conditions and notes."""
+def print_tables(tables: Sequence[Table], console: TerminalConsole | None = None, names: str = "method") -> None:
+    """Print each table with its conditions and notes. names: the title of what rows are called by."""
     console = console or TerminalConsole(width=width_of_output(PIPE_WIDTH))
     for table in map(cleaned, tables):
         console.print(Text(f"\n{caption(table)}", style="bold"))
         holds = " · ".join(f"{name}: {value}" for name, value in table.conditions.items())
         if holds:
             console.print(Text(holds, style="dim"))
-        print_blocks(console, _rich_table(table))
+        print_blocks(console, _rich_table(table, names))
         for note in table.notes:
             console.print(Text(f"- {note}", style="dim"))
 
 
-def _rich_table(table: Table) -> RichTable:
+def _rich_table(table: Table, names: str) -> RichTable:
     """The lines of each row, after the name of each model where there are several."""
-    shown = plain_table("method")
+    shown = plain_table(names)
     for column in table.columns:
         shown.add_column(Text(heading(column)), justify="right" if column.parts else "left")
     for model in table.models:

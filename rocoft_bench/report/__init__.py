@@ -7,3 +7,4 @@ from rocoft_bench.audit import paper_audit
 from rocoft_bench.audit.parameters import AuditRow, explanation, parameter_audit
 from rocoft_bench.report.folder import write_report
 from rocoft_bench.report.tables import all_tables, before_and_after, side_by_side
+from rocoft_bench.report.tables.explanation import explain_beside_paper, explain_runs
