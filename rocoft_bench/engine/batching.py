@@ -11,7 +11,8 @@ import pyarrow.compute
 import torch
 from torch import Tensor
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""Arguments of a model's forward: tensors, and how many logits are needed where that is not all."""
 Collate = Callable[[Sequence[dict[str, Any]]], Batch]
 
 INPUTS = ("input_ids", "token_type_ids")
@@ -95,6 +96,18 @@ def _padded(rows: Sequence[list[int]], told: np.ndarray, padding: int) -> Tensor
     full = np.full(told.shape, padding, np.int64)
     full[told] = np.fromiter(chain.from_iterable(rows), np.int64)
     return torch.from_numpy(full)
+
+
+def without_unused_logits(collate: Collate) -> Collate:
+    """The same batches for a causal model that need not put out what no labelled token is predicted from."""
+
+    def cut(examples: Sequence[dict[str, Any]]) -> Batch:
+        batch = collate(examples)
+        labels = batch["labels"]  # (examples, tokens)
+        unused = max(0, int((labels != NO_LABEL).any(0).int().argmax()) - 1)
+        return {**batch, "labels": labels[:, unused:], "logits_to_keep": labels.shape[1] - unused}
+
+    return cut
 
 
 def loss_terms(batch: Batch) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,14 +82,53 @@ class DecoderText(EncoderText):
 
 
 class Likelihood(Predictor):
-    """The summed log-probability of an example's labels, and how many there are: (2,) an example."""
+    """The summed log-probability of an example's labels, and how many there are: (2,) an example.
+
+    Labelled is the end of an example. A prompt that several have before it, as the choices of a question, is read once.
+    """
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
-        labels = batch.pop("labels")[:, 1:]  # each position predicts the next token
-        logits = model(**batch).logits[:, :-1].float()  # (examples, tokens - 1, vocabulary)
-        told = labels != NO_LABEL
+        labels = batch.pop("labels")
+        shared = (labels != NO_LABEL).int().argmax(1, keepdim=True) - 1  # tokens of each prompt but its last
+        if shared.min() < 1 or not cuts_logits(model):
+            logits, labels = model(**batch).logits[:, :-1], labels[:, 1:]  # each position predicts the next token
+        else:
+            logits, labels = _after_prompts(model, batch["input_ids"], batch["attention_mask"], labels, shared)
+        logits, told = logits.float(), labels != NO_LABEL  # (examples, tokens, vocabulary)
         chosen = logits.gather(2, labels.clamp_min(0).unsqueeze(2)).squeeze(2) - logits.logsumexp(2)
         return list(_finite(torch.stack([(chosen * told).sum(1), told.sum(1)], dim=1)))
+
+
+def _after_prompts(model: Any, ids: Tensor, mask: Tensor, labels: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of the tokens after the first `shared` (examples, 1) ones, which a cache holds, and what they predict."""
+    longest = int(shared.max())
+    places = torch.arange(longest, device=ids.device) - (longest - shared)  # padded on the left: no gap before the rest
+    prompts = ids.gather(1, places.clamp_min(0)).masked_fill(places < 0, -1)
+    prompts, which = prompts.unique(dim=0, return_inverse=True)  # (prompts, longest), (examples,)
+    shown = (prompts >= 0).long()
+    past = _continued(model, prompts.clamp_min(0), shown, use_cache=True, logits_to_keep=1).past_key_values
+    past.batch_select_indices(which)
+    lengths, last = mask.sum(1, keepdim=True), ids.shape[1] - 1
+    places = shared + torch.arange(int((lengths - shared).max()), device=ids.device)  # (examples, tokens after)
+    shown = torch.cat([shown[which], (places < lengths).long()], dim=1)
+    logits = _continued(model, ids.gather(1, places.clamp_max(last)), shown, past_key_values=past).logits
+    return logits, labels.gather(1, (places + 1).clamp_max(last)).masked_fill(places + 1 >= lengths, NO_LABEL)
+
+
+def _continued(model: Any, ids: Tensor, mask: Tensor, **options: Any) -> Any:
+    """A causal model's outputs for the last tokens of a mask. Positions count what it shows."""
+    if "position_ids" in inspect.signature(_base_of(model).forward).parameters:
+        options["position_ids"] = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
+    return model(input_ids=ids, attention_mask=mask, **options)
+
+
+def cuts_logits(model: Any) -> bool:
+    """Whether a causal model can leave out the logits of the first tokens (`logits_to_keep`). Not with tokens of an
+    adapter's own before them: these are cut off its logits.
+    """
+    adapter = getattr(model, "active_peft_config", None)
+    takes_it = "logits_to_keep" in inspect.signature(_base_of(model).forward).parameters
+    return takes_it and not getattr(adapter, "is_prompt_learning", False)
 
 
 PREDICTORS: dict[tuple[str, str], type[Predictor]] = {

@@ -151,8 +151,9 @@ def make_trainer(
     from accelerate.utils import set_seed
 
     from rocoft_bench.engine.accelerator import make_accelerator
-    from rocoft_bench.engine.batching import padding_collate
+    from rocoft_bench.engine.batching import padding_collate, without_unused_logits
     from rocoft_bench.engine.peak_memory import reset_peak_memory
+    from rocoft_bench.engine.prediction import cuts_logits
     from rocoft_bench.engine.trainer import Trainer
 
     settings, seed = experiment.config.training, experiment.config.seed
@@ -160,10 +161,13 @@ def make_trainer(
     if settings.gradient_checkpointing:
         built.model.gradient_checkpointing_enable({"use_reentrant": False})
     reset_peak_memory(accelerator.device)
+    collate = padding_collate(built.tokenizer)
+    if experiment.task.kind == "causal_lm" and cuts_logits(built.model):
+        collate = without_unused_logits(collate)
     trainer = Trainer(
         model=built.model,
         examples=built.train.encoded,
-        collate=padding_collate(built.tokenizer),
+        collate=collate,
         evaluator=make_evaluator(
             experiment.task,
             built.evaluation,

@@ -12,7 +12,14 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from rocoft_bench import methods
-from rocoft_bench.engine.prediction import DecoderText, EncoderText, own_generation_settings
+from rocoft_bench.engine.batching import NO_LABEL, loss_terms, padding_collate, without_unused_logits
+from rocoft_bench.engine.prediction import (
+    DecoderText,
+    EncoderText,
+    Likelihood,
+    cuts_logits,
+    own_generation_settings,
+)
 
 NEW = 12
 OWN: list[dict[str, Any]] = [
@@ -78,3 +85,47 @@ def test_special_tokens_are_the_checkpoints_also_below_an_adapter(asked: tuple[A
     kind = "seq2seq_lm" if model.config.is_encoder_decoder else "causal_lm"
     tuned = methods.resolve({"name": "lora"}).apply(model, kind, 0)
     assert answers(tuned)[0] == plain[0][: plain[0].index(end)]
+
+
+def test_choices_of_a_question_have_its_prompt_read_once(tiny_of: Callable[[str], Path]) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_of("meta-llama/Llama-2-7b-hf")).eval()
+    predictor = Likelihood(AutoTokenizer.from_pretrained(tiny_of("meta-llama/Llama-2-7b-hf")))
+    prompts, responses = [list(range(3, 23)), list(range(30, 36))], [[40, 41, 42], [43], [44, 45]]
+    rows = [{"input_ids": p + r, "labels": [NO_LABEL] * len(p) + r} for p in prompts for r in responses]
+    read: list[int] = []
+    model.get_input_embeddings().register_forward_hook(lambda module, args, output: read.append(args[0].numel()))
+    with torch.no_grad():
+        found = predictor(model, predictor.collate(rows))
+        assert read == [2 * 19, 6 * 4]  # both prompts but for their last token, then six times that and the response
+        for row, (score, count) in zip(rows, found, strict=True):
+            ids = torch.tensor(row["input_ids"])
+            told = model(ids[None]).logits[0].log_softmax(-1)[:-1].gather(1, ids[1:, None])[-int(count) :]
+            assert score == pytest.approx(told.sum().item(), rel=1e-5)
+    assert [count for _, count in found] == [3, 1, 2] * 2
+
+
+def test_training_on_responses_puts_out_no_logits_of_prompts(tiny_of: Callable[[str], Path]) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny_of("meta-llama/Llama-2-7b-hf")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    rows = [{"input_ids": list(range(3, 3 + n)), "labels": [NO_LABEL] * 5 + list(range(8, 3 + n))} for n in (9, 7)]
+    collate = padding_collate(AutoTokenizer.from_pretrained(folder))
+    whole, cut = collate(rows), without_unused_logits(collate)(rows)
+    assert loss_terms(whole) == loss_terms(cut) == 6
+    outputs = model(**whole), model(**cut)
+    assert [output.logits.shape[1] for output in outputs] == [9, 5]
+    gradients = [torch.autograd.grad(output.loss, list(model.parameters())) for output in outputs]
+    assert outputs[0].loss.item() == pytest.approx(outputs[1].loss.item(), rel=1e-6)
+    torch.testing.assert_close(*gradients)
+
+
+def test_logits_are_not_cut_where_an_adapter_hides_tokens(tiny_of: Callable[[str], Path]) -> None:
+    from transformers import AutoModelForCausalLM
+
+    for name in ("prompt-tuning", "lora"):
+        model = AutoModelForCausalLM.from_pretrained(tiny_of("meta-llama/Llama-2-7b-hf"))
+        tuned = methods.resolve({"name": name}).apply(model, "causal_lm", 0)
+        assert cuts_logits(tuned) == (name == "lora")
