@@ -77,22 +77,29 @@ def padding_collate(tokenizer: Any, padding_side: str = "right") -> Collate:
     }
 
     def collate(examples: Sequence[dict[str, Any]]) -> Batch:
-        lengths = np.array([len(each["input_ids"]) for each in examples])[:, None]
-        places = np.arange(lengths.max())
-        told = places < lengths if padding_side == "right" else places >= len(places) - lengths
+        told = _told([each["input_ids"] for each in examples], padding_side)
         batch = {"attention_mask": torch.from_numpy(told.astype(np.int64))}
         for name in (*INPUTS, *TARGETS):
             if name in examples[0]:
                 values = [each[name] for each in examples]
                 of_tokens = isinstance(values[0], list)
-                batch[name] = _padded(values, told, padding[name]) if of_tokens else torch.tensor(values)
+                batch[name] = _padded(values, padding_side, padding[name]) if of_tokens else torch.tensor(values)
         return batch
 
     return collate
 
 
-def _padded(rows: Sequence[list[int]], told: np.ndarray, padding: int) -> Tensor:
-    """Rows as long as `told` is true in them. From flat numbers: torch takes ten times as long to read nested lists."""
+def _told(rows: Sequence[list[int]], padding_side: str) -> np.ndarray:
+    """Where the rows have something, of as many places as the longest has."""
+    lengths = np.array([len(row) for row in rows])[:, None]
+    places = np.arange(lengths.max())
+    is_told: np.ndarray = places < lengths if padding_side == "right" else places >= len(places) - lengths
+    return is_told
+
+
+def _padded(rows: Sequence[list[int]], padding_side: str, padding: int) -> Tensor:
+    """All rows as long as the longest. From flat numbers: torch takes ten times as long to read nested lists."""
+    told = _told(rows, padding_side)  # the labels of an encoder-decoder have lengths of their own
     full = np.full(told.shape, padding, np.int64)
     full[told] = np.fromiter(chain.from_iterable(rows), np.int64)
     return torch.from_numpy(full)

@@ -60,6 +60,8 @@ def test_a_batch_is_padded_to_its_longest_example_at_either_side() -> None:
     assert left["input_ids"].tolist() == [[5, 6, 7], [9, 9, 8]]
     assert left["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
     assert left["labels"].tolist() == [1, 0]
+    targets = [{"input_ids": [5, 6, 7], "labels": [1]}, {"input_ids": [8], "labels": [2, 3]}]
+    assert padding_collate(tokenizer)(targets)["labels"].tolist() == [[1, -100], [2, 3]]
 
 
 def test_lengths_are_those_of_the_chosen_rows() -> None:
