@@ -21,7 +21,7 @@ LAYERS = [
     {"cli"},
     {"api"},
     {"sweep", "publish"},
-    {"execution", "prefetch", "report"},
+    {"execution", "prefetch", "report", "drift"},
     {"audit"},
     {"analysis"},
     {"experiment", "ntk", "efficiency"},

@@ -15,6 +15,7 @@ import typer
 import rocoft_bench
 from rocoft_bench.cli import (
     bench,
+    check,
     demo,
     evaluate,
     explain,
@@ -59,6 +60,7 @@ for module in (
     params,
     validate,
     prefetch,
+    check,
 ):
     module.register(app)
 
