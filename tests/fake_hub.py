@@ -126,7 +126,7 @@ class Hub:
     def _commits(self) -> Iterator[tuple[str, str, Commit]]:
         """With where files and facts of the repository are."""
         for repo, files in self.repos.items():
-            yield f"datasets/{repo}", f"datasets/{repo}", Commit(files, (self.revision,))
+            yield f"datasets/{repo}", f"datasets/{repo}", Commit(files, (self.revision, "main"))
         for repo, files in self.models.items():
             yield repo, f"models/{repo}", Commit(files, (self.revision,), repo in self.gated)
             for pull in self.pulls.get(repo, []):

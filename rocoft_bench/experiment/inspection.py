@@ -89,7 +89,7 @@ def inspected(task: Task, settings: TaskConfig, model: ModelConfig | None) -> It
         ]
         yield from _odd_labels(names, counts[0])
     yield from _duplicates(task, train, evaluation)
-    yield from _oddities(task, train)
+    yield from _oddities(task, train, evaluation)
     if model is None:
         yield "tokens: not counted; name the model with --model"
     else:
@@ -115,15 +115,16 @@ def _duplicates(task: Task, train: LoadedSplit, evaluation: LoadedSplit) -> Iter
         again = [text for text, count in Counter(rows).items() if count > 1]
         if again:
             total = len(rows) - len(set(rows))
-            yield f"duplicates: {total:,} {name} examples repeat another one's texts, e.g. {_some(again[0])}"
+            yield f"duplicates: {name} examples that repeat another one's texts: {total:,}, e.g. {_some(again[0])}"
     targets = defaultdict(set)
-    for text, target in zip(texts["training"], map(str, train.examples[task.target_columns[0]]), strict=True):
-        targets[text].add(target)
+    for split in (train, evaluation):
+        for text, target in zip(_texts(task, split), split.examples[task.target_columns[0]], strict=True):
+            targets[text].add(str(target))
     differing = [text for text, answers in targets.items() if len(answers) > 1]
     if differing:
-        yield f"suspicious: {len(differing):,} texts have different answers, e.g. {_some(differing[0])}"
+        yield f"suspicious: texts with different answers: {len(differing):,}, e.g. {_some(differing[0])}"
     known = set(texts["training"]) & set(texts["evaluation"])
-    yield f"duplicates across the splits: {len(known):,} texts" + (f", e.g. {_some(min(known))}" if known else "")
+    yield f"duplicates across the splits: {len(known):,}" + (f", e.g. {_some(min(known))}" if known else "")
 
 
 def _texts(task: Task, split: LoadedSplit) -> list[tuple[str, ...]]:
@@ -131,17 +132,17 @@ def _texts(task: Task, split: LoadedSplit) -> list[tuple[str, ...]]:
     return list(zip(*(split.examples[name] for name in names), strict=True))
 
 
-def _oddities(task: Task, train: LoadedSplit) -> Iterator[str]:
+def _oddities(task: Task, *splits: LoadedSplit) -> Iterator[str]:
     for name in task.text_columns:
         for what, is_so in ODDITIES.items():
-            found = [text for text in train.examples[name] if is_so(text)]
+            found = [text for split in splits for text in split.examples[name] if is_so(text)]
             if found:
-                yield f'suspicious: {len(found):,} texts of "{task.called(name)}" {what}, e.g. {_some(found[:1])}'
+                yield f'suspicious: texts of "{task.called(name)}" that {what}: {len(found):,}, e.g. {_some(found[:1])}'
 
 
 def _some(texts: Sequence[str]) -> str:
     more = f" and {len(texts) - FEW:,} more" if len(texts) > FEW else ""
-    return " / ".join(f'"{shortened(text, SHOWN)}"' for text in texts[:FEW] if text) + more
+    return " / ".join(f'"{shortened(text, SHOWN)}"' for text in texts[:FEW] if text.strip("[]")) + more
 
 
 def _as_tokens(task: Task, settings: TaskConfig, model: ModelConfig, train: LoadedSplit) -> Iterator[str]:
@@ -161,8 +162,9 @@ def _as_tokens(task: Task, settings: TaskConfig, model: ModelConfig, train: Load
     notes: list[str] = []
     encoded = encode(task, train, tokenizer, settings, True, notes)
     yield from notes
-    yield f"the first example as the model reads it:\n{tokenizer.decode(encoded.encoded[0]['input_ids'])}"
-    yield f"and what it learns from it:\n{_learnt(task, encoded.encoded[0], tokenizer)}"
+    shown = next((each for each in encoded.encoded if each.get("start_positions") != 0), encoded.encoded[0])
+    yield f"an example as the model reads it:\n{tokenizer.decode(shown['input_ids'])}"
+    yield f"and what it learns from it:\n{_learnt(task, shown, tokenizer)}"
 
 
 def _learnt(task: Task, example: dict[str, Any], tokenizer: Any) -> str:

@@ -95,9 +95,16 @@ def _write_rows(output: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
     for row in rows:  # lists and objects, which tables have no form for, become JSON
-        nested = {name: json.dumps(value) for name, value in row.items() if isinstance(value, list | dict)}
+        nested = {
+            name: json.dumps(value, ensure_ascii=False) for name, value in row.items() if isinstance(value, list | dict)
+        }
         writer.writerow(row | nested)
     return write_text(output, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    """Lists and objects, which tables have no form for, as JSON."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def _plain(value: Any) -> Any:

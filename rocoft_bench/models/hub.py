@@ -23,6 +23,7 @@ WAYS_OUT = (
 TOKEN = re.compile(r"Bearer [^'\"]*|hf_[^\s'\"]+")
 """How a token would stand in a message: an HTTP client quotes a header that it cannot send."""
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN, to a token that may write"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 T = TypeVar("T")
 
 
@@ -154,20 +155,20 @@ def _uploading(name: str) -> Iterator[None]:
 
 
 def newest_commit(dataset: str) -> str:
-    """The commit that a dataset of the hub is at now; without the hub, the one that the local cache took for it.
+    """The commit that a dataset of the hub is at now; without the hub, the only one in the local cache.
 
     Raises: UserError where neither can be told.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi
 
     what = f"dataset {dataset}"
     if out_of_reach():
-        noted = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / "main"
-        if noted.is_file():
-            return noted.read_text(encoding="utf-8").strip()
+        cached = {folder.name for folder in _processed(dataset).glob("*/*/*") if COMMIT.fullmatch(folder.name)}
+        if len(cached) == 1:
+            return cached.pop()
     ensure_reachable(what)
     try:
-        return str(HfApi().dataset_info(dataset).sha)
+        return str(HfApi().dataset_info(dataset, revision="main").sha)
     except hub_errors() as error:
         raise UserError(f"cannot get {what} from the Hugging Face hub: {_explained(error)}") from error
 
@@ -176,10 +177,17 @@ def has_cached(kind: str, name: str) -> bool:
     """Whether the local cache holds anything of a repository of the hub. kind: model or dataset."""
     from huggingface_hub import constants
 
-    processed = os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets")
     places = [Path(constants.HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"]
-    places += [Path(processed) / name.replace("/", "___")] if kind == "dataset" else []
+    places += [_processed(name)] if kind == "dataset" else []
     return any(place.is_dir() for place in places)
+
+
+def _processed(dataset: str) -> Path:
+    """Where `datasets` keeps the rows of a dataset, by configuration, version and commit."""
+    from huggingface_hub import constants
+
+    cache = os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets")
+    return Path(cache) / dataset.replace("/", "___")
 
 
 @contextmanager

@@ -247,6 +247,12 @@ class LocalSplit(SplitNeed):
     check = fetch
 
 
+class OwnSplit(SplitNeed):
+    """One of the user's own examples; to know what their task is, they have been fetched already."""
+
+    check = SplitNeed.fetch
+
+
 @dataclass(frozen=True, kw_only=True)
 class HubSplit(SplitNeed):
     hub: HubDataset
@@ -305,7 +311,7 @@ class GitHubSplit(SplitNeed):
 def _split(task: Task, split: str, data_dir: Path | None) -> Need:
     loaded: dict[str, Any] = {"task": task, "split": split, "data_dir": data_dir}
     if task.family in OWN_FAMILIES:
-        return LocalSplit(what=f"{task.source}, {split}", source=task.source, **loaded)
+        return OwnSplit(what=f"{task.source}, {split}", source=task.source, **loaded)
     if data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
         files, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
         source = f"{path} of {files.repo}"

@@ -84,8 +84,8 @@ def read_own_rows(path: Path, wanted: Sequence[str] | None = None) -> RawRows:
 
     Raises: UserError as `read_rows`, or where the file is too large to be read here.
     """
-    form = _form(path)
     _check_fits(path)
+    form = _form(path)
     if form == ".parquet":
         return _read_parquet(path, wanted)
     if form in (".csv", ".tsv"):
@@ -110,6 +110,9 @@ def _form(path: Path) -> str:
 def _check_fits(path: Path) -> None:
     import psutil
 
+    if path.parent.is_dir() and not path.exists():
+        close = difflib.get_close_matches(path.name, sorted(entry.name for entry in path.parent.iterdir()), n=1)
+        raise UserError(f"{path}: no such file" + (f'; did you mean "{shortened(close[0])}"?' if close else ""))
     needed, free = MEMORY_OF_ROWS * require_file(path), psutil.virtual_memory().available
     if needed > free:
         raise UserError(

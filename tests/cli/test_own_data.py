@@ -80,8 +80,8 @@ def test_inspect_shows_what_a_run_would_read(rocoft: Cli, animals: Path, tiny_mo
         "My animals.csv: 34 rows",
         "29 examples to train on, 3 to evaluate on (held-out)",
         'rows of My animals.csv left out for lack of "stars": 1 (the first: line 41)',
-        'suspicious: 1 texts of "what is said" are a word for nothing, e.g. "NA"',
-        "texts have different answers",
+        'suspicious: texts of "what is said" that are a word for nothing: 1, e.g. "NA"',
+        "texts with different answers: 1",
         "more than max_length 10",
         "[CLS] the cat sleeps",
     ):
@@ -137,7 +137,7 @@ def test_a_model_that_writes_has_to_be_named(rocoft: Cli, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--file", "gone.csv", "--output", "out.csv"], "gone.csv: cannot be read (no such file)"),
+        (["--file", "gone.csv", "--output", "out.csv"], "gone.csv: no such file"),
         (["--file", "gone.csv"], "give one input"),
         (["--text", "x", "--file", "gone.csv", "--output", "out.csv"], "give one input"),
         (["--file", "gone.csv", "--output", "out.xls"], "the name ends as one of .csv, .tsv, .jsonl"),
@@ -164,3 +164,25 @@ RECORD = {
     "task": {"family": "classification", "name": "rows", "metric_names": ["accuracy"], "eval_split": "held-out"},
     **{"method": {"name": "rocoft"}, "model": {"name": "gone"}, "seed": 0, "keep": "last"},
 }
+
+
+def test_own_data_in_a_config_and_in_a_sweep(rocoft: Cli, animals: Path, tmp_path: Path) -> None:
+    task = {"family": "classification", "train_file": str(animals), "text_column": "what is said"}
+    config = {"task": {**task, "label_column": "stars"}, "model": "demo-llama"}
+    (tmp_path / "own.yaml").write_text(json.dumps(config))
+    result = rocoft("validate", tmp_path / "own.yaml")
+    assert result.code == 0, result.err
+    assert ["task.labels", "['1', '2', '3']", "the examples"] in [line.split("  ") for line in _squeezed(result.out)]
+    assert "memory: about" in result.out
+    (tmp_path / "sweep.yaml").write_text(json.dumps({**config, "axes": {"seed": [0, 1], "method": ["rocoft", "lora"]}}))
+    result = rocoft("validate", tmp_path / "sweep.yaml")
+    assert "4 runs: 2 seed x 2 method" in result.out
+    (tmp_path / "own.yaml").write_text(json.dumps({**config, "task": {**task, "label_column": "star"}}))
+    wrong = rocoft("validate", tmp_path / "own.yaml")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+    assert 'did you mean "stars"?' in wrong.err
+
+
+def _squeezed(text: str) -> list[str]:
+    """Lines whose columns are two blanks apart."""
+    return ["  ".join(filter(None, map(str.strip, line.split("  ")))) for line in text.splitlines()]

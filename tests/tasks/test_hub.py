@@ -133,3 +133,31 @@ def test_the_cache_is_asked_first_and_the_hub_only_if_it_answers(monkeypatch) ->
     monkeypatch.setattr(hub_module, "ensure_reachable", lambda _: calls.append("probe"))
     assert hub_module.from_cache_or_hub("it", load) == "rows"
     assert calls == ["cache", "probe", "hub"]
+
+
+def test_a_dataset_of_the_hub_is_own_data_at_the_commit_of_now(hub, python) -> None:
+    names = (
+        "dataset_info:\n  features:\n  - {name: said, dtype: string}\n  - name: mood\n    dtype:\n      class_label:\n"
+    )
+    names += "        names: {'0': sad, '1': glad}\n"
+    config = "configs:\n- {config_name: default, data_files: [{split: train, path: train.jsonl}]}\n"
+    rows = "".join(f'{{"said": "text {n}", "mood": {n % 2}}}\n' for n in range(20))
+    hub.repos["made/moods"] = {"README.md": f"---\n{names}{config}---\n".encode(), "train.jsonl": rows.encode()}
+    code = """
+from rocoft_bench.config import Settings
+from rocoft_bench.experiment.resolve import resolve
+task = {'family': 'classification', 'dataset': 'made/moods', 'text_column': 'said', 'label_column': 'mood'}
+found = resolve(Settings({'task': task}))
+train, held_out = found.task.load('train'), found.task.load('held-out')
+rows = list(zip(train.examples['text'], train.examples['label']))
+wrong = Settings({'task': {**task, 'text_column': 'sad'}})
+show([found.task.name, found.config.task.labels, found.config.task.dataset_revision, len(rows), rows,
+      held_out.origin['kind'], failure(lambda: resolve(wrong))])
+"""
+    found = python(code, hub.url)
+    assert found[:4] == ["moods", ["glad", "sad"], hub.revision, 18]
+    assert {found[1][code] for text, code in found[4] if int(text.split()[1]) % 2} == {"glad"}
+    assert found[5] == "hub"
+    assert 'split train: no column "sad"; columns found: said, mood; did you mean "said"?' in found[6]
+    hub.close()
+    assert python(code, hub.url)[:-1] == found[:-1]

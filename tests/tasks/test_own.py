@@ -127,7 +127,9 @@ def test_a_run_is_the_same_wherever_its_rows_lie_and_another_with_other_rows(tmp
 
 TWO = "review,stars\na,1\nb,2\n"
 WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
-    "no file": ("", "", {"train_file": "gone.csv"}, "gone.csv: cannot be read (no such file)"),
+    "no file": ("", "", {"train_file": "gone.csv"}, "gone.csv: no such file"),
+    "a name near it": ("r.csv", TWO, {"train_file": "FOLDER/r.cvs"}, 'r.cvs: no such file; did you mean "r.csv"?'),
+    "a folder": ("r.csv", TWO, {"train_file": "FOLDER"}, ": is a folder, not a file"),
     "no source": ("", "", {}, "task.train_file is missing"),
     "two sources": ("r.csv", TWO, {"dataset": "owner/name"}, "give one of them"),
     "column": ("r.csv", TWO, {"text_column": "revue"}, 'no column "revue"; columns found: review, stars; did you mean'),
@@ -165,6 +167,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, case: str) -> None:
     if name:
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         settings = {"train_file": str(tmp_path / name), **settings}
+        settings["train_file"] = settings["train_file"].replace("FOLDER", str(tmp_path))
     with pytest.raises(UserError) as error:
         load_both(**settings)
     assert message in str(error.value)
