@@ -140,8 +140,10 @@ class ExampleEncoder:
             yield {**_inputs(kept[:-ending]), "removed": kept[-ending:]}
 
     def _shortened(self, ids: Ids, room: int) -> Ids:
-        """`start` and as much of the prompt's end as fits into `room` tokens."""
+        """`start`, or what a chat template has in its place, and as much of the prompt's end as fits into `room`."""
         start = self.tokens.start
+        if not start and self.tokens.tokenizer.bos_token_id in ids[:1]:
+            start, ids = ids[:1], ids[1:]
         too_many = max(0, len(start) + len(ids) - room)
         self.cut += bool(too_many)
         return start + ids[too_many:]

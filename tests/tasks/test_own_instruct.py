@@ -94,6 +94,18 @@ def test_a_prompt_to_be_answered_is_the_one_that_was_trained(chat_model: Path, t
     assert list(asked) == [given for given, _ in learnt(task, settings, tokenizer)]
 
 
+def test_a_prompt_that_is_too_long_keeps_its_first_token_and_its_end(chat_model: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizer_in(chat_model)
+    tokenizer.chat_template = "{{ bos_token }}" + CHATML
+    task, settings = instruct([{"messages": chat} for chat in CHATS], tmp_path, max_length=20)
+    examples = task.encode(task.load("train").examples, tokenizer, settings, training=False)
+    for ids in examples.examples["input_ids"]:
+        assert len(ids) == 20
+        assert ids[0] == tokenizer.bos_token_id
+        assert tokenizer.decode(ids[1:]).endswith("</s>\n<|assistant|>\n")
+    assert "evaluation prompts have more than 20 tokens and were cut at their beginning" in examples.notes[0]
+
+
 def test_a_base_model_is_asked_in_plain_words(tiny_of: Callable[[str], Path], tmp_path: Path) -> None:
     tokenizer = tokenizer_in(tiny_of("meta-llama/Llama-2-7b-hf"))
     rows = [{"instruction": f"Say {n}", "output": f"{n}", **({"input": "loud"} if n % 2 else {})} for n in range(10)]
