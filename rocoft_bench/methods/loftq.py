@@ -18,6 +18,7 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count
 from rocoft_bench.methods.lora import LowRankSettings
+from rocoft_bench.methods.method import Targets
 from rocoft_bench.methods.qlora import ALL_LINEARS, QuantisedLoRA
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ class LoftQSettings(LowRankSettings):
     """r, the inner dimension of the product."""
     alpha: PositiveFloat = 16
     """Numerator of the scale alpha / r."""
-    target_modules: list[str] | str = ALL_LINEARS
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ALL_LINEARS
     iterations: Count = 1
     """How often quantisation and decomposition take turns."""
 

@@ -12,6 +12,7 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
+from rocoft_bench.methods.method import Targets
 from rocoft_bench.models import ModelShapes
 
 
@@ -20,8 +21,7 @@ class LoHaSettings(StrictModel):
     """r, the inner dimension of both products."""
     alpha: PositiveFloat = 8
     """Numerator of the scale alpha / r."""
-    target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
 class LoHa(AdapterMethod):

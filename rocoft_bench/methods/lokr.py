@@ -16,6 +16,7 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
+from rocoft_bench.methods.method import Targets
 from rocoft_bench.models import LinearShape, ModelShapes
 
 BEYOND_ANY_SIDE = 2**20
@@ -29,8 +30,7 @@ class LoKrSettings(StrictModel):
     """r of the second factor; none trains it in full."""
     alpha: PositiveFloat = 8
     """Numerator of the scale alpha / r; of no effect without a rank."""
-    target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
 class LoKr(AdapterMethod):

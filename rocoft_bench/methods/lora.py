@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ModelShapes
 
 LLM_TARGETS = ["query", "key", "value", "ffn_in", "ffn_out"]
@@ -27,8 +27,7 @@ class LowRankSettings(StrictModel):
     """Numerator of the scale alpha / r."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout on the adapter's input."""
-    target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
 class LoRA(AdapterMethod):

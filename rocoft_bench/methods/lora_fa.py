@@ -13,7 +13,7 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.methods.lora import LLM_TARGETS, LoRA, LowRankSettings
-from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ class LoRAFASettings(LowRankSettings):
     """r, the inner dimension of the product."""
     alpha: PositiveFloat = 32
     """Numerator of the scale alpha / r."""
-    target_modules: list[str] | str = ["query", "key", "value"]  # noqa: RUF012 - pydantic copies defaults
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ["query", "key", "value"]  # noqa: RUF012 - pydantic copies defaults
     optimizer: Literal["adamw", "lora_fa"] = "adamw"
     """AdamW, or peft's LoRA-FA optimizer: B's gradient times (A A^T)^-1 / s^2 before the step."""
 

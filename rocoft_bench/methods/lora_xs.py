@@ -18,7 +18,7 @@ from pydantic import PositiveFloat
 from rocoft_bench.config import Count, TrainingConfig
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.lora import LowRankSettings
-from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ SIX_LINEARS = ["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 class LoraXSSettings(LowRankSettings):
     rank: Count = 25
     """r, how many singular directions of each weight; at most its smaller side."""
-    target_modules: list[str] | str = ["query", "value", "attention_output", "ffn_out"]  # noqa: RUF012
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ["query", "value", "attention_output", "ffn_out"]  # noqa: RUF012
     head_learning_rate: PositiveFloat | None = None
     """Peak learning rate of the task head; by default that of the rest."""
 

@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import LINEAR_ROLES, TASKS_WITH_HEAD, LinearShape, ModelShapes
+from rocoft_bench.models import LINEAR_ROLES, ROLES, TASKS_WITH_HEAD, LinearShape, ModelShapes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from rocoft_bench.engine.hooks import Hooks
 
 ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
+
+Targets = Annotated[
+    list[str] | str, Field(description=f"Adapted matrices: roles ({', '.join(ROLES)}) or names of modules.")
+]
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.methods.in_model import InModelMethod
-from rocoft_bench.methods.method import KNOWN_ARCHITECTURES
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES, Targets
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
 from rocoft_bench.models import ModelShapes
 
@@ -208,8 +208,7 @@ class PropetlLoRASettings(PropetlSettings):
     """Share of the prototype's entries that each layer's mask lets through."""
     score_learning_rate: PositiveFloat = 3e-2
     """Peak learning rate of the scores that decide the masks."""
-    target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
 class PropetlLoRA(Propetl):

@@ -19,7 +19,7 @@ from pydantic import Field
 from rocoft_bench.config import Count
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.lora import LoRA, LowRankSettings
-from rocoft_bench.methods.method import MethodMemory
+from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ROLES, ModelShapes
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class QLoRASettings(LowRankSettings):
     """r, the inner dimension of the product."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Dropout on the adapter's input."""
-    target_modules: list[str] | str = ALL_LINEARS
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ALL_LINEARS
     compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Number format of the products with dequantised weights."""
 

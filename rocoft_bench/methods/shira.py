@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
+from rocoft_bench.methods.method import Targets
 from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 class SHiRASettings(StrictModel):
     rank: Count = 8
     """r: each matrix gets as many trained entries as LoRA of this rank would have."""
-    target_modules: list[str] | str = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
-    """Adapted matrices: roles (query, key, value, attention_output, ffn_gate, ffn_in, ffn_out) or module names."""
+    target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
 class SHiRA(AdapterMethod):

@@ -101,19 +101,16 @@ class Checkpoint:
 
     def _kept_head(self) -> list[str]:
         labels = _names(self.model.config.id2label.values())
-        wanted = labels if self._has_classes else []
-        order = self._order(wanted) if wanted else []
+        has_classes = self.model.config.problem_type == "single_label_classification"
+        order = self._order(labels) if has_classes else []
         if trouble := self._trouble(exempt=()):
             raise UserError(
                 f'model.head = "checkpoint": {self.name} has no head for this task, it {trouble}; take a fresh head'
             )
         if order != sorted(order):
-            _reorder(_output_layer(self.model, self.head, len(order)), order)
+            for parameter in _output_layer(self.model, self.head, len(order)).parameters():
+                parameter.data = parameter.data[order].contiguous()  # (classes, width) and (classes,)
         return ["training starts from the head that the checkpoint has (model.head)"]
-
-    @property
-    def _has_classes(self) -> bool:
-        return self.model.config.problem_type == "single_label_classification"
 
     def _order(self, wanted: list[str]) -> list[int]:
         """For each class of the task its number in the checkpoint."""
@@ -144,11 +141,6 @@ def _output_layer(model: Any, head: Collection[str], classes: int) -> nn.Linear:
     """The last linear layer of the head."""
     linears = [module for name, module in model.named_modules() if f"{name}.weight" in head]
     return [module for module in linears if module.out_features == classes][-1]
-
-
-def _reorder(layer: nn.Linear, order: list[int]) -> None:
-    for parameter in layer.parameters():  # (classes, width) and (classes,)
-        parameter.data = parameter.data[order].contiguous()
 
 
 def _shape(sizes: Iterable[int]) -> str:

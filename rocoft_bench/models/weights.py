@@ -87,24 +87,17 @@ def missing_files(folder: Path) -> list[str]:
 
 def _has_safetensors(hub_id: str, revision: str) -> bool:
     """Fetches the file if there is one; the cache remembers those that are not there."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    cached = (try_to_load_from_cache(hub_id, name, revision=revision) for name in (SINGLE, INDEX))
-    if any(isinstance(path, str) for path in cached):
+    cached = {name: try_to_load_from_cache(hub_id, name, revision=revision) for name in (SINGLE, INDEX)}
+    if any(isinstance(path, str) for path in cached.values()):
         return True
-    for name in (SINGLE, INDEX):
-        if not _known_missing(hub_id, name, revision):
-            with suppress(RemoteEntryNotFoundError):
-                hf_hub_download(hub_id, name, revision=revision)
-                return True
+    for name in (name for name, path in cached.items() if path is not _CACHED_NO_EXIST):
+        with suppress(RemoteEntryNotFoundError):
+            hf_hub_download(hub_id, name, revision=revision)
+            return True
     return False
-
-
-def _known_missing(hub_id: str, name: str, revision: str) -> bool:
-    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
-
-    return try_to_load_from_cache(hub_id, name, revision=revision) is _CACHED_NO_EXIST
 
 
 def _cached(hub_id: str) -> Conversion | None:

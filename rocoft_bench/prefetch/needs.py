@@ -18,7 +18,15 @@ from rocoft_bench import models
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment.resolve import Experiment
-from rocoft_bench.models.hub import WAYS_OUT, ensure_reachable, from_cache_or_hub, has_cached, no_network, out_of_reach
+from rocoft_bench.models.hub import (
+    WAYS_OUT,
+    ensure_reachable,
+    from_cache_or_hub,
+    has_cached,
+    hub_errors,
+    no_network,
+    out_of_reach,
+)
 from rocoft_bench.models.weights import WEIGHT_FILES, conversion, find_on_hub, missing_files
 from rocoft_bench.tasks import OWN_FAMILIES, HubDataset, Task, instructions
 from rocoft_bench.tasks.github import GitHubFiles
@@ -296,14 +304,13 @@ class GitHubSplit(SplitNeed):
 
     def check(self) -> Found:
         from huggingface_hub import get_session
-        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for this use, at run time only
 
         ensure_reachable(self.what, self.files.endpoint)
         url = f"{self.files.endpoint}/{self.files.repo}/{self.files.commit}/{self.path}"
         try:
             response = get_session().head(url, timeout=_SECONDS)
             response.raise_for_status()
-        except (OSError, httpx.HTTPError) as error:
+        except hub_errors() as error:
             raise UserError(f"{self.what}: {reason(error)}") from error
         return Found("rows", int(response.headers.get("Content-Length", 0)))
 

@@ -14,18 +14,8 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.untrusted import read_json
 
 PACKAGES = (
-    "rocoft-bench",
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "datasets",
-    "evaluate",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "scipy",
-    "scikit-learn",
+    *("rocoft-bench", "torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "tokenizers"),
+    *("safetensors", "numpy", "scipy", "scikit-learn"),
 )
 ACCESS_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 
@@ -33,7 +23,7 @@ ACCESS_TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 def provenance(plugins: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """Everything about the machine and the code that a reader needs to repeat the run. plugins: as `plugins.used`."""
     return {
-        "command": [Path(sys.argv[0]).name, *(_redacted(argument) for argument in sys.argv[1:])],
+        "command": [Path(sys.argv[0]).name, *(ACCESS_TOKEN.sub("[redacted]", word) for word in sys.argv[1:])],
         "packages": {name: _version(name) for name in PACKAGES},
         "plugins": list(plugins),
         "python": platform.python_version(),
@@ -97,7 +87,3 @@ def _cpu_name() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _redacted(argument: str) -> str:
-    return ACCESS_TOKEN.sub("[redacted]", argument)
