@@ -142,9 +142,10 @@ def upload(repository: Repository, files: Mapping[str, Path | bytes], message: s
 @contextmanager
 def _uploading(name: str) -> Iterator[None]:
     """Turns what the hub's library raises into a UserError that says what to do; the token is never in it."""
+    raised: tuple[type[Exception], ...] = (RuntimeError, *hub_errors())
     try:
         yield
-    except (RuntimeError, *hub_errors()) as error:
+    except raised as error:
         cause = error.__cause__ if isinstance(error, RuntimeError) else None  # which only names the file
         status = getattr(getattr(cause or error, "response", None), "status_code", None)
         said = TOKEN.sub("[token]", reason(cause or error)).rstrip(".")

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -25,7 +26,12 @@ MARKED_BYTES = 4096
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure before it is written. caption: what is shown, of which runs, under which conditions."""
+    """A figure.
+
+    key: unique within a report, stem of its files. caption: what is shown, of which runs, under which conditions.
+    number: the paper's, e.g. "Figure 2"; None if it has none. table: key of the table that it is drawn from, None if it
+    is drawn from records.
+    """
 
     key: str
     title: str
@@ -35,18 +41,10 @@ class Drawing:
     table: str | None = None
 
 
-@dataclass(frozen=True)
-class FigureFiles:
-    """key: unique within a report, stem of its files. number: the paper's, e.g. "Figure 2"; None if it has none.
+class FigureFiles(NamedTuple):
+    """A figure as it was written."""
 
-    table: key of the table that it is drawn from, None if it is drawn from records.
-    """
-
-    key: str
-    title: str
-    caption: str
-    number: str | None
-    table: str | None
+    drawing: Drawing
     png: Path
     svg: Path
 
@@ -68,7 +66,7 @@ def write(drawing: Drawing, folder: Path) -> FigureFiles:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         drawing.figure.savefig(png, dpi=DOTS_PER_INCH, metadata={"Software": None}, pil_kwargs={"compress_level": 4})
         drawing.figure.savefig(svg, dpi=IMAGE_DOTS_PER_INCH, transparent=True, metadata=metadata)
-    return FigureFiles(drawing.key, drawing.title, drawing.caption, drawing.number, drawing.table, png, svg)
+    return FigureFiles(drawing, png, svg)
 
 
 def remove_figures(folder: Path, kept: Collection[str]) -> None:

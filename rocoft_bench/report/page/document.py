@@ -58,7 +58,7 @@ def write_page(
         statuses=Counter(run.record.status for run in results.runs),
         results=results,
         sections=[("Tables", tables), ("Statistics", comparisons)],
-        figures=[(figure, _inline(figure.svg)) for figure in figures],
+        figures=[(figure.drawing, _inline(figure.svg)) for figure in figures],
         notes=notes,
         choices=_choices(shown),
         packed=packed,

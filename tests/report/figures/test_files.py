@@ -31,13 +31,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
 
 
 def test_each_figure_is_a_picture_and_a_drawing(drawn: Drawn) -> None:
-    assert [figure.key for figure in drawn.figures] == [
+    assert [figure.drawing.key for figure in drawn.figures] == [
         "pareto-table1",
         "kernels-sst-2-16-shot-roberta-base",
         "spectra-16-shot-roberta-base",
     ]
     for figure in drawn.figures:
-        assert figure.png.stem == figure.svg.stem == figure.key
+        assert figure.png.stem == figure.svg.stem == figure.drawing.key
         with Image.open(figure.png) as picture:
             assert picture.format == "PNG"
             assert picture.width == 960
@@ -67,7 +67,7 @@ def test_nothing_of_nothing(tmp_path: Path) -> None:
 def test_figures_of_one_key_have_files_of_their_own(tmp_path: Path) -> None:
     kernels = [stored(kernel_record(settings_hash=name, data={}, model={"name": name})) for name in ("Ä", "Ö")]
     figures = draw_figures(Results(tmp_path, kernels=kernels), [], tmp_path / "out").figures
-    assert [figure.key for figure in figures] == ["spectra-16-shot", "spectra-16-shot-2"]
+    assert [figure.drawing.key for figure in figures] == ["spectra-16-shot", "spectra-16-shot-2"]
 
 
 def test_names_are_shown_as_they_are_whatever_is_in_them(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_themed_svg_has_the_pages_colour_of_text(drawn: Drawn) -> None:
         assert root.get("role") == "img"
         title = root.find("{http://www.w3.org/2000/svg}title")
         assert title is not None
-        assert title.text == figure.title
+        assert title.text == figure.drawing.title
 
 
 def test_a_themed_svg_brings_nothing_but_itself_into_a_page(drawn: Drawn) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from rocoft_bench.analysis.records import read_results
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-from rocoft_bench.report.figures import FigureFiles
+from rocoft_bench.report.figures import Drawing, FigureFiles
 from rocoft_bench.report.page import write_page
 from rocoft_bench.report.page.packing import pack
 from rocoft_bench.report.page.predictions import MAX_EXAMPLES
@@ -160,9 +161,8 @@ def test_long_predictions_are_cut_and_counted(tmp_path: Path) -> None:
 def test_figures_are_part_of_the_page(results_folder: Path, tmp_path: Path) -> None:
     svg = '<svg xmlns="http://www.w3.org/2000/svg"><text>drawn</text></svg>'
     (tmp_path / "pareto.svg").write_text(svg, encoding="utf-8")
-    figure = FigureFiles(
-        "pareto", "Quality", "A & B", "Figure 9", "glue", tmp_path / "pareto.png", tmp_path / "pareto.svg"
-    )
+    drawing = Drawing("pareto", "Quality", "A & B", Figure(), "Figure 9", "glue")
+    figure = FigureFiles(drawing, tmp_path / "pareto.png", tmp_path / "pareto.svg")
     write_page(
         tmp_path / "page.html", "Report", read_results(results_folder), [], [figure], notes=["Fig. 2 is < none."]
     )
