@@ -8,17 +8,15 @@ Where a formula divides by zero the score is 0.0, never NaN: a model that gives 
 nothing that these metrics could credit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from datasets import Features, Value
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from rocoft_bench.metrics.local_metric import LocalMetric
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class _NumberMetric(LocalMetric):
@@ -39,8 +37,6 @@ class Accuracy(_NumberMetric):
     metric_name = "accuracy"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from sklearn.metrics import accuracy_score
-
         return accuracy_score(_labels(references), _labels(predictions))
 
 
@@ -53,8 +49,6 @@ class F1(_NumberMetric):
     metric_name = "f1"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from sklearn.metrics import f1_score
-
         return f1_score(_labels(references), _labels(predictions), average="binary", pos_label=1, zero_division=0.0)
 
 
@@ -64,8 +58,6 @@ class MacroF1(_NumberMetric):
     metric_name = "macro_f1"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from sklearn.metrics import f1_score
-
         return f1_score(_labels(references), _labels(predictions), average="macro", zero_division=0.0)
 
 
@@ -78,8 +70,6 @@ class MatthewsCorrelation(_NumberMetric):
     metric_name = "matthews_correlation"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from sklearn.metrics import matthews_corrcoef
-
         return _unless_constant(matthews_corrcoef, _labels(references), _labels(predictions))
 
 
@@ -89,8 +79,6 @@ class Pearson(_NumberMetric):
     metric_name = "pearson"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from scipy.stats import pearsonr
-
         return _unless_constant(lambda x, y: pearsonr(x, y).statistic, predictions, references)
 
 
@@ -100,8 +88,6 @@ class Spearman(_NumberMetric):
     metric_name = "spearman"
 
     def _score(self, predictions: np.ndarray, references: np.ndarray) -> float:
-        from scipy.stats import spearmanr
-
         return _unless_constant(lambda x, y: spearmanr(x, y).statistic, predictions, references)
 
 
@@ -117,8 +103,6 @@ def _unless_constant(correlation: Callable[..., float], x: np.ndarray, y: np.nda
 
 def _finite(values: Sequence[Any]) -> np.ndarray:
     """The values as a float64 array of shape (n,); a metric over NaN or infinity would mean nothing."""
-    import numpy as np
-
     array = np.asarray(values, dtype=np.float64)
     bad = int((~np.isfinite(array)).sum())
     if bad:
