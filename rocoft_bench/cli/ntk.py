@@ -22,6 +22,10 @@ EPILOG = """Examples:
 
   rocoft ntk --model ./my-model --task mr --kernels full,row,ia3 --rank 3 --set solver=ridge --set ridge=0.01
 
+  rocoft ntk --model roberta-base --task sst-2 --methods rocoft,lora,bitfit --fine-tune
+
+  rocoft train fewshot --task sst-2 --seed 13 --output run && rocoft ntk --run run
+
   rocoft ntk compare results/ntk-mr/a results/ntk-mr/b
 """
 
@@ -49,8 +53,14 @@ def ntk(
     seeds: Annotated[str | None, typer.Option(help="Of the draws; default: the paper's five, 13,21,42,87,100.")] = None,
     kernels: Annotated[str | None, typer.Option(help=f"Of {', '.join(KERNELS)}.")] = None,
     method: Annotated[str | None, typer.Option(help="Kernel of what a method trains (`rocoft ls methods`).")] = None,
+    methods: Annotated[str | None, typer.Option(help="Those of several methods, beside --kernels.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A finished few-shot run, whose state is taken.", **AS_FOLDER)
+    ] = None,
     rank: Annotated[int | None, typer.Option(help="Rows or columns of each matrix.")] = None,
-    selection: Annotated[str | None, typer.Option(help="Which rows or columns: first or random.")] = None,
+    selection: Annotated[
+        str | None, typer.Option(help="Which rows or columns: first, random, max, min, mixed.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR, **AS_FOLDER)] = None,
     label_words: Annotated[str | None, typer.Option(help="By class, where the task's own are not one token.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens of a prompt; default: the task's.")] = None,
@@ -85,12 +95,12 @@ def _settings(flags: dict[str, Any]) -> dict[str, Any]:
     """The flags as settings of a file; those that were not given are None."""
     from rocoft_bench.ntk.kernel_settings import of_paper
 
-    task, data_dir = flags.pop("task"), flags["data_dir"]
-    lists = {key: _split(flags[key]) for key in ("kernels", "label_words")}
+    task = flags.pop("task")
+    lists = {key: _split(flags[key]) for key in ("kernels", "label_words", "methods")}
     tasks = of_paper() if task == "all" else _split(task)
-    folder = None if data_dir is None else str(data_dir)
+    folders = {key: None if flags[key] is None else str(flags[key]) for key in ("data_dir", "run")}
     training: dict[str, Any] = {"fine_tuning": {} if flags.pop("fine_tune") else None}
-    return {**flags, **lists, **training, "tasks": tasks, "seeds": _seeds(flags["seeds"]), "data_dir": folder}
+    return {**flags, **lists, **training, "tasks": tasks, "seeds": _seeds(flags["seeds"]), **folders}
 
 
 @command.command("compare", epilog="Example: rocoft ntk compare results/ntk-mr/a results/ntk-mr/b")
@@ -188,7 +198,8 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
     settings = flagged(read_settings(find_config(config)) if config else Settings(), flags)
     for assignment in assignments:
         settings.update({SECTION: parse_assignment(assignment)}, f"--set {assignment}")
-    if config is None and not (settings.values.get(SECTION) or {}).get("tasks"):
+    section = settings.values.get(SECTION) or {}
+    if config is None and not (section.get("tasks") or section.get("run")):
         raise UserError("--task is missing: a few-shot task such as sst-2, or all; or a file of analyses with --config")
     return analyses(settings)
 

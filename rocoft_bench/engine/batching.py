@@ -16,7 +16,7 @@ Batch = dict[str, Any]
 Collate = Callable[[Sequence[dict[str, Any]]], Batch]
 
 INPUTS = ("input_ids", "token_type_ids")
-TARGETS = ("labels", "start_positions", "end_positions")
+TARGETS = ("labels", "start_positions", "end_positions", "mask_position")
 NO_LABEL = -100
 """Marks tokens that no loss is computed on, as in transformers."""
 

@@ -133,6 +133,7 @@ def cuts_logits(model: Any) -> bool:
 
 PREDICTORS: dict[tuple[str, str], type[Predictor]] = {
     ("sequence_classification", "logits"): Logits,
+    ("masked_lm", "logits"): Logits,
     ("question_answering", "spans"): Spans,
     ("seq2seq_lm", "text"): EncoderText,
     ("causal_lm", "text"): DecoderText,

@@ -59,7 +59,7 @@ def build(experiment: Experiment, observer: Observer) -> Built:
     notes = list(dict.fromkeys([*experiment.notes, *train.notes, *evaluation.notes, *of_model]))
     if task.output(config.task) == "text":
         notes += own_generation_settings(model)
-    model = _apply(experiment, model, notes)
+    model = applied(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)
     if config.task.hold_out:
         train, evaluation = held_out_of(train, config.task, notes)
@@ -75,7 +75,7 @@ def build(experiment: Experiment, observer: Observer) -> Built:
         model_origin=source.origin(model.config),
         notes=notes,
     )
-    _calibrate(experiment, built)
+    calibrate(experiment, model, built.train, tokenizer, notes)
     for note in notes:
         observer.note(note)
     return built
@@ -88,7 +88,8 @@ def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
     def check(model_type: str) -> None:
         method.check_supports(task.kind, model_type)
 
-    return models.load(source, config.model, task.kind, task.model_options, check, method.loading_options)
+    loaded = models.load(source, config.model, task.kind, task.model_options, check, method.loading_options)
+    return loaded._replace(model=task.prepared(loaded.model, loaded.tokenizer, config.task))
 
 
 def limits(experiment: Experiment, model: Any, tokenizer: Any) -> Limits:
@@ -120,12 +121,12 @@ def _check_half_precision(config: RunConfig, model_type: str) -> None:
         raise UserError(f"{config.model.name}: a {model_type} model gives NaN in {half}; use fp32 or bf16")
 
 
-def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:
+def applied(experiment: Experiment, model: Any, notes: list[str]) -> Any:
     """Apply the method; what it warns of, once per layer perhaps, becomes one note per kind."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            applied = experiment.method.apply(model, experiment.task.kind, experiment.config.seed)
+            made = experiment.method.apply(model, experiment.task.kind, experiment.config.seed)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"method {experiment.method.name} does not fit {experiment.config.model.name}: {error}"
@@ -134,19 +135,20 @@ def _apply(experiment: Experiment, model: Any, notes: list[str]) -> Any:
     if messages:
         more = f" (and {len(messages) - 1} more such warnings)" if len(messages) > 1 else ""
         notes.append(messages[0] + more)
-    return applied
+    return made
 
 
-def _calibrate(experiment: Experiment, built: Built) -> None:
-    count = min(CALIBRATION_EXAMPLES, len(built.train.encoded))
-    if experiment.method.calibrate(built.model, _single_examples(built, count)):
-        built.notes.append(f"rows or columns were scored on the first {count} training examples")
+def calibrate(experiment: Experiment, model: Any, train: EncodedSplit, tokenizer: Any, notes: list[str]) -> None:
+    """Let the method choose what it trains by the first training examples, where it does."""
+    if experiment.method.calibrate(model, single_examples(train, tokenizer)):
+        count = min(CALIBRATION_EXAMPLES, len(train.encoded))
+        notes.append(f"rows or columns were scored on the first {count} training examples")
 
 
-def _single_examples(built: Built, count: int) -> Iterator[dict[str, Any]]:
+def single_examples(train: EncodedSplit, tokenizer: Any) -> Iterator[dict[str, Any]]:
     """The first examples one at a time, so that no padding is in the activations."""
     from rocoft_bench.engine.batching import padding_collate
 
-    collate = padding_collate(built.tokenizer)
-    for example in itertools.islice(built.train.encoded, count):
+    collate = padding_collate(tokenizer)
+    for example in itertools.islice(train.encoded, CALIBRATION_EXAMPLES):
         yield collate([example])

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from rocoft_bench import models
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
 from rocoft_bench.methods.method import MethodMemory
-from rocoft_bench.models import ModelShapes
+from rocoft_bench.models import MASKED_LM, ModelShapes
 from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.passes import FLOAT32, MethodKeeps, Passes
 
@@ -101,7 +101,7 @@ def estimate(
         mixed=config.training.precision != "fp32",
         gpu=has_gpu() if gpu is None else gpu,
         dropout=config.model.dropout,
-        writes_text=experiment.task.kind not in TASKS_WITH_HEAD,
+        writes_text=experiment.task.kind not in (*TASKS_WITH_HEAD, MASKED_LM),
     )
     examples = min(config.training.batch_size, config.task.max_train_rows or config.training.batch_size)
     training = passes.training_bytes(examples, config.training.gradient_checkpointing)

@@ -29,6 +29,8 @@ def _as_seen(task: Task, example: dict[str, Any], tokenizer: Any) -> dict[str, A
     from rocoft_bench.engine.batching import NO_LABEL
 
     seen = {"text": _text(tokenizer, example["input_ids"]), "input_ids": example["input_ids"]}
+    if "mask_position" in example:
+        return {**seen, "mask_position": example["mask_position"]}
     labels = example.get("labels")
     if labels is None:
         return seen

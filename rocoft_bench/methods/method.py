@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rocoft_bench.engine.hooks import Hooks
 
-ALL_TASKS = (*TASKS_WITH_HEAD, "causal_lm", "seq2seq_lm")
+ALL_TASKS = (*TASKS_WITH_HEAD, MASKED_LM, "causal_lm", "seq2seq_lm")
 
 Targets = Annotated[
     list[str] | str, Field(description=f"Adapted matrices: roles ({', '.join(ROLES)}) or names of modules.")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.models import ENCODERS, LINEAR_ROLES, TASKS_WITH_HEAD, ModelShapes
+from rocoft_bench.models import ENCODERS, LINEAR_ROLES, MASKED_LM, TASKS_WITH_HEAD, ModelShapes
 
 if TYPE_CHECKING:
     from peft import PromptTuningConfig
@@ -92,6 +92,8 @@ def hide_virtual_tokens(model: Any, task_kind: str, count: int) -> nn.Module:
         pooler = getattr(base.base_model, "pooler", None)
         if pooler is not None:
             pooler.register_forward_pre_hook(lambda module, args: (args[0][:, count:], *args[1:]))
+    if task_kind == MASKED_LM:
+        base.register_forward_pre_hook(partial(_moved_mask, count), with_kwargs=True)
     if task_kind == "causal_lm":
         model.register_forward_hook(partial(_drop_first, "logits", count))
         if "position_ids" in inspect.signature(base.forward).parameters:
@@ -103,6 +105,12 @@ def _drop_first(name: str, count: int, module: nn.Module, args: Any, outputs: An
     """outputs[name] (examples, positions, …) without the first positions."""
     outputs[name] = outputs[name][:, count:]
     return outputs
+
+
+def _moved_mask(count: int, model: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """With the place of the mask among all tokens instead of the real ones."""
+    position = inputs.get("mask_position")
+    return args, inputs if position is None else {**inputs, "mask_position": position + count}
 
 
 def _place_by_mask(model: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

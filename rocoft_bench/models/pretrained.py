@@ -32,16 +32,17 @@ DROPOUT_FIELDS = (
 )
 NORM_EPS_FIELDS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 
+MASKED_LM = "masked_lm"
+"""Prompts ask a masked language model as it is, head included."""
+
 AUTO_CLASSES = {
     "sequence_classification": "AutoModelForSequenceClassification",
     "question_answering": "AutoModelForQuestionAnswering",
     "causal_lm": "AutoModelForCausalLM",
     "seq2seq_lm": "AutoModelForSeq2SeqLM",
+    MASKED_LM: "AutoModelForMaskedLM",
 }
 """By the kind of a task, the class of transformers that loads its model."""
-
-MASKED_LM = "masked_lm"
-"""No task is of this kind: prompts ask a masked language model as it is, head included."""
 
 TASKS_WITH_HEAD = ("sequence_classification", "question_answering")
 """Kinds of tasks whose model has a task head; language models have none."""
@@ -163,10 +164,6 @@ def load(
             return _load(source, config, kind, options, check, how)
 
 
-def _auto_class(kind: str) -> str:
-    return "AutoModelForMaskedLM" if kind == MASKED_LM else AUTO_CLASSES[kind]
-
-
 def _load(
     source: ModelSource,
     config: ModelConfig,
@@ -220,7 +217,7 @@ def _check_size(source: ModelSource, name: str, hf_config: Any, kind: str) -> No
 
     with reading(source, name, "its config.json"):
         try:
-            model = on_meta(hf_config, _auto_class(kind))
+            model = on_meta(hf_config, AUTO_CLASSES[kind])
         except ValueError as error:
             raise _not_of_kind(error, name, hf_config, kind) from None
         check_size(Path(source.path), model)
@@ -267,7 +264,7 @@ def _load_weights(
     where |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
     with reading(source, config.name, "its weights"):
         try:
-            return getattr(transformers, _auto_class(kind)).from_pretrained(
+            return getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
                 weights, config=hf_config, dtype=config.dtype, **where
             )
         except ValueError as error:
@@ -280,7 +277,7 @@ def _not_of_kind(error: ValueError, name: str, hf_config: Any, kind: str) -> Exc
         return error
     return UserError(
         f"--model {name}: a {hf_config.model_type} model cannot do {kind}; choose one that transformers loads with "
-        f"{_auto_class(kind)}"
+        f"{AUTO_CLASSES[kind]}"
     )
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from rocoft_bench import models
 from rocoft_bench.engine.failure import diagnose
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.peak_memory import peak_memory_mib, reset_peak_memory
 from rocoft_bench.errors import UserError
-from rocoft_bench.ntk.fine_tuning import fine_tuned
+from rocoft_bench.experiment.run import run
 from rocoft_bench.ntk.kernel_files import KernelDirectory
 from rocoft_bench.ntk.kernel_inputs import KernelInputs, prepare
 from rocoft_bench.ntk.kernel_observer import KernelObserver
@@ -27,7 +28,17 @@ from rocoft_bench.ntk.similarity import alignment, eigenvalues, relative_differe
 from rocoft_bench.ntk.solvers import Array, KernelProblem, Solution, predicted, solve
 from rocoft_bench.ntk.training_kernels import OUTPUTS, full_kernel, training_kernels
 from rocoft_bench.plugins import used
-from rocoft_bench.runs import Failure, Kernel, KernelRecord, provenance, read_record, write_json, write_json_lines
+from rocoft_bench.runs import (
+    Failure,
+    Kernel,
+    KernelRecord,
+    RunDirectory,
+    RunRecord,
+    provenance,
+    read_record,
+    write_json,
+    write_json_lines,
+)
 
 HINTS = {
     "oom": "try a smaller --memory-gib or --batch-size",
@@ -51,8 +62,9 @@ def analyse(
     """
     directories = {own.seed: KernelDirectory(output / own.folder_name) for own in settings}
     to_do = [own for own in settings if force or not directories[own.seed].is_done()]
-    if to_do:
-        _make(to_do, {own.seed: directories[own.seed] for own in to_do}, observer, force)
+    are_alike = all(own.method is None for own in to_do)  # a method begins otherwise with each seed
+    for group in filter(None, [to_do] if are_alike else [[own] for own in to_do]):
+        _make(group, {own.seed: directories[own.seed] for own in group}, observer, force)
     return [read_record(directories[own.seed].record, KernelRecord) for own in settings]
 
 
@@ -119,17 +131,39 @@ def _findings(
             },
             "peak_memory_mib": round(peak_memory_mib(device)[0], 1),
         }
-        if inputs.settings.fine_tuning is not None:
-            observer.finished_part(f"{inputs.settings.task}, seed {seed}: fine-tuning")
-            found[seed]["kernels"][inputs.settings.fine_tuned_name] = fine_tuned(inputs, seed, directory)
+        if trained := _fine_tuned(inputs.settings.model_copy(update={"seed": seed}), directory, observer):
+            found[seed]["kernels"][inputs.settings.fine_tuned_name] = trained
         write_json_lines(directory.predictions, _prediction_lines(inputs, scores[seed]))
         write_json(directory.provenance, provenance(plugins))
     return found
 
 
+def _fine_tuned(settings: KernelSettings, directory: KernelDirectory, observer: KernelObserver) -> Kernel | None:
+    """What training really gives, beside a kernel's prediction of it: of a run on the same prompts and draw, which lies
+    among the results as any other.
+
+    Raises: RuntimeError if that run fails.
+    """
+    if settings.run is not None:
+        return _result_of(RunDirectory(settings.run).read_record())
+    if settings.fine_tuning is None:
+        return None
+    experiment = settings.experiment()
+    folder = experiment.folder_in(directory.path.parents[1])
+    record, _ = run(experiment, folder, Observer())
+    if record.status != "ok":
+        raise RuntimeError(f"the run in {folder} has no result ({record.status}: {record.error})")
+    observer.finished_part(f"{settings.task}, seed {settings.seed}: {record.label}, {folder}")
+    return _result_of(record)
+
+
+def _result_of(record: RunRecord) -> Kernel:
+    return Kernel.model_validate({**(record.metrics or {}), "parameters": (record.parameters or {}).get("trainable")})
+
+
 def _solutions(inputs: KernelInputs, seed: int, kernels: Mapping[str, Tensor]) -> dict[str, Solution]:
     s = inputs.settings
-    labels = np.array(inputs.train[seed].draw.labels)
+    labels = np.array(inputs.train[seed].labels)
     f0 = kernels[OUTPUTS].numpy() if s.f0 else None
     return {
         name: solve(KernelProblem(kernel.numpy(), labels, f0), s.solver, s.ridge)
@@ -163,7 +197,7 @@ def _prediction_lines(inputs: KernelInputs, scores: Mapping[str, Array]) -> list
     labels = {name: predicted(values).tolist() for name, values in scores.items()}
     return [
         {"index": index, "reference": reference, **{name: own[index] for name, own in labels.items()}}
-        for index, reference in enumerate(inputs.test.draw.labels)
+        for index, reference in enumerate(inputs.test.labels)
     ]
 
 
@@ -175,7 +209,7 @@ def _record(inputs: KernelInputs, settings: KernelSettings, outcome: Mapping[str
         settings_hash=settings.settings_hash(),
         task=settings.task,
         shots=settings.shots,
-        labels=list(inputs.prompter.task.words),
+        labels=list(inputs.words),
         seed=settings.seed,
         model={
             "name": settings.model.name,
@@ -183,8 +217,8 @@ def _record(inputs: KernelInputs, settings: KernelSettings, outcome: Mapping[str
             "paper_name": known.paper_name if known else None,
         },
         data={
-            "train": train.draw.origin,
-            "evaluation": test.draw.origin,
+            "train": train.origin,
+            "evaluation": test.origin,
             "train_rows": len(train.examples),
             "eval_rows": len(test.examples),
         },

@@ -4,43 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
-from rocoft_bench import methods, models
+from rocoft_bench import models
 from rocoft_bench.errors import UserError
-from rocoft_bench.metrics import compute
-from rocoft_bench.ntk.fewshot import tasks
-from rocoft_bench.ntk.fewshot.draws import Draw, draw_for_testing, draw_for_training
-from rocoft_bench.ntk.fewshot.prompts import Prompter
-from rocoft_bench.ntk.fewshot.tasks import FewShotTask
+from rocoft_bench.experiment.build import CALIBRATION_EXAMPLES, applied, calibrate, limits, load_base, single_examples
+from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, limited
+from rocoft_bench.experiment.prompt_record import prompt_facts
+from rocoft_bench.experiment.resolve import Experiment
+from rocoft_bench.experiment.trained_model import experiment_of, load_trained
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import SCRATCH, Block, Capturer, Example, GradientProducts, Parameters, Readout, make_set
 from rocoft_bench.ntk.memory_budget import MemoryBudget, make_budget
 from rocoft_bench.ntk.solvers import Array, check_counts, predicted
-from rocoft_bench.runs.identity import template_version
+from rocoft_bench.runs import RunDirectory
+from rocoft_bench.tasks import LoadedSplit
+from rocoft_bench.tasks.fewshot import FewShotTask
 
 SIGNS = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
-METHOD_SEED = 0
-"""Of what a method draws when it is applied: the same for all draws of rows."""
+
+TRAINED_VALUES = "trained_values"
+"""In the model's origin: the files of a run's."""
 
 
 @dataclass(frozen=True)
 class PromptSet:
     """The rows of a draw as prompts. notes: what was cut, drawn or left out."""
 
-    draw: Draw
-    examples: list[Example]
+    split: EncodedSplit
     notes: list[str]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        return self.split.origin
+
+    @property
+    def labels(self) -> list[int]:
+        labels: list[int] = self.split.encoded["labels"][:]
+        return labels
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        rows = zip(self.split.encoded["input_ids"][:], self.split.encoded["mask_position"][:], strict=True)
+        return [Example(tuple(ids), position) for ids, position in rows]
 
 
 @dataclass(frozen=True)
 class KernelInputs:
-    """train: by seed."""
+    """train: by seed. task_settings: with lengths that the model takes."""
 
     settings: KernelSettings
-    prompter: Prompter
+    task: FewShotTask
+    task_settings: Any
+    tokenizer: Any
     capturer: Capturer
     parameters: Parameters
     train: dict[int, PromptSet]
@@ -48,6 +67,16 @@ class KernelInputs:
     budget: MemoryBudget
     model_origin: dict[str, Any]
     notes: list[str]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """By class, the words whose logits are read."""
+        return self.task.words(self.task_settings)
+
+    def protocol(self) -> str:
+        """How the outputs are made, in one line."""
+        is_difference = self.settings.outputs(len(self.words)) == 1
+        return self.task.protocol(self.task_settings, "logit difference" if is_difference else "logits")
 
     def products(self, seeds: Sequence[int]) -> GradientProducts:
         """For the settings' parameter sets, each under its name and a seed: "row/13"."""
@@ -66,32 +95,13 @@ class KernelInputs:
 
     def metrics(self, scores: Array) -> dict[str, float]:
         """Of the test rows, from f of each output, (m, c)."""
-        names = ("accuracy", "f1") if self.prompter.task.has_f1 else ("accuracy",)
-        return compute(names, predicted(scores).tolist(), list(self.test.draw.labels))
-
-    def protocol(self) -> str:
-        """How the logits are made, in one line."""
-        p = self.prompter.task
-        first = f", the first sentence at most {p.first_limit}" if p.first_limit else ""
-        what = "logit difference" if self.settings.outputs(len(p.words)) == 1 else "logits"
-        words = ", ".join(p.words)
-        lengths = f"at most {p.max_length} tokens{first}; at most 1,000 test rows"
-        return f"{p.text}: {what} of {words} at the mask; {lengths}"
+        return self.task.score(predicted(scores).tolist(), self.test.labels)
 
     def prompt(self, seed: int) -> dict[str, Any]:
         """What is recorded of the prompts of a draw: the template, and the first ones as the model sees them."""
-        template, tokenizer = self.prompter.task.text, self.prompter.tokenizer
-        first = {"training": self.train[seed].examples[0], "evaluation": self.test.examples[0]}
-        seen = {
-            name: {
-                "text": tokenizer.decode(example.input_ids, clean_up_tokenization_spaces=False),
-                "input_ids": list(example.input_ids),
-                "mask_position": example.position,
-            }
-            for name, example in first.items()
-        }
-        words = dict(zip(self.prompter.task.words, self.prompter.word_ids(), strict=True))
-        return {"template": template, "template_version": template_version(template), **seen, "label_words": words}
+        splits = {"training": self.train[seed].split, "evaluation": self.test.split}
+        facts = prompt_facts(self.task, self.task_settings, self.tokenizer, self.capturer.model, **splits)
+        return {**facts, "label_words": dict(zip(self.words, self.capturer.readout.words.tolist(), strict=True))}
 
 
 def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
@@ -101,101 +111,103 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
         UserError: If the rows, the model or the label words cannot be had or do not fit together, the model lacks what
             a kernel is of, or there is too little memory.
     """
-    task = tasks.get(settings.task)
-    draws = {seed: draw_for_training(task, settings.shots, seed, settings.data_dir) for seed in seeds}
-    for draw in draws.values():
-        check_counts(draw.labels, settings.outputs(len(task.words)), settings.solver)
-    tests = draw_for_testing(task, settings.data_dir, settings.max_test_rows)
-    source = models.locate(settings.model)
-    model, tokenizer, loading_notes = models.load(source, settings.model, models.MASKED_LM, {})
-    prompter, notes = _prompter(settings, task, tokenizer, models.limits(model, tokenizer).source)
-    train = {seed: _prompts(prompter, draw) for seed, draw in draws.items()}
-    some = next(iter(train.values())).examples
-    model, method_notes = _with_method(settings, model)
-    capturer, parameters, capturing_notes = _capturer(settings, model, prompter, some)
-    test = _prompts(prompter, tests)
-    every = [example for prompts in (*train.values(), test) for example in prompts.examples]
+    experiment = settings.experiment()
+    task, of_task = experiment.task, experiment.config.task
+    assert isinstance(task, FewShotTask)
+    drawn = {seed: task.load_training(of_task.model_copy(update={"draw": seed})) for seed in seeds}
+    outputs = settings.outputs(len(task.label_names))
+    for split in drawn.values():
+        check_counts(split.examples["label"][:], outputs, settings.solver)
+    tests = task.load(task.eval_split, of_task.data_dir)
+    notes: list[str] = []
+    model, tokenizer, origin = _loaded(settings, experiment, notes)
+    fitted = fitted_settings(task, of_task, limits(experiment, model, tokenizer), notes)
+    words = task.words(fitted)
+    if words != task.label_names:
+        notes.append(f"label words {', '.join(words)} in place of {', '.join(task.label_names)}")
+
+    def prompts(split: LoadedSplit, training: bool) -> PromptSet:
+        own = [*split.notes]
+        rows = split if training else limited(split, settings.max_test_rows, "test", own)
+        return PromptSet(encode(task, rows, tokenizer, fitted, training, own), own)
+
+    train, test = {seed: prompts(split, True) for seed, split in drawn.items()}, prompts(tests, False)
+    if settings.run is None and settings.method is not None:
+        calibrate(experiment, model, train[seeds[0]].split, tokenizer, notes)
+    readout = Readout.of_words(task.prompter(tokenizer, fitted).word_ids(words))
+    capturer = _capturer(settings, model, readout.difference() if outputs == 1 else readout, tokenizer)
+    parameters = _parameters(settings, capturer, train[seeds[0]].examples, notes)
+    if settings.is_scored:
+        scored = {seed: list(single_examples(own.split, tokenizer)) for seed, own in train.items()}
+        parameters = parameters.with_scores(scored)
+        notes.append(f"rows or columns were scored on the first {CALIBRATION_EXAMPLES} training examples of a draw")
     for name in settings.kernels:
         make_set(name, parameters, settings)
+    every = [example for prompts in (*train.values(), test) for example in prompts.examples]
     return KernelInputs(
         settings=settings,
-        prompter=prompter,
+        task=task,
+        task_settings=fitted,
+        tokenizer=tokenizer,
         capturer=capturer,
         parameters=parameters,
         train=train,
         test=test,
-        budget=make_budget(capturer, SCRATCH, every, max(len(own.examples) for own in train.values()), settings),
-        model_origin=source.origin(model.config),
-        notes=[*notes, *capturing_notes, *loading_notes, *method_notes],
+        budget=make_budget(capturer, SCRATCH, every, max(len(each.examples) for each in train.values()), settings),
+        model_origin=origin,
+        notes=notes,
     )
 
 
-def _prompter(
-    settings: KernelSettings, task: FewShotTask, tokenizer: Any, longest: int | None
-) -> tuple[Prompter, list[str]]:
-    """For the task with the settings' words and lengths, and prompts no longer than the model takes."""
-    own, notes = task.with_choices(settings.label_words, settings.max_length, settings.first_limit), []
-    if own.words != task.words:
-        notes.append(f"label words {', '.join(own.words)} in place of {', '.join(task.words)}")
-    if longest is not None and longest < own.max_length:
-        instead = f"instead of {own.max_length}"
-        notes.append(f"the model takes {longest} tokens, so prompts have at most {longest} {instead}")
-        own = own.with_choices(max_length=longest)
-    prompter = Prompter(own, tokenizer)
-    prompter.check(settings.model.name)
-    return prompter, notes
-
-
-def _with_method(settings: KernelSettings, model: Any) -> tuple[Any, list[str]]:
-    """The model with a method applied and not trained, where one is asked for. Raises: UserError as `applied`."""
-    if settings.method is None:
-        return model, []
-    method = methods.resolve(settings.method, None, "causal_lm", settings.model.name)
-    note = f"{method.label} is applied with seed {METHOD_SEED} and not trained"
-    return applied(method, model, settings.model.name, METHOD_SEED), [note]
-
-
-def applied(method: methods.Method, model: Any, model_name: str, seed: int) -> Any:
-    """The model with a method's part.
-
-    Raises:
-        UserError: If the method cannot be applied to such a model, or would move the mask.
-    """
+def _loaded(settings: KernelSettings, experiment: Experiment, notes: list[str]) -> tuple[Any, Any, dict[str, Any]]:
+    """The model in the state that is asked for, what it trains trainable; its tokenizer; and its origin."""
     from accelerate.utils import set_seed
 
-    method.check_supports("causal_lm", model.config.model_type)
-    if method.added_tokens:
-        raise UserError(f"--method {method.name}: puts tokens before a prompt, which moves its mask; choose another")
-    set_seed(seed)
-    try:
-        return method.apply(model, models.MASKED_LM, seed)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"--method {method.name}: cannot be applied to {model_name} ({error})") from None
+    set_seed(experiment.config.seed)  # as a run does, whose start this is
+    source = models.locate(experiment.config.model)
+    model, tokenizer, of_model = load_base(experiment, source)
+    notes += [*experiment.notes, *of_model]
+    origin = source.origin(model.config)
+    if settings.method is None:
+        return model.requires_grad_(False), tokenizer, origin
+    model = applied(experiment, model, notes)
+    label = experiment.method.label
+    if settings.run is None:
+        notes.append(f"{label} is applied with seed {experiment.config.seed} and not trained")
+        return model, tokenizer, origin
+    directory = RunDirectory(settings.run)
+    run = load_trained(experiment_of(directory), directory, experiment.config.model.name)
+    notes += [*run.notes, f"in the state of a finished run of {label}"]
+    files = directory.read_record().model_dump(mode="json")["adapter_files"]
+    origin = {**origin, TRAINED_VALUES: files}
+    if "trained" not in settings.kernels:
+        return experiment.method.merge(run.model).requires_grad_(False), tokenizer, origin
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if unknown := trained - {name for name, _ in run.model.named_parameters()}:
+        raise UserError(
+            f"--run {settings.run}: what {label} trains, {min(unknown)}, is no parameter of its finished model; name "
+            "other --kernels"
+        )
+    for name, parameter in run.model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return run.model, tokenizer, origin
 
 
-def _capturer(
-    settings: KernelSettings, model: Any, prompter: Prompter, examples: list[Example]
-) -> tuple[Capturer, Parameters, list[str]]:
-    readout = Readout.of_words(prompter.word_ids())
-    if settings.outputs(len(prompter.task.words)) == 1:
-        readout = readout.difference()
-    trained = frozenset(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+def _capturer(settings: KernelSettings, model: Any, readout: Readout, tokenizer: Any) -> Capturer:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = model.to(device=device, dtype=getattr(torch, settings.precision))
-    capturer = Capturer(model, readout, prompter.tokenizer.pad_token_id or 0, settings.tied)
+    return Capturer(model, readout, tokenizer.pad_token_id or 0, settings.tied)
+
+
+def _parameters(settings: KernelSettings, capturer: Capturer, examples: list[Example], notes: list[str]) -> Parameters:
+    """What the examples' logits depend on. Raises: UserError if gradients cannot be told apart by examples."""
     try:
         capturer.check(examples)
     except ValueError as error:
         raise UserError(f"--model {settings.model.name}: {error}") from None
+    if capturer.direct:
+        first, *others = capturer.direct
+        which = f"{first} and {len(others)} other parameters" if others else first
+        notes.append(f"gradients of {which} were taken from autograd, one example at a time")
     keys = tuple(capturer.capture(examples[:1], 1).parameters)
-    parameters = Parameters(model, keys, capturer.parameter_of, trained)
-    if not capturer.direct:
-        return capturer, parameters, []
-    first, *others = capturer.direct
-    which = f"{first} and {len(others)} other parameters" if others else first
-    return capturer, parameters, [f"gradients of {which} were taken from autograd, one example at a time"]
-
-
-def _prompts(prompter: Prompter, draw: Draw) -> PromptSet:
-    examples, notes = prompter.prompts(draw)
-    return PromptSet(draw, examples, [*draw.notes, *notes])
+    return Parameters(capturer.model, keys, capturer.parameter_of, capturer.trained)

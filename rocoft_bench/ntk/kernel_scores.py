@@ -109,7 +109,7 @@ class TestScorer:
         """Part of the names of a draw's files: other coefficients or other test rows have another."""
         return identity(
             alphas={name: solution.alpha.tolist() for name, solution in self.solutions[seed].items()},
-            rows=self.inputs.test.draw.origin["sha256"],
+            rows=self.inputs.test.origin["sha256"],
             cross=self.inputs.settings.test_kernels,
             block=self.inputs.budget.block,
         )

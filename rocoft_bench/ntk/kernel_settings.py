@@ -4,6 +4,7 @@ from a YAML file and the command line to the analyses that they name: for each t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,23 +18,33 @@ from pydantic import (
     model_validator,
 )
 
+from rocoft_bench import tasks
 from rocoft_bench.config import Count, CountFromZero, LargeCount, ModelConfig, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, suggest
-from rocoft_bench.ntk.fewshot import tasks
+from rocoft_bench.experiment.resolve import Experiment, resolve
+from rocoft_bench.experiment.trained_model import experiment_of
 from rocoft_bench.ntk.solvers import SolverName
-from rocoft_bench.runs import KernelName, digest
+from rocoft_bench.runs import KernelName, RunDirectory, digest
+from rocoft_bench.tasks.fewshot import FAMILY
 
 SET_NAMES = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head", "trained")
 DRAW_SEEDS = (13, 21, 42, 87, 100)
 PAPER_KERNELS = ("full", "row", "column", "lora")
 PUBLISHED: dict[str, Any] = {"solver": "published", "tied": False, "lora_head": True}
 """What `preset: published` changes, as the code that the paper follows has it."""
+FINISHED = "finished"
+"""What a record says of `run`."""
+SCORED = ("max", "min", "mixed")
+"""Selections by Wanda score (Section 6)."""
 SECTION = "ntk"
-"""The one group of a file of analyses. It holds settings of an analysis, and `tasks`, `seeds`, and `label_words` by
-task."""
+"""The one group of a file of analyses. It holds settings of an analysis, and `tasks`, `seeds`, `methods` (each analysed
+beside the kernels that are named), and `label_words` by task."""
+OF_RUN = {"shots": "shots", "data_dir": "data_dir", "label_words": "label_words", "max_length": "max_length",
+          "first_limit": "first_limit", "max_test_rows": "max_eval_rows"}  # fmt: skip
+"""Settings that are those of a few-shot run's task, and their names there."""
 ELSEWHERE = ("model", "task", "shots", "seed", "data_dir", "label_words", "max_length", "first_limit", "max_test_rows")
 """Settings that have a place of their own in the record, or show in its protocol and notes."""
-LATER = ("method", "indices", "fine_tuning")
+LATER = ("method", "run", "indices", "fine_tuning")
 """Settings that were added after records had been made."""
 HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 """Settings that change how something is computed and not what."""
@@ -49,6 +60,13 @@ class FineTuning(StrictModel):
     learning_rate: PositiveFloat | None = None
     """Peak learning rate; by default the method's own."""
 
+    def training(self, rows: int) -> dict[str, Any]:
+        """As settings of a run on so many rows."""
+        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        epochs = math.ceil(self.steps / math.ceil(rows / self.batch_size))
+        same = {"batch_size": self.batch_size, "lr_scheduler": "linear", "evaluate": "end"}
+        return {"epochs": epochs, **same, **rate}
+
 
 class KernelSettings(StrictModel):
     """One analysis: all seeds but one setting of everything."""
@@ -63,6 +81,9 @@ class KernelSettings(StrictModel):
     """Parameter sets: full, row, column, lora, entries, biases, norms, ia3, head; trained: those of `method`."""
     method: dict[str, Any] | None = None
     """`name` and settings of a fine-tuning method, applied to the model and not yet trained; for the set `trained`."""
+    run: Path | None = None
+    """Folder of a finished few-shot run by that method: the model is in its state. Its values are in the model's own
+    weights for all sets but `trained`."""
     data_dir: Path | None = None
     """Folder with fewshot/<task>/<shots>-<seed>/train and fewshot/<task>/{train,test}; without it, the hub."""
     label_words: tuple[str, ...] | None = None
@@ -87,8 +108,8 @@ class KernelSettings(StrictModel):
     """Whether K_full has the language-model head."""
     rank: Count = 1
     """Rows or columns of each matrix."""
-    selection: Literal["first", "random"] = "first"
-    """Which rows or columns."""
+    selection: Literal["first", "random", "max", "min", "mixed"] = "first"
+    """Which rows or columns; max, min and mixed by Wanda score on the training rows."""
     indices: Annotated[tuple[CountFromZero, ...], Field(min_length=1)] | None = None
     """Of the rows or columns, from 0, in place of rank and selection."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -117,7 +138,8 @@ class KernelSettings(StrictModel):
 
     @model_validator(mode="after")
     def _trained_needs_a_method(self) -> KernelSettings:
-        if (self.method is None) == ("trained" in self.kernels) or (self.method and len(self.kernels) > 1):
+        trained = "trained" in self.kernels
+        if (trained and len(self.kernels) > 1) or (trained != (self.method is not None) and self.run is None):
             raise ValueError("kernels = trained is that of a method: give both, and make other kernels without them")
         return self
 
@@ -153,7 +175,7 @@ class KernelSettings(StrictModel):
     @classmethod
     def _known_task(cls, name: str) -> str:
         try:
-            tasks.get(name)
+            tasks.get(FAMILY, name)
         except UserError as error:
             raise ValueError(str(error)) from None
         return name
@@ -167,13 +189,32 @@ class KernelSettings(StrictModel):
         """Under which the record has what fine-tuning gave."""
         return "full_ft" if self.method is None else "trained_ft"
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether rows or columns are chosen by score."""
+        return self.selection in SCORED and self.indices is None and bool({"row", "column"} & set(self.kernels))
+
+    def experiment(self) -> Experiment:
+        """The few-shot run whose start this is, or that it stands beside. Raises: UserError."""
+        own = {theirs: getattr(self, name) for name, theirs in OF_RUN.items()}
+        task = {key: value for key, value in own.items() if value is not None}
+        rows = self.shots * len(tasks.get(FAMILY, self.task).label_names)  # type: ignore[attr-defined]
+        sections = {
+            "task": {"family": FAMILY, "name": self.task, "draw": self.seed, **task},
+            "model": self.model.model_dump(),
+            "method": self.method or {"name": "full"},
+            "training": self.fine_tuning.training(rows) if self.fine_tuning else {},
+        }
+        return resolve(Settings({**sections, "seed": self.seed}))
+
     def outputs(self, classes: int) -> int:
         """Logits that kernels are of: one for each class, or the difference of two."""
         return 1 if classes == 2 and self.logits == "difference" else classes
 
     def chosen(self) -> dict[str, Any]:
         """How kernels and predictions are made, as plain values: what is the same for all tasks of a table."""
-        return self._values(HOW_ONLY + ELSEWHERE)
+        state = {"run": FINISHED} if self.run else {}
+        return {**self._values(HOW_ONLY + ELSEWHERE), **state}
 
     def config_hash(self) -> str:
         """Equal where the same is computed."""
@@ -181,7 +222,8 @@ class KernelSettings(StrictModel):
 
     def settings_hash(self) -> str:
         """Equal for analyses that differ in their seed only."""
-        return self.model_copy(update={"seed": 0}).config_hash()
+        run = Path(FINISHED) if self.run else None  # of each seed another one
+        return self.model_copy(update={"seed": 0, "run": run}).config_hash()
 
     def _values(self, without: tuple[str, ...]) -> dict[str, Any]:
         """Later settings are left out where they are not used, so that earlier analyses keep their hashes."""
@@ -197,7 +239,7 @@ class KernelSettings(StrictModel):
 
 def of_paper() -> list[str]:
     """The thirteen tasks of Tables 4, 5 and 13."""
-    return [name for name, task in tasks.TASKS.items() if not task.embedded]
+    return [name for name, task in tasks.of_family(FAMILY).items() if task.made_by is None]
 
 
 def is_of_kernels(settings: Settings) -> bool:
@@ -224,16 +266,47 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
         if key in section:
             raise UserError(f"{SECTION}.{key}: is of one analysis; name them all in a list, {SECTION}.{instead}")
     values = dict(section)
+    if values.get("run") is not None:
+        values = {**values, **of_run(Path(values["run"]), values)}
     names = _listed(values.pop("tasks", None), "tasks", str)
     seeds = _listed(values.pop("seeds", list(DRAW_SEEDS)), "seeds", int)
-    words = values.pop("label_words", None)
+    words, methods = values.pop("label_words", None), values.pop("methods", None)
     if values.get("preset") == "published":
         values = {**PUBLISHED, **values}
     sources = dict(settings.sources)
+    variants = [values, *({**values, "kernels": ["trained"], "method": own} for own in _methods(methods))]
     return [
-        [_one({**values, "task": name, "seed": seed, "label_words": _words(words, name)}, sources) for seed in seeds]
+        [_one({**own, "task": name, "seed": seed, "label_words": _words(words, name)}, sources) for seed in seeds]
         for name in names
+        for own in variants
     ]
+
+
+def of_run(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of analyses of a finished run. given: those that are stated.
+
+    Raises:
+        UserError: If it is not a finished few-shot run, or something is stated that is the run's.
+    """
+    experiment = experiment_of(RunDirectory(folder))
+    config, task = experiment.config, experiment.task
+    if task.family != FAMILY:
+        raise UserError(
+            f"--run {folder}: is a run on {task.family} {task.name}; kernels are of runs on few-shot tasks, as "
+            "rocoft train fewshot --task sst-2 makes them"
+        )
+    of_task = {name: getattr(config.task, theirs) for name, theirs in OF_RUN.items()}
+    own = {"model": config.model.model_dump(), "method": config.method, "tasks": [task.name], **of_task}
+    own = {**own, "seeds": [config.task.draw], "run": folder.absolute()}  # type: ignore[attr-defined]
+    if stated := sorted((set(given) & set(own)) - {"run"}):
+        raise UserError(f"--run {folder}: {', '.join(stated)} is that of the run; leave it out")
+    return own
+
+
+def _methods(methods: Any) -> Sequence[Any]:
+    if methods is None or (isinstance(methods, list) and methods):
+        return methods or []
+    raise UserError(f"{SECTION}.methods = {methods!r}: must be a list of methods")
 
 
 def _one(values: dict[str, Any], sources: dict[str, str]) -> KernelSettings:

@@ -79,7 +79,8 @@ def _measured(capturer: Capturer, example: Example) -> tuple[int, int]:
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        if tensor.layout == torch.strided:  # a sparse one has no storage, and is small
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     weights = {parameter.untyped_storage().data_ptr() for parameter in capturer.model.parameters()}

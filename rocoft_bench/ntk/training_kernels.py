@@ -18,7 +18,7 @@ from rocoft_bench.ntk.kernel_files import (
     save_tensors,
     stored_kernels,
 )
-from rocoft_bench.ntk.kernel_inputs import KernelInputs
+from rocoft_bench.ntk.kernel_inputs import TRAINED_VALUES, KernelInputs
 from rocoft_bench.ntk.kernel_observer import KernelObserver
 from rocoft_bench.ntk.kernels import Block
 from rocoft_bench.ntk.similarity import difference_kernel
@@ -51,21 +51,21 @@ def training_kernels(
 
 
 def full_kernel(inputs: KernelInputs, seed: int, directory: KernelDirectory) -> Tensor | None:
-    """K_full of a draw, if another analysis of the same task has made it."""
-    plain = inputs.settings.model_copy(update={"kernels": ("full",), "method": None})
-    alike = replace(inputs, settings=plain)
+    """K_full of a draw before any training, if another analysis of the same task has made it."""
+    plain = inputs.settings.model_copy(update={"kernels": ("full",), "method": None, "run": None})
+    untrained = {key: fact for key, fact in inputs.model_origin.items() if key != TRAINED_VALUES}
+    alike = replace(inputs, settings=plain, model_origin=untrained)
     return _of_other_analyses(alike, seed, directory, identities(alike, seed, plain.logits)).get("K_full")
 
 
 def identities(inputs: KernelInputs, seed: int, logits: str) -> dict[str, str]:
     """By kernel, a hash of everything that it depends on."""
-    s, task = inputs.settings, inputs.prompter.task
+    s = inputs.settings
     common: dict[str, Any] = {
         "model": inputs.model_origin,
-        "rows": inputs.train[seed].draw.origin["sha256"],
-        "protocol": [task.text, task.words, task.max_length],
-        "first_limit": task.first_limit,
-        "logits": "all" if len(task.words) > 2 else logits,
+        "rows": inputs.train[seed].origin["sha256"],
+        "protocol": inputs.task.protocol(inputs.task_settings),
+        "logits": "all" if len(inputs.words) > 2 else logits,
         "precision": s.precision,
     }
     kernel = {**common, "kernel": s.kernel, "tied": s.tied}
@@ -77,7 +77,7 @@ def identities(inputs: KernelInputs, seed: int, logits: str) -> dict[str, str]:
         "column": some,
         "lora": lora,
         "entries": (s.fraction, seed),
-        "trained": s.method,
+        "trained": (s.method, seed),
     }
     made = {f"K_{name}": identity(**kernel, set=name, choices=depends.get(name)) for name in s.kernels}
     return {**made, OUTPUTS: identity(**common)}
@@ -87,7 +87,7 @@ def _of_other_analyses(
     inputs: KernelInputs, seed: int, directory: KernelDirectory, wanted: dict[str, str]
 ) -> dict[str, Tensor]:
     """Kernels that analyses with another solver or other sets have left, also those of all logits for a difference."""
-    derivable = inputs.settings.outputs(len(inputs.prompter.task.words)) == 1 and inputs.settings.kernel == "sgd"
+    derivable = inputs.settings.outputs(len(inputs.words)) == 1 and inputs.settings.kernel == "sgd"
     of_all = identities(inputs, seed, "all") if derivable else {}
     found: dict[str, Tensor] = {}
     for file in sorted(directory.path.parent.glob("*/kernels.safetensors")):

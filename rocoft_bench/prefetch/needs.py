@@ -272,13 +272,14 @@ class HubSplit(SplitNeed):
     def check(self) -> Found:
         """By the dataset's card, which tells columns and row counts of most datasets."""
         info = from_cache_or_hub(self.what, self._card)
+        own, columns = self.task.on_hub(self.split)
         if info.features is not None:
-            require_columns(self.what, info.features, self.task.columns)
+            require_columns(self.what, info.features, columns)
         if info.splits is None:
             return Found("its card tells no row counts")
-        if self.split not in info.splits:
+        if own not in info.splits:
             raise UserError(f"{self.what}: no such split; there: {', '.join(info.splits)}")
-        split = info.splits[self.split]
+        split = info.splits[own]
         return self._counted(split.num_examples, split.num_bytes or 0)
 
     def _card(self) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rocoft_bench.errors import UserError, shortened, suggest
 from rocoft_bench.plugins import Registry
-from rocoft_bench.tasks import commonsense, embedded, glue, math, own, squad, summarization
+from rocoft_bench.tasks import commonsense, embedded, fewshot, glue, math, own, squad, summarization
 from rocoft_bench.tasks.data import HubDataset
 from rocoft_bench.tasks.task import LoadedSplit, Task
 
@@ -26,7 +26,7 @@ TASKS: Registry[Task] = Registry(
     "task",
     "rocoft.tasks",
     lambda task: f"{task.family} {task.name}",
-    [task for module in (glue, squad, summarization, commonsense, math, embedded) for task in module.TASKS],
+    [task for module in (glue, squad, summarization, commonsense, math, fewshot, embedded) for task in module.TASKS],
     _problem_of,
 )
 """By family and name, with a blank between them."""

@@ -26,16 +26,22 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 LABEL = "label"
+NOT_PINNED = "main"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A dataset on the Hugging Face hub, pinned: `revision` is a full commit hash, not a branch."""
+    """A dataset on the Hugging Face hub: `revision` is a full commit hash, or `NOT_PINNED` where none is known."""
 
     id: str
     config: str | None
     revision: str
+
+    @property
+    def is_pinned(self) -> bool:
+        """A branch is not: what it holds changes."""
+        return self.revision != NOT_PINNED
 
 
 def read_folder(data_dir: Path, family: str, name: str, split: str, wanted: Sequence[str]) -> RawRows:
@@ -70,13 +76,13 @@ def read_hub(hub: HubDataset, split: str, wanted: Sequence[str], label_names: bo
 
     Raises: UserError where the rows can be had neither from the cache nor from the hub.
     """
-    source, rows = _from_hub(hub, split)
+    source, rows, commit = _from_hub(hub, split)
     require_columns(source, rows.column_names, wanted)
     columns = {name: rows[name][:] for name in wanted}
     for name in wanted if label_names else ():
         if names := getattr(rows.features[name], "names", None):
             columns[name] = [names[code] if code in range(len(names)) else None for code in columns[name]]
-    origin = {"kind": "hub", "id": hub.id, "config": hub.config, "revision": hub.revision}
+    origin = {"kind": "hub", "id": hub.id, "config": hub.config, "revision": commit}
     return RawRows(source, "row", range(1, len(rows) + 1), columns, origin)
 
 
@@ -85,10 +91,10 @@ def columns_on_hub(hub: HubDataset, split: str) -> list[str]:
     return list(_from_hub(hub, split)[1].column_names)
 
 
-def _from_hub(hub: HubDataset, split: str) -> tuple[str, Dataset]:
-    """A name for messages, and the rows."""
+def _from_hub(hub: HubDataset, split: str) -> tuple[str, Dataset, str]:
+    """A name for messages, the rows, and their commit."""
     source = f"dataset {hub.id}, config {hub.config}, split {split}"
-    return source, from_cache_or_hub(f"{source}, commit {hub.revision}", lambda: _load_pinned(hub, split))
+    return source, *from_cache_or_hub(f"{source}, commit {hub.revision}", lambda: _load_pinned(hub, split))
 
 
 def is_text(given: str) -> bool:
@@ -202,8 +208,8 @@ def _nearest(steps: Sequence[Path]) -> str:
     return f"{missing} {state}, {hint}"
 
 
-def _load_pinned(hub: HubDataset, split: str) -> Dataset:
-    """`load_dataset`, which runs no code of the repository, held to the pinned commit.
+def _load_pinned(hub: HubDataset, split: str) -> tuple[Dataset, str]:
+    """`load_dataset`, which runs no code of the repository, held to the pinned commit; and the commit.
 
     Without the hub, and whenever the hub refuses, `load_dataset` takes the newest copy in its cache, of any commit;
     the folder that the rows are in tells which commit it was.
@@ -216,6 +222,6 @@ def _load_pinned(hub: HubDataset, split: str) -> Dataset:
     except (DatasetsError, RuntimeError) as error:
         raise OSError(str(error)) from error
     commits = {Path(file["filename"]).parent.name for file in rows.cache_files}
-    if commits != {hub.revision}:
+    if commits != {hub.revision} and hub.is_pinned:
         raise OSError(f"the cache holds another revision ({', '.join(sorted(commits))}), not the pinned {hub.revision}")
-    return rows
+    return rows, commits.pop()

@@ -52,7 +52,7 @@ class LoadedSplit:
     origin: for the run record; None where a field does not apply. kind (hub, data_dir, file or embedded), id (on the
         hub or of the embedded examples), path (of the file, as it was given), config, revision, split, num_rows,
         sha256 (of the examples' content: equal examples have equal hashes on every machine and in every file format).
-    notes: what was left out, one line each, for the record.
+    notes: what was drawn or left out, one line each, for the record.
     """
 
     examples: Dataset
@@ -128,8 +128,9 @@ class Task(ABC):
         """Fields of the model's configuration that the task decides, such as the number of labels."""
         return {}
 
-    def bound(self, settings: Any) -> tuple[Task, Any]:
-        """The task as its settings make it, and the settings with what the examples say of them; most stay as they are.
+    def bound(self, settings: Any, seed: int) -> tuple[Task, Any]:
+        """The task as its settings make it, and the settings with what the examples, the task or the run's seed say
+        where they leave it open; most stay as they are.
 
         Raises: UserError where a task needs the examples for that, and they cannot be had.
         """
@@ -206,6 +207,10 @@ class Task(ABC):
     def generation(self, settings: Any) -> dict[str, Any]:
         """For the output "text": arguments of transformers' `generate`."""
         return {}
+
+    def prepared(self, model: Any, tokenizer: Any, settings: Any) -> Any:
+        """The base model as the task asks it. Raises: UserError if it cannot be asked."""
+        return model
 
     def fitted(self, settings: Any, longest: int | None, longest_target: int | None = None) -> Any:
         """The settings with lengths that a model can take whose longest input is `longest` (None: no limit).
@@ -291,4 +296,8 @@ class Task(ABC):
             return read_folder(data_dir, self.family, self.folder or self.name, split, self.columns)
         if self.hub is None:
             raise UserError(f"{self.family} {self.name}: has no examples of its own; say where they are: --data-dir")
-        return read_hub(self.hub, split, self.columns)
+        return read_hub(self.hub, *self.on_hub(split))
+
+    def on_hub(self, split: str) -> tuple[str, tuple[str, ...]]:
+        """What a split and the columns are called on the hub."""
+        return split, self.columns

@@ -20,7 +20,7 @@ from rocoft_bench.runs import config_values
 
 SWEEPS = [file for file in config_files() if read_sweep(file) is not None]
 FILES = [file for file in config_files() if file not in SWEEPS]
-TABLE_10 = [file for file in FILES if file.parent.name != "demo"]
+TABLE_10 = [file for file in FILES if file.parent.name not in ("demo", "fewshot")]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.models.parameter_counts import is_norm
-from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernel_settings import SET_NAMES, KernelSettings
 from rocoft_bench.ntk.kernels import SETS, Capturer, GradientProducts, Parameters, Readout, make_set, size_of
 from rocoft_bench.ntk.kernels.captured import Matrix
 from rocoft_bench.ntk.kernels.gradient_products import SCRATCH
@@ -235,3 +235,7 @@ def test_tokens_and_gradients_give_the_same_products() -> None:
 def test_norms_are_found_by_their_name() -> None:
     own = parameters_of(capturer_of("llama"))
     assert all(is_norm(own.module(key)) for key in make_set("norms", own, CHOICES))
+
+
+def test_the_sets_are_those_that_settings_name() -> None:
+    assert tuple(SETS) == SET_NAMES

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 PIPELINES = {
     "sequence_classification": "text-classification",
     "question_answering": "question-answering",
+    "masked_lm": "fill-mask",
     "causal_lm": "text-generation",
     "seq2seq_lm": "summarization",
 }

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
 
+from rocoft_bench.models.label_words import read_words
 from rocoft_bench.models.parameter_counts import is_norm
 from rocoft_bench.ntk.kernels.captured import (
     Block,
@@ -37,6 +38,9 @@ PROBE_EXAMPLES = 3
 TOLERANCE = 1e-3
 """What rounding may do to a gradient, relative to its largest entry; some models round to float32 whatever they are in.
 What has been overlooked makes much larger differences."""
+
+PROMPT = "prompt_encoder"
+"""Where peft has virtual tokens, which it repeats for each example itself."""
 
 DECODER = "@decoder"
 """Ends the key of a decoder's use of the embedding's matrix, where that counts as a parameter of its own."""
@@ -83,7 +87,7 @@ class Capturer:
 
     tied: whether a decoder that shares the embedding's matrix counts as the same parameter, so that its gradient and
     the embedding's add up before they are multiplied (with the cross terms), or as one of its own.
-    one_by_one, direct: set by `check`.
+    one_by_one, direct: set by `check`. trained: the parameters that were to be trained.
     """
 
     model: Any
@@ -94,6 +98,7 @@ class Capturer:
     direct: dict[str, nn.Parameter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.trained = frozenset(name for name, p in self.model.named_parameters() if p.requires_grad)
         self.model.eval().requires_grad_(False)
         self._names = {id(p): name for name, p in self.model.named_parameters()}
         self._paths = {module: path for path, module in self.model.named_modules()}
@@ -103,6 +108,8 @@ class Capturer:
         self._weights = self.readout.weights.to(weight)
         self._words = self.readout.words.to(weight.device)
         self._shared = False
+        plain = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model  # without peft's
+        read_words(plain, self.readout.words.tolist())
 
     def capture(self, examples: Sequence[Example], batch_size: int) -> Block:
         """What the gradients of the examples are made of, in their order."""
@@ -158,8 +165,9 @@ class Capturer:
 
     def _by_autograd(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         """Σ_b Σ_c of every parameter's gradient, of those that have one."""
-        parameters = dict(self.model.named_parameters())
-        self.model.requires_grad_(True)
+        parameters = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}  # or quantised
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
         try:
             total = self.outputs(examples).sum()
             found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
@@ -177,7 +185,7 @@ class Capturer:
         count = outputs.shape[1]
         by_output = [
             torch.autograd.grad(outputs[:, c].sum(), wanted, retain_graph=c + 1 < count, allow_unused=True)
-            for c in range(count)
+            for c in range(count if wanted else 0)
         ]
         uses: dict[str, list[Captured]] = {}
         for index, call in enumerate(calls):
@@ -241,7 +249,8 @@ class Capturer:
 
         known = [module for module in self._paths if _is_known(module)]
         handles = [module.register_forward_hook(record) for module in known]
-        handles += [m.register_forward_pre_hook(widen) for m in known if isinstance(m, nn.Embedding)]
+        of_tokens = [m for m in known if isinstance(m, nn.Embedding) and PROMPT not in self._paths[m]]
+        handles += [module.register_forward_pre_hook(widen) for module in of_tokens]
         try:
             yield calls
         finally:
@@ -252,11 +261,8 @@ class Capturer:
         """f(x) of each example, (B, C)."""
         inputs = self._padded(examples)
         positions = torch.tensor([example.position for example in examples], **self._place)
-        with self._only_at(positions, inputs["input_ids"].shape[1]), torch.enable_grad():
-            logits = self.model(**inputs).logits
-        if logits.shape[1] > 1:
-            logits = logits[torch.arange(len(examples), device=positions.device), positions].unsqueeze(1)
-        return logits[:, 0, self._words] @ self._weights.t()
+        with torch.enable_grad():
+            return self.model(**inputs, mask_position=positions).logits @ self._weights.t()
 
     def _padded(self, examples: Sequence[Example]) -> dict[str, Tensor]:
         longest = max(len(example.input_ids) for example in examples)
@@ -270,27 +276,6 @@ class Capturer:
         }
         types = [example.token_type_ids for example in examples if example.token_type_ids is not None]
         return {**inputs, "token_type_ids": filled(types, 0)} if types else inputs
-
-    @contextmanager
-    def _only_at(self, positions: Tensor, length: int) -> Iterator[None]:
-        """Inside, the head sees the hidden states at these positions alone, (B, 1, d) instead of (B, T, d)."""
-
-        def pick(module: nn.Module, inputs: tuple[Any, ...]) -> Any:
-            if not inputs or not isinstance(inputs[0], Tensor) or inputs[0].shape[1:2] != (length,):
-                return None
-            return (
-                inputs[0][torch.arange(len(positions), device=positions.device), positions].unsqueeze(1),
-                *inputs[1:],
-            )
-
-        plain = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model  # without peft's
-        heads = [module for module in plain.children() if module is not plain.base_model]
-        handles = [module.register_forward_pre_hook(pick) for module in heads]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def _is_known(module: nn.Module) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,11 @@ from transformers.pytorch_utils import Conv1D
 from rocoft_bench.errors import UserError
 from rocoft_bench.models import LINEAR_ROLES, target_pattern
 from rocoft_bench.models.parameter_counts import is_norm
-from rocoft_bench.ntk.kernel_settings import KernelSettings
+from rocoft_bench.ntk.kernel_settings import SCORED, KernelSettings
 from rocoft_bench.ntk.kernels.gradient_products import ParameterSet
 from rocoft_bench.ntk.kernels.views import Entries, InputScale, Lines, OutputScale, Projected, View, Whole
 from rocoft_bench.tuner import default_targets
-from rocoft_bench.tuner.selection import layer_generator, sample
+from rocoft_bench.tuner.selection import by_score, layer_generator, sample, wanda_scores
 
 SCALED_INPUTS = ("attention_output", "ffn_out")
 SCALED_OUTPUTS = ("key", "value")
@@ -29,13 +30,15 @@ SCALED_OUTPUTS = ("key", "value")
 class Parameters:
     """A model's parameters as a capturer names them.
 
-    keys: those that a gradient reaches. trained: by their names, those that a method trains.
+    keys: those that a gradient reaches. trained: by their names, those that a method trains. input_norms: by draw and
+    linear layer, the norm of each input feature (d_in,) over its training examples, for selections by score.
     """
 
     model: Any
     keys: tuple[str, ...]
     parameter_of: Callable[[str], str]
     trained: frozenset[str] = frozenset()
+    input_norms: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def shape(self, key: str) -> torch.Size:
         """(d_out, d_in) of a linear layer's weight, whatever way it lies in memory; else the parameter's shape."""
@@ -68,6 +71,29 @@ class Parameters:
                 raise UserError(f"a {kind} model has no layers {', '.join(targets)} that the logits depend on{known}")
         return names
 
+    def with_scores(self, batches: Mapping[int, Sequence[Mapping[str, Tensor]]]) -> Parameters:
+        """With norms of inputs by draw, from examples without padding."""
+        return replace(self, input_norms={seed: self._norms(own) for seed, own in batches.items()})
+
+    @torch.no_grad()
+    def _norms(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """As `tuner.calibrate` has them."""
+        squares: dict[str, Tensor] = {}
+
+        def add(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            own = inputs[0].float().flatten(0, -2).square().sum(0)
+            squares[name] = squares[name] + own if name in squares else own
+
+        handles = [
+            self.model.get_submodule(name).register_forward_pre_hook(partial(add, name)) for name in self.linears()
+        ]
+        device = next(self.model.parameters()).device
+        for batch in batches:
+            self.model(**{key: tensor.to(device) for key, tensor in batch.items()})
+        for handle in handles:
+            handle.remove()
+        return {name: total.sqrt() for name, total in squares.items()}
+
     def in_head(self, key: str) -> bool:
         """Whether it stands outside the encoder; a decoder that is tied to the embeddings does not."""
         body = {id(p) for p in self.model.base_model.parameters()}
@@ -90,12 +116,13 @@ def _whole(keys: Iterable[str]) -> ParameterSet:
 def _lines(own: Parameters, settings: KernelSettings, are_rows: bool) -> ParameterSet:
     views: dict[str, View] = {}
     for name in own.linears():
-        size = own.weight(name).shape[0 if are_rows else 1]
-        views[f"{name}.weight"] = Lines(_indices(size, name, settings), are_rows)
+        views[f"{name}.weight"] = Lines(_indices(own, name, settings, are_rows), are_rows)
     return views
 
 
-def _indices(size: int, name: str, settings: KernelSettings) -> tuple[int, ...]:
+def _indices(own: Parameters, name: str, settings: KernelSettings, are_rows: bool) -> tuple[int, ...]:
+    weight = own.weight(name)
+    size = weight.shape[0 if are_rows else 1]
     if settings.indices is not None:
         if max(settings.indices) >= size:
             raise UserError(
@@ -105,6 +132,9 @@ def _indices(size: int, name: str, settings: KernelSettings) -> tuple[int, ...]:
     count = min(settings.rank, size)
     if settings.selection == "first":
         return tuple(range(count))
+    if settings.selection in SCORED:
+        scores = wanda_scores(weight, own.input_norms[settings.seed][name], "row" if are_rows else "column")
+        return tuple(by_score(scores, count, settings.selection).tolist())
     return tuple(sample(size, count, layer_generator(settings.seed, name)).tolist())
 
 

@@ -198,7 +198,8 @@ def _metrics(spec: RunTable, runs: Iterable[Record]) -> dict[str, list[str]]:
     for task in tasks.all_tasks():
         if spec.paper and task.family in spec.paper.families and task.paper_task in of_paper:
             found.setdefault(task.name, [name for name in task.metric_names if name != UNPARSED])
-    order = {task.name: number for number, task in enumerate(tasks.all_tasks())}
+    own = {run.family for run in runs} | set(spec.paper.families if spec.paper else ())
+    order = {task.name: number for number, task in enumerate(tasks.all_tasks()) if task.family in own}
     return {task: found[task] for task in sorted(found, key=lambda task: order.get(task, len(order)))}
 
 
@@ -234,7 +235,7 @@ def _in_columns(values: pd.DataFrame, metrics: Mapping[str, list[str]]) -> pd.Da
 
 def _references(spec: RunTable, metrics: Mapping[str, list[str]]) -> References:
     """The paper's scores, and its count of parameters as it is printed."""
-    paper_tasks = {task.name: task.paper_task for task in tasks.all_tasks()}
+    paper_tasks = {task.name: task.paper_task for task in tasks.all_tasks() if task.paper_task}
 
     def reference(key: RowKey, column: Column, place: int) -> Reference | None:
         printed = references(spec.paper_model(key.model), key.method)

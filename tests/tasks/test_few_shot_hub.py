@@ -30,17 +30,17 @@ def test_rows_are_drawn_from_the_hub(hub: Hub, python: Callable[..., Any]) -> No
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     files = {"train-0.parquet": buffer.getvalue(), "test-0.parquet": buffer.getvalue()}
-    hub.revision = "main"
     hub.repos["SetFit/subj"] = {"README.md": CARD, **files}
     code = """
-from rocoft_bench.ntk.fewshot import tasks
-from rocoft_bench.ntk.fewshot.draws import draw_for_testing, draw_for_training
-train, test = draw_for_training(tasks.get("subj"), 4, 13, None), draw_for_testing(tasks.get("subj"), None)
-show([train.texts, train.labels, train.origin["id"], train.notes, test.labels])
+from rocoft_bench import tasks
+task = tasks.get("fewshot", "subj")
+settings = task.bound(task.Settings(family="fewshot", name="subj", shots=4), 13)[1]
+train, test = task.load_training(settings), task.load("test")
+show([train.examples["text"][:], train.examples["label"][:], train.origin, train.notes, test.examples["label"][:]])
 """
-    texts, labels, source, notes, test_labels = python(code, hub.url)
+    texts, labels, origin, notes, test_labels = python(code, hub.url)
     assert sorted(labels) == [0] * 4 + [1] * 4
-    assert all(int(text.split()[1]) % 2 == label for [text], label in zip(texts, labels, strict=True))
-    assert source == "SetFit/subj"
-    assert notes[-1] == "SetFit/subj is taken as it is on the day: no commit of it is known here"
+    assert all(int(text.split()[1]) % 2 == label for text, label in zip(texts, labels, strict=True))
+    assert (origin["id"], origin["revision"]) == ("SetFit/subj", hub.revision)
+    assert notes[-1] == f"SetFit/subj is taken as it is on the day: commit {hub.revision[:10]}"
     assert test_labels == [0, 1] * 20
