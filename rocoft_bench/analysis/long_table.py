@@ -163,7 +163,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "data": _data_of_run(record),
         "data_source": data["evaluation"]["kind"] if data else None,
         "all_examples": not limited,
-        "train_data": _content(data.get("train", {})),
+        "train_data": _content(data.get("train", {})) if settings.get("draw", 0) is not None else None,
         "eval_data": _content(data.get("evaluation", {})),
         "train_examples": data.get("train_rows"),
         "eval_examples": data.get("eval_rows"),

@@ -297,7 +297,7 @@ def of_run(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
         )
     of_task = {name: getattr(config.task, theirs) for name, theirs in OF_RUN.items()}
     own = {"model": config.model.model_dump(), "method": config.method, "tasks": [task.name], **of_task}
-    own = {**own, "seeds": [config.task.draw], "run": folder.absolute()}  # type: ignore[attr-defined]
+    own = {**own, "seeds": [config.seed if config.task.draw is None else config.task.draw], "run": folder.absolute()}  # type: ignore[attr-defined]
     if stated := sorted((set(given) & set(own)) - {"run"}):
         raise UserError(f"--run {folder}: {', '.join(stated)} is that of the run; leave it out")
     return own

@@ -63,7 +63,8 @@ def words_of(name: str, tokenizer: Any, **chosen: Any) -> list[int]:
 
 
 def for_training(name: str, shots: int, seed: int, data_dir: Path) -> LoadedSplit:
-    return task_of(name).load_training(settings_of(name, shots=shots, draw=seed, data_dir=str(data_dir)))
+    settings = settings_of(name, shots=shots, data_dir=str(data_dir))
+    return task_of(name).bound(settings, seed)[0].load_training(settings)
 
 
 def for_testing(name: str, data_dir: Path | None) -> LoadedSplit:

@@ -66,6 +66,7 @@ class FewShotTask(SequenceClassification):
 
     pieces: of the prompt. max_length: tokens of a prompt; first_limit: of its first sentence. test_by: how more than
     1,000 test rows are cut, "shuffle" or "sample". shots, draw: of the variant that reads the rows of one draw.
+    run_seed: draws the rows where the settings do not.
     """
 
     kind: ClassVar[str] = MASKED_LM
@@ -76,6 +77,7 @@ class FewShotTask(SequenceClassification):
     test_by: str = "shuffle"
     shots: int | None = None
     draw: int | None = None
+    run_seed: int | None = None
     family: str = FAMILY
     version: int = 1
     train_split: str = "train"
@@ -91,9 +93,9 @@ class FewShotTask(SequenceClassification):
         count = len(settings.label_words or self.label_names)
         if count != len(self.label_names):
             raise UserError(f"label_words: {self.name} has {len(self.label_names)} classes, not {count}")
-        own = {"draw": seed, "max_length": self.max_length, "first_limit": self.first_limit}
+        own = {"max_length": self.max_length, "first_limit": self.first_limit}
         left_open = {name: value for name, value in own.items() if getattr(settings, name) is None}
-        return self, settings.model_copy(update=left_open)
+        return replace(self, run_seed=seed), settings.model_copy(update=left_open)
 
     def words(self, settings: Any) -> tuple[str, ...]:
         """By class, the words whose logits are read."""
@@ -110,10 +112,11 @@ class FewShotTask(SequenceClassification):
 
     def training_task(self, settings: Any) -> Task:
         """Of the rows in DATA_DIR/fewshot/TASK/SHOTS-DRAW where they are there, else of a draw from all."""
-        folder = f"{self.name}/{settings.shots}-{settings.draw}"
+        draw = self.run_seed if settings.draw is None else settings.draw
+        folder = f"{self.name}/{settings.shots}-{draw}"
         data_dir = settings.data_dir
         is_given = data_dir is not None and files_of_split(Path(data_dir) / FAMILY / folder, self.train_split)
-        return replace(self, shots=settings.shots, **({"folder": folder} if is_given else {"draw": settings.draw}))
+        return replace(self, shots=settings.shots, **({"folder": folder} if is_given else {"draw": draw}))
 
     def on_hub(self, split: str) -> tuple[str, tuple[str, ...]]:
         assert isinstance(self.hub, FewShotSource)
