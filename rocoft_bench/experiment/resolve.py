@@ -88,7 +88,8 @@ def resolve(settings: Settings) -> Experiment:
     task = tasks.named_in(settings.values)
     config = validate(settings, task.Settings if task else TaskConfig)
     _check_model_is_named(config)
-    task, section = (task or tasks.get(config.task.family, config.task.name)).bound(config.task, config.seed)
+    task, section = (task or tasks.get(config.task.family, config.task.name)).bound(config.task)
+    task = task.seeded(config.seed)
     found = [key for key, value in section if value != getattr(config.task, key)]
     settings.sources |= {f"task.{key}": "the examples" for key in found}
     _check_head(config.model, task.kind)

@@ -128,13 +128,16 @@ class Task(ABC):
         """Fields of the model's configuration that the task decides, such as the number of labels."""
         return {}
 
-    def bound(self, settings: Any, seed: int) -> tuple[Task, Any]:
-        """The task as its settings make it, and the settings with what the examples, the task or the run's seed say
-        where they leave it open; most stay as they are.
+    def bound(self, settings: Any) -> tuple[Task, Any]:
+        """The task as its settings make it, and the settings with what the examples say of them; most stay as they are.
 
         Raises: UserError where a task needs the examples for that, and they cannot be had.
         """
         return self, settings
+
+    def seeded(self, seed: int) -> Task:
+        """The task as a run of that seed has it; most are the same to all."""
+        return self
 
     def load(self, split: str, data_dir: Path | None = None) -> LoadedSplit:
         """Read and check a split: from `<data_dir>/<family>/<folder>/`, else from the task's own source.

@@ -47,7 +47,7 @@ def task_of(name: str) -> FewShotTask:
 
 def settings_of(name: str, **chosen: Any) -> Any:
     task = task_of(name)
-    return task.bound(task.Settings(family="fewshot", name=name, **chosen), 13)[1]
+    return task.bound(task.Settings(family="fewshot", name=name, **chosen))[1]
 
 
 def encoded(name: str, tokenizer: Any, *texts: tuple[str, ...], **chosen: Any) -> Encoded:
@@ -64,7 +64,7 @@ def words_of(name: str, tokenizer: Any, **chosen: Any) -> list[int]:
 
 def for_training(name: str, shots: int, seed: int, data_dir: Path) -> LoadedSplit:
     settings = settings_of(name, shots=shots, data_dir=str(data_dir))
-    return task_of(name).bound(settings, seed)[0].load_training(settings)
+    return task_of(name).seeded(seed).load_training(settings)
 
 
 def for_testing(name: str, data_dir: Path | None) -> LoadedSplit:

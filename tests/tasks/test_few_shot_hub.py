@@ -34,7 +34,7 @@ def test_rows_are_drawn_from_the_hub(hub: Hub, python: Callable[..., Any]) -> No
     code = """
 from rocoft_bench import tasks
 task = tasks.get("fewshot", "subj")
-task, settings = task.bound(task.Settings(family="fewshot", name="subj", shots=4), 13)
+settings = task.bound(task.Settings(family="fewshot", name="subj", shots=4, draw=13))[1]
 train, test = task.load_training(settings), task.load("test")
 show([train.examples["text"][:], train.examples["label"][:], train.origin, train.notes, test.examples["label"][:]])
 """

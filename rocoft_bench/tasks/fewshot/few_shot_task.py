@@ -88,14 +88,18 @@ class FewShotTask(SequenceClassification):
     def model_options(self) -> dict[str, Any]:
         return {}
 
-    def bound(self, settings: Any, seed: int) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Task, Any]:
         """See `Task.bound`. Raises: UserError if there is not one word for each class."""
         count = len(settings.label_words or self.label_names)
         if count != len(self.label_names):
             raise UserError(f"label_words: {self.name} has {len(self.label_names)} classes, not {count}")
         own = {"max_length": self.max_length, "first_limit": self.first_limit}
         left_open = {name: value for name, value in own.items() if getattr(settings, name) is None}
-        return replace(self, run_seed=seed), settings.model_copy(update=left_open)
+        return self, settings.model_copy(update=left_open)
+
+    def seeded(self, seed: int) -> Task:
+        """Whose seed draws the training rows."""
+        return replace(self, run_seed=seed)
 
     def words(self, settings: Any) -> tuple[str, ...]:
         """By class, the words whose logits are read."""

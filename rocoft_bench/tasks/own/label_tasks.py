@@ -67,8 +67,8 @@ class Classification(OwnTask, SequenceClassification):
     metric_names: tuple[str, ...] = ("accuracy", "macro_f1")
     random_baseline: float = 0.0
 
-    def bound(self, settings: Any, seed: int) -> tuple[Task, Any]:
-        task, settings = super().bound(settings, seed)
+    def bound(self, settings: Any) -> tuple[Task, Any]:
+        task, settings = super().bound(settings)
         assert isinstance(task, Classification)
         labels = settings.labels or task._found_labels()
         settings = settings.model_copy(update={"labels": labels})
@@ -143,8 +143,8 @@ class Regression(OwnTask, SequenceRegression):
     lowest_score: float = -math.inf
     highest_score: float = math.inf
 
-    def bound(self, settings: Any, seed: int) -> tuple[Task, Any]:
-        task, settings = super().bound(settings, seed)
+    def bound(self, settings: Any) -> tuple[Task, Any]:
+        task, settings = super().bound(settings)
         assert isinstance(task, Regression)
         return replace(task, text_columns=tuple(task._text_names)), settings
 

@@ -109,7 +109,7 @@ class OwnTask(Task):
             return "your own files, or a dataset of the hub"
         return str(self.config.train_file or self.config.dataset)
 
-    def bound(self, settings: Any, seed: int) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Task, Any]:
         """See `Task.bound`. Raises: UserError where the settings do not say where the examples are, or do so twice."""
         _check_source(settings)
         settings, hub = _pinned(settings)
