@@ -12,7 +12,7 @@ from pydantic import Field
 
 from rocoft_bench.config import StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import LINEAR_ROLES, ROLES, TASKS_WITH_HEAD, LinearShape, ModelShapes
+from rocoft_bench.models import LINEAR_ROLES, MASKED_LM, ROLES, TASKS_WITH_HEAD, LinearShape, ModelShapes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
