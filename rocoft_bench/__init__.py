@@ -19,10 +19,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rocoft_bench.tuner import RoCoFTConfig, RoCoFTLayer, RoCoFTModel, calibrate, hotswap, save_as_lora
+    from rocoft_bench.tuner import (
+        RoCoFTConfig,
+        RoCoFTLayer,
+        RoCoFTModel,
+        calibrate,
+        dequantize,
+        hotswap,
+        save_as_lora,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["RoCoFTConfig", "RoCoFTLayer", "RoCoFTModel", "calibrate", "hotswap", "save_as_lora"]
+__all__ = ["RoCoFTConfig", "RoCoFTLayer", "RoCoFTModel", "calibrate", "dequantize", "hotswap", "save_as_lora"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ PACKAGE = Path(rocoft_bench.__file__).parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE_GUIDE = README.partition("## Finding your way in the code")[2]
 PATHS = sorted(set(re.findall(r"`([a-z_/]+(?:/|\.py))`", CODE_GUIDE)))
+TESTS = re.findall(r"`(test_\w+\.py)` `(test_\w+)`", README)
 STEPS = re.findall(r"`([a-z_]+/[a-z_/]+\.py)` `(\w+)`", CODE_GUIDE)
 
 
@@ -38,3 +39,14 @@ def test_every_folder_of_the_package_is_in_the_guide() -> None:
     folders = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").is_file()}
     assert {folder for folder in folders if f"`{folder}/`" not in CODE_GUIDE} == set()
     assert len(STEPS) >= 8
+
+
+@pytest.mark.parametrize(("file", "function"), TESTS)
+def test_the_tests_behind_the_table_are_there(file: str, function: str) -> None:
+    tree = ast.parse((ROOT / "tests" / "tuner" / file).read_text(encoding="utf-8"))
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_each_line_of_the_table_has_its_test() -> None:
+    table = README.partition("| | LoRA in peft | RoCoFT |")[2].partition("\n\n")[0]
+    assert len(table.splitlines()) - 2 == len(TESTS) >= 20

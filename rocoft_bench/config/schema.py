@@ -95,6 +95,8 @@ class ModelConfig(StrictModel):
     """Epsilon of the layer norms ("Norm" in Table 10); by default the checkpoint's own."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen weights; half the memory for the 16-bit ones."""
+    quantization: Literal["nf4", "int8"] | None = None
+    """Keep the matrices of the blocks in 4 or 8 bits (bitsandbytes), where the method trains on such a base."""
 
 
 class TrainingConfig(StrictModel):

@@ -14,6 +14,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, held_out_of, limited
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.models import Limits, Loaded, ModelSource
+from rocoft_bench.models.quantised import quantised_options
 
 if TYPE_CHECKING:
     from rocoft_bench.engine.observer import Observer
@@ -88,7 +89,8 @@ def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
     def check(model_type: str) -> None:
         method.check_supports(task.kind, model_type)
 
-    loaded = models.load(source, config.model, task.kind, task.model_options, check, method.loading_options)
+    how = method.loading_options | quantised_options(config.model)
+    loaded = models.load(source, config.model, task.kind, task.model_options, check, how)
     return loaded._replace(model=task.prepared(loaded.model, loaded.tokenizer, config.task))
 
 

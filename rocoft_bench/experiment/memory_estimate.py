@@ -1,6 +1,6 @@
 """How much memory a run will need, before it starts: by formula, from shapes, without torch and without network.
 
-    weights      the model's own values, head included, in model.dtype (QLoRA: 4 bits)
+    weights      the model's own values, head included, in model.dtype (QLoRA: 4 bits; see model.quantization)
     trained      what the method puts beside them, in float32, and a copy of the head where it trains one; where it
                  trains values of a 16-bit model itself, what float32 takes more
     gradients    one for each trained value
@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rocoft_bench import models
+from rocoft_bench.config import ModelConfig
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
 from rocoft_bench.methods.method import MethodMemory
 from rocoft_bench.models import MASKED_LM, ModelShapes
 from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.passes import FLOAT32, MethodKeeps, Passes
+from rocoft_bench.models.quantised import WEIGHT_BYTES
 
 if TYPE_CHECKING:
     from rocoft_bench.experiment.resolve import Experiment
@@ -106,7 +108,7 @@ def estimate(
     examples = min(config.training.batch_size, config.task.max_train_rows or config.training.batch_size)
     training = passes.training_bytes(examples, config.training.gradient_checkpointing)
     return MemoryEstimate(
-        weights=needs.memory.base_bytes / MIB,
+        weights=(needs.memory.base_bytes - _saved_bytes(config.model, shapes)) / MIB,
         trained=(trained - in_place * item) / MIB,
         gradients=trained / MIB,
         optimizer=needs.memory.optimizer_values * trained / MIB,
@@ -116,6 +118,14 @@ def estimate(
         length=passes.length,
         on_gpu=passes.gpu,
     )
+
+
+def _saved_bytes(model: ModelConfig, shapes: ModelShapes) -> float:
+    """By quantisation, which keeps the blocks' matrices in fewer bytes."""
+    if model.quantization is None:
+        return 0.0
+    packed = sum(linear.d_in * linear.d_out for linear in shapes.linears)
+    return packed * (BYTES[model.dtype] - WEIGHT_BYTES[model.quantization])
 
 
 def longest_allowed(experiment: Experiment, shapes: ModelShapes) -> ExampleLength:

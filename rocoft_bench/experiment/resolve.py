@@ -96,6 +96,7 @@ def resolve(settings: Settings) -> Experiment:
     method = methods.resolve(config.method, settings.sources, task.kind, config.model.name)
     method.check_supports(task.kind, models.model_type_of(config.model.name))
     method.check_training(config.training)
+    method.check_model(config.model)
     changes: dict[str, Any] = {"task": section, "method": {"name": method.name, **method.settings.model_dump()}}
     defaults = method.training_defaults(task.kind)
     own = {key: value for key, value in defaults.items() if key not in config.training.model_fields_set}

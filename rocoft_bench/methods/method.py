@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from rocoft_bench.config import StrictModel, TrainingConfig
+from rocoft_bench.config import ModelConfig, StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.models import LINEAR_ROLES, MASKED_LM, ROLES, TASKS_WITH_HEAD, LinearShape, ModelShapes
+from rocoft_bench.models.quantised import check_bitsandbytes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,6 +88,8 @@ class Method(ABC):
     """False where it fails with gradient checkpointing."""
     undecayed: ClassVar[tuple[str, ...]] = ()
     """Parts of the names of parameters that weight decay spares: those whose neutral value is not 0."""
+    quantised_bases: ClassVar[bool] = False
+    """True where it trains on a base whose matrices `model.quantization` keeps in 4 or 8 bits."""
     shares_examples: ClassVar[bool] = True
     """False where only one process can train it."""
     shards: ClassVar[bool] = True
@@ -150,6 +153,16 @@ class Method(ABC):
             )
         if training.gradient_checkpointing and not self.checkpoints_gradients:
             raise UserError(f"training.gradient_checkpointing: {self.name} fails with it; set it to false")
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Raises UserError where the method cannot train a model that is loaded in such a way."""
+        if model.quantization is not None:
+            if not self.quantised_bases:
+                raise UserError(
+                    f"model.quantization = {model.quantization}: {self.name} trains no quantised base; rocoft does, "
+                    "and qlora is LoRA on one"
+                )
+            check_bitsandbytes("model.quantization")
 
     def check_processes(self, sharded: bool) -> None:
         """Raises UserError where several processes cannot train the method. sharded: each has a part of the model."""

@@ -9,7 +9,6 @@ compute in another precision than the trained model.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from rocoft_bench.config import Count
-from rocoft_bench.errors import UserError
 from rocoft_bench.methods.lora import LoRA, LowRankSettings
 from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ROLES, ModelShapes
+from rocoft_bench.models.quantised import WEIGHT_BYTES, check_bitsandbytes, nf4_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,24 +28,13 @@ if TYPE_CHECKING:
 ALL_LINEARS = list(ROLES)
 """All linear layers of the transformer blocks."""
 
-OUTSIDE_BLOCKS = [
-    *("lm_head", "embed_out"),
-    *("classifier", "pre_classifier", "pooler", "score", "classification_head", "qa_outputs"),
-]
-"""Linear layers that stay as they are: output embeddings and task heads, of which transformers would quantise some."""
-
-
-NF4_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
-"""Of a weight, with one 8-bit constant for 64 of them and a float32 for 256 of those."""
-
 
 class QuantisedLoRA(LoRA):
     """LoRA on quantised base weights."""
 
     def check_supports(self, task_kind: str, model_type: str | None) -> None:
         super().check_supports(task_kind, model_type)
-        if importlib.util.find_spec("bitsandbytes") is None:
-            raise UserError(f"method {self.name} needs bitsandbytes: pip install 'rocoft-bench[quant]'")
+        check_bitsandbytes(f"method {self.name}")
 
 
 class QLoRASettings(LowRankSettings):
@@ -73,21 +61,12 @@ class QLoRA(QuantisedLoRA):
 
     @property
     def loading_options(self) -> dict[str, Any]:
-        from transformers import BitsAndBytesConfig
-
-        config = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=self.settings.compute_dtype,
-            llm_int8_skip_modules=OUTSIDE_BLOCKS,
-        )
-        return {"quantization_config": config}
+        return nf4_options(self.settings.compute_dtype)
 
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
         """4 bits a weight and its share of the constants in the blocks; peft has the rest in float32."""
         packed = sum(linear.d_in * linear.d_out for linear in shapes.linears)
-        base_bytes = packed * NF4_BYTES + 4 * (shapes.total + shapes.head - packed)
+        base_bytes = packed * WEIGHT_BYTES["nf4"] + 4 * (shapes.total + shapes.head - packed)
         return replace(super().memory(shapes, itemsize), base_bytes=base_bytes)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:

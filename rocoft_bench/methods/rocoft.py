@@ -1,7 +1,8 @@
 """RoCoFT: train a few rows, columns or entries of each weight matrix in place (the paper, Eq. 2 and Appendix B.2).
 
 Trained parameters outside the head, over the block's linear layers of shape (d_out, d_in):
-rows r * sum(d_in), columns r * sum(d_out), entries sum(round(p * d_out * d_in)), plus sum(d_out) for biases.
+rows r * sum(d_in), columns r * sum(d_out), both together r * sum(d_in + d_out - r), entries sum(round(p * d_out *
+d_in)), plus sum(d_out) for biases.
 RoBERTa-base: 82,944 per row or column.
 """
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 
 class RoCoFTSettings(StrictModel):
-    mode: Literal["row", "column", "random"] = "row"
-    """Train rows, columns or single entries."""
+    mode: Literal["row", "column", "random", "row_column"] = "row"
+    """Train rows, columns, single entries, or rows and columns together."""
     rank: Count = 3
     """Rows or columns per matrix."""
     selection: Literal["first", "random", "max", "min", "mixed"] = "first"
@@ -41,8 +42,12 @@ class RoCoFTSettings(StrictModel):
     """Roles, module names or a regular expression; by default all linear layers of the blocks."""
 
 
-WITHOUT_EFFECT = {"row": ("probability",), "column": ("probability",), "random": ("rank", "selection")}
+WITHOUT_EFFECT = {
+    **dict.fromkeys(("row", "column", "row_column"), ("probability",)),
+    "random": ("rank", "selection"),
+}
 """By mode, the settings that say nothing to it."""
+LABELS = {"row": "Row", "column": "Column", "row_column": "Row-Column"}
 
 
 class RoCoFT(AdapterMethod):
@@ -50,6 +55,7 @@ class RoCoFT(AdapterMethod):
     trains = "r rows or columns (or random entries) of each weight matrix"
     provider = "rocoft-bench"
     mergeable = True
+    quantised_bases = True
     reference = "Kowsher et al., RoCoFT"
     Settings = RoCoFTSettings
     settings: RoCoFTSettings
@@ -59,7 +65,7 @@ class RoCoFT(AdapterMethod):
     @property
     def label(self) -> str:  # type: ignore[override]
         s = self.settings
-        return f"RoCoFT-random-p{s.probability:g}" if s.mode == "random" else f"RoCoFT-{s.rank}-{s.mode.capitalize()}"
+        return f"RoCoFT-random-p{s.probability:g}" if s.mode == "random" else f"RoCoFT-{s.rank}-{LABELS[s.mode]}"
 
     @property
     def ignored_settings(self) -> frozenset[str]:
@@ -101,17 +107,20 @@ class RoCoFT(AdapterMethod):
             return min(s.rank, linear.d_out) * linear.d_in
         if s.mode == "column":
             return min(s.rank, linear.d_in) * linear.d_out
+        if s.mode == "row_column":
+            return linear.d_out * linear.d_in - max(linear.d_out - s.rank, 0) * max(linear.d_in - s.rank, 0)
         return max(1, round(s.probability * linear.d_in * linear.d_out))
 
     def _biases(self, linear: LinearShape) -> int:
         return linear.d_out if self.settings.train_bias and linear.has_bias else 0
 
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
-        """Single entries have their places beside them, an int32 each. Of columns, only their inputs are kept; else the
-        inputs are made again (`tuner.recompute`), but for what attention returns where all of it is needed.
+        """Single entries, and rows with columns, have their places beside them, an int32 each. Of columns, only their
+        inputs are kept; else the inputs are made again (`tuner.recompute`), but for what attention returns where all of
+        it is needed.
         """
         memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
-        columns, entries = self.settings.mode == "column", self.settings.mode == "random"
+        columns, entries = self.settings.mode == "column", self.settings.mode in ("random", "row_column")
         kept = shapes.targeted(["attention_output"]) if entries else []
         return replace(
             memory,
@@ -129,6 +138,12 @@ class RoCoFT(AdapterMethod):
             return False
         calibrate(model, batches)
         return True
+
+    def _merged(self, model: Any) -> nn.Module:
+        from rocoft_bench.tuner import dequantize
+
+        dequantize(model)  # a quantised base, into which nothing is merged without rounding
+        return super()._merged(model)
 
     def check_is_lora(self) -> None:
         if self.settings.mode == "random":

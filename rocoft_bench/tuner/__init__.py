@@ -9,6 +9,7 @@ from rocoft_bench.tuner.calibration import calibrate, needs_calibration  # noqa:
 from rocoft_bench.tuner.config import RoCoFTConfig  # noqa: E402
 from rocoft_bench.tuner.layer import RoCoFTLayer  # noqa: E402
 from rocoft_bench.tuner.model import RoCoFTModel  # noqa: E402
+from rocoft_bench.tuner.quantised_layer import dequantize  # noqa: E402
 from rocoft_bench.tuner.saved_values import hotswap  # noqa: E402
 from rocoft_bench.tuner.targets import default_targets  # noqa: E402
 
@@ -18,6 +19,7 @@ __all__ = [
     "RoCoFTModel",
     "calibrate",
     "default_targets",
+    "dequantize",
     "hotswap",
     "needs_calibration",
     "save_as_lora",

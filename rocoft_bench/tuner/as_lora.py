@@ -12,6 +12,7 @@ from peft.tuners.tuners_utils import _find_minimal_target_modules
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.tuner.config import RoCoFTConfig
@@ -53,12 +54,15 @@ def save_as_lora(
     # cloned, since safetensors takes no two that share their memory, as tied ones do
     tensors = {name: value.clone() for name, value in saved.items() if ".rocoft_adapter." not in name}
     with_bias = any(layer.entries(adapter_name).bias is not None for layer in layers.values())
+    ranks: dict[str, int] = {}
     for name, layer in layers.items():
         factors = _factors(layer, adapter_name, with_bias)
+        ranks[name.removeprefix(PREFIX)] = len(factors["A.weight"])
         tensors |= {f"{name}.lora_{part}": value.contiguous() for part, value in factors.items()}
     Path(folder).mkdir(parents=True, exist_ok=True)
     save_file(tensors, Path(folder) / SAFETENSORS_WEIGHTS_NAME, metadata={"format": "pt"})
-    _lora_config(config, model, layers, adapter_name, with_bias).save_pretrained(str(folder))
+    transposed = any(isinstance(layer.get_base_layer(), Conv1D) for layer in layers.values())
+    _lora_config(config, model, ranks, transposed, with_bias).save_pretrained(str(folder))
 
 
 @torch.no_grad()
@@ -72,17 +76,30 @@ def _factors(layer: RoCoFTLayer, adapter_name: str, with_bias: bool) -> dict[str
     with layer.frozen():
         change = layer.delta(adapter_name)
         bias = change.new_zeros(layer.out_features) if entries.bias is None else entries.bias - layer.bias
-    size = layer.out_features if entries.mode == "row" else layer.in_features
-    selects = nn.functional.one_hot(entries.indices.long(), size).to(change)  # (r, size)
-    a, b = (change, selects.t()) if entries.mode == "row" else (selects, change.t())
+    shape, indices = layer.matrix.shape, entries.indices.long()
+    if entries.config.mode == "row_column":
+        a, b = _of_rows_and_columns(change, indices, shape)
+    elif entries.mode == "row":
+        a, b = change, one_hot(indices, shape[0]).to(change).t()
+    else:
+        a, b = one_hot(indices, shape[1]).to(change), change.t()
     return {"A.weight": a, "B.weight": b} | ({"B.bias": bias} if with_bias else {})
 
 
+def _of_rows_and_columns(change: Tensor, indices: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """A (2 r, d_in) and B (d_out, 2 r): the rows whole, and the columns without what is in those rows."""
+    dense, trained = (change.new_zeros(shape.numel()).index_copy(0, indices, v) for v in (change, change * 0 + 1))
+    dense, trained = dense.view(shape), trained.view(shape) > 0
+    rows, columns = (trained.all(dim).nonzero().flatten() for dim in (1, 0))
+    a = torch.cat([dense[rows], one_hot(columns, shape[1]).to(change)])
+    b = torch.cat([one_hot(rows, shape[0]).to(change).t(), dense.index_fill(0, rows, 0)[:, columns]], dim=1)
+    return a, b
+
+
 def _lora_config(
-    config: RoCoFTConfig, model: nn.Module, layers: dict[str, RoCoFTLayer], adapter_name: str, with_bias: bool
+    config: RoCoFTConfig, model: nn.Module, ranks: dict[str, int], transposed: bool, with_bias: bool
 ) -> LoraConfig:
     """Alpha is the rank everywhere, so that nothing is scaled."""
-    ranks = {name.removeprefix(PREFIX): len(layer.entries(adapter_name).indices) for name, layer in layers.items()}
     rank = Counter(ranks.values()).most_common(1)[0][0]
     others = {name: other for name, other in ranks.items() if other != rank}
     names = {name.removeprefix(PREFIX) for name, _ in model.named_modules()}
@@ -92,7 +109,7 @@ def _lora_config(
         rank_pattern=others,
         alpha_pattern=dict(others),
         target_modules=sorted(_find_minimal_target_modules(set(ranks), names - set(ranks))),
-        fan_in_fan_out=any(isinstance(layer.get_base_layer(), Conv1D) for layer in layers.values()),
+        fan_in_fan_out=transposed,
         lora_bias=with_bias,
         modules_to_save=config.modules_to_save,
         trainable_token_indices=config.trainable_token_indices,

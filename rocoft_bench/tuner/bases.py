@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.quantization_utils import resolve_quantization_backend
+from peft.utils.quantization_utils import QuantizationBackend, get_quantization_kwargs, resolve_quantization_backend
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from transformers.pytorch_utils import Conv1D
@@ -55,11 +55,27 @@ def check_supported(model: nn.Module, name: str) -> None:
     """Check that the named module's weight can be trained in place.
 
     Raises:
-        TypeError: If the target is no linear layer, is quantised, computes its weight from other parameters, or is
-            never called by the module that it belongs to.
+        TypeError: If the target is no linear layer or embedding, is quantised by what gives no values back, computes
+            its weight from other parameters, or is never called by the module that it belongs to.
         RuntimeError: If its weight is not here as a whole.
     """
     base, parent = unwrapped(model.get_submodule(name)), model.get_submodule(name.rpartition(".")[0])
+    _check_kind(name, base, quantisation_of(base, model))
+    if name.rpartition(".")[2] in bypassed_children(parent):
+        raise TypeError(
+            f"Target module {name} would never be trained: {type(parent).__name__} reads its weight without calling "
+            "it. Leave it out of target_modules, or by exclude_modules"
+        )
+
+
+def _check_kind(name: str, base: Any, backend: QuantizationBackend | None) -> None:
+    if backend is not None:
+        if not backend.supports_merge:
+            raise TypeError(
+                f"Target module {name} is quantised by {backend.backend_name}, which does not give back the values "
+                "that RoCoFT starts from: quantise by bitsandbytes (NF4, int8), HQQ or torchao, or train a LoRA"
+            )
+        return
     if not isinstance(base, nn.Linear | Conv1D | nn.Embedding):
         raise TypeError(
             f"Target module {name} ({type(base).__name__}) is not supported. "
@@ -73,14 +89,19 @@ def check_supported(model: nn.Module, name: str) -> None:
             "parametrization), so its rows and columns cannot be trained in place: make them permanent first, e.g. by "
             "torch.nn.utils.parametrize.remove_parametrizations, or leave it out by exclude_modules"
         )
-    if not base.weight.is_floating_point() or resolve_quantization_backend(base, get_apply_tensor_subclass=object):
-        raise TypeError(f"Target module {name} is quantised; RoCoFT needs floating-point base weights.")
-    if name.rpartition(".")[2] in bypassed_children(parent):
-        raise TypeError(
-            f"Target module {name} would never be trained: {type(parent).__name__} reads its weight without calling "
-            "it. Leave it out of target_modules, or by exclude_modules"
-        )
+    if not base.weight.is_floating_point():
+        raise TypeError(f"Target module {name} is quantised in a way that peft does not know: {base.weight.dtype}")
     whole_weight(base)
+
+
+def quantisation_of(base: nn.Module, model: nn.Module) -> QuantizationBackend | None:
+    """How a layer of a model is quantised, if it is."""
+    options = {"get_apply_tensor_subclass": _unknown} | get_quantization_kwargs(model)
+    return resolve_quantization_backend(base, **options)
+
+
+def _unknown() -> Any:
+    raise ValueError("the model does not say how torchao quantised it, so nothing can be merged into it: dequantize it")
 
 
 def bypassed_children(parent: nn.Module) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from peft import PeftConfig, PeftType
 
-MODES = ("row", "column", "random")
+MODES = ("row", "column", "random", "row_column")
 SELECTIONS = ("first", "random", "max", "min", "mixed")
 FORMAT_VERSION = 1
 """Of saved adapters: each layer's int32 indices, values and biases under `rocoft_adapter`."""
@@ -22,7 +22,8 @@ class RoCoFTConfig(PeftConfig):
 
     Args:
         rank: Rows or columns trained per matrix; clipped to the matrix, with a warning.
-        mode: "row" trains W[S, :], "column" trains W[:, S], "random" trains single entries (Appendix B.2).
+        mode: "row" trains W[S, :], "column" trains W[:, S], "random" trains single entries (Appendix B.2), "row_column"
+            `rank` rows and `rank` columns, each entry where they cross once.
             W has PyTorch's shape (out_features, in_features), also for GPT-2's transposed `Conv1D`.
         selection: How the |S| = rank rows or columns are chosen: the "first" ones, a seeded "random" sample, or by
             Wanda score |W_ij| * ||X_j||_2 (Eq. 3): "max", "min", or "mixed" (half from each end, the odd one from the
@@ -54,7 +55,7 @@ class RoCoFTConfig(PeftConfig):
     """
 
     rank: int = field(default=3, metadata={"help": "Rows or columns trained per weight matrix."})
-    mode: str = field(default="row", metadata={"help": "row, column or random (single entries)."})
+    mode: str = field(default="row", metadata={"help": "row, column, row_column or random (single entries)."})
     selection: str = field(default="first", metadata={"help": "first, random, max, min or mixed."})
     probability: float = field(default=0.1, metadata={"help": "Share of entries trained in mode random."})
     train_bias: bool = field(default=False, metadata={"help": "Train the biases of the targeted layers too."})

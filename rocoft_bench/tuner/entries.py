@@ -8,8 +8,18 @@ from torch import Tensor, nn
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.selection import Place, place_of
 
-INDEX_NAMES = {"row": "row_indices", "column": "column_indices", "random": "entry_indices"}
+INDEX_NAMES = {
+    "row": "row_indices",
+    "column": "column_indices",
+    "random": "entry_indices",
+    "row_column": "row_column_indices",
+}
 """By mode. A saved adapter so says by a name which way its values lie, which square layers' shapes do not tell."""
+
+
+def layout(mode: str) -> str:
+    """As what a mode's values lie in memory: rows, columns, or single entries ("random")."""
+    return "random" if mode == "row_column" else mode
 
 
 class TrainedEntries(nn.Module):
@@ -33,11 +43,12 @@ class TrainedEntries(nn.Module):
 
     @property
     def mode(self) -> str:
-        return self.config.mode
+        """The layout of the values: those of rows and columns together lie as single entries."""
+        return layout(self.config.mode)
 
     @property
     def indices(self) -> Tensor:
-        indices: Tensor = getattr(self, INDEX_NAMES[self.mode])
+        indices: Tensor = getattr(self, INDEX_NAMES[self.config.mode])
         return indices
 
     @property

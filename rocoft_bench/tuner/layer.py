@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from rocoft_bench.tuner import selection
 from rocoft_bench.tuner.bases import whole_weight
 from rocoft_bench.tuner.config import RoCoFTConfig
-from rocoft_bench.tuner.entries import TrainedEntries
+from rocoft_bench.tuner.entries import TrainedEntries, layout
 from rocoft_bench.tuner.functional import add_update, in_place_linear
 from rocoft_bench.tuner.in_place import ONE_AT_A_TIME, may_stand, standing
 from rocoft_bench.tuner.recompute import LayerNorms, product_with
@@ -40,6 +40,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self.base_layer = base_layer
         self.layer_norms = layer_norms  # of the whole model
         self.rocoft_adapter = nn.ModuleDict()
+        self._ranks: dict[str, int] = {}  # by adapter
         self._overwritten: list[tuple[str, Tensor, Tensor]] = []  # by merge(): mode, indices, values of W there
         self._overwritten_bias: Tensor | None = None
         self.own_changes = 0  # of the weight, by merging and unmerging
@@ -79,10 +80,11 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         with self.frozen():
             indices = others[0].indices.clone() if others else self._select(config, rank, layer_name)
             indices = indices.to(self.matrix.device)
-            values = selection.read(self.matrix, indices, config.mode)
+            values = selection.read(self.matrix, indices, layout(config.mode))
             bias = (
                 self.bias.detach().clone() if config.train_bias and self.trains_bias and self.bias is not None else None
             )
+        self._ranks[adapter_name] = rank
         if config.is_scored and not others:
             indices = torch.full_like(indices, -1)  # until `reselect`, or until the adapter's own are loaded
         self.rocoft_adapter[adapter_name] = TrainedEntries(config, indices, _started(values, config), bias)
@@ -93,13 +95,23 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         if config.mode == "random":
             entries = self.matrix.numel()
             return selection.sample(entries, max(1, round(config.probability * entries)), generator)
-        size = self.out_features if config.mode == "row" else self.in_features
-        if rank > size:
-            warnings.warn(f"{layer_name}: rank {rank} is above its {size} {config.mode}s; all {size} are trained")
-            rank = size
-        if config.selection == "random":
-            return selection.sample(size, rank, generator)
-        return selection.first(rank)
+
+        def lines(mode: str) -> Tensor:
+            size, count = self._size(mode), min(rank, self._size(mode))
+            if rank > size:
+                warnings.warn(f"{layer_name}: rank {rank} is above its {size} {mode}s; all {size} are trained")
+            return selection.sample(size, count, generator) if config.selection == "random" else selection.first(count)
+
+        return self._of_lines(config.mode, lines)
+
+    def _size(self, mode: str) -> int:
+        return self.out_features if mode == "row" else self.in_features
+
+    def _of_lines(self, mode: str, lines: Callable[[str], Tensor]) -> Tensor:
+        """The indices of a mode. lines: chooses "row"s or "column"s."""
+        if mode == "row_column":
+            return selection.crossed(lines("row"), lines("column"), self.matrix.shape)
+        return lines(mode)
 
     @torch.no_grad()
     def reselect(self, adapter_name: str, input_norms: Tensor) -> None:
@@ -107,10 +119,13 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
         To be called while no adapter is merged, see `frozen`.
         """
-        entries = self.entries(adapter_name)
-        scores = selection.wanda_scores(self.matrix, input_norms, entries.mode)
-        chosen = selection.by_score(scores, len(entries.indices), entries.config.selection)
-        entries.indices.copy_(chosen)
+        entries, rank = self.entries(adapter_name), self._ranks[adapter_name]
+
+        def lines(mode: str) -> Tensor:
+            scores = selection.wanda_scores(self.matrix, input_norms, mode)
+            return selection.by_score(scores, min(rank, self._size(mode)), entries.config.selection)
+
+        entries.indices.copy_(self._of_lines(entries.config.mode, lines))
         entries.weight.copy_(_started(self._read(adapter_name), entries.config))
 
     def _read(self, adapter_name: str) -> Tensor:
@@ -304,8 +319,8 @@ class Linear(RoCoFTLayer):
         return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode, with_x, self)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
-        entries = self.entries(name)
-        y = add_update(entries.mode, y, x, self.delta(name), entries.indices, self.matrix.shape)
+        entries, shape = self.entries(name), torch.Size((self.out_features, self.in_features))
+        y = add_update(entries.mode, y, x, self.delta(name), entries.indices, shape)
         if entries.bias is not None:
             y = y + (entries.bias - self.bias.detach()).to(y.dtype)
         return y

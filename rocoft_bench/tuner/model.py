@@ -15,11 +15,12 @@ from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from peft.utils.other import AuxiliaryTrainingWrapper, get_pattern_key
 from torch import Tensor, nn
 
-from rocoft_bench.tuner.bases import check_supported, tied_weights, unwrapped
+from rocoft_bench.tuner.bases import check_supported, quantisation_of, tied_weights, unwrapped
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import INDEX_NAMES
 from rocoft_bench.tuner.layer import Linear, RoCoFTLayer
 from rocoft_bench.tuner.parameter_wrapper import ParamWrapper
+from rocoft_bench.tuner.quantised_layer import QuantizedLinear, warn_of_rounding
 from rocoft_bench.tuner.recompute import LayerNorms
 from rocoft_bench.tuner.saved_values import check_fits
 from rocoft_bench.tuner.targets import callable_only, check_all_found, check_parameters, default_targets
@@ -107,11 +108,12 @@ class RoCoFTModel(BaseTuner):
         """The layer of a module or of one of its parameters: the one that is there already, or a new one."""
         if isinstance(target, RoCoFTLayer) and target.parameter_name == (parameter_name or "weight"):
             return target
-        layer = (
-            Linear(target, adapter_name, self._layer_norms)
-            if parameter_name is None
-            else ParamWrapper(target, adapter_name, self._layer_norms, parameter_name)
-        )
+        if parameter_name is not None:
+            layer: RoCoFTLayer = ParamWrapper(target, adapter_name, self._layer_norms, parameter_name)
+        elif (backend := quantisation_of(unwrapped(target), self.model)) is not None:
+            return QuantizedLinear(target, adapter_name, self._layer_norms, backend)
+        else:
+            layer = Linear(target, adapter_name, self._layer_norms)
         layer.is_tied = id(getattr(layer.get_base_layer(), layer.parameter_name)) in self._tied_weights
         return layer
 
@@ -164,6 +166,20 @@ class RoCoFTModel(BaseTuner):
             raise ValueError("Cannot pass `adapter_names` when the model is in training mode.")
         if unknown := sorted(set(names) - {"__base__", *self.peft_config}):
             raise ValueError(f"Trying to infer with non-existing adapter(s): {', '.join(unknown)}")
+
+    def _quantised(self) -> dict[str, QuantizedLinear]:
+        return {name: layer for name, layer in self.model.named_modules() if isinstance(layer, QuantizedLinear)}
+
+    def merge_adapter(self, *args: Any, **kwargs: Any) -> None:
+        """PEFT's; a warning says how far off rounding has put quantised weights."""
+        super().merge_adapter(*args, **kwargs)
+        warn_of_rounding(self._quantised())
+
+    def _unload_and_optionally_merge(self, merge: bool = True, *args: Any, **kwargs: Any) -> Any:
+        layers = self._quantised() if merge else {}
+        model = super()._unload_and_optionally_merge(merge, *args, **kwargs)
+        warn_of_rounding(layers)
+        return model
 
     def add_weighted_adapter(self, adapters: list[str], weights: list[float], adapter_name: str) -> None:
         """Add an adapter that trains the union of what others train, with W plus their weighted changes there.

@@ -53,6 +53,17 @@ def by_score(scores: Tensor, count: int, selection: str) -> Tensor:
     return torch.cat([low, high]).sort().values.to(torch.int32)
 
 
+def crossed(rows: Tensor, columns: Tensor, shape: torch.Size) -> Tensor:
+    """Flat numbers of all entries in some rows or columns of (…, d_out, d_in), ascending, each once."""
+    d_out, d_in = shape[-2:]
+    in_rows = rows.long()[:, None] * d_in + torch.arange(d_in, device=rows.device)
+    in_columns = torch.arange(d_out, device=rows.device)[:, None] * d_in + columns.long()
+    each = torch.cat([in_rows.flatten(), in_columns.flatten()]).unique()
+    matrices = torch.arange(shape.numel() // (d_out * d_in), device=rows.device)[:, None]
+    entries = (matrices * d_out * d_in + each).flatten()
+    return entries.to(torch.int32) if shape.numel() <= 2**31 else entries
+
+
 Place = slice | Tensor
 """Where trained entries lie: indices of rows, of columns, or flat ones of entries; a slice where they follow on."""
 

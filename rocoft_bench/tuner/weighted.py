@@ -84,7 +84,7 @@ def _config(configs: list[RoCoFTConfig], layers: dict[str, RoCoFTLayer], unions:
         "train_bias": any(config.train_bias for config in configs),
         **dict.fromkeys(("exclude_modules", "layers_to_transform", "layers_pattern")),
     }
-    if configs[0].mode != "random":
+    if configs[0].mode in ("row", "column"):
         ranks = {name: len(union) for name, union in unions.items()}
         rank = Counter(ranks.values()).most_common(1)[0][0]
         settings |= {"rank": rank, "rank_pattern": {name: other for name, other in ranks.items() if other != rank}}

@@ -304,3 +304,13 @@ def test_a_run_records_the_estimate_beside_what_it_measured(
 def shapes_of_folder(folder: Path) -> ModelShapes:
     model = t.AutoModelForSequenceClassification.from_config(t.AutoConfig.from_pretrained(str(folder)))
     return shapes_of(model, has_head=True)
+
+
+@pytest.mark.parametrize(("quantization", "bytes_per_weight"), [("nf4", 1 / 2 + 1 / 64 + 1 / 4096), ("int8", 1)])
+def test_a_quantised_base(quantization: str, bytes_per_weight: float) -> None:
+    model = ("model.name", "llama-2-7b"), ("model.dtype", "bfloat16"), ("method.name", "rocoft")
+    plain, packed = estimated(*model), estimated(*model, ("model.quantization", quantization))
+    in_blocks = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
+    saved = in_blocks * (2 - bytes_per_weight) / memory_estimate.MIB
+    assert plain.weights - packed.weights == pytest.approx(saved)
+    assert plain.total - packed.total == pytest.approx(saved)

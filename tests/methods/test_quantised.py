@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor, nn
 
 from rocoft_bench import methods
+from rocoft_bench.config import ModelConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import paper_model
@@ -255,3 +256,13 @@ def test_loftq_with_more_ranks_than_the_matrix_has(load_base: Callable[..., Any]
     for name, p in model.named_parameters():
         if "lora_A" in name:
             assert (p.abs().sum(dim=1) > 0).all()
+
+
+def test_a_quantised_base_is_for_methods_that_train_on_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ModelConfig(quantization="nf4")
+    methods.resolve({"name": "rocoft"}).check_model(model)
+    with pytest.raises(UserError, match="lora trains no quantised base; rocoft does, and qlora is LoRA on one"):
+        methods.resolve({"name": "lora"}).check_model(model)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(UserError, match=r"model.quantization needs bitsandbytes: pip install"):
+        methods.resolve({"name": "rocoft"}).check_model(model)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel, get_peft_model
+from peft import PeftModel
 from torch import nn
 
 from rocoft_bench import RoCoFTConfig, RoCoFTLayer, calibrate, hotswap
@@ -162,8 +162,3 @@ def test_what_cannot_be_swapped_is_refused(build: Any, wrap: Any, tmp_path: Path
     model.merge_adapter()
     with pytest.raises(ValueError, match=r"is merged: call model.unmerge_adapter\(\) first"):
         hotswap(model, rows)
-
-
-def test_mixed_models_are_refused_by_peft(build: Any) -> None:
-    with pytest.raises(ValueError, match="'ROCOFT' is not compatible with the `PeftMixedModel`"):
-        get_peft_model(build(), RoCoFTConfig(), mixed=True)
