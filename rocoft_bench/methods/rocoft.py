@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from rocoft_bench.config import Count, StrictModel
+from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.method import MethodMemory
@@ -24,6 +24,7 @@ from rocoft_bench.models import LinearShape, ModelShapes
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.tuner import RoCoFTConfig
 
 
@@ -36,6 +37,8 @@ class RoCoFTSettings(StrictModel):
     """How rows or columns are chosen; max, min and mixed by Wanda score."""
     probability: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of entries trained in mode random."""
+    reselect_every: Count | None = None
+    """Choose rows and columns anew after every so many steps, by their gradients; those left go back as they were."""
     train_bias: bool = False
     """Train the biases of the targeted layers too."""
     target_modules: list[str] | str | None = None
@@ -44,7 +47,7 @@ class RoCoFTSettings(StrictModel):
 
 WITHOUT_EFFECT = {
     **dict.fromkeys(("row", "column", "row_column"), ("probability",)),
-    "random": ("rank", "selection"),
+    "random": ("rank", "selection", "reselect_every"),
 }
 """By mode, the settings that say nothing to it."""
 LABELS = {"row": "Row", "column": "Column", "row_column": "Row-Column"}
@@ -61,6 +64,25 @@ class RoCoFT(AdapterMethod):
     settings: RoCoFTSettings
     # Table 10 states both for each task; these are for a config that states none.
     learning_rate, weight_decay = 1e-3, 0.0
+
+    @property
+    def keeps_best(self) -> bool:  # type: ignore[override]
+        return self._reselect_every is None
+
+    @property
+    def shares_examples(self) -> bool:  # type: ignore[override]
+        return self._reselect_every is None  # which goes by the gradients of one process' examples
+
+    @property
+    def _reselect_every(self) -> int | None:
+        return None if self.settings.mode == "random" else self.settings.reselect_every
+
+    def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
+        if self._reselect_every is None:
+            return super().hooks(model, training, total_steps)
+        from rocoft_bench.methods.modules.dynamic_selection import DynamicSelection
+
+        return DynamicSelection(model, self._reselect_every, total_steps)
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -92,7 +114,7 @@ class RoCoFT(AdapterMethod):
     def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig
 
-        values = self.settings.model_dump(exclude=set(self.ignored_settings))
+        values = self.settings.model_dump(exclude={*self.ignored_settings, "reselect_every"})
         if values["target_modules"] is not None:
             values["target_modules"] = self.targets(model, values["target_modules"])
         return RoCoFTConfig(seed=seed, **values)

@@ -119,14 +119,18 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
         To be called while no adapter is merged, see `frozen`.
         """
-        entries, rank = self.entries(adapter_name), self._ranks[adapter_name]
+        entries = self.entries(adapter_name)
+        scores = {mode: selection.wanda_scores(self.matrix, input_norms, mode) for mode in ("row", "column")}
+        entries.indices.copy_(self.chosen(adapter_name, scores, entries.config.selection))
+        entries.weight.copy_(_started(self._read(adapter_name), entries.config))
+
+    def chosen(self, adapter_name: str, scores: dict[str, Tensor], by: str = "max") -> Tensor:
+        """The indices that an adapter would have. scores: of each "row" (d_out,) and each "column" (d_in,)."""
 
         def lines(mode: str) -> Tensor:
-            scores = selection.wanda_scores(self.matrix, input_norms, mode)
-            return selection.by_score(scores, min(rank, self._size(mode)), entries.config.selection)
+            return selection.by_score(scores[mode], min(self._ranks[adapter_name], self._size(mode)), by)
 
-        entries.indices.copy_(self._of_lines(entries.config.mode, lines))
-        entries.weight.copy_(_started(self._read(adapter_name), entries.config))
+        return self._of_lines(self.entries(adapter_name).config.mode, lines)
 
     def _read(self, adapter_name: str) -> Tensor:
         """A copy of the base weight's values at the adapter's indices."""

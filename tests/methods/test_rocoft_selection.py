@@ -1,0 +1,52 @@
+"""RoCoFT's choice of rows and columns during training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rocoft_bench import methods
+from rocoft_bench.config import TrainingConfig
+from rocoft_bench.errors import UserError
+
+from .crashed_runs import KIND, crashed_and_whole, trainer
+
+
+@pytest.mark.parametrize("crash_at", [3, 4, 11])
+@pytest.mark.parametrize("mode", ["row", "column", "row_column"])
+def test_a_crashed_run_goes_on_to_the_identical_result(
+    mode: str, crash_at: int, make_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Crashes within, right after and long after the step that reselects."""
+    method = methods.resolve({"name": "rocoft", "mode": mode, "rank": 2, "reselect_every": 3})
+    crashed_and_whole(method, make_model, tmp_path, crash_at)
+
+
+def test_rows_are_chosen_anew_and_saved_with_what_they_are(make_model: Callable[..., Any], tmp_path: Path) -> None:
+    chosen = {}
+    for every in (None, 3, 12):
+        method = methods.resolve({"name": "rocoft", "rank": 2, "reselect_every": every})
+        run = trainer(method, make_model, tmp_path / str(every))
+        run.run()
+        state = run.bare_model.state_dict()
+        chosen[every] = [value.tolist() for name, value in state.items() if name.endswith("row_indices")]
+        method.save(run.bare_model, tmp_path / f"adapter-{every}")
+        loaded = method.load(make_model("roberta", KIND), tmp_path / f"adapter-{every}", KIND).state_dict()
+        assert chosen[every] == [value.tolist() for name, value in loaded.items() if name.endswith("row_indices")]
+    assert chosen[None] == chosen[12]  # not after the last step
+    assert chosen[None] != chosen[3]
+
+
+def test_what_does_not_go_with_it_is_refused() -> None:
+    method = methods.resolve({"name": "rocoft", "reselect_every": 5})
+    with pytest.raises(UserError, match="what rocoft trains changes until the end of training"):
+        method.check_training(TrainingConfig(keep="best"))
+    with pytest.raises(UserError, match="rocoft is trained by one process"):
+        method.check_processes(sharded=False)
+    with pytest.raises(UserError, match=r"method\.reselect_every has no effect in mode random"):
+        methods.resolve({"name": "rocoft", "mode": "random", "reselect_every": 5}).check_effect(
+            {"method.reselect_every": "--set method.reselect_every=5"}
+        )
