@@ -6,6 +6,6 @@ groups          which records may meet in a table, or in a cell, and what tells 
 pivot           from values to rows of cells, beside what the paper has (references); table: what these are made of
 ranking         averages, mean ranks and the best of each column
 method_comparison   one method against each other one (example_scores: from predictions; statistics: the tests)
-differences     in what two runs, or a run and a cell of the paper (paper_cell), differ
+differences     in what two runs, or a run and a cell of the paper (paper_cell), differ; row_differences: in which rows
 conditions      what a reader has to know of the records in a table
 """

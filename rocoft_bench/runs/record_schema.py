@@ -86,10 +86,24 @@ class KernelDataFacts(Facts):
     eval_rows: int | None = None
 
 
+class SeenFacts(Facts):
+    text: str
+    input_ids: list[int]
+    loss_mask: list[int] = []
+    target_text: str = ""
+    target_ids: list[int] = []
+    mask_position: int | None = None
+
+
 class PromptFacts(Facts):
-    """template_version: equal for records whose templates are, and nothing else about the prompt has to be known."""
+    """template_version: equal for records whose templates are."""
 
     template_version: str
+    template: str = ""
+    training: SeenFacts | None = None
+    evaluation: SeenFacts | None = None
+    stop: dict[str, Any] = {}
+    label_words: dict[str, int] = {}
 
 
 class ParameterFacts(Facts):

@@ -94,6 +94,22 @@ def test_equal_runs_have_nothing_that_could_change_numbers(runs: dict[str, Path]
     assert "other predictions: 0 of 13" in result.out
 
 
+def test_the_row_that_was_changed_is_named(runs: dict[str, Path], glue_dir: Path, tmp_path: Path, rocoft: Cli) -> None:
+    changed = tmp_path / "data" / "glue" / "rte" / "train.jsonl"
+    shutil.copytree(glue_dir, tmp_path / "data")
+    lines = changed.read_text(encoding="utf-8").splitlines()
+    lines[4] = json.dumps({**json.loads(lines[4]), "sentence1": "every dog runs"})
+    changed.write_text("\n".join(lines), encoding="utf-8")
+    config = yaml.safe_load((runs["glue"] / "config.yaml").read_text())
+    options = ["--model", config["model"]["name"], "--data-dir", tmp_path / "data", "--epochs", 1]
+    few = ["--set", "task.max_train_rows=8", "--output", tmp_path / "other"]
+    assert rocoft("train", "glue", "--task", "rte", *options, *few).code == 0
+    result = rocoft("explain", runs["glue"], tmp_path / "other")
+    assert "40 and 40 train rows: 1 differ, the first is row 5" in result.out
+    changed.unlink()
+    assert "differ, the first" not in rocoft("explain", runs["glue"], tmp_path / "other").out
+
+
 def test_statistics_and_the_first_examples(tmp_path: Path, rocoft: Cli) -> None:
     references = [index % 2 for index in range(40)]
     source = {"kind": "hub", "sha256": "rows"}

@@ -20,6 +20,7 @@ from rocoft_bench.analysis.long_table import UNPARSED
 from rocoft_bench.analysis.method_comparison import compare_runs, compare_with_number
 from rocoft_bench.analysis.paper_cell import PaperCell
 from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.row_differences import other_rows
 from rocoft_bench.analysis.statistics import CONFIDENCE, Difference
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.errors import shortened
@@ -36,7 +37,9 @@ def explain_runs(ours: Run, theirs: Run, examples: int) -> list[Table]:
     difference, note = compare_runs(ours, theirs)
     scores = _scores(ours, theirs.record.metrics or {}, _statistics(difference, note))
     scores.notes += [_losses(ours, theirs)]
-    return [_differences(found, ours.id, theirs.id), scores, _disagreements(ours, theirs, examples)]
+    shown = _differences(found, ours.id, theirs.id)
+    shown.notes += [rows for split in ("train", "evaluation") if (rows := other_rows(ours, theirs, split))]
+    return [shown, scores, _disagreements(ours, theirs, examples)]
 
 
 def explain_beside_paper(ours: Run, cell: PaperCell) -> list[Table]:
