@@ -114,6 +114,13 @@ def test_evaluation_examples_that_are_trained_on_are_said(tmp_path: Path) -> Non
     assert task.load("evaluation").notes == ("1 of 2 evaluation examples are among the training examples too",)
 
 
+def test_what_is_held_out_is_no_part_of_what_is_trained_on(tmp_path: Path) -> None:
+    file = write_as(".csv", tmp_path, REVIEWS)
+    whole, part = own(train_file=str(file), eval_file=str(file)).task, own(train_file=str(file)).task
+    assert whole.load("train").origin["sha256"] == whole.sha256_of("train", None)
+    assert part.sha256_of("train", None) == part.load("train").origin["sha256"] != whole.sha256_of("train", None)
+
+
 def test_a_run_is_the_same_wherever_its_rows_lie_and_another_with_other_rows(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     here, there = (
@@ -207,3 +214,30 @@ def test_any_name_is_a_task_of_an_own_family() -> None:
     assert tasks.get("classification", "anything").scored_by == "accuracy"
     with pytest.raises(UserError, match='did you mean "classification"'):
         tasks.of_family("clasification")
+
+
+def asked(tmp_path: Path, answers: list[Any], **settings: Any) -> Any:
+    rows = [
+        {"question": f"who {n}?", "context": "the cat and the dog", "answers": each} for n, each in enumerate(answers)
+    ]
+    (tmp_path / "asked.json").write_text(json.dumps(rows), encoding="utf-8")
+    both = dict.fromkeys(("train_file", "eval_file"), str(tmp_path / "asked.json"))
+    return resolve(Settings({"task": {"family": "questions", **both, **settings}})).task
+
+
+def test_answers_may_be_written_in_several_ways(tmp_path: Path) -> None:
+    squad = {"text": ["cat", "the cat"], "answer_start": [4, 0]}
+    pairs = [{"text": text, "answer_start": start} for text, start in zip(*squad.values(), strict=True)]
+    task = asked(tmp_path, [squad, pairs, json.dumps(squad), ["cat", "the cat"], json.dumps(["cat", "the cat"])])
+    assert task.load("evaluation").examples["answers"][:] == [squad] * 5
+    assert asked(tmp_path, ["dog"]).load("train").examples["answers"][:] == [{"text": ["dog"], "answer_start": [16]}]
+    with pytest.raises(UserError, match="row 1: the answer 'bird' is not in the context"):
+        asked(tmp_path, ["bird"]).load("train")
+
+
+def test_questions_without_an_answer_have_to_be_allowed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"row 2: there is no answer.*task\.unanswerable=true"):
+        asked(tmp_path, ["dog", None]).load("train")
+    task = asked(tmp_path, ["dog", None], unanswerable=True)
+    assert task.load("train").examples["answers"][1] == {"text": [], "answer_start": []}
+    assert task.scored_by == asked(tmp_path, ["dog"]).scored_by == "squad_v2"

@@ -57,6 +57,9 @@ class Questions(OwnTask, SpanExtraction):
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         answers = [_answers(raw, row) for row in range(len(raw.places))]
+        for row, each in enumerate(answers):
+            if each in ([], {"text": [], "answer_start": []}) and not self.has_unanswerable:
+                raise raw.error(row, "there is no answer; where questions may have none, --set task.unanswerable=true")
         return super()._checked(replace(raw, columns={**raw.columns, "answers": answers}))
 
 

@@ -104,6 +104,11 @@ class OwnTask(Task):
     config: OwnConfig | None = None
 
     @property
+    def _told(self) -> OwnConfig:
+        assert self.config is not None, "bound to no settings"
+        return self.config
+
+    @property
     def source(self) -> str:
         if self.config is None:
             return "your own files, or a dataset of the hub"
@@ -123,8 +128,7 @@ class OwnTask(Task):
     @property
     def _user_columns(self) -> dict[str, str]:
         """What the user calls the columns that are read, by what the adapter calls them."""
-        assert self.config is not None, "bound to no settings"
-        given = (self.config.text_column, self.config.text_pair_column, self.config.label_column)
+        given = (self._told.text_column, self._told.text_pair_column, self._told.label_column)
         return {ours: theirs for ours, theirs in zip(self.own_columns, given, strict=True) if ours and theirs}
 
     def called(self, column: str) -> str:
@@ -143,8 +147,7 @@ class OwnTask(Task):
 
     def _source_rows(self, split: str) -> RawRows:
         """All rows of a source that are complete, with the adapter's names for their columns."""
-        names, config = self._user_columns, self.config
-        assert config is not None
+        names, config = self._user_columns, self._told
         file = config.train_file if split == TRAIN else config.eval_file
         if file is not None:
             raw = _rows_of_file(file, _state_of(file), tuple(names.values()))
@@ -157,17 +160,14 @@ class OwnTask(Task):
 
     def _found_columns(self) -> list[str]:
         """The columns of the training examples. Raises: UserError where these cannot be read."""
-        config = self.config
-        assert config is not None
-        if config.train_file is not None:
-            return list(read_own_rows(config.train_file).columns)
+        if self._told.train_file is not None:
+            return list(read_own_rows(self._told.train_file).columns)
         assert self.hub is not None, "bound to a dataset or to files"
-        return columns_on_hub(self.hub, config.dataset_split)
+        return columns_on_hub(self.hub, self._told.dataset_split)
 
     def _part(self, rows: RawRows, split: str) -> RawRows:
         """The part of the rows that is trained on, or is held out."""
-        config = self.config
-        assert config is not None
+        config = self._told
         strata = self._strata(rows)
         held = held_out(self._texts(rows), strata, config.eval_share, config.split_seed)
         chosen = [row for row in range(len(rows.places)) if (row in held) == (split == HELD_OUT)]
@@ -204,19 +204,14 @@ class OwnTask(Task):
                 return [f"{count:,} of {len(rows.places):,} evaluation examples are among the training examples too"]
         return []
 
-    @property
-    def _local_files(self) -> Mapping[str, Path]:
-        config = self.config
-        found = {TRAIN: config.train_file, HELD_OUT: config.train_file, EVALUATION: config.eval_file} if config else {}
-        return {split: file for split, file in found.items() if file is not None}
-
     def _files(self, split: str, data_dir: Path | None) -> list[Path]:
-        return [self._local_files[split]] if split in self._local_files else []
+        file = self._told.eval_file if split == EVALUATION else self._told.train_file
+        return [file] if file is not None else []
 
     def _hash_name(self, split: str) -> str:
-        assert self.config is not None
-        how = self.config.model_dump_json(exclude={"train_file", "eval_file", "name", "max_length"})
-        return f"{super()._hash_name(split)} {split} by {how}"
+        """Of the training examples, those that are held out are no part."""
+        how = self._told.model_dump_json(exclude={"train_file", "eval_file", "name", "max_length"})
+        return f"{super()._hash_name(split)} {split}, with {self.eval_split}, by {how}"
 
 
 def _check_source(settings: OwnConfig) -> None:
@@ -228,8 +223,8 @@ def _check_source(settings: OwnConfig) -> None:
             "task.train_file is missing: name the file with your examples (--train-file), or a dataset of the hub "
             "(--dataset owner/name)"
         )
-    if settings.dataset is not None and (file := settings.train_file or settings.eval_file):
-        raise UserError(f"task.dataset = {settings.dataset} and the file {file}: give one of them")
+    if settings.dataset is not None and settings.train_file is not None:
+        raise UserError(f"task.dataset = {settings.dataset}, task.train_file = {settings.train_file}: give one of them")
 
 
 def _pinned(settings: OwnConfig) -> tuple[OwnConfig, HubDataset | None]:
