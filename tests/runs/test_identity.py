@@ -20,7 +20,7 @@ from rocoft_bench.methods.rocoft import RoCoFT, RoCoFTSettings
 from rocoft_bench.models.weights import weights_sha256
 from rocoft_bench.runs import RunDirectory, write_json
 from rocoft_bench.sweep.plan import State, make_plan
-from rocoft_bench.tasks import TASKS
+from rocoft_bench.tasks import OWN_FAMILIES, TASKS
 
 DEFAULTS = Path(__file__).with_name("defaults.jsonl")
 RESULTS = config_root().parent / "results"
@@ -62,7 +62,7 @@ def all_defaults() -> dict[str, Any]:
         own = {"settings": defaults_of(method.Settings), "presets": method.presets}
         rates = {"learning_rate": method.learning_rate, "weight_decay": method.weight_decay}
         found[f"method {name}"] = {**own, "training": rates}
-    found |= {f"task {name}": defaults_of(task.Settings) for name, task in TASKS.items()}
+    found |= {f"task {name}": defaults_of(task.Settings) for name, task in {**TASKS, **OWN_FAMILIES}.items()}
     return dict(json.loads(json.dumps(found)))
 
 

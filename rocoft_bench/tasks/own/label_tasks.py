@@ -118,7 +118,7 @@ def _names(rows: RawRows) -> list[str]:
     """Raises: UserError for a label that is neither a text nor a number."""
     for row, cell in enumerate(rows.columns[LABEL]):
         if isinstance(cell, list):
-            raise rows.error(row, f"label {reprlib.repr(cell)} is a list; an example has one label (no multi-label)")
+            raise rows.error(row, f"label {shortened(repr(cell))} is a list; an example has one label (no multi-label)")
         if not isinstance(cell, int | float | str):
             raise rows.error(row, f"label {reprlib.repr(cell)} is not a text, a whole number or true or false")
     return [label_name(cell) for cell in rows.columns[LABEL]]
