@@ -11,6 +11,7 @@ from rocoft_bench.analysis.example_scores import ExampleScores, example_scores
 from rocoft_bench.analysis.groups import Key, compatible
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results, Run, Stored
+from rocoft_bench.analysis.seed_statistics import MARGIN, SeedDifference, seed_difference
 from rocoft_bench.analysis.statistics import RESAMPLES, Difference, holm, paired_difference, resampled, welch_p
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.errors import UserError, suggest
@@ -41,6 +42,7 @@ class Comparison:
     difference: of the main metric, ours - theirs, in percentage points; low and high: its 95 % interval over examples.
     p_examples: of the paired bootstrap; p_seeds: of Welch's t test; the corrected ones are Holm's, over all comparisons
     of our row in its table. None where a test was not possible; `note` says why there is none over examples.
+    over_seeds: what else the seeds say, where each side has two; p_equivalent_corrected: of its test, by Holm.
     rows: how many were evaluated; our_seeds, their_seeds: how many runs there are.
     """
 
@@ -61,6 +63,8 @@ class Comparison:
     our_seeds: int = 0
     their_seeds: int = 0
     note: str = ""
+    over_seeds: SeedDifference | None = None
+    p_equivalent_corrected: float | None = None
 
 
 @dataclass
@@ -68,12 +72,14 @@ class MethodComparison:
     """Everything that one row of our method is compared with.
 
     others: the rows it is compared with; comparisons: by the other row's title and the task's column; left_out: which
-    methods and tasks could not be compared, or not over examples, by the reason.
+    methods and tasks could not be compared, or not over examples, by the reason. margin: percentage points within which
+    methods count as equivalent.
     """
 
     table: Table
     row: Row
     others: list[Row]
+    margin: float = MARGIN
     comparisons: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     left_out: dict[str, dict[str, None]] = field(default_factory=dict)
 
@@ -84,8 +90,10 @@ class MethodComparison:
         """Fill in the corrected p-values, once all comparisons are there."""
         examples = holm([one.p_examples for one in self.comparisons.values()])
         seeds = holm([one.p_seeds for one in self.comparisons.values()])
-        for (key, one), over_examples, over_seeds in zip(self.comparisons.items(), examples, seeds, strict=True):
-            self.comparisons[key] = replace(one, p_examples_corrected=over_examples, p_seeds_corrected=over_seeds)
+        margin = holm([one.over_seeds.p_equivalent if one.over_seeds else None for one in self.comparisons.values()])
+        for (key, one), *corrected in zip(self.comparisons.items(), examples, seeds, margin, strict=True):
+            names = ("p_examples_corrected", "p_seeds_corrected", "p_equivalent_corrected")
+            self.comparisons[key] = replace(one, **dict(zip(names, corrected, strict=True)))  # type: ignore[arg-type]
 
     def as_table(self) -> Table:
         """A row for each other method, a column for each task."""
@@ -130,21 +138,23 @@ class _Side:
     @property
     def values(self) -> list[float]:
         """The main metric in percent, one a run."""
-        return [100 * (_main_metric(run) or 0.0) for run in self.runs]
+        return [100 * (main_metric(run) or 0.0) for run in self.runs]
 
 
 def compare_methods(
-    results: Results, tables: Sequence[Table], ours: str = OURS, progress: Progress | None = None
+    results: Results,
+    tables: Sequence[Table],
+    ours: str = OURS,
+    progress: Progress | None = None,
+    margin: float = MARGIN,
 ) -> Iterator[MethodComparison]:
     """Each row of our method that has results against every other method of the same table and model.
 
     ours: the name of a method, or the title of a row. Cells of one task are read and resampled together, so that all
-    methods are compared on the same resamples.
+    methods are compared on the same resamples. margin: see `MethodComparison`.
     """
-    runs = {run.id: run for run in results.runs if _main_metric(run) is not None}
-    models = [(table, model) for table in tables for model in table.models]
-    cells_of = [(table, model, _cells_of(table, model, runs)) for table, model in models]
-    groups = [(own, cells) for table, model, cells in cells_of if (own := _of_ours(table, model, cells, ours))]
+    cells_of = [(table, model, cells) for table in tables for model, cells in runs_by_cell(results, table).items()]
+    groups = [(own, cells) for table, model, cells in cells_of if (own := _of_ours(table, model, cells, ours, margin))]
     total, done = sum(len(of_rows) for _, cells in groups for of_rows in cells.values()), 0
     for own, cells in groups:
         for key, of_rows in cells.items():
@@ -196,6 +206,12 @@ _Cells = dict[str, dict[str, list[Run]]]
 """The runs that have results, by a column's key and a row's title."""
 
 
+def runs_by_cell(results: Results, table: Table) -> dict[str, _Cells]:
+    """The runs of a table that have results, by model."""
+    runs = {run.id: run for run in results.runs if main_metric(run) is not None}
+    return {model: _cells_of(table, model, runs) for model in table.models}
+
+
 def _cells_of(table: Table, model: str, runs: Mapping[str, Run]) -> _Cells:
     """Of a model's rows in a table that is made of runs; empty for another one."""
     cells: _Cells = {}
@@ -206,12 +222,13 @@ def _cells_of(table: Table, model: str, runs: Mapping[str, Run]) -> _Cells:
     return cells
 
 
-def _main_metric(run: Run) -> float | None:
+def main_metric(run: Run) -> float | None:
+    """Its first metric as a fraction; None without a result."""
     names = run.record.task["metric_names"]
     return run.record.metrics.get(names[0]) if run.record.metrics and names else None
 
 
-def _of_ours(table: Table, model: str, cells: _Cells, ours: str) -> list[MethodComparison]:
+def _of_ours(table: Table, model: str, cells: _Cells, ours: str, margin: float) -> list[MethodComparison]:
     """One for each row of our method, if there are others; with those that differ from the usual settings as the row
     does, e.g. in "epochs=1", or with all, if there is no such one.
     """
@@ -220,7 +237,7 @@ def _of_ours(table: Table, model: str, cells: _Cells, ours: str) -> list[MethodC
     own = [row for row in rows if is_of(with_runs[row.title], ours)]
     others = [row for row in rows if row not in own]
     alike = {row.variant: [other for other in others if other.variant == row.variant] for row in own}
-    return [MethodComparison(table, row, alike[row.variant] or others) for row in own] if others else []
+    return [MethodComparison(table, row, alike[row.variant] or others, margin) for row in own] if others else []
 
 
 def _compare_all(comparison: MethodComparison, column: Column, sides: Mapping[str, _Side]) -> None:
@@ -255,6 +272,7 @@ def _comparison(
         metric=record.task["metric_names"][0],
         difference=difference,
         p_seeds=welch_p(ours.values, theirs.values),
+        over_seeds=seed_difference(ours.values, theirs.values, comparison.margin),
         rows=record.data.get("eval_rows"),
         our_seeds=len(ours.runs),
         their_seeds=len(theirs.runs),

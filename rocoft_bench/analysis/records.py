@@ -91,11 +91,11 @@ class Results:
 
     root: Path
     runs: list[Run] = field(default_factory=list)
-    trials: list[Run] = field(default_factory=list)
-    tuning: list[Stored[TuningRecord]] = field(default_factory=list)
     kernels: list[Stored[KernelRecord]] = field(default_factory=list)
     efficiency: list[Stored[EfficiencyRecord]] = field(default_factory=list)
     problems: list[Unreadable] = field(default_factory=list)
+    trials: list[Run] = field(default_factory=list)
+    tuning: list[Stored[TuningRecord]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:

@@ -26,20 +26,20 @@ MOST_SEEDS = 10_000
 class SeedDifference:
     """The difference of two means over seeds (ours - theirs) with Welch's interval, and what goes with it.
 
-    effect: Hedges' g, the difference in pooled standard deviations, and its interval; None where nothing varies.
+    effect: Hedges' g, the difference in pooled standard deviations, and its interval.
     p_equivalent: that the difference is as large as the margin, in either direction (two one-sided Welch tests).
-    to_equivalence, to_difference: seeds of each method with which equivalence would be shown if there were no
-    difference, or a difference of this size, with a probability of `POWER`; None above `MOST_SEEDS`.
+    seeds_to_equivalence, seeds_to_difference: seeds of each method with which equivalence would be shown if there were
+    no difference, or a difference of this size, with a probability of `POWER`; None above `MOST_SEEDS`.
     """
 
-    low: float
-    high: float
+    low_seeds: float
+    high_seeds: float
     effect: float
     effect_low: float
     effect_high: float
     p_equivalent: float
-    to_equivalence: int | None
-    to_difference: int | None
+    seeds_to_equivalence: int | None
+    seeds_to_difference: int | None
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,14 @@ def hedges_g(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, flo
     t = float(np.mean(ours) - np.mean(theirs)) / (pooled * scale)
     unbiased = math.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / math.sqrt(freedom / 2)
     tail = (1 - CONFIDENCE) / 2
-    reach = 10 + 5 * abs(t)
+    reach = 6 + 1.2 * abs(t)  # with two degrees of freedom the upper end is 1.9 t
+
+    def below(center: float) -> float:
+        found = float(nct.cdf(t, freedom, center))
+        return found if math.isfinite(found) else float(center < t)  # far out in a tail scipy gives no number
 
     def noncentrality(probability: float) -> float:
-        return float(brentq(lambda center: nct.cdf(t, freedom, center) - probability, t - reach, t + reach))
+        return float(brentq(lambda center: below(center) - probability, t - reach, t + reach))
 
     return unbiased * scale * t, scale * noncentrality(1 - tail), scale * noncentrality(tail)
 
@@ -174,8 +178,8 @@ def _error(seeds: int, deviations: tuple[float, float]) -> tuple[float, float]:
 
 def _beyond(tail: float, freedom: float, center: float) -> float:
     """How likely t is beyond its critical value where the truth is `center` standard errors away."""
-    from scipy.stats import nct, norm, t
+    from scipy.stats import nct, t
 
     critical = t.isf(tail, freedom)
     found = float(nct.sf(critical, freedom, center))
-    return found if math.isfinite(found) else float(norm.sf(critical - center))
+    return found if math.isfinite(found) else float(center > critical)  # as above

@@ -30,6 +30,9 @@ def report(
     ours: Annotated[
         str, typer.Option(help="The method that all others are compared with: its name, or the title of a row.")
     ] = "rocoft",
+    margin: Annotated[
+        float, typer.Option(min=0, help="Percentage points within which methods count as equivalent.")
+    ] = 1.0,
     audit: Annotated[
         bool, typer.Option("--audit", help="Only show what in the paper's own tables does not add up.")
     ] = False,
@@ -53,12 +56,12 @@ def report(
         tables = side_by_side(tables, all_tables(found[1]), str(compare))
     print_tables([only_run(table, beside=compare is not None) for table in tables])
     title = " beside ".join(folder.resolve().name for folder in (results, compare) if folder is not None)
-    page = _write(found[0], tables, output or results / "report", title, ours)
+    page = _write(found[0], tables, output or results / "report", title, ours, margin)
     say(f"\npage: {page}")
     _end([problem for each in found for problem in each.problems])
 
 
-def _write(results: Results, tables: list[Table], folder: Path, title: str, ours: str) -> Path:
+def _write(results: Results, tables: list[Table], folder: Path, title: str, ours: str, margin: float) -> Path:
     from rich.progress import Progress
 
     from rocoft_bench.report import write_report
@@ -70,7 +73,7 @@ def _write(results: Results, tables: list[Table], folder: Path, title: str, ours
         def show(what: str, done: int, total: int) -> None:
             bars.update(bar, description=what, completed=done, total=total)
 
-        return write_report(results, tables, folder, title, show, ours)
+        return write_report(results, tables, folder, title, show, ours, margin)
 
 
 def _end(problems: list[Unreadable]) -> None:

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from rocoft_bench.analysis.claims import claims_table, rank_tables_over_seeds
 from rocoft_bench.analysis.method_comparison import OURS, compare_methods
 from rocoft_bench.analysis.records import Results
+from rocoft_bench.analysis.seed_statistics import MARGIN
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import private_folder, remove_leftovers, write_text
@@ -26,11 +28,12 @@ def write_report(
     title: str,
     progress: Progress | None = None,
     ours: str = OURS,
+    margin: float = MARGIN,
 ) -> Path:
     """Write the report into a folder, which is made if need be; files of an earlier one are replaced.
 
     progress: told about what takes its time. ours: the method that others are compared with, and that
-    stands out in figures. Returns the page.
+    stands out in figures. margin: percentage points within which methods count as equivalent. Returns the page.
 
     Raises: UserError if the folder cannot be written.
     """
@@ -38,7 +41,7 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, PAGE)
         with _kept_in_memory(), private_folder(folder / PAGE) as made:
-            _write(results, tables, made, title, progress or (lambda what, done, total: None), ours)
+            _write(results, tables, made, title, progress or (lambda what, done, total: None), ours, margin)
             _put_in_place(made, folder)
     except OSError as error:
         raise UserError(f"--output {folder}: cannot be written ({reason(error)}); choose another folder") from None
@@ -81,15 +84,18 @@ def _put_in_place(made: Path, folder: Path) -> None:
     remove_figures(folder / FIGURES, kept={name.name for name in files})
 
 
-def _write(results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress, ours: str) -> None:
+def _write(
+    results: Results, tables: Sequence[Table], folder: Path, title: str, progress: Progress, ours: str, margin: float
+) -> None:
     """Make a report in an empty folder."""
     from rocoft_bench.report.figures import draw_figures
     from rocoft_bench.report.page import write_page
     from rocoft_bench.report.writing import as_csv, as_latex, as_markdown, comparisons_csv
 
     show_done = partial(progress, "comparing methods")
-    compared = list(compare_methods(results, tables, ours, show_done))
-    comparisons = [one.as_table() for one in compared]
+    compared = list(compare_methods(results, tables, ours, show_done, margin))
+    comparisons = [table for one in compared for table in (one.as_table(), claims_table(one)) if table]
+    comparisons += rank_tables_over_seeds(results, tables)
     pairs = [pair for one in compared for pair in one.comparisons.values()]
     progress("drawing figures", 0, 1)
     drawn = draw_figures(results, tables, folder / FIGURES, ours)

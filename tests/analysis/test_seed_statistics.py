@@ -95,7 +95,7 @@ def test_without_spread_nothing_is_said() -> None:
     assert seed_difference([80.0, 80.0], [79.0, 79.0]) is None
     found = seed_difference([80.0, 80.0, 80.0], THEIRS)
     assert found is not None
-    assert found.low < np.mean([80.0]) - np.mean(THEIRS) < found.high
+    assert found.low_seeds < np.mean([80.0]) - np.mean(THEIRS) < found.high_seeds
 
 
 def test_ranks_of_resampled_seeds() -> None:

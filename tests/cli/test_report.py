@@ -54,7 +54,8 @@ def test_a_report_is_printed_and_written(rocoft: Cli, results: Path) -> None:
 
 
 def test_another_method_is_compared_with_the_others(rocoft: Cli, results: Path) -> None:
-    assert rocoft("report", results, "--ours", "lora").code == 0
+    assert rocoft("report", results, "--ours", "lora", "--margin", 50).code == 0
+    assert "equivalent: smaller than 50 points either way" in (results / "report" / "tables.md").read_text()
     with (results / "report" / "comparisons.csv").open(newline="", encoding="utf-8") as stream:
         (line,) = csv.DictReader(stream)
     assert (line["method"], line["baseline"]) == ("LoRA", "RoCoFT-3-Row")

@@ -17,13 +17,15 @@ from rocoft_bench.execution.diagnosis import failure_record
 from rocoft_bench.experiment.build import build
 from rocoft_bench.experiment.evaluate import evaluate
 from rocoft_bench.experiment.resolve import resolve
+from rocoft_bench.report import write_report
 from rocoft_bench.report.tables import all_tables
 from rocoft_bench.runs import Failure, RunDirectory, write_json
 from rocoft_bench.sweep.phases import Phase, phases
 from rocoft_bench.sweep.plan import PlannedRun
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-BEST = {"lora": 1e-4, "full": 1e-2}
+BEST = {"rocoft": 1e-3, "lora": 1e-4, "full": 1e-2}
+METHODS = ("lora", "full")
 SWEEP = f"""
 task: {{family: glue, name: rte}}
 axes:
@@ -51,7 +53,8 @@ def rate(run: PlannedRun) -> float:
 def planted(run: PlannedRun) -> float:
     """What a run scores: the better the nearer its rate is to the method's best, and otherwise on the evaluation."""
     distance = abs(math.log10(rate(run)) - math.log10(BEST[run.experiment.method.name]))
-    return 0.9 - 0.1 * distance if run.experiment.config.task.hold_out else 0.1 * distance
+    is_trial = run.experiment.config.task.hold_out
+    return 0.9 - 0.1 * distance if is_trial else 0.1 * distance + 0.01 * run.experiment.config.seed
 
 
 def carry_out(phase: Phase, status: Callable[[PlannedRun], str] = lambda run: "ok") -> list[PlannedRun]:
@@ -69,13 +72,13 @@ def carry_out(phase: Phase, status: Callable[[PlannedRun], str] = lambda run: "o
 
 def test_each_method_is_run_with_the_rate_that_was_best_for_it(tmp_path: Path) -> None:
     trials, finals = (carry_out(phase) for phase in phases_of(tmp_path))
-    assert {(run.experiment.method.name, rate(run)) for run in trials} == {(m, r) for m in BEST for r in RATES}
+    assert {(run.experiment.method.name, rate(run)) for run in trials} == {(m, r) for m in METHODS for r in RATES}
     tasks = [run.experiment.config.task for run in trials]
     assert {
         (task.hold_out, run.experiment.config.training.epochs) for task, run in zip(tasks, trials, strict=True)
     } == {(400, 1)}
     assert {(run.experiment.method.name, rate(run), run.experiment.config.seed) for run in finals} == {
-        (method, best, seed) for method, best in BEST.items() for seed in (3, 4)
+        (method, BEST[method], seed) for method in METHODS for seed in (3, 4)
     }
     assert all(run.experiment.config.task.hold_out is None for run in finals)
     assert {run.experiment.config.training.epochs for run in finals} == {3}
@@ -232,3 +235,19 @@ def test_a_trial_is_not_evaluated_otherwise(tmp_path: Path) -> None:
     run, *_ = carry_out(next(phases_of(tmp_path)))
     with pytest.raises(UserError, match="is a trial of tuning"):
         evaluate(RunDirectory(run.folder), Settings(), Observer())
+
+
+def test_a_report_shows_what_each_trial_scored(tmp_path: Path) -> None:
+    for phase in phases_of(tmp_path, SWEEP.replace("[lora, full]", "[rocoft, lora, full]")):
+        carry_out(phase, lambda run: "nan" if rate(run) == RATES[-1] else "ok")
+    results = read_results(tmp_path / "results")
+    write_report(results, all_tables(results), tmp_path / "report", "tuned")
+    (table,) = [table for table in all_tables(results) if table.key.startswith("tuning")]
+    lora = next(row for row in table.rows if row.method == "LoRA")
+    values = [row_cell.parts[0].value for row_cell in list(lora.cells.values())[:4]]
+    assert values == pytest.approx([80, 90, 80, 70])
+    assert lora.cells["learning-rate-0.1"].failures == ("nan",)
+    assert (lora.cells["chosen"].text, lora.cells["failed"].parts[0].value) == ("learning_rate 0.0001", 1)
+    assert table.conditions["Budget"] == "5 trials for each row, failed ones counted"
+    assert "## tuning, glue rte, " in (tmp_path / "report" / "tables.md").read_text()
+    assert [file.name for file in (tmp_path / "report" / "figures").glob("sensitivity-glue-rte*.png")]

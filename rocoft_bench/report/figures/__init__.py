@@ -17,6 +17,7 @@ from rocoft_bench.report.figures.losses import losses
 from rocoft_bench.report.figures.memory_time import memory_time
 from rocoft_bench.report.figures.pareto import pareto
 from rocoft_bench.report.figures.selection_figure import selection
+from rocoft_bench.report.figures.sensitivity import sensitivity
 from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.report.figures.svg import themed_svg
 from rocoft_bench.report.figures.values import FigureData
@@ -30,6 +31,7 @@ KINDS: tuple[Callable[[FigureData], Iterator[Drawing | str]], ...] = (
     selection,
     spectra,
     losses,
+    sensitivity,
 )
 
 

@@ -12,6 +12,7 @@ from rocoft_bench.report.tables.demo import before_and_after
 from rocoft_bench.report.tables.kernel_tables import kernel_tables
 from rocoft_bench.report.tables.ranks import rank_tables
 from rocoft_bench.report.tables.runs import run_tables, selection_tables
+from rocoft_bench.report.tables.tuning import tuning_tables
 
 __all__ = ["all_tables", "before_and_after", "side_by_side"]
 
@@ -23,7 +24,9 @@ def all_tables(results: Results) -> list[Table]:
         *run_tables(table),
         *selection_tables(table),
         *kernel_tables(table),
-        *with_unique_keys([*complexity_tables(table), *rank_tables(table), *cost_tables(table)]),
+        *with_unique_keys(
+            [*complexity_tables(table), *rank_tables(table), *cost_tables(table), *tuning_tables(results)]
+        ),
     ]
     return sorted(tables, key=_place)
 

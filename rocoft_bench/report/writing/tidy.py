@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 
 from rocoft_bench.analysis.method_comparison import Comparison
+from rocoft_bench.analysis.seed_statistics import SeedDifference
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.csv_text import csv_text
@@ -31,7 +32,10 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 def comparisons_csv(comparisons: Iterable[Comparison]) -> str:
     """A line for each comparison of two methods, all numbers in full."""
-    return csv_text([column.name for column in fields(Comparison)], map(asdict, comparisons))
+    names = [column.name for kind in (Comparison, SeedDifference) for column in fields(kind)]
+    names.remove("over_seeds")
+    lines = map(asdict, comparisons)
+    return csv_text(names, ({**(line.pop("over_seeds") or {}), **line} for line in lines))
 
 
 def _condition(name: str) -> str:
