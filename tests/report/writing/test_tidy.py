@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 import pytest
 
 from rocoft_bench.analysis.method_comparison import Comparison
+from rocoft_bench.analysis.seed_statistics import SeedDifference
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.writing import as_csv, comparisons_csv
 from tests.report.writing.examples import WHY, glue_table, hard_table
@@ -83,10 +84,12 @@ def test_no_text_is_a_formula_or_commands_a_terminal(text: str) -> None:
 
 def test_comparisons_are_as_harmless() -> None:
     texts = {field.name: FORMULA for field in fields(Comparison) if field.type in ("str", "str | None")}
-    numbers = {field.name: -0.5 for field in fields(Comparison) if field.name not in texts}
-    (line,) = csv.DictReader(io.StringIO(comparisons_csv([Comparison(**texts, **numbers)])))
+    numbers = {field.name: -0.5 for field in fields(Comparison) if field.name not in (*texts, "over_seeds")}
+    of_seeds: dict[str, Any] = {field.name: -0.25 for field in fields(SeedDifference)}
+    compared = Comparison(**texts, **numbers, over_seeds=SeedDifference(**of_seeds))
+    (line,) = csv.DictReader(io.StringIO(comparisons_csv([compared])))
     assert {name: line[name] for name in texts} == dict.fromkeys(texts, f"'{FORMULA}")
-    assert {name: float(line[name]) for name in numbers} == numbers
+    assert {name: float(line[name]) for name in numbers | of_seeds} == numbers | of_seeds
 
 
 def test_hard_texts_stay_on_their_line() -> None:
