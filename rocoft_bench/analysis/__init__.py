@@ -7,5 +7,6 @@ pivot           from values to rows of cells, beside what the paper has (referen
 ranking         averages, mean ranks and the best of each column
 method_comparison   one method against each other one (example_scores: from predictions; statistics: the tests)
 differences     in what two runs, or a run and a cell of the paper (paper_cell), differ; row_differences: in which rows
+verdicts        what the seeds say of it (seed_statistics: equivalence, effect sizes, power, ranks)
 conditions      what a reader has to know of the records in a table
 """

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from rocoft_bench.analysis.claims import claims_table, rank_tables_over_seeds
 from rocoft_bench.analysis.method_comparison import OURS, compare_methods
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.seed_statistics import MARGIN
 from rocoft_bench.analysis.table import Table
+from rocoft_bench.analysis.verdicts import claims_table, rank_tables_over_seeds
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import private_folder, remove_leftovers, write_text
 

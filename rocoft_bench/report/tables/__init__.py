@@ -12,7 +12,7 @@ from rocoft_bench.report.tables.demo import before_and_after
 from rocoft_bench.report.tables.kernel_tables import kernel_tables
 from rocoft_bench.report.tables.ranks import rank_tables
 from rocoft_bench.report.tables.runs import run_tables, selection_tables
-from rocoft_bench.report.tables.tuning import tuning_tables
+from rocoft_bench.report.tables.searches import tuning_tables
 
 __all__ = ["all_tables", "before_and_after", "side_by_side"]
 
