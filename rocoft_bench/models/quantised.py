@@ -22,9 +22,10 @@ def check_bitsandbytes(what: str) -> None:
         raise UserError(f"{what} needs bitsandbytes: pip install 'rocoft-bench[quant]'")
 
 
-def nf4_options(compute_dtype: str) -> dict[str, Any]:
+def nf4_options(compute_dtype: str, outside: list[str] = OUTSIDE_BLOCKS) -> dict[str, Any]:
     """Arguments of `from_pretrained`. compute_dtype: of the products with dequantised weights."""
     return _options(
+        outside,
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -36,10 +37,11 @@ def quantised_options(config: ModelConfig) -> dict[str, Any]:
     """Arguments of `from_pretrained` that `model.quantization` asks for."""
     if config.quantization is None:
         return {}
-    return nf4_options(config.dtype) if config.quantization == "nf4" else _options(load_in_8bit=True)
+    outside = [rf"(.*\.)?({'|'.join(OUTSIDE_BLOCKS)})"]  # wherever they are in the model
+    return nf4_options(config.dtype, outside) if config.quantization == "nf4" else _options(outside, load_in_8bit=True)
 
 
-def _options(**settings: Any) -> dict[str, Any]:
+def _options(outside: list[str], **settings: Any) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
-    return {"quantization_config": BitsAndBytesConfig(llm_int8_skip_modules=OUTSIDE_BLOCKS, **settings)}
+    return {"quantization_config": BitsAndBytesConfig(llm_int8_skip_modules=outside, **settings)}

@@ -20,7 +20,7 @@ from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import INDEX_NAMES
 from rocoft_bench.tuner.layer import Linear, RoCoFTLayer
 from rocoft_bench.tuner.parameter_wrapper import ParamWrapper
-from rocoft_bench.tuner.quantised_layer import QuantizedLinear, warn_of_rounding
+from rocoft_bench.tuner.quantised_layer import QuantizedLinear, keep_trainable, warn_of_rounding
 from rocoft_bench.tuner.recompute import LayerNorms
 from rocoft_bench.tuner.saved_values import check_fits
 from rocoft_bench.tuner.targets import callable_only, check_all_found, check_parameters, default_targets
@@ -56,6 +56,7 @@ class RoCoFTModel(BaseTuner):
         """Find the targets, and check them all before the first one is replaced."""
         self._layer_norms = LayerNorms(model.modules())
         self._tied_weights = tied_weights(model)
+        keep_trainable(model)
         check_parameters(peft_config.target_parameters or (), model)
         if peft_config.target_modules is None:
             parameters, layers = peft_config.target_parameters or (), peft_config.layers_to_transform

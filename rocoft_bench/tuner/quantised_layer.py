@@ -29,8 +29,6 @@ class QuantizedLinear(Linear):
         self, base_layer: nn.Module, adapter_name: str, layer_norms: LayerNorms, backend: QuantizationBackend
     ) -> None:
         self.backend = backend
-        if hasattr(base_layer, "support_avx512bf16_for_cpu"):  # bitsandbytes would repack weights on a CPU that has it
-            base_layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment] # and not train after that
         super().__init__(base_layer, adapter_name, layer_norms)
         self._kept: dict[str, tuple[Place, Tensor]] = {}
         self._unmerged: list[Any] = []  # the base layer, while one with merged adapters stands in its place
@@ -72,6 +70,14 @@ class QuantizedLinear(Linear):
         if self._unmerged:
             (self.base_layer,) = self._unmerged
         self._unmerged, self._overwritten_bias, self.merged_adapters = [], None, []
+
+
+def keep_trainable(model: nn.Module) -> None:
+    """Let bitsandbytes leave 4-bit weights as they are: on a CPU with AVX512-BF16 it would repack them for the first
+    pass without gradients, and compute none after that."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def dequantize(model: Any) -> None:

@@ -19,6 +19,7 @@ from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import paper_model
 from rocoft_bench.models.parameter_counts import count_parameters
 from rocoft_bench.models.pretrained import AUTO_CLASSES
+from rocoft_bench.models.quantised import quantised_options
 from rocoft_bench.models.shape_reading import shapes_of
 
 from .conftest import CONFIGS
@@ -266,3 +267,35 @@ def test_a_quantised_base_is_for_methods_that_train_on_one(monkeypatch: pytest.M
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"model.quantization needs bitsandbytes: pip install"):
         methods.resolve({"name": "rocoft"}).check_model(model)
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize(("model_type", "kind"), [("bert", "sequence_classification"), ("llama", "causal_lm")])
+def test_rocoft_on_a_quantised_base(
+    model_type: str,
+    kind: str,
+    quantization: Any,
+    load_base: Callable[..., Any],
+    make_batch: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """Evaluated before training, trained, saved, loaded, and merged into the values that the base stands for."""
+    method, batch = methods.resolve({"name": "rocoft"}), make_batch(kind)
+    options = quantised_options(ModelConfig(quantization=quantization))
+    model: Any = method.apply(load_base(method, model_type, kind, **options), kind, seed=0)
+    shapes = shapes_of(load_base(method, model_type, kind), kind in TASKS_WITH_HEAD)
+    packed = {name for name, p in model.named_parameters() if type(p).__name__ in ("Params4bit", "Int8Params")}
+    assert packed == {f"base_model.model.{linear.name}.base_layer.weight" for linear in shapes.linears}
+    before = scores(model, batch)
+    losses = train(model, batch)
+    assert losses[-1] < losses[0]
+    after = scores(model, batch)
+    assert not torch.allclose(before, after)
+    method.save(model, tmp_path / "adapter")
+    loaded = method.load(load_base(method, model_type, kind, **options), tmp_path / "adapter", kind).eval()
+    torch.testing.assert_close(scores(loaded, batch), after, atol=1e-5, rtol=1e-5)
+    method.merge(loaded).save_pretrained(tmp_path / "merged")
+    plain = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(tmp_path / "merged").eval()
+    assert not hasattr(plain.config, "quantization_config")
+    tolerance = 1e-4 if quantization == "nf4" else 0.05  # int8 rounds activations too
+    torch.testing.assert_close(scores(plain, batch), after, atol=tolerance, rtol=tolerance)
