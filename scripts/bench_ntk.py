@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch.func import functional_call, jvp
+from torch.utils.flop_counter import FlopCounterMode
 
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import Capturer, Example, GradientProducts, Parameters, Readout, make_set
@@ -110,11 +111,19 @@ def pairwise(capturer: Capturer, train: list[Example], test: list[Example]) -> t
 
 
 def in_turns(first: Callable[[], Any], second: Callable[[], Any], repeats: int) -> tuple[float, float, float]:
-    """Median seconds of both, and the median of second / first."""
-    first(), second()
+    """Median seconds of both, and the median of second / first. What both really do is counted beforehand."""
+    counts = [operations_of(call) for call in (first, second)]
+    print(f"counted: {counts[1] / 1e9:,.0f} against {counts[0] / 1e9:,.0f} GFLOP, ratio {counts[1] / counts[0]:.2f}")
     pairs = [(seconds_of(first), seconds_of(second)) for _ in range(repeats)]
     ones, others = zip(*pairs, strict=True)
     return statistics.median(ones), statistics.median(others), statistics.median(b / a for a, b in pairs)
+
+
+def operations_of(call: Callable[[], Any]) -> int:
+    """Floating-point operations of matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
 
 
 def seconds_of(call: Callable[[], Any]) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from rocoft_bench import models
+from rocoft_bench import models, tasks
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import CALIBRATION_EXAMPLES, applied, calibrate, limits, load_base, single_examples
 from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, limited
@@ -22,7 +22,7 @@ from rocoft_bench.ntk.memory_budget import MemoryBudget, make_budget
 from rocoft_bench.ntk.solvers import Array, check_counts, predicted
 from rocoft_bench.runs import RunDirectory
 from rocoft_bench.tasks import LoadedSplit
-from rocoft_bench.tasks.fewshot import FewShotTask
+from rocoft_bench.tasks.fewshot import FAMILY, FewShotTask
 
 SIGNS = {"sgd": (False, False), "signgd": (True, True), "asymmetric-signgd": (False, True)}
 
@@ -71,7 +71,7 @@ class KernelInputs:
     @property
     def words(self) -> tuple[str, ...]:
         """By class, the words whose logits are read."""
-        return self.task.words(self.task_settings)
+        return self.task.label_names
 
     def protocol(self) -> str:
         """How the outputs are made, in one line."""
@@ -122,9 +122,9 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
     notes: list[str] = []
     model, tokenizer, origin = _loaded(settings, experiment, notes)
     fitted = fitted_settings(task, of_task, limits(experiment, model, tokenizer), notes)
-    words = task.words(fitted)
-    if words != task.label_names:
-        notes.append(f"label words {', '.join(words)} in place of {', '.join(task.label_names)}")
+    if settings.label_words is not None:
+        usual: Any = tasks.get(FAMILY, task.name)
+        notes.append(f"label words {', '.join(task.label_names)} in place of {', '.join(usual.label_names)}")
 
     def prompts(split: LoadedSplit, training: bool) -> PromptSet:
         own = [*split.notes]
@@ -134,7 +134,7 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
     train, test = {seed: prompts(split, True) for seed, split in drawn.items()}, prompts(tests, False)
     if settings.run is None and settings.method is not None:
         calibrate(experiment, model, train[seeds[0]].split, tokenizer, notes)
-    readout = Readout.of_words(task.prompter(tokenizer, fitted).word_ids(words))
+    readout = Readout.of_words(task.word_ids(tokenizer, fitted))
     capturer = _capturer(settings, model, readout.difference() if outputs == 1 else readout, tokenizer)
     parameters = _parameters(settings, capturer, train[seeds[0]].examples, notes)
     if settings.is_scored:

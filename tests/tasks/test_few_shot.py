@@ -59,7 +59,9 @@ def encoded(name: str, tokenizer: Any, *texts: tuple[str, ...], **chosen: Any) -
 
 def words_of(name: str, tokenizer: Any, **chosen: Any) -> list[int]:
     settings = settings_of(name, **chosen)
-    return task_of(name).prompter(tokenizer, settings).word_ids(task_of(name).words(settings))
+    task, bound = task_of(name).bound(settings)
+    assert isinstance(task, FewShotTask)
+    return task.word_ids(tokenizer, bound)
 
 
 def for_training(name: str, shots: int, seed: int, data_dir: Path) -> LoadedSplit:

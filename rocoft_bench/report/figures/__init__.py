@@ -15,6 +15,7 @@ from rocoft_bench.report.figures.figure import Drawing, FigureFiles, remove_figu
 from rocoft_bench.report.figures.kernel_figures import heatmaps, spectra
 from rocoft_bench.report.figures.losses import losses
 from rocoft_bench.report.figures.memory_time import memory_time
+from rocoft_bench.report.figures.method_kernels import kernels_against_training
 from rocoft_bench.report.figures.pareto import pareto
 from rocoft_bench.report.figures.selection_figure import selection
 from rocoft_bench.report.figures.sensitivity import sensitivity
@@ -30,6 +31,7 @@ KINDS: tuple[Callable[[FigureData], Iterator[Drawing | str]], ...] = (
     heatmaps,
     selection,
     spectra,
+    kernels_against_training,
     losses,
     sensitivity,
 )

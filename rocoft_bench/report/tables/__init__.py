@@ -10,6 +10,7 @@ from rocoft_bench.report.tables.complexity import complexity_tables
 from rocoft_bench.report.tables.costs import cost_tables
 from rocoft_bench.report.tables.demo import before_and_after
 from rocoft_bench.report.tables.kernel_tables import kernel_tables
+from rocoft_bench.report.tables.kernels_against_training import tables_against_training
 from rocoft_bench.report.tables.ranks import rank_tables
 from rocoft_bench.report.tables.runs import run_tables, selection_tables
 from rocoft_bench.report.tables.searches import tuning_tables
@@ -24,6 +25,7 @@ def all_tables(results: Results) -> list[Table]:
         *run_tables(table),
         *selection_tables(table),
         *kernel_tables(table),
+        *tables_against_training(results.kernels),
         *with_unique_keys(
             [*complexity_tables(table), *rank_tables(table), *cost_tables(table), *tuning_tables(results)]
         ),

@@ -90,26 +90,22 @@ class FewShotTask(SequenceClassification):
 
     def bound(self, settings: Any) -> tuple[Task, Any]:
         """See `Task.bound`. Raises: UserError if there is not one word for each class."""
-        count = len(settings.label_words or self.label_names)
-        if count != len(self.label_names):
-            raise UserError(f"label_words: {self.name} has {len(self.label_names)} classes, not {count}")
+        words = settings.label_words or self.label_names
+        if len(words) != len(self.label_names):
+            raise UserError(f"label_words: {self.name} has {len(self.label_names)} classes, not {len(words)}")
         own = {"max_length": self.max_length, "first_limit": self.first_limit}
         left_open = {name: value for name, value in own.items() if getattr(settings, name) is None}
-        return self, settings.model_copy(update=left_open)
+        return replace(self, label_names=words), settings.model_copy(update=left_open)
 
     def seeded(self, seed: int) -> Task:
         """Whose seed draws the training rows."""
         return replace(self, run_seed=seed)
 
-    def words(self, settings: Any) -> tuple[str, ...]:
-        """By class, the words whose logits are read."""
-        return settings.label_words or self.label_names
-
     def protocol(self, settings: Any, outputs: str = "logits") -> str:
         """See `Task.protocol`. outputs: what is made of the words' logits."""
         whole, first = settings.max_length or self.max_length, settings.first_limit or self.first_limit
         lengths = f"at most {whole} tokens" + (f", the first sentence at most {first}" if first else "")
-        words = ", ".join(self.words(settings))
+        words = ", ".join(self.label_names)
         return f"{in_one_line(self.pieces)}: {outputs} of {words} at the mask; {lengths}; at most 1,000 test rows"
 
     # Rows
@@ -210,8 +206,12 @@ class FewShotTask(SequenceClassification):
     def prepared(self, model: Any, tokenizer: Any, settings: Any) -> Any:
         from rocoft_bench.models.label_words import read_words
 
-        read_words(model, self.prompter(tokenizer, settings).word_ids(self.words(settings)))
+        read_words(model, self.word_ids(tokenizer, settings))
         return model
+
+    def word_ids(self, tokenizer: Any, settings: Any) -> list[int]:
+        """By class, the token whose logit is read. Raises: UserError if a word is not one token."""
+        return self.prompter(tokenizer, settings).word_ids(self.label_names)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`; mask_position: where the logits are read.

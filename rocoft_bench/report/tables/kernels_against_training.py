@@ -1,0 +1,133 @@
+"""Over methods: how near the kernel of what a method trains is to that of all parameters, how well regression with it
+does, and what training really gives. The paper has no such table.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rocoft_bench import methods
+from rocoft_bench.analysis.conditions import stand_in_notes
+from rocoft_bench.analysis.naming import merge_notes, model_key, model_name, table_key
+from rocoft_bench.analysis.records import Stored
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, with_unique_keys
+from rocoft_bench.errors import UserError
+from rocoft_bench.models import MASKED_LM
+from rocoft_bench.runs import Kernel, KernelRecord
+
+KEY = "kernels-against-training"
+OF_METHOD = ("method", "run", "kernels", "fine_tuning")
+"""Settings in which the analyses of a table differ."""
+EVERYTHING = "all parameters"
+DISTANCE, ACCURACY, FINE_TUNED = "distance_2", "accuracy", "fine_tuned"
+AFTER = "after_"
+"""Begins what holds of a kernel in the state of a finished run."""
+
+COLUMNS = (
+    Column("parameters", "parameters", ("",), decimals=0),
+    Column("distance_1", "distance to K_θ, p=1", ("",), decimals=3, better="lower"),
+    Column(DISTANCE, "p=2", ("",), decimals=3, better="lower"),
+    Column("alignment", "alignment with K_θ", ("",), decimals=3, better="higher"),
+    Column(ACCURACY, "kernel acc", ("",), unit="%", decimals=1, better="higher"),
+    Column(FINE_TUNED, "fine-tuned acc", ("",), unit="%", decimals=1, better="higher"),
+    Column(f"{AFTER}{DISTANCE}", "after training: p=2", ("",), decimals=3, better="lower"),
+    Column(f"{AFTER}alignment", "alignment", ("",), decimals=3, better="higher"),
+    Column(f"{AFTER}{ACCURACY}", "kernel acc", ("",), unit="%", decimals=1, better="higher"),
+)
+
+
+class Found(NamedTuple):
+    """What an analysis says of a method. label: of the method."""
+
+    analysis: Stored[KernelRecord]
+    label: str
+    values: dict[str, float | None]
+
+
+def tables_against_training(analyses: Sequence[Stored[KernelRecord]]) -> list[Table]:
+    """One for each model, number of shots and way of making kernels by which several methods were analysed."""
+    groups: dict[tuple[Any, ...], list[Found]] = {}
+    for analysis in sorted(analyses, key=lambda own: own.record.finished_at):
+        record = analysis.record
+        rest = {name: value for name, value in record.settings.items() if name not in OF_METHOD}
+        if (found := _found(analysis)) is not None:
+            key = (*model_key(record.model), record.shots, json.dumps(rest, sort_keys=True))
+            groups.setdefault(key, []).append(found)
+    shown = [own for own in groups.values() if len({found.label for found in own}) > 1]
+    return with_unique_keys(_table(own) for own in shown)
+
+
+def _found(analysis: Stored[KernelRecord]) -> Found | None:
+    """None for one that failed, or is neither of a method nor of all parameters."""
+    record = analysis.record
+    method, kernels = record.settings.get("method"), record.kernels
+    own = kernels.get("K_full" if method is None else "K_trained")
+    if record.status != "ok" or own is None:
+        return None
+    tuned = kernels.get("full_ft" if method is None else "trained_ft", Kernel())
+    distances = {"1": 0.0, "2": 0.0} if method is None else own.relative_difference
+    values = {
+        "distance_1": distances.get("1"),
+        DISTANCE: distances.get("2"),
+        "alignment": 1.0 if method is None else own.alignment,
+        ACCURACY: _percent(own),
+    }
+    before = "run" not in record.settings
+    values = values if before else {f"{AFTER}{name}": value for name, value in values.items()}
+    values |= {"parameters": own.parameters, FINE_TUNED: _percent(tuned)}
+    return Found(analysis, EVERYTHING if method is None else _label(method), values)
+
+
+def _percent(kernel: Kernel) -> float | None:
+    return None if kernel.accuracy is None else 100 * kernel.accuracy
+
+
+def _label(method: dict[str, Any]) -> str:
+    try:
+        return methods.resolve(method, None, MASKED_LM).label
+    except UserError:  # of another version or a plug-in
+        return str(method.get("name"))
+
+
+def _table(found: Sequence[Found]) -> Table:
+    records = [each.analysis.record for each in found]
+    model, shots = model_name(records[0].model), records[0].shots
+    cells: dict[tuple[str, str], list[Found]] = {}
+    for each in found:
+        cells.setdefault((each.analysis.record.task, each.label), []).append(each)
+    rows = [Row(model, label, dict(_cells(own)), variant=task) for (task, label), own in sorted(cells.items())]
+    columns = [column for column in COLUMNS if any(column.key in row.cells for row in rows)]
+    seeds = sorted({record.seed for record in records})
+    return Table(
+        key=table_key(f"{KEY}-{shots}-shot", model),
+        title=f"kernels of what methods train against fine-tuning, {shots}-shot, {model}",
+        columns=columns,
+        rows=rows,
+        conditions={
+            "Model": model,
+            "Protocol": "; ".join(merge_notes((record.task, record.protocol) for record in records)),
+            "Seeds": ", ".join(map(str, seeds)),
+        },
+        notes=[
+            *stand_in_notes(model),
+            "the kernel is of the parameters that a method trains, before training; K_θ is of all, before training",
+            "fine-tuned: by that method on the same prompts and draws, with its own learning rate",
+            "the paper has no such table",
+        ],
+    )
+
+
+def _cells(found: Sequence[Found]) -> Iterator[tuple[str, Cell]]:
+    """Mean and deviation over seeds; of several analyses of one seed the latest counts."""
+    for column in COLUMNS:
+        by_seed = {
+            each.analysis.record.seed: (value, each.analysis.id)
+            for each in found
+            if (value := each.values.get(column.key)) is not None
+        }
+        if by_seed:
+            values = [value for value, _ in by_seed.values()]
+            deviation = statistics.stdev(values) if len(values) > 1 and column.key != "parameters" else None
+            stat = Stat(statistics.mean(values), deviation, len(values))
+            yield column.key, Cell((stat,), runs=tuple(id for _, id in by_seed.values()))
