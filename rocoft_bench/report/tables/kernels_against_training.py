@@ -37,7 +37,7 @@ COLUMNS = (
 )
 
 
-class Found(NamedTuple):
+class OfMethod(NamedTuple):
     """What an analysis says of a method. label: of the method."""
 
     analysis: Stored[KernelRecord]
@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 def tables_against_training(analyses: Sequence[Stored[KernelRecord]]) -> list[Table]:
     """One for each model, number of shots and way of making kernels by which several methods were analysed."""
-    groups: dict[tuple[Any, ...], list[Found]] = {}
+    groups: dict[tuple[Any, ...], list[OfMethod]] = {}
     for analysis in sorted(analyses, key=lambda own: own.record.finished_at):
         record = analysis.record
         rest = {name: value for name, value in record.settings.items() if name not in OF_METHOD}
@@ -58,7 +58,7 @@ def tables_against_training(analyses: Sequence[Stored[KernelRecord]]) -> list[Ta
     return with_unique_keys(_table(own) for own in shown)
 
 
-def _found(analysis: Stored[KernelRecord]) -> Found | None:
+def _found(analysis: Stored[KernelRecord]) -> OfMethod | None:
     """None for one that failed, or is neither of a method nor of all parameters."""
     record = analysis.record
     method, kernels = record.settings.get("method"), record.kernels
@@ -76,7 +76,7 @@ def _found(analysis: Stored[KernelRecord]) -> Found | None:
     before = "run" not in record.settings
     values = values if before else {f"{AFTER}{name}": value for name, value in values.items()}
     values |= {"parameters": own.parameters, FINE_TUNED: _percent(tuned)}
-    return Found(analysis, EVERYTHING if method is None else _label(method), values)
+    return OfMethod(analysis, EVERYTHING if method is None else _label(method), values)
 
 
 def _percent(kernel: Kernel) -> float | None:
@@ -90,10 +90,10 @@ def _label(method: dict[str, Any]) -> str:
         return str(method.get("name"))
 
 
-def _table(found: Sequence[Found]) -> Table:
+def _table(found: Sequence[OfMethod]) -> Table:
     records = [each.analysis.record for each in found]
     model, shots = model_name(records[0].model), records[0].shots
-    cells: dict[tuple[str, str], list[Found]] = {}
+    cells: dict[tuple[str, str], list[OfMethod]] = {}
     for each in found:
         cells.setdefault((each.analysis.record.task, each.label), []).append(each)
     rows = [Row(model, label, dict(_cells(own)), variant=task) for (task, label), own in sorted(cells.items())]
@@ -118,7 +118,7 @@ def _table(found: Sequence[Found]) -> Table:
     )
 
 
-def _cells(found: Sequence[Found]) -> Iterator[tuple[str, Cell]]:
+def _cells(found: Sequence[OfMethod]) -> Iterator[tuple[str, Cell]]:
     """Mean and deviation over seeds; of several analyses of one seed the latest counts."""
     for column in COLUMNS:
         by_seed = {
