@@ -42,9 +42,11 @@ def example_scores(run: Run) -> ExampleScores:
     Raises: UserError if they cannot be told from its predictions; why, in a few words.
     """
     record = run.record
-    score = SCORES[tasks.get(record.task["family"], record.task["name"]).scored_by]
-    predictions, references = _columns(run)
     metric = record.task["metric_names"][0]
+    score = SCORES.get(tasks.get(record.task["family"], record.task["name"]).scored_by)
+    if score is None:
+        raise UserError(f"{metric} is not known as a function of means over rows")
+    predictions, references = _columns(run)
     try:
         scores = score(predictions, references)
         value = scores.value

@@ -35,9 +35,11 @@ def check(
     from rocoft_bench.drift.golden import FILE, drifts, other_versions, read_golden, write_golden
 
     file = golden or FILE
-    before = None if remake else read_golden(file)
+    before = read_golden(file) if file.exists() or not remake else None
+    if not file.parent.is_dir():
+        raise UserError(f"--golden {file}: {file.parent} is no folder")
     measured = _measured(remake)
-    if before is None:
+    if before is None or remake:
         write_golden(file, measured)
         say(f"written: {file}")
         return

@@ -47,7 +47,7 @@ def read_golden(file: Path) -> dict[str, Any]:
     content = read_json(file)
     parts = ("versions", "tolerances", "runs")
     if not isinstance(content, dict) or not all(isinstance(content.get(part), dict) for part in parts):
-        raise UserError(f"{file}: is no golden file; make one with `rocoft check --golden {file} --remake`")
+        raise UserError(f"{file}: is no golden file; `rocoft check --golden FILE --remake` writes one")
     return content
 
 

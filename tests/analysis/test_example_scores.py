@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rocoft_bench import tasks
-from rocoft_bench.analysis.example_scores import example_scores
+from rocoft_bench.analysis.example_scores import SCORES, example_scores
 from rocoft_bench.analysis.records import Run, read_results
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs import RunDirectory
@@ -104,6 +104,13 @@ def test_predictions_of_another_kind_are_refused(tmp_path: Path, family: str, ta
 
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="the records of real runs are not here")
+def test_a_metric_that_is_no_function_of_means_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = written(tmp_path, "glue", "rte", *LABELS)
+    monkeypatch.delitem(SCORES, "accuracy")  # as of a plug-in's metric
+    with pytest.raises(UserError, match="accuracy is not known"):
+        example_scores(run)
+
+
 def test_real_records_agree_with_their_predictions() -> None:
     runs = [run for run in read_results(RESULTS).runs if run.directory.predictions.is_file()]
     assert runs

@@ -74,4 +74,6 @@ def test_the_command_remakes_holds_and_tells(rocoft: Cli, tmp_path: Path, monkey
     assert "losses[0]" in drifted.out
     assert rocoft("check", "--golden", tmp_path / "nowhere.json").code == 2
     file.write_text("[]")
-    assert "is no golden file" in rocoft("check", "--golden", file).err
+    for options in ((), ("--remake",)):
+        assert "is no golden file" in rocoft("check", "--golden", file, *options).err
+    assert rocoft("check", "--golden", tmp_path / "no" / "golden.json", "--remake").code == 2
