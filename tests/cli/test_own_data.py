@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from rocoft_bench.analysis.records import read_results
+from rocoft_bench.report.page.predictions import predictions_of
+
 Cli = Callable[..., Any]
 FEW = ("--epochs", 1, "--set", "task.max_length=32")
 SAID = ("the cat sleeps", 'a dog\nruns, "big" \N{CAT FACE}', "every bird sings", "no child eats in the house")
@@ -48,6 +51,10 @@ def test_labels_keep_their_names_from_the_file_to_plain_transformers(
     assert (record["task"]["name"], record["data"]["evaluation"]["kind"]) == ("My-animals", "file")
     assert record["task"]["random_baseline"] == pytest.approx(1 / 3)
     assert any("3 of the 30 examples of My animals.csv are held out" in note for note in record["notes"])
+    (found,) = read_results(run).runs
+    shown = predictions_of(found)
+    assert shown is not None
+    assert set(shown.examples["reference"]) == {"1", "2", "3"}  # not the codes from 0
     animals.rename(tmp_path / "unlabelled.csv")  # what the run has learnt, it knows without the file
     result = rocoft("predict", run, "--file", tmp_path / "unlabelled.csv", "--output", answers)
     assert result.code == 0, result.err
