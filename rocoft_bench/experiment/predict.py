@@ -23,8 +23,6 @@ from rocoft_bench.tasks.task import Prediction
 
 TEXT_OPTIONS = ("--text", "--text-pair")
 OUTPUT_FORMS = (".csv", ".tsv", ".jsonl")
-ANSWER_COLUMNS = ("prediction", "probability")
-"""Columns with answers, which no file to be answered may have."""
 
 
 def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
@@ -65,7 +63,7 @@ def open_file_to_answer(task: Task, file: Path, output: Path) -> FileToAnswer:
     if not output.absolute().parent.is_dir():
         raise UserError(f"--output {output}: the folder {output.absolute().parent} does not exist")
     table = read_own_rows(file)
-    answered = next((name for name in ANSWER_COLUMNS if name in table.columns), None)
+    answered = next((name for name in task.answer_names if name in table.columns), None)
     if answered is not None:
         raise UserError(f'{file}: has a column "{answered}" already; rename it, answers are called so')
     return FileToAnswer(table, task.asked(table), output)
@@ -94,11 +92,7 @@ def _write_rows(output: Path, rows: list[dict[str, Any]]) -> None:
     text, delimiter = io.StringIO(newline=""), "\t" if output.suffix == ".tsv" else ","
     writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator="\n")
     writer.writeheader()
-    for row in rows:  # lists and objects, which tables have no form for, become JSON
-        nested = {
-            name: json.dumps(value, ensure_ascii=False) for name, value in row.items() if isinstance(value, list | dict)
-        }
-        writer.writerow(row | nested)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return write_text(output, text.getvalue())
 
 

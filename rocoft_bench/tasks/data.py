@@ -102,6 +102,11 @@ def is_text(given: str) -> bool:
     return _SURROGATE.search(given) is None
 
 
+def filled(cell: Any) -> Any:
+    """An empty text for a cell that holds nothing: null, or what pandas writes for it (NaN)."""
+    return "" if cell is None or cell != cell else cell
+
+
 def check_texts(rows: RawRows, names: Sequence[str]) -> None:
     """Each cell of the columns `names` is a string that can be encoded (half a surrogate pair cannot). It may be empty.
 

@@ -83,6 +83,7 @@ class InstructionTask(PromptedTask):
 
     Settings: ClassVar[type[TaskConfig]] = InstructionConfig
     answer_metric: ClassVar[str]
+    answer_names: ClassVar[tuple[str, ...]] = ("prediction", "response")
     train_files: ClassVar[Mapping[str, TrainingFile]] = {}
     """What `train_on` may name."""
 
@@ -204,7 +205,7 @@ class InstructionTask(PromptedTask):
         return f"no answer in: {text}" if answer is None else f"{answer}  (from: {text})"
 
     def answer_columns(self, prediction: Prediction) -> dict[str, Any]:
-        return {name: prediction[name] for name in ("prediction", "text") if name in prediction}
+        return {"prediction": prediction["prediction"], "response": prediction.get("text")}
 
     def for_questions(self, settings: Any) -> Any:
         return settings.model_copy(update={"protocol": "strict"})  # the other one needs the right response

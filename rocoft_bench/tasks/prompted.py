@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError
+from rocoft_bench.tasks.data import filled
 from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, PromptTokens, prompt
 from rocoft_bench.tasks.task import Encoded, Output, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+    from rocoft_bench.tasks.readers import RawRows
 
 _ENCODE_EXAMPLES = 1000
 
@@ -41,6 +44,11 @@ class PromptedTask(Task):
 
     kind: ClassVar[str] = "causal_lm"
     Settings: ClassVar[type[TaskConfig]] = PromptConfig
+
+    def asked(self, table: RawRows) -> list[dict[str, Any]]:
+        """See `Task.asked`. Inputs are read too, where there is a column of them."""
+        inputs = table.columns.get(self.called("input"), [None] * len(table.places))
+        return [{**row, "input": str(filled(cell))} for row, cell in zip(super().asked(table), inputs, strict=True)]
 
     def protocol(self, settings: Any) -> str:
         beams = f"{settings.num_beams} beams" if settings.num_beams > 1 else "greedy"

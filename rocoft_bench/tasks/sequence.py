@@ -30,6 +30,7 @@ class SequenceClassification(Task):
     """One of `label_names`, by label code from 0, for each row."""
 
     kind: ClassVar[str] = "sequence_classification"
+    answer_names: ClassVar[tuple[str, ...]] = ("prediction", "probability")
     target_columns: tuple[str, ...] = (LABEL,)
     label_names: tuple[str, ...]
 
@@ -94,6 +95,7 @@ class SequenceClassification(Task):
 class SequenceRegression(SequenceClassification):
     """A score for each row, between `lowest_score` and `highest_score`; the model's one output is the score itself."""
 
+    answer_names: ClassVar[tuple[str, ...]] = ("prediction",)
     label_names: tuple[str, ...] = ()
     lowest_score: float
     highest_score: float

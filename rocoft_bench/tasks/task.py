@@ -20,6 +20,7 @@ from rocoft_bench.tasks.data import (
     HubDataset,
     check_texts,
     content_sha256,
+    filled,
     find_split,
     read_embedded,
     read_folder,
@@ -92,6 +93,8 @@ class Task(ABC):
     kind: ClassVar[str]
     Settings: ClassVar[type[TaskConfig]] = TaskConfig
     """The keys of the `task` section of a config."""
+    answer_names: ClassVar[tuple[str, ...]] = ("prediction",)
+    """Columns of a table with answers."""
 
     name: str
     family: str
@@ -261,10 +264,7 @@ class Task(ABC):
         """
         called = {name: self.called(name) for name in self.text_columns}
         require_columns(table.source, table.columns, list(called.values()))
-        texts = {
-            name: ["" if cell is None or cell != cell else cell for cell in table.columns[column]]
-            for name, column in called.items()
-        }
+        texts = {name: list(map(filled, table.columns[column])) for name, column in called.items()}
         check_texts(replace(table, columns=texts, called=called), self.text_columns)
         return [self.question(*row) for row in zip(*texts.values(), strict=True)]
 
@@ -273,7 +273,7 @@ class Task(ABC):
         return column
 
     def answer_columns(self, prediction: Prediction) -> dict[str, Any]:
-        """A prediction as columns of a table, by name."""
+        """A prediction as columns of a table, by `answer_names`."""
         return {"prediction": prediction["prediction"]}
 
     def for_questions(self, settings: Any) -> Any:

@@ -15,6 +15,7 @@ from rocoft_bench.config import Settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.tasks.own.user_rows import held_out
+from rocoft_bench.tasks.readers import RawRows
 
 REVIEWS = [
     ('Great "tea", truly\n😀', 5),
@@ -241,3 +242,16 @@ def test_questions_without_an_answer_have_to_be_allowed(tmp_path: Path) -> None:
     task = asked(tmp_path, ["dog", None], unanswerable=True)
     assert task.load("train").examples["answers"][1] == {"text": [], "answer_start": []}
     assert task.scored_by == asked(tmp_path, ["dog"]).scored_by == "squad_v2"
+
+
+def test_rows_of_a_file_are_asked_with_all_that_the_task_reads(tmp_path: Path) -> None:
+    rows = RawRows("f.csv", "line", [2, 3], {"instruction": ["a", None], "input": [None, "b"]})
+    asked_of_math = tasks.get("math", "gsm8k").asked(rows)
+    assert [(row["instruction"], row["input"], row["answer"]) for row in asked_of_math] == [
+        ("a", "", ""),
+        ("", "b", ""),
+    ]
+    task = own(train_file=str(write_as(".csv", tmp_path, REVIEWS))).task
+    assert task.asked(RawRows("f.csv", "line", [2], {"review": ["x"]})) == [{"text": "x", "label": 0}]
+    with pytest.raises(UserError, match='f.csv: no column "review"; columns found: text'):
+        task.asked(RawRows("f.csv", "line", [2], {"text": ["x"]}))

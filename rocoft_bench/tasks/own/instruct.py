@@ -113,15 +113,13 @@ class Instruct(OwnTask, PromptedTask):
         return _by_response(rows)
 
     def asked(self, table: RawRows) -> list[dict[str, Any]]:
-        """See `Task.asked`. Columns of inputs may be missing; of a conversation, the last user is answered."""
+        """See `Task.asked`. Of a conversation, the last message of a user is answered."""
         names = self._user_columns
         if MESSAGES in names:
             require_columns(table.source, table.columns, [names[MESSAGES]])
             rows = replace(table, columns={MESSAGES: table.columns[names[MESSAGES]]}, called=names)
             return [{**self._no_target(), **_last_question(rows, row)} for row in range(len(table.places))]
-        inputs = table.columns.get(names.get("input", ""), [""] * len(table.places))
-        texts = ["" if is_missing(cell) else str(cell) for cell in inputs]
-        return [{**row, "input": text} for row, text in zip(super().asked(table), texts, strict=True)]
+        return super().asked(table)
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, COLUMNS)
