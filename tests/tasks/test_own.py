@@ -253,5 +253,5 @@ def test_rows_of_a_file_are_asked_with_all_that_the_task_reads(tmp_path: Path) -
     ]
     task = own(train_file=str(write_as(".csv", tmp_path, REVIEWS))).task
     assert task.asked(RawRows("f.csv", "line", [2], {"review": ["x"]})) == [{"text": "x", "label": 0}]
-    with pytest.raises(UserError, match='f.csv: no column "review"; columns found: text'):
+    with pytest.raises(UserError, match=r'f\.csv: no column "review"; columns found: text'):
         task.asked(RawRows("f.csv", "line", [2], {"text": ["x"]}))
