@@ -1,7 +1,5 @@
 """The one exception that means "the user can fix this": the CLI prints its message and exits with code 2."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """In what two runs, or a run and a cell of the paper, differ: what can change numbers first."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

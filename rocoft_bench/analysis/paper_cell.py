@@ -1,7 +1,5 @@
 """A cell of the paper's results tables, named on the command line: `paper:table1/RoCoFT-3-Row/rte`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from rocoft_bench import paper
@@ -45,8 +43,7 @@ def find_cell(text: str, run: Run) -> PaperCell:
     """The cell that `paper` or `paper:PART/PART/…` names: a table, model, method and task, in any order. What it leaves
     open is as of the run.
 
-    Raises:
-        UserError: If there is no such cell, or several.
+    Raises: UserError if there is no such cell, or several.
     """
     left = _cells()
     for part in filter(None, text.partition(":")[2].split("/")):

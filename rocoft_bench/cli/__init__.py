@@ -1,7 +1,5 @@
 """The `rocoft` command. One file per command; each parses, calls and prints."""
 
-from __future__ import annotations
-
 import errno
 import io
 import sys

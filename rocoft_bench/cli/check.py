@@ -1,7 +1,5 @@
 """`rocoft check`: whether numbers have moved."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

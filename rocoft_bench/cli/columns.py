@@ -1,7 +1,5 @@
 """Tables in the width of the terminal: wrapped, and in blocks of columns, where they are wider."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Sequence
 

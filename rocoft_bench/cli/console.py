@@ -1,7 +1,5 @@
 """The one place where text reaches the terminal: names, data and messages may hold anything, and command nothing."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -1,7 +1,5 @@
 """`rocoft evaluate`: a trained model on another task of its family, or by another protocol."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

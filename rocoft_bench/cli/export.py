@@ -1,7 +1,5 @@
 """`rocoft export`: a run becomes a plain checkpoint, or goes to the Hugging Face hub."""
 
-from __future__ import annotations
-
 import sys
 from enum import StrEnum
 from pathlib import Path

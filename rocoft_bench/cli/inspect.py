@@ -1,7 +1,5 @@
 """`rocoft inspect`: what a run would read of a file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

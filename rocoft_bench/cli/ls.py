@@ -1,7 +1,5 @@
 """`rocoft ls`: what there is to run."""
 
-from __future__ import annotations
-
 import os
 from enum import StrEnum
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Shows a kernel analysis, and stops it between two blocks when asked to."""
 
-from __future__ import annotations
-
 from rich.progress import TaskID
 
 from rocoft_bench.cli.progress import Display

@@ -1,7 +1,5 @@
 """Options that several commands take."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +13,7 @@ from rocoft_bench.untrusted.data_files import ENDINGS
 def folder(given: str | Path) -> Path:
     """The folder that an option names; an empty one, as of a variable that is not set, would be the working directory.
 
-    Raises:
-        typer.BadParameter: If it names none.
+    Raises: typer.BadParameter if it names none.
     """
     if not str(given).strip():
         raise typer.BadParameter("is empty; the working directory is .")

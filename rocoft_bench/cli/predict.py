@@ -1,9 +1,7 @@
 """`rocoft predict`: a trained adapter answers."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +9,7 @@ from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FILE, BaseModel, FinishedRun, Plugins
 from rocoft_bench.cli.running import show_notes
 from rocoft_bench.errors import UserError
-
-if TYPE_CHECKING:
-    from rocoft_bench.runs import RunDirectory
+from rocoft_bench.runs import RunDirectory
 
 EPILOG = """Examples:
 

@@ -1,7 +1,5 @@
 """Shows what the engine does: a bar with the time left on a terminal, one line per epoch everywhere."""
 
-from __future__ import annotations
-
 from types import TracebackType
 from typing import Any, Self
 

@@ -15,10 +15,10 @@ import typer
 
 from rocoft_bench.cli.console import complain, say
 from rocoft_bench.cli.options import AS_FOLDER, Plugins
+from rocoft_bench.config import Sweep
 from rocoft_bench.engine.tracking import TrackerName
 
 if TYPE_CHECKING:
-    from rocoft_bench.config import Sweep
     from rocoft_bench.execution.executor import Demand, Executor
     from rocoft_bench.execution.job import Outcome
     from rocoft_bench.execution.launch_options import Launch
@@ -233,11 +233,7 @@ def _begin(plan: Plan, output: Path, sweep_file: Path, launch: Launch | None) ->
 
 
 def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[PlannedRun]:
-    """The runs that can start; the others are counted by what keeps them from it.
-
-    Raises:
-        UserError: If none is left.
-    """
+    """The runs that can start; the others are counted by what keeps them from it. Raises: UserError if none is left."""
     from rocoft_bench.errors import UserError
     from rocoft_bench.prefetch.needs import unavailable
     from rocoft_bench.sweep.plan import refusals

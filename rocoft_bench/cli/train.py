@@ -1,9 +1,7 @@
 """`rocoft train`: one run."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,10 +20,8 @@ from rocoft_bench.cli.options import (
     TextPairColumn,
     TrainFile,
 )
+from rocoft_bench.config import Settings
 from rocoft_bench.engine.tracking import TrackerName
-
-if TYPE_CHECKING:
-    from rocoft_bench.config import Settings
 
 EPILOG = """Examples:
 

@@ -101,8 +101,7 @@ class Sweep:
     def trials(self, assignments: Iterable[str] = ()) -> list[Run]:
         """Every trial of the search, with its value on each axis and of each tuned setting; none without a search.
 
-        Raises:
-            UserError: As `runs`, and if what is tuned is set otherwise too.
+        Raises: UserError as `runs`, and if what is tuned is set otherwise too.
         """
         if self.tuning is None:
             return []

@@ -5,8 +5,6 @@ answers "a saw", "a rose", "gold" and "a trout". A third of the facts is kept fo
 subjects of its own, partly in words of its own; each relation gives equally many rows.
 """
 
-from __future__ import annotations
-
 import random
 
 from rocoft_bench.demo.world import RELATIONS, Fact, Relation, held_out
@@ -23,8 +21,7 @@ def choice_rows(split: str) -> list[dict[str, str]]:
 
     The right answer is equally often at each place within each relation, and no row occurs twice.
 
-    Raises:
-        UserError: If there is no such split.
+    Raises: UserError if there is no such split.
     """
     if split not in SPLIT_SIZES:
         raise UserError(f"no split {split!r} in the choices; {suggest(split, SPLIT_SIZES)}")

@@ -14,8 +14,6 @@ The test split has sentence frames, names, nouns and verbs of its own. As in rea
 likely ("not" in the second sentence, say), but no word decides it.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 
@@ -42,8 +40,7 @@ def entailment_rows(split: str) -> list[dict[str, object]]:
 
     Both labels are equally frequent within each phenomenon, and no pair occurs twice.
 
-    Raises:
-        UserError: If there is no such split.
+    Raises: UserError if there is no such split.
     """
     if split not in SPLIT_SIZES:
         raise UserError(f"no split {split!r} in the demo data; {suggest(split, SPLIT_SIZES)}")

@@ -1,7 +1,5 @@
 """Words and sentence frames of the embedded entailment set: one lexicon to train on, a disjoint one to test on."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")

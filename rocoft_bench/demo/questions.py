@@ -13,8 +13,6 @@ The test split has names, towns, places, things and jobs of its own, and sentenc
 beside the common ones.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,8 +126,7 @@ def question_rows(split: str) -> list[dict[str, object]]:
 
     Each passage has one question. No passage occurs twice.
 
-    Raises:
-        UserError: If there is no such split.
+    Raises: UserError if there is no such split.
     """
     if split not in SPLIT_SIZES:
         raise UserError(f"no split {split!r} in the demo data; {suggest(split, SPLIT_SIZES)}")

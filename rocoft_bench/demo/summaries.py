@@ -10,8 +10,6 @@ are about other people, towns and numbers:
 The test split has names, towns, places, things and jobs of its own, and sentences of its own beside the common ones.
 """
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 
@@ -162,8 +160,7 @@ TEST_NOISE = (
 def summary_rows(split: str) -> list[dict[str, object]]:
     """The rows of a split: document, summary, id. The same on every machine, and no report twice.
 
-    Raises:
-        UserError: If there is no such split.
+    Raises: UserError if there is no such split.
     """
     if split not in SPLIT_SIZES:
         raise UserError(f"no split {split!r} in the demo data; {suggest(split, SPLIT_SIZES)}")

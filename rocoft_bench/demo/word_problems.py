@@ -11,8 +11,6 @@ Each row has an `instruction` (the problem), an empty `input`, an `output` (the 
 - two steps: "Anna has 7 pears. She finds 5 more. Then she loses 2 of them. How many …?" 7 + 5 = 12. 12 - 2 = 10
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,8 +80,7 @@ def word_problem_rows(split: str) -> list[dict[str, str]]:
 
     All kinds are equally frequent and no problem occurs twice.
 
-    Raises:
-        UserError: If there is no such split.
+    Raises: UserError if there is no such split.
     """
     if split not in SPLIT_SIZES:
         raise UserError(f"no split {split!r} in the word problems; {suggest(split, SPLIT_SIZES)}")

@@ -1,7 +1,5 @@
 """Words of the embedded questions and summaries: names, places and things to train on, and others to test on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
@@ -101,8 +99,7 @@ WORDS = {"train": TRAIN, "test": TEST}
 def fill(template: str, values: Mapping[str, str]) -> tuple[str, dict[str, int]]:
     """The template with its `{slots}` filled, and where in it the value of each slot begins (in characters).
 
-    Raises:
-        KeyError: If a slot has no value.
+    Raises: KeyError if a slot has no value.
     """
     text, starts = "", {}
     for literal, slot, _, _ in Formatter().parse(template):

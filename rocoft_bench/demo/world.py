@@ -4,8 +4,6 @@ The text that the embedded causal model is pretrained on states all of these fac
 in `word_problems` and `choices` give one part of them to training and keep the other for the test.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 Fact = tuple[str, str]

@@ -1,7 +1,5 @@
 """The fixed set: the demo's runs on few rows, and what is held of each."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any

@@ -1,7 +1,5 @@
 """The golden file: what the fixed runs gave, with the versions that it was with, and how far numbers may be from it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Measuring benches: all methods of a model and shape take their steps in turn, and each leaves a record."""
 
-from __future__ import annotations
-
 import statistics
 import warnings
 from collections.abc import Callable, Sequence
@@ -48,8 +46,7 @@ def measure(
 
     A method that fails has a record that says so, and costs no other one.
 
-    Raises:
-        UserError: If the model cannot be built.
+    Raises: UserError if the model cannot be built.
     """
     done = {bench.folder_name: None if force else stored_record(bench, output) for bench in benches}
     missing = [bench for bench in benches if done[bench.folder_name] is None]

@@ -8,8 +8,6 @@ bench:
   turns: 20                                                          # every other key is a setting of all
 """
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -83,8 +81,7 @@ def is_of_benches(settings: Settings) -> bool:
 def benches_of(settings: Settings) -> list[list[BenchSettings]]:
     """The benches of each model, shape and variant, the frozen model first.
 
-    Raises:
-        UserError: If a setting is unknown or out of range, or the file holds something else.
+    Raises: UserError if a setting is unknown or out of range, or the file holds something else.
     """
     if others := [key for key in settings.values if key != SECTION]:
         raise UserError(f"{settings.sources.get(others[0], others[0])}: {others[0]} is not a setting of benches")

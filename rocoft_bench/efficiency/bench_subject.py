@@ -1,7 +1,5 @@
 """One method at work in a bench: a model with random weights that others share, and its training step."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What methods are held against in a bench, and nobody would train with."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch.nn.functional as F

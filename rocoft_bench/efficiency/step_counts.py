@@ -1,7 +1,5 @@
 """What a step computes, keeps and launches, counted exactly: on a busy machine as on an idle one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any

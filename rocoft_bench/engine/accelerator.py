@@ -1,7 +1,5 @@
 """Device and precision of a run, by accelerate."""
 
-from __future__ import annotations
-
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env

@@ -1,7 +1,5 @@
 """Batches of similar length, padded to their own longest example."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any

@@ -1,7 +1,5 @@
 """The state of an unfinished run in one safetensors file: trained values, optimizer, random numbers, progress."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -59,8 +57,7 @@ def _save(tensors: dict[str, Tensor], path: Path, processes: Processes, metadata
 def load_trained_values(model: nn.Module, values: dict[str, Tensor]) -> None:
     """Put whole values back in place, so that optimizers keep pointing at them.
 
-    Raises:
-        CheckpointError: If the names are not exactly those of the model's trainable parameters.
+    Raises: CheckpointError if the names are not exactly those of the model's trainable parameters.
     """
     own = trained_values(model)
     if own.keys() != values.keys():
@@ -95,8 +92,7 @@ def load_checkpoint(
 
     A process that was not there when the checkpoint was written keeps its random generators.
 
-    Raises:
-        CheckpointError: If the file is damaged or belongs to another model.
+    Raises: CheckpointError if the file is damaged or belongs to another model.
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,7 +1,5 @@
 """How a run that ended badly is put on record."""
 
-from __future__ import annotations
-
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.peak_memory import is_out_of_memory
 from rocoft_bench.engine.prediction import NotFiniteError

@@ -1,7 +1,5 @@
 """What a fine-tuning method may add to the training loop."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

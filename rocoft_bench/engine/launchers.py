@@ -4,8 +4,6 @@ What a run computes is in its settings alone: of such variables only those are r
 has set, and of these those that say how processes share a model.
 """
 
-from __future__ import annotations
-
 import os
 
 OWN_LAUNCH = "ROCOFT_BENCH_LAUNCH"

@@ -1,7 +1,5 @@
 """How the engine tells the outside what it does; the command line shows it, tests and libraries ignore it."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Asking a model for its answers: class logits, span logits, generated text, or likelihoods of given texts."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence

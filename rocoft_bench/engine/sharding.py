@@ -3,8 +3,6 @@
 FSDP2 makes them DTensors. DeepSpeed's ZeRO-3 leaves them empty, with a `ds_id`, until they are gathered.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The training loop: `Trainer.run` is all of it, `Trainer._step` one optimizer step."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Warnings of libraries that are meant for somebody else."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 

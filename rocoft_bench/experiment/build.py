@@ -1,23 +1,19 @@
 """Everything that an experiment trains on and with, loaded: data, model, method."""
 
-from __future__ import annotations
-
 import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rocoft_bench import models
 from rocoft_bench.config import RunConfig, TaskConfig
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, held_out_of, limited
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.models import Limits, Loaded, ModelSource
 from rocoft_bench.models.quantised import quantised_options
-
-if TYPE_CHECKING:
-    from rocoft_bench.engine.observer import Observer
 
 CALIBRATION_EXAMPLES = 32
 """Training examples from which a scored selection (max, min, mixed) takes its activations."""
@@ -45,8 +41,7 @@ class Built:
 def build(experiment: Experiment, observer: Observer) -> Built:
     """Load data and model, and apply the method.
 
-    Raises:
-        UserError: If the data or the model cannot be had or do not fit together.
+    Raises: UserError if the data or the model cannot be had or do not fit together.
     """
     from rocoft_bench.engine.prediction import own_generation_settings
 
@@ -97,8 +92,7 @@ def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
 def limits(experiment: Experiment, model: Any, tokenizer: Any) -> Limits:
     """How many tokens of a text the model takes beside the method's own.
 
-    Raises:
-        UserError: If the method leaves none.
+    Raises: UserError if the method leaves none.
     """
     own = experiment.method.virtual_tokens
     there = models.limits(model, tokenizer)

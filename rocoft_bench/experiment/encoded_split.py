@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import TaskConfig, TrainingConfig
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
+from rocoft_bench.models import Limits
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
     from rocoft_bench.engine.processes import Processes
-    from rocoft_bench.models import Limits
     from rocoft_bench.tasks import LoadedSplit, Task
 
 
@@ -40,8 +40,7 @@ class EncodedSplit:
 def fitted_settings(task: Task, settings: TaskConfig, limits: Limits, notes: list[str]) -> TaskConfig:
     """The task's settings with lengths that the model can take.
 
-    Raises:
-        UserError: If answers could be longer than the model can take.
+    Raises: UserError if answers could be longer than the model can take.
     """
     fitted = task.fitted(settings, *limits)
     for name in ("max_length", "max_target_length"):
@@ -66,8 +65,7 @@ def held_out_of(split: LoadedSplit, settings: TaskConfig, notes: list[str]) -> t
     """What a trial of tuning trains on, and what it is scored on, both drawn from the training examples. Examples whose
     content is that of one that is held out are in neither.
 
-    Raises:
-        UserError: If nothing would be left to train on.
+    Raises: UserError if nothing would be left to train on.
     """
     import numpy as np
 

@@ -1,14 +1,13 @@
 """The model of a finished run, evaluated once more: on another task of its family, or by another protocol."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from rocoft_bench.config import Settings, flatten
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limited, make_evaluator, prediction_lines
@@ -28,9 +27,6 @@ from rocoft_bench.runs import (
     write_json_lines,
     write_text,
 )
-
-if TYPE_CHECKING:
-    from rocoft_bench.engine.observer import Observer
 
 EVALUATION_SETTINGS = {
     "task.name",
@@ -57,9 +53,8 @@ def evaluate(
     of its own below the run's folder, with the training's facts; one that is there already is left alone. base: as in
     `load_run`.
 
-    Raises:
-        UserError: If the run is not finished, a setting would have changed the training, the examples cannot be had, or
-            the record that is there is of other examples or another model than there are now.
+    Raises: UserError if the run is not finished, a setting would have changed the training, the examples cannot be had,
+    or the record that is there is of other examples or another model than there are now.
     """
     experiment = resolve(_changed(directory, changes))
     directory.check_kinds()

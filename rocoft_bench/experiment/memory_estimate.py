@@ -17,24 +17,19 @@ the head all but its parameters. Examples are taken to be as long as `task.max_l
 told.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rocoft_bench import models
 from rocoft_bench.config import ModelConfig
+from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
 from rocoft_bench.methods.method import MethodMemory
 from rocoft_bench.models import MASKED_LM, ModelShapes
 from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.passes import FLOAT32, MethodKeeps, Passes
 from rocoft_bench.models.quantised import WEIGHT_BYTES
-
-if TYPE_CHECKING:
-    from rocoft_bench.experiment.resolve import Experiment
 
 MIB = 1024 * 1024
 
@@ -158,8 +153,7 @@ def facts_of(experiment: Experiment) -> LayerSizes | None:
 
     Loads torch for those that do not ship their shapes.
 
-    Raises:
-        UserError: If the model's name is neither a folder with a saved model nor a hub id.
+    Raises: UserError if the model's name is neither a folder with a saved model nor a hub id.
     """
     model, kind = experiment.config.model, experiment.task.kind
     if facts := shipped_facts(model.name, kind):

@@ -1,7 +1,5 @@
 """Using the model of a finished run: it answers one input, or becomes a plain checkpoint."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -28,8 +26,7 @@ OUTPUT_FORMS = (".csv", ".tsv", ".jsonl")
 def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     """What the model says to one input, in the words of its task.
 
-    Raises:
-        UserError: If the task takes one text and two are given, or the other way round, or one is no text.
+    Raises: UserError if the task takes one text and two are given, or the other way round, or one is no text.
     """
     task = trained.experiment.task
     texts = [text] if text_pair is None else [text, text_pair]
@@ -140,9 +137,8 @@ def export(directory: RunDirectory, folder: Path, base: str | None = None, as_lo
     base: as in `load_run`. as_lora: write a LoRA adapter instead, which peft loads by itself. It is put in place whole.
     Returns what is to be said of it.
 
-    Raises:
-        UserError: If the run is not finished or cannot be merged (or is no LoRA), or the folder is in use or cannot be
-            written.
+    Raises: UserError if the run is not finished or cannot be merged (or is no LoRA), or the folder is in use or cannot
+    be written.
     """
     from safetensors import SafetensorError
 

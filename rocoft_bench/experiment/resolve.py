@@ -1,7 +1,5 @@
 """From settings to an experiment that can be run: everything checked, nothing loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -82,8 +80,7 @@ class Experiment:
 def resolve(settings: Settings) -> Experiment:
     """Check all settings and complete them with the method's defaults. Loads neither data nor torch.
 
-    Raises:
-        UserError: If anything in the settings is unknown or out of range.
+    Raises: UserError if anything in the settings is unknown or out of range.
     """
     task = tasks.named_in(settings.values)
     config = validate(settings, task.Settings if task else TaskConfig)

@@ -1,7 +1,5 @@
 """The model of a finished run, loaded again: its base model and its trained values, both checked to be the run's."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,18 +28,14 @@ class TrainedModel:
 def load_run(directory: RunDirectory, base: str | None = None) -> TrainedModel:
     """Load the model of a finished run. base: where its base model is now; by default where the run had it.
 
-    Raises:
-        UserError: If the run is not finished, its files are damaged, or its base model cannot be had or is another one.
+    Raises: UserError if the run is not finished, its files are damaged, or its base model cannot be had or is another
+    one.
     """
     return load_trained(experiment_of(directory), directory, base)
 
 
 def experiment_of(directory: RunDirectory) -> Experiment:
-    """What a finished run did. Loads nothing.
-
-    Raises:
-        UserError: If the run is not finished.
-    """
+    """What a finished run did. Loads nothing. Raises: UserError if the run is not finished."""
     return resolve(settings_of(directory))
 
 
@@ -127,8 +121,7 @@ def _check_base(experiment: Experiment, origin: dict[str, Any], directory: RunDi
 def trained_values(directory: RunDirectory) -> Path:
     """The folder of a run's trained values: adapter/ or, of one that was downloaded from the hub, the run's own.
 
-    Raises:
-        UserError: If they are not there or not as the run's record states them.
+    Raises: UserError if they are not there or not as the run's record states them.
     """
     damage = directory.damage(directory.read_record()) if directory.adapter.is_dir() else None
     if damage is not None:

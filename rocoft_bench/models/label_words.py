@@ -1,7 +1,5 @@
 """Reading a language model as a classifier: the logits of a few words at one position of each example."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One task, several draws, start to end: rows and model, kernels, coefficients, predictions, records."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -56,9 +54,8 @@ def analyse(
 
     output: the folder of all results; each analysis has its own below it.
 
-    Raises:
-        UserError: If the input cannot be used; nothing is left behind then.
-        Whatever ends the work before its end, after records that say so.
+    Raises: UserError if the input cannot be used; nothing is left behind then. Whatever ends the work before its end,
+    after records that say so.
     """
     directories = {own.seed: KernelDirectory(output / own.folder_name) for own in settings}
     to_do = [own for own in settings if force or not directories[own.seed].is_done()]

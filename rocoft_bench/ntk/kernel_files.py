@@ -1,7 +1,5 @@
 """The folder of one analysis: settings first, kernels as soon as they are whole, the record last."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

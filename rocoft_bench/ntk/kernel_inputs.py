@@ -1,7 +1,5 @@
 """Everything that analyses of one task need, loaded and checked: prompts, rows, the model, its parameters."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,9 +105,8 @@ class KernelInputs:
 def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
     """Load the rows of each draw, then the model.
 
-    Raises:
-        UserError: If the rows, the model or the label words cannot be had or do not fit together, the model lacks what
-            a kernel is of, or there is too little memory.
+    Raises: UserError if the rows, the model or the label words cannot be had or do not fit together, the model lacks
+    what a kernel is of, or there is too little memory.
     """
     experiment = settings.experiment()
     task, of_task = experiment.task, experiment.config.task

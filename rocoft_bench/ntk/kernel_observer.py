@@ -1,7 +1,5 @@
 """What is told of an analysis while it runs; the command shows it, and stops it between two blocks."""
 
-from __future__ import annotations
-
 
 class KernelObserver:
     """Does nothing; subclasses show it."""

@@ -2,8 +2,6 @@
 once. With `test_kernels` the kernels between test and training rows are made too, kept, and predicted from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -75,8 +73,7 @@ class TestScorer:
     def _groups(self) -> list[list[int]]:
         """The draws that share a pass: as many as there is room for their θ.
 
-        Raises:
-            UserError: If there is room for none.
+        Raises: UserError if there is room for none.
         """
         seeds, plan = list(self.solutions), self.inputs.budget
         width = torch.finfo(getattr(torch, self.inputs.settings.precision)).bits // 8

@@ -252,8 +252,7 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
 
     settings: as read from a file and laid over by flags, all in the section `ntk`.
 
-    Raises:
-        UserError: If a setting is unknown or out of range, or the file holds something else.
+    Raises: UserError if a setting is unknown or out of range, or the file holds something else.
     """
     others = [key for key in settings.values if key != SECTION]
     if others:
@@ -285,8 +284,7 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
 def of_run(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     """The settings of analyses of a finished run. given: those that are stated.
 
-    Raises:
-        UserError: If it is not a finished few-shot run, or something is stated that is the run's.
+    Raises: UserError if it is not a finished few-shot run, or something is stated that is the run's.
     """
     experiment = experiment_of(RunDirectory(folder))
     config, task = experiment.config, experiment.task

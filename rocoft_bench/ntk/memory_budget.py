@@ -4,8 +4,6 @@ Measured on the longest example there is: what its gradients are made of, and wh
 Everything else follows from sizes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -56,8 +54,7 @@ def make_budget(
     """How to stay under the settings' bound with these examples. most: as many of them as a kernel is of; scratch: the
     most numbers in a piece of features.
 
-    Raises:
-        UserError: If two examples do not fit under it.
+    Raises: UserError if two examples do not fit under it.
     """
     captured, saved = _measured(capturer, max(examples, key=lambda example: len(example.input_ids)))
     weight = next(capturer.model.parameters())

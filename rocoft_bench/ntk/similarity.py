@@ -5,8 +5,6 @@ LM-Kernel-FT stores its training kernels with torch.save: a tensor (c, n, n), a 
 file is read as tensors only; no code in it is run.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,8 +67,7 @@ class Pair:
 def compared(first: Path, second: Path) -> list[Pair]:
     """How near the kernels are that both have; where either has only one, it is compared with all of the other.
 
-    Raises:
-        UserError: If one of them holds no kernels, or they have none of the same name and size.
+    Raises: UserError if one of them holds no kernels, or they have none of the same name and size.
     """
     ours, theirs = read_kernels(first), read_kernels(second)
     if len(ours) == 1 or len(theirs) == 1:
@@ -103,8 +100,7 @@ def _pair(name: str, first: Tensor, second: Tensor) -> Pair:
 def read_kernels(place: Path) -> dict[str, Tensor]:
     """The square matrices of finite numbers in a folder or file, by name.
 
-    Raises:
-        UserError: If there is no such file, it cannot be read, or it holds no kernel.
+    Raises: UserError if there is no such file, it cannot be read, or it holds no kernel.
     """
     file = place / FILE if place.is_dir() else place
     if not file.is_file():

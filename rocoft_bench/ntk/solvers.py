@@ -10,8 +10,6 @@ published  what the followed code (princeton-nlp/LM-Kernel-FT) calls logistic: s
 ridge      least squares, (K + ρ ‖K‖ I) α = y, with targets ±1 for one output and 0/1 for each of several.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,8 +84,7 @@ def check_counts(labels: Sequence[int] | NDArray[np.int64], outputs: int, solver
 def solve(problem: KernelProblem, solver: SolverName, ridge: float = 0.0) -> Solution:
     """α of a training kernel. ridge: ρ of the ridge solver.
 
-    Raises:
-        UserError: If the solver cannot take this problem.
+    Raises: UserError if the solver cannot take this problem.
     """
     check_counts(problem.labels, problem.outputs, solver)
     return {"strict": _strict, "published": _published, "ridge": lambda own: _ridge(own, ridge)}[solver](problem)
@@ -168,8 +165,7 @@ def logistic_weights(
 
     phi: (n · c, rank). start: (rank,).
 
-    Raises:
-        ValueError: If it does not converge.
+    Raises: ValueError if it does not converge.
     """
     outputs = problem.outputs
     own = phi.reshape(len(problem.labels), outputs, -1)[rows]  # (n', c, rank)

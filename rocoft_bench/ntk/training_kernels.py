@@ -1,7 +1,5 @@
 """The training kernels of one draw, block by block: what is finished stays on disk and is not made again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -33,8 +31,7 @@ def training_kernels(
     """K_S of each set, (n · c, n · c) in float64, and `OUTPUTS`. Those that exist, here or in another analysis of the
     same task, are read.
 
-    Raises:
-        NotFiniteError: If a kernel overflows.
+    Raises: NotFiniteError if a kernel overflows.
     """
     wanted = identities(inputs, seed, inputs.settings.logits)
     found = directory.stored(wanted) or _of_other_analyses(inputs, seed, directory, wanted)

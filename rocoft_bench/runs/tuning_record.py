@@ -1,7 +1,5 @@
 """The record of one search for settings: `tuning.json` in a folder beside those of its trials and of what it led to."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict

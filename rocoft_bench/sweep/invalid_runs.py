@@ -1,7 +1,5 @@
 """Records of runs that could not write their own."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,8 +16,7 @@ def record_invalid(runs: Iterable[InvalidRun], output: Path, sweep: Path) -> Non
     """Leave a failed record for each run whose settings are wrong, in a folder by what the settings say, and take away
     those that the sweep left there before it was corrected.
 
-    Raises:
-        UserError: If one cannot be written.
+    Raises: UserError if one cannot be written.
     """
     source = f"of {sweep.absolute()}"
     records = {output / _folder_name(run.values): _invalid_record(run, source) for run in runs}

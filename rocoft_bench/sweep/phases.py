@@ -1,7 +1,5 @@
 """A sweep with a search before it: the trials are one plan, and what is planned with their choices is the next."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections import Counter
@@ -33,8 +31,7 @@ def phases(
 
     condition: `seed` in it is of the runs, not of the trials. write: put the choices on record.
 
-    Raises:
-        UserError: As `make_plan`, or if the search is not the same for all that is compared.
+    Raises: UserError as `make_plan`, or if the search is not the same for all that is compared.
     """
     tuning = sweep.tuning
     if tuning is None:

@@ -1,7 +1,5 @@
 """What a sweep amounts to before anything runs: which runs are done, to do, failed, or wrong."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -123,8 +121,7 @@ def make_plan(
 
     assignments: `key=value` settings for all runs. runs: instead of the sweep's own.
 
-    Raises:
-        UserError: If the sweep file is wrong, all of its runs are, or the condition is met by none of them.
+    Raises: UserError if the sweep file is wrong, all of its runs are, or the condition is met by none of them.
     """
     valid, invalid = resolve_all(sweep, sweep.runs(assignments) if runs is None else runs)
     values = [config_values(run.experiment.config) if condition.wanted else {} for run in valid]
@@ -185,8 +182,7 @@ def plain(value: Any) -> str:
 def state_of(folder: Path, run: ValidRun | PlannedRun) -> tuple[State, RunRecord | None]:
     """How far a run in a folder is, its further evaluations included, and its record if that says how it ended.
 
-    Raises:
-        UserError: If the folder is on a file system without locks.
+    Raises: UserError if the folder is on a file system without locks.
     """
     directory = RunDirectory(folder)
     if not folder.is_dir():

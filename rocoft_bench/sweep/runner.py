@@ -1,7 +1,5 @@
 """The loop of a sweep: starts runs as there is room, takes in how they end, and stops when asked to."""
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterable

@@ -3,8 +3,6 @@
 Importing this module loads neither torch nor datasets; a task loads them when it is used.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

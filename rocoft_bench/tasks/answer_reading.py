@@ -4,8 +4,6 @@ LLM-Adapters: `commonsense_evaluate.py` and `evaluate.py` of AGI-Edgerunners/LLM
 `Commonsense_Reasoning` and `Math_Reasoning` of Kowsher/RoCoFT.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

@@ -14,8 +14,6 @@ Worked example (in the manner of entailment's examples): sentence1 "Ten of the b
 the bakers wore a hat.", label 0 (entailment). Those of the other tasks: see their families.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_number

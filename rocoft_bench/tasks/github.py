@@ -1,7 +1,5 @@
 """Files of a GitHub repository at a pinned commit: fetched once, then read from the cache of the Hugging Face hub."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -24,8 +24,6 @@ sentence2 "Fog stopped the ferry to Lumo.", label 0. For RoBERTa `encode` gives 
 predicted 1, 0, 1 where the labels are 1, 1, 1, `score` gives {"accuracy": 0.75}.
 """
 
-from __future__ import annotations
-
 from rocoft_bench.tasks.data import HubDataset
 from rocoft_bench.tasks.sequence import SequenceClassification, SequenceRegression
 from rocoft_bench.tasks.task import Task

@@ -12,8 +12,6 @@ whether its words begin with their blank; if they do, that blank belongs to the 
 the ids of the full text; only where a response does not begin with a word can they differ from it, at the border.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -10,8 +10,6 @@ All but Parquet are UTF-8 and may be packed by gzip, whether .gz says so or not.
 what its cells may hold is checked in `rocoft_bench.tasks.data`.
 """
 
-from __future__ import annotations
-
 import csv
 import difflib
 import io
@@ -181,8 +179,7 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None) -> RawRows:
 def _check_unpacked(path: Path, metadata: Any, wanted: Sequence[str], limit: int) -> int:
     """Bytes of the largest part of a column, which no value in it can exceed, before anything is unpacked.
 
-    Raises:
-        UserError: If the columns become larger than the limit, as the file itself says.
+    Raises: UserError if the columns become larger than the limit, as the file itself says.
     """
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     parts = [group.column(index) for group in groups for index in range(group.num_columns)]

@@ -20,8 +20,6 @@ end_positions at "fog". If start and end logits are highest at "of" and at "fog"
 `score` gives {"exact_match": 0.0, "f1": 0.667}.
 """
 
-from __future__ import annotations
-
 from rocoft_bench.tasks.data import HubDataset
 from rocoft_bench.tasks.spans import SpanExtraction
 from rocoft_bench.tasks.task import Task

@@ -1,7 +1,5 @@
 """SQuAD's own files: {"data": [{"paragraphs": [{"context": …, "qas": [{"question": …, "answers": […]}]}]}]}."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A RoCoFT adapter as the LoRA adapter that it is: r changed rows or columns are a product of rank r."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """What a base layer must be for some of its weight to be trained in place."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Choosing rows or columns by score, from real activations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any

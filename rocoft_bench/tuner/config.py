@@ -1,7 +1,5 @@
 """The configuration of a RoCoFT adapter, in PEFT's terms."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import InitVar, dataclass, field

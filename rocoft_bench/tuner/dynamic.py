@@ -1,7 +1,5 @@
 """Choosing the trained rows and columns anew during training, by the gradients of all of them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """What one adapter trains in one layer."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """Trained values in the weight itself, for the moment of a product: the layer computes that and nothing else."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The tuner layer: a frozen linear layer with a few trained rows, columns or entries."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """The tuner: wraps the targeted linear layers of a model, and reads and writes its adapters' files."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,7 +1,5 @@
 """Trained rows, columns or entries of a parameter that no linear layer multiplies by: fused experts, embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Trained rows, columns or entries in full precision over a base whose weights are quantised."""
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Iterator

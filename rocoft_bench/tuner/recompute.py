@@ -7,8 +7,6 @@ keeps. (A tensor changed past autograd, as `x.data`, would not be made again as 
 those of https://docs.pytorch.org/docs/stable/notes/autograd.html#saved-tensors.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any

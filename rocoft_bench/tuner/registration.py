@@ -1,7 +1,5 @@
 """Makes RoCoFT known to PEFT under the name "ROCOFT"."""
 
-from __future__ import annotations
-
 from peft import PeftType
 from peft.utils import register_peft_method
 

@@ -1,7 +1,5 @@
 """Saved values of adapters: whether they fit the base model, and putting others in their place."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

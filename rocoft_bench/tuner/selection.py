@@ -5,8 +5,6 @@ are r row or column numbers, ascending, or n flat entry numbers: int32, but for 
 int32 counts.
 """
 
-from __future__ import annotations
-
 import zlib
 
 import numpy as np

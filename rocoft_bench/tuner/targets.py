@@ -1,7 +1,5 @@
 """Which layers of a model are adapted: all linear ones of the transformer blocks, or those that are named."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator

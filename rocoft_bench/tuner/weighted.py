@@ -1,7 +1,5 @@
 """A new adapter whose changes are the weighted sum of those of others."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 from typing import Any

@@ -4,8 +4,6 @@ Metadata in YAML for the hub's search and leaderboards, then a text from which a
 run (`card.md.j2`). All of it is from the run's own files; nothing is guessed.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a card is written from."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass

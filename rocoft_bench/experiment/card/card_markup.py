@@ -1,7 +1,5 @@
 """Markdown in which names and values from users stay what they are."""
 
-from __future__ import annotations
-
 import re
 
 

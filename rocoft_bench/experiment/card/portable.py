@@ -1,7 +1,5 @@
 """Values as they may leave this machine: a path of its file system is cut down to the last part."""
 
-from __future__ import annotations
-
 import re
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any

@@ -119,8 +119,8 @@ class Capturer:
     def check(self, examples: Sequence[Example]) -> None:
         """Compare a few captured gradients with autograd's own, and settle how this model has to be asked.
 
-        Raises:
-            ValueError: If gradients differ even so; the model then does something with its layers that is unknown here.
+        Raises: ValueError if gradients differ even so; the model then does something with its layers that is unknown
+        here.
         """
         few = [examples[index % len(examples)] for index in range(PROBE_EXAMPLES)]
         self.direct, truth = {}, self._by_autograd(few)

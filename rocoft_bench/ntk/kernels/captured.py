@@ -4,8 +4,6 @@ For an example b, an output c and a parameter, the gradient J[b, c] is never sto
 small, and gives J or its inner products layer by layer.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ f(x) = Σ_i α_i K_S(x, x_i) = ⟨∇_S f(x), θ⟩ with θ = Σ_i α_i ∇_S f(
 for all sets, draws and penalties together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

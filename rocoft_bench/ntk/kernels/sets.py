@@ -58,8 +58,7 @@ class Parameters:
     def linears(self, targets: Iterable[str] | None = None) -> list[str]:
         """The linear layers of the blocks that a gradient reaches, all or those of some roles or names.
 
-        Raises:
-            UserError: If the model has none of them.
+        Raises: UserError if the model has none of them.
         """
         names = [name for name in default_targets(self.model) if f"{name}.weight" in self.keys]
         if targets is not None:
@@ -188,8 +187,7 @@ SETS: dict[str, Callable[[Parameters, KernelSettings], ParameterSet]] = {
 def make_set(name: str, own: Parameters, settings: KernelSettings) -> ParameterSet:
     """The parts of a set by the keys of the parameters that they are of.
 
-    Raises:
-        UserError: If the model has nothing of it with a gradient.
+    Raises: UserError if the model has nothing of it with a gradient.
     """
     views = SETS[name](own, settings)
     if not views:

@@ -4,8 +4,6 @@ A view turns what was captured into features Φ (N, F), one row for each example
 part is ΦΦᵀ. F may be large: `pieces` cuts it so that no piece takes more than `limit` numbers.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

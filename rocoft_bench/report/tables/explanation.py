@@ -1,7 +1,5 @@
 """Why two results differ: what on record does, what statistics say of it, and where the predictions part."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any

@@ -11,8 +11,6 @@ outputs of classes 0 and 1.
 Hub ids were read in public code; those without a commit are taken as they are on the day, and a run says so.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from rocoft_bench.tasks.data import NOT_PINNED

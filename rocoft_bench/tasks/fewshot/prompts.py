@@ -1,7 +1,5 @@
 """From rows to prompts: tokens with one mask, and the tokens of the label words."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +44,7 @@ class Prompter:
     def word_ids(self, words: Sequence[str]) -> list[int]:
         """The token of each label word.
 
-        Raises:
-            UserError: If the tokenizer has no mask, or a word is not one token or not one of its own.
+        Raises: UserError if the tokenizer has no mask, or a word is not one token or not one of its own.
         """
         if self.tokenizer.mask_token_id is None:
             raise UserError(f"{self.tokenizer.name_or_path}: has no mask token; prompts need a masked language model")
@@ -70,8 +67,7 @@ class Prompter:
     def prompts(self, texts: Texts, split: str) -> tuple[list[list[int]], tuple[str, ...]]:
         """The tokens of a prompt for each row, and what was cut, for the record. split: for messages.
 
-        Raises:
-            UserError: If a prompt loses its mask to the cut.
+        Raises: UserError if a prompt loses its mask to the cut.
         """
         columns = [self._piece(piece, texts) for piece in self.pieces]
         rows = [[token for part in parts for token in part] for parts in zip(*columns, strict=True)]

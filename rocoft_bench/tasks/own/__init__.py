@@ -16,8 +16,6 @@ classification, train_file reviews.csv, text_column review, label_column stars m
 "1" and "5": the second row is the text "Cold." with label code 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from rocoft_bench.tasks.own.instruct import Instruct

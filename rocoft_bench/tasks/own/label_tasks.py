@@ -1,7 +1,5 @@
 """Classification and regression of the user's own texts, or pairs of texts."""
 
-from __future__ import annotations
-
 import math
 import re
 import reprlib

@@ -1,7 +1,5 @@
 """Questions about passages, and texts made of texts, of the user's own."""
 
-from __future__ import annotations
-
 import json
 import reprlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Examples of the user's own: where they are, which columns are read, and which rows are held out to evaluate on."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections import defaultdict
