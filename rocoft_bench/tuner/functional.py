@@ -7,15 +7,17 @@ FLOPs where those of the whole matrix would cost 2*N*d_in*d_out.
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rocoft_bench.tuner.in_place import standing
+from rocoft_bench.tuner.in_place import MergeableBase, standing
 from rocoft_bench.tuner.recompute import Product
 from rocoft_bench.tuner.selection import Place, taken
 
@@ -33,32 +35,20 @@ def in_place_linear(
     """The layer's product with the trained values in its weight. x (..., d_in) -> y (..., d_out).
 
     with_x: computes products with x in backward, so that it need not be kept; of columns x[:, S] is. base: whose weight
-    it is, if adapters may be merged into it before the backward pass.
+    it is, if adapters may be merged into it before the backward pass, or the trained values stand there already.
     """
     if not torch.is_grad_enabled():
-        with standing(weight, trained, place, mode):
+        with standing(weight, trained, place, mode, base):
             return F.linear(x, weight, bias)
     y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode, with_x, base)
     return y.view(*x.shape[:-1], weight.shape[0])  # outside, so that y may be changed in place
 
 
-class MergeableBase(Protocol):
-    """A layer into whose weight adapters are merged."""
-
-    own_changes: int
-    """How often it has written into the weight, by the weight's version counter."""
-
-    @property
-    def merged(self) -> bool: ...
-
-    def frozen(self) -> AbstractContextManager[None]:
-        """The weight without any adapter, for as long as this lasts."""
-
-
 class InPlaceLinear(torch.autograd.Function):
     """y = x Wᵀ + b, W with the trained values in it.
 
-    Keeps x (N, d_in) for backward where it cannot be computed again; of columns only x[:, S].
+    Keeps x (N, d_in) for backward where it cannot be computed again; of columns only x[:, S]. Also the few frozen
+    values that the trained ones replace.
 
     Its gradients are those of a dense W, of which only some entries are looked at; there is no second derivative:
     double backward raises.
@@ -79,20 +69,22 @@ class InPlaceLinear(torch.autograd.Function):
         kept = x if ctx.needs_input_grad[3] and with_x is None else None
         if kept is not None and mode == "column":
             kept = taken(x, place, 1).contiguous()  # (N, r); a view would keep all of x
-        ctx.save_for_backward(kept, trained)
         ctx.place, ctx.mode, ctx.with_x, ctx.base = place, mode, with_x, base
         ctx.weight, ctx.version = weight, _version(weight, base)
-        with standing(weight, trained, place, mode):
-            return F.linear(x, weight, bias)
+        with standing(weight, trained, place, mode, base) as replaced:
+            y = F.linear(x, weight, bias)
+        few = mode != "random"  # of entries, what they replace is read again
+        ctx.save_for_backward(kept, trained, replaced if few else None)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        kept, trained = ctx.saved_tensors
+        kept, trained, replaced = ctx.saved_tensors
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_bias = grad_trained = None
         if ctx.needs_input_grad[0]:
-            with _unmerged(ctx), standing(ctx.weight, trained, ctx.place, ctx.mode):
+            with _unmerged(ctx), standing(ctx.weight, trained, ctx.place, ctx.mode, ctx.base, replaced):
                 grad_x = grad_y @ ctx.weight.to(grad_y.dtype)
         if ctx.needs_input_grad[2]:
             grad_bias = grad_y.sum(0)
@@ -122,12 +114,49 @@ def _thin_gradient(ctx: Any, grad_y: Tensor, kept: Any) -> Tensor:
     """
     if kept is not None:
         kept = kept.to(grad_y.dtype)
-    with_x = ctx.with_x or (lambda g: g.t() @ kept)
     if ctx.mode == "row":
-        return with_x(taken(grad_y, ctx.place, 1))
+        grad_y = taken(grad_y, ctx.place, 1)
+        return ctx.with_x(grad_y) if kept is None else grad_y.t() @ kept
     if ctx.mode == "column":
         return kept.t() @ grad_y
-    return taken(with_x(grad_y).flatten(), ctx.place, 0)  # the dense gradient exists for a moment
+    return ctx.with_x(grad_y) if kept is None else entries_of_product(ctx.place, grad_y, kept)
+
+
+SAMPLED_SHARE = 0.15
+"""Of a matrix's entries, for which a product is computed entry by entry; for more the whole one takes less time."""
+
+
+def entries_of_product(place: Place, grad_y: Tensor, x: Tensor) -> Tensor:
+    """Entries (n,) of the dense gradient g^T x (d_out, d_in), at flat indices; g (N, d_out), x (N, d_in).
+
+    On a CPU and of few of them no other entries are computed. Else the dense gradient exists for a moment.
+    """
+    shape = (grad_y.shape[1], x.shape[1])
+    few = isinstance(place, Tensor) and len(place) <= SAMPLED_SHARE * shape[0] * shape[1]
+    if few and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+        pattern = csr_pattern(place, shape, x.dtype)
+        if pattern is not None:
+            return torch.sparse.sampled_addmm(pattern, grad_y.t(), x, beta=0.0).values()
+    return taken((grad_y.t() @ x).flatten(), place, 0)
+
+
+def csr_pattern(flat: Any, shape: tuple[int, int], dtype: torch.dtype) -> Tensor | None:
+    """A sparse matrix of zeros at flat indices (n,) int64; None if those are not ascending by row."""
+    _announce_csr()
+    rows = torch.div(flat, shape[1], rounding_mode="floor")
+    if not bool((rows[1:] >= rows[:-1]).all()):
+        return None
+    ends = torch.searchsorted(rows, torch.arange(shape[0] + 1))
+    columns, zeros = flat - rows * shape[1], torch.zeros(len(flat), dtype=dtype)
+    return torch.sparse_csr_tensor(ends, columns, zeros, shape, check_invariants=False)
+
+
+@cache
+def _announce_csr() -> None:
+    """Torch warns once that such tensors are in beta state, which is no news to those who train with them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.eye(1).to_sparse_csr()
 
 
 def _flat(values: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """The tuner layer: a frozen linear layer with a few trained rows, columns or entries."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from rocoft_bench.tuner import selection
 from rocoft_bench.tuner.bases import whole_weight
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import TrainedEntries, layout
-from rocoft_bench.tuner.functional import add_update, in_place_linear
-from rocoft_bench.tuner.in_place import ONE_AT_A_TIME, may_stand, standing
+from rocoft_bench.tuner.functional import add_update, entries_of_product, in_place_linear
+from rocoft_bench.tuner.in_place import ONE_AT_A_TIME, PLAIN_TYPES, Standing, may_stand, put_in, take_out
 from rocoft_bench.tuner.recompute import LayerNorms, product_with
 
 
@@ -44,11 +45,26 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self.own_changes = 0  # of the weight, by merging and unmerging
         self.is_tied = False  # whether other modules have the same weight, which merging must leave them
         self._tied_weight: nn.Parameter | None = None  # while this layer has a weight of its own instead
-        self._standing: tuple[str, ExitStack] | None = None
+        self.standing_values: Standing | None = None
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._active_adapter = adapter_name
         self.out_features, self.in_features = self.matrix.shape[-2:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.put_back()  # copies and files have the frozen values
+        return self.__dict__
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        self.put_back()
+        super()._save_to_state_dict(*args)
+
+    def put_back(self) -> None:
+        """The frozen values into the weight, if trained ones stand there."""
+        if self.standing_values is not None:
+            with ONE_AT_A_TIME:
+                if (values := self.standing_values) is not None:  # no other thread has been faster
+                    _take_out({self: values})
 
     @property
     def matrix(self) -> Tensor:
@@ -57,9 +73,10 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         Raises:
             RuntimeError: If it is not here as a whole: offloaded, partitioned or sharded.
         """
-        base = self.get_base_layer()
-        weight = whole_weight(base).detach()
-        return weight.t() if isinstance(base, Conv1D) else weight
+        return self._as_matrix(whole_weight(self.get_base_layer()).detach())
+
+    def _as_matrix(self, weight: Tensor) -> Tensor:
+        return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
 
     def entries(self, adapter_name: str) -> TrainedEntries:
         entries = self.rocoft_adapter[adapter_name]
@@ -131,7 +148,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         return self._of_lines(self.entries(adapter_name).config.mode, lines)
 
     def _read(self, adapter_name: str) -> Tensor:
-        """A copy of the base weight's values at the adapter's indices."""
+        """A copy of the frozen weight's values at the adapter's indices."""
+        self.put_back()
         entries = self.entries(adapter_name)
         return selection.read(self.matrix, entries.indices, entries.mode)
 
@@ -226,6 +244,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
     @torch.no_grad()
     def _restore(self) -> None:
+        self.put_back()
         for mode, indices, frozen in self._overwritten:
             self._put(mode, indices, frozen)
         if self._overwritten_bias is not None:
@@ -244,52 +263,45 @@ class Linear(RoCoFTLayer):
         if self.disable_adapters and self.merged:
             self.unmerge()
         names = [] if self.disable_adapters or adapter_names is not None else self._active()
-        if self._standing and self._stands(names):
-            return self.base_layer(x, *args, **kwargs)
+        if self.standing_values is not None and names and not torch.is_grad_enabled():
+            with ONE_AT_A_TIME:
+                if self._stand_alone(names):
+                    return self.base_layer(x, *args, **kwargs)
+        if len(names) == 1 and not (self.merged or args or kwargs) and may_stand(self.base_layer):
+            self._check_calibrated(names)
+            return self._in_place(x, names[0])
+        self.put_back()
         if adapter_names is not None and not self.disable_adapters:
             return self._mixed(x, adapter_names, *args, **kwargs)
-        if self.merged or not names:
-            return self.base_layer(x, *args, **kwargs)
-        self._check_calibrated(names)
-        if len(names) == 1 and not (args or kwargs) and may_stand(self.base_layer):
-            return self._in_place(x, names[0])
         y = self.base_layer(x, *args, **kwargs)
-        for name in names:
-            y = self._add(name, x, y)
+        if not self.merged:
+            self._check_calibrated(names)
+            for name in names:
+                y = self._add(name, x, y)
         return y
 
-    @contextmanager
-    def standing(self) -> Iterator[None]:
-        """Leaves the trained values in the weight, if that can be done, so that the layer is its base layer.
-
-        For passes without gradients; another one, or one without this adapter, puts the frozen values back before.
-        """
-        names = [] if self.disable_adapters or self.merged or self._standing else self._active()
-        has_bias = len(names) == 1 and self.entries(names[0]).bias is not None
-        if len(names) != 1 or has_bias or self.is_tied or not may_stand(self.base_layer):
-            yield
-            return
+    def may_be_standing(self, places: tuple[type, ...]) -> Standing | None:
+        """The active adapter's values, if they can stand in the weight; places: slices, or indices too."""
+        names = [] if self.disable_adapters or self.merged or self.standing_values else self._active()
+        base: Any = self.base_layer
+        if len(names) != 1 or self.is_tied or not may_stand(base) or base.weight.dim() != 2:
+            return None
         entries = self.entries(names[0])
-        self._check_calibrated(names)
-        with ExitStack() as values:
-            values.enter_context(standing(self.matrix, entries.weight, entries.place, entries.mode))
-            self._standing = names[0], values
-            try:
-                yield
-            finally:
-                self._standing = None
+        is_here = type(entries.weight) in PLAIN_TYPES and entries.weight.dim() == 2 - (entries.mode == "random")
+        if entries.needs_calibration or not is_here or not isinstance(entries.place, places):
+            return None
+        return Standing(self.matrix, entries.weight, entries.place, entries.mode)
 
-    def _stands(self, names: list[str]) -> bool:
-        """Whether the weight has the values of just these adapters; if not, it then has the frozen ones."""
-        with ONE_AT_A_TIME:  # another thread waits until those that stand for this one are gone
-            if self._standing is None:
-                return False
-            name, values = self._standing
-            if names == [name] and not torch.is_grad_enabled():
-                return True
-            self._standing = None
-            values.close()
+    def _stand_alone(self, names: list[str]) -> bool:
+        """Whether the weight has the values of just these adapters, which train nothing else."""
+        entries, values = self.entries(names[0]), self.standing_values
+        if values is None or len(names) > 1 or entries.bias is not None:
             return False
+        return values.is_of(self.matrix, entries.weight)
+
+    def standing(self) -> AbstractContextManager[None]:
+        """Leaves the trained values in the weight, see `values_standing`."""
+        return values_standing([self])
 
     def _mixed(self, x: Tensor, names: list[str], *args: Any, **kwargs: Any) -> Tensor:
         if len(names) != len(x):
@@ -317,7 +329,8 @@ class Linear(RoCoFTLayer):
             and entries.config.recompute_inputs
             and entries.weight.requires_grad
         )
-        with_x = product_with(x, self.layer_norms, few=entries.mode == "row") if recomputes else None
+        multiply = partial(entries_of_product, entries.place) if entries.mode == "random" else None
+        with_x = product_with(x, self.layer_norms, multiply) if recomputes else None
         return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode, with_x, self)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
@@ -329,6 +342,36 @@ class Linear(RoCoFTLayer):
 
     def __repr__(self) -> str:
         return "rocoft." + super().__repr__()
+
+
+@contextmanager
+def values_standing(layers: Iterable[Linear], places: tuple[type, ...] = (slice, Tensor)) -> Iterator[None]:
+    """Leaves trained values in the weights, where that can be done, so that each layer is its base layer.
+
+    What needs the frozen ones puts them back before. places: in which form the layers' selections are.
+    """
+    put: dict[RoCoFTLayer, Standing] = {}
+    try:
+        with ONE_AT_A_TIME:
+            put = {layer: values for layer in layers if (values := layer.may_be_standing(places)) is not None}
+            put_in(list(put.values()))
+            for layer, values in put.items():
+                layer.standing_values = values
+        yield
+    finally:
+        _take_out(put)
+
+
+def _take_out(put: dict[RoCoFTLayer, Standing]) -> None:
+    """The frozen values into the weights of layers in which these stand."""
+    with ONE_AT_A_TIME:
+        still = {layer: values for layer, values in put.items() if layer.standing_values is values}
+        take_out(list(still.values()))
+        for layer, values in still.items():
+            layer.standing_values = None
+            weight: Any = layer.get_base_layer().weight
+            if type(weight) in PLAIN_TYPES and weight.dim() == 2:
+                values.take_out_of_copy(layer._as_matrix(weight))
 
 
 def _started(values: Tensor, config: RoCoFTConfig) -> Tensor:

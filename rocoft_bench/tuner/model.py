@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from rocoft_bench.tuner.bases import check_supported, quantisation_of, tied_weights, unwrapped
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import INDEX_NAMES
-from rocoft_bench.tuner.layer import Linear, RoCoFTLayer
+from rocoft_bench.tuner.in_place import is_transformed
+from rocoft_bench.tuner.layer import Linear, RoCoFTLayer, values_standing
 from rocoft_bench.tuner.parameter_wrapper import ParamWrapper
 from rocoft_bench.tuner.quantised_layer import QuantizedLinear, keep_trainable, warn_of_rounding
 from rocoft_bench.tuner.recompute import LayerNorms
 from rocoft_bench.tuner.saved_values import check_fits
 from rocoft_bench.tuner.targets import callable_only, check_all_found, check_parameters, default_targets
 from rocoft_bench.tuner.weighted import add_weighted
+from rocoft_bench.tuner.whole_pass import layers_left_alone
 
 
 class RoCoFTModel(BaseTuner):
@@ -148,7 +150,10 @@ class RoCoFTModel(BaseTuner):
 
     @contextmanager
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
-        """Called by `PeftModel` around its forward and `generate`, with their arguments."""
+        """Called by `PeftModel` around its forward and `generate`, with their arguments.
+
+        The trained values stand in the weights for as long as these last, where nobody else sees them there.
+        """
         names = kwargs.get("adapter_names")
         with ExitStack() as hooks:
             if names is not None:
@@ -158,6 +163,8 @@ class RoCoFTModel(BaseTuner):
                 for module in self.modules():
                     if isinstance(module, RoCoFTLayer | AuxiliaryTrainingWrapper):
                         hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            elif not is_transformed():
+                hooks.enter_context(values_standing(layers_left_alone(self.model), (slice,)))
             yield
 
     def _check_can_mix(self, names: list[str]) -> None:

@@ -8,6 +8,8 @@ those of https://docs.pytorch.org/docs/stable/notes/autograd.html#saved-tensors.
 """
 
 import re
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,7 +20,10 @@ Again = Callable[[], Tensor]
 """Computes a tensor again; to be called in the backward pass, before that of the node that it is from."""
 
 Product = Callable[[Tensor], Tensor]
-"""Of g (N, k), the product gᵀ x (k, d_in) with an input x that is made again."""
+"""Of g (N, k), the product gᵀ x (k, d_in), or what is needed of it, with an input x that is made again."""
+
+Multiply = Callable[[Tensor, Tensor], Tensor]
+"""Of g (N, k) and x (N, d_in)."""
 
 _MOST_OPERATIONS = 8
 """A longer way back to something that is kept costs more than it saves."""
@@ -44,17 +49,18 @@ class LayerNorms:
         return None
 
 
-def product_with(x: Tensor, norms: LayerNorms, few: bool) -> Product | None:
+def product_with(x: Tensor, norms: LayerNorms, multiply: Multiply | None = None) -> Product | None:
     """How to compute gᵀ x in backward, if x (..., d_in) can be made again, or need not be made at all.
 
-    few: Whether g has few columns. Then gᵀ (P V), of what attention returns, is (gᵀ P) V: two thin products, not equal
-    to those with x in the last bits, where making x again would be a thick one.
+    multiply: Computes what is needed of gᵀ x, g having many columns; without it g has few. Then gᵀ (P V), of what
+    attention returns, is (gᵀ P) V: two thin products, not equal to those with x in the last bits, where making x again
+    would be a thick one.
     """
     is_as_made = type(x) is Tensor and x.grad_fn is not None and not (x.output_nr or x._version)
     if not is_as_made or _is_checkpointed():
         return None
-    again = _output_of(x.grad_fn, norms, _MOST_OPERATIONS)
-    product = _with(again, x.shape[-1]) if again else _with_attention(x) if few else None
+    again = _shared(x, norms)
+    product = _with(again, x.shape[-1], multiply) if again else None if multiply else _with_attention(x)
     if product is None or not torch.amp.is_autocast_available(device := x.device.type):
         return product
 
@@ -65,8 +71,41 @@ def product_with(x: Tensor, norms: LayerNorms, few: bool) -> Product | None:
     return without_autocast
 
 
-def _with(again: Again, d_in: int) -> Product:
-    return lambda g: g.t() @ again().reshape(-1, d_in).to(g.dtype)
+def _with(again: Again, d_in: int, multiply: Multiply | None) -> Product:
+    multiply = multiply or (lambda g, x: g.t() @ x)
+    return lambda g: multiply(g, again().reshape(-1, d_in).to(g.dtype))
+
+
+class _SharedInput:
+    """What several layers are given, as the queries', keys' and values', is made again once for all of them."""
+
+    def __init__(self, x: Tensor, again: Again) -> None:
+        self.x, self._again = weakref.ref(x), again
+        self.users, self._left = 0, 0
+        self._made: Tensor | None = None
+
+    def __call__(self) -> Tensor:
+        if (made := self._made) is None:
+            made, self._left = self._again(), self.users
+        self._left -= 1
+        self._made = made if self._left > 0 else None
+        return made
+
+
+_LATEST = threading.local()
+"""By a weak reference, since it keeps the graph that x is from."""
+
+
+def _shared(x: Tensor, norms: LayerNorms) -> Again | None:
+    shared: _SharedInput | None = getattr(_LATEST, "input", lambda: None)()
+    if shared is None or shared.x() is not x:
+        again = _output_of(x.grad_fn, norms, _MOST_OPERATIONS)
+        if again is None:
+            return None
+        shared = _SharedInput(x, again)
+        _LATEST.input = weakref.ref(shared)
+    shared.users += 1
+    return shared
 
 
 def _with_attention(x: Tensor) -> Product | None:
@@ -87,7 +126,9 @@ def _with_attention(x: Tensor) -> Product | None:
     def product(g: Tensor) -> Tensor:  # (B L, r) -> (r, H d)
         g = g.view(batch, 1, length, -1).transpose(2, 3).expand(batch, heads, -1, length).flatten(0, 1)
         parts = g @ probabilities().to(g.dtype) @ values().to(g.dtype)  # (B H, r, d)
-        return parts.view(batch, heads, -1, width).sum(0).transpose(0, 1).flatten(1)
+        result = g.new_empty(g.shape[1], heads, width)
+        torch.sum(parts.view(batch, heads, -1, width).transpose(1, 2), 0, out=result)
+        return result.flatten(1)
 
     return product
 

@@ -401,15 +401,142 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Two(nn.Module):
+    """Two targeted layers, and what happens between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.linear_2 = nn.Linear(D_IN, D_OUT), nn.Linear(D_OUT, D_IN)
+        self.between: Callable[[], Any] = lambda: None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.linear(x)
+        self.between()
+        return self.linear_2(h)
+
+
+def two_adapted(mode: str, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    targets = ["linear", "linear_2"]
+    model = get_peft_model(Two().double(), RoCoFTConfig(mode=mode, target_modules=targets, **SIZES[mode], **settings))
+    move(model)
+    return model
+
+
+def dense_two(model: Any) -> Two:
+    """The plain model with the trained values in its weights."""
+    dense_model = Two().double()
+    for name in ("linear", "linear_2"):
+        layer, own = getattr(model.base_model.model, name), getattr(dense_model, name)
+        entries = layer.rocoft_adapter["default"]
+        with torch.no_grad():
+            own.weight.copy_(layer.base_layer.weight)
+            own.bias.copy_(layer.base_layer.bias)
+            write(own.weight, entries.indices, entries.mode, entries.weight)
+    return dense_model
+
+
+def fail_once(model: Any) -> None:
+    model.base_model.model.between = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        model(inputs())
+
+
+def move_weights(model: Any) -> None:
+    for layer in (model.base_model.model.linear, model.base_model.model.linear_2):
+        layer.base_layer.weight.data = layer.base_layer.weight.data.clone()
+
+
+def run_in_a_thread(model: Any) -> None:
+    thread = threading.Thread(target=lambda: model.base_model.model.linear(inputs()).sum().backward())
+    thread.start()
+    thread.join()
+    model.zero_grad()
+
+
+DURING: list[Callable[[Any], Any]] = [
+    fail_once,
+    run_disabled,
+    merge_and_unmerge,
+    move_weights,
+    run_in_a_thread,
+    lambda model: model(inputs()),
+    lambda model: torch.no_grad()(model)(inputs()),
+]
+
+
+@pytest.mark.parametrize("during", DURING)
+def test_whatever_happens_during_a_pass_changes_nothing(mode: str, during: Callable[[Any], Any]) -> None:
+    model = two_adapted(mode)
+    two, reference = model.base_model.model, dense_two(model)
+    frozen, x = [layer.base_layer.weight.clone() for layer in (two.linear, two.linear_2)], inputs()
+    z = x.detach().clone().requires_grad_()
+    squares(reference(z)).backward()
+
+    def once() -> None:
+        two.between = lambda: None
+        during(model)
+
+    two.between = once
+    y = model(x)
+    assert all(map(torch.equal, (two.linear.base_layer.weight, two.linear_2.base_layer.weight), frozen))
+    squares(y).backward()
+    torch.testing.assert_close((y, x.grad), (reference(z), z.grad))
+    for name in ("linear", "linear_2"):
+        entries = getattr(two, name).rocoft_adapter["default"]
+        dense_gradient = getattr(reference, name).weight.grad
+        torch.testing.assert_close(entries.weight.grad, read(dense_gradient, entries.indices, mode))
+    assert all(map(torch.equal, (two.linear.base_layer.weight, two.linear_2.base_layer.weight), frozen))
+
+
+@pytest.mark.parametrize(
+    "taken", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), nn.Module.state_dict]
+)
+def test_copies_that_are_made_during_a_pass(mode: str, taken: Callable[[Any], Any]) -> None:
+    model, found = two_adapted(mode), []
+    two, expected = model.base_model.model, {name: value.clone() for name, value in model.state_dict().items()}
+
+    def once() -> None:
+        two.between = None  # no copy of this function
+        found.append(taken(model))
+
+    two.between = once
+    model(inputs())
+    copied = found[0] if isinstance(found[0], dict) else found[0].state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in copied.items())
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [
+        lambda two, look: two.register_forward_hook(lambda *args: look()),
+        lambda two, look: two.linear.register_forward_hook(lambda *args: look()),
+        lambda two, look: two.linear_2.register_forward_pre_hook(lambda *args: look()),
+        lambda two, look: setattr(two.linear, "forward", lambda x, f=two.linear.forward: (f(x), look())[0]),
+    ],
+)
+def test_hooks_see_frozen_weights(mode: str, watch: Callable[[Any, Callable[[], None]], Any]) -> None:
+    model = two_adapted(mode)
+    two, seen = model.base_model.model, []
+    layers = (two.linear, two.linear_2)
+    frozen = [layer.base_layer.weight.clone() for layer in layers]
+    watch(two, lambda: seen.extend(map(torch.equal, [layer.base_layer.weight for layer in layers], frozen)))
+    x = inputs()
+    torch.testing.assert_close(model(x), dense_two(model)(x))
+    assert seen
+    assert all(seen)
+
+
 @pytest.mark.parametrize(("mode", "thin"), [("row", 1), ("column", 2)])
-def test_operations_beside_those_of_a_frozen_layer(mode: str, thin: int) -> None:
-    """In each pass the frozen values are read, replaced and put back; there is a thin product, of columns also a copy
-    of x[:, S], and the gradient is added to that of the pass before."""
+def test_operations_beside_those_of_a_frozen_model(mode: str, thin: int) -> None:
+    """For the whole model the frozen values are kept, replaced and put back in forward. In backward each layer's are
+    replaced and put back; there is a thin product, of columns also a copy of x[:, S], and the gradient is added to that
+    of the pass before."""
     counts = []
-    for model in (Net().double().requires_grad_(False), adapted(mode)):
+    for model in (Two().double().requires_grad_(False), two_adapted(mode, recompute_inputs=False)):
         x = inputs()
         model(x).sum().backward()
         with Operations() as operations:
             model(x).sum().backward()
         counts.append(operations.count)
-    assert counts[1] - counts[0] == 3 + 3 + thin + 1
+    assert counts[1] - counts[0] == 3 + 2 * (2 + thin + 1)

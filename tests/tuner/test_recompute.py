@@ -120,14 +120,14 @@ def dense_gradients(model: Any, u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def keeps_input(model: Any, u: Tensor) -> bool:
-    """Whether more storages are kept for backward than with a frozen layer."""
+    """Whether more storages of an input's size are kept for backward than with a frozen layer."""
 
     def kept(run: Callable[[Tensor], Tensor]) -> int:
         own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), *model.buffers())}
         seen: list[Tensor] = []
         with saved_tensors_hooks(lambda t: seen.append(t) or t, lambda t: t):
             run(u)
-        return len({t.untyped_storage().data_ptr() for t in seen} - own)
+        return len({t.untyped_storage().data_ptr() for t in seen if t.numel() >= u.numel()} - own)
 
     ours = kept(model)
     with model.disable_adapter():
