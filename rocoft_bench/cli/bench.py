@@ -50,7 +50,10 @@ def bench(
     if dry_run:
         _show_plan(groups, output)
         return
-    records = [record for group in groups for record in measured_and_shown(group, output, force)]
+    from rocoft_bench.efficiency.bench_run import only_bench_in
+
+    with only_bench_in(output):
+        records = [record for group in groups for record in measured_and_shown(group, output, force)]
     say(f"records: {output}")
     if failed := [record for record in records if record.status != "ok"]:
         for record in failed:

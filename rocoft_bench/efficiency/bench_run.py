@@ -1,8 +1,10 @@
 """Measuring benches: all methods of a model and shape take their steps in turn, and each leaves a record."""
 
+import os
 import statistics
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ from rocoft_bench.efficiency.bench_subject import BenchSubject, random_model
 from rocoft_bench.efficiency.reference_methods import method_of
 from rocoft_bench.efficiency.step_counts import StepCounts
 from rocoft_bench.engine.failure import diagnose
-from rocoft_bench.errors import UserError
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.models import known_model
 from rocoft_bench.plugins import used
-from rocoft_bench.runs import EfficiencyRecord, provenance, read_record, remove_leftovers, write_json
+from rocoft_bench.runs import EfficiencyRecord, lock, provenance, read_record, remove_leftovers, write_json
 
 RECORD = "efficiency.json"
 WARM_UP = 1
@@ -32,6 +34,23 @@ def stored_record(bench: BenchSettings, output: Path) -> EfficiencyRecord | None
     file = output / bench.folder_name / RECORD
     record = read_record(file, EfficiencyRecord) if file.is_file() else None
     return record if record and record.status == "ok" else None
+
+
+@contextmanager
+def only_bench_in(output: Path) -> Iterator[None]:
+    """Keeps other benches from a folder of results. Raises: UserError if one is at work there, or it is no place."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        descriptor = lock.acquire(file := output / ".lock")
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({reason(error)})") from None
+    if descriptor is None:
+        raise UserError(f"--output {output}: another `rocoft bench` is at work there; wait for it, or choose another")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def measurements(benches: Sequence[BenchSettings]) -> int:

@@ -32,6 +32,16 @@ class OperationCounter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def _sampled_product(pattern: Tensor, g: Tensor, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """Of the entries of a product that are computed, g (d_out, N)."""
+    return 2 * pattern.values().numel() * g.shape[1]
+
+
+_sampled_product._get_raw = True  # type: ignore[attr-defined] # which has it called with tensors, not with shapes
+FORMULAS = {torch.ops.aten.sparse_sampled_addmm: _sampled_product}
+"""Of products that torch counts no FLOPs of."""
+
+
 def count_step(model: nn.Module, passes: Callable[[], None]) -> StepCounts:
     """Of the forward and backward passes of a step."""
     own = _sizes([*model.parameters(), *model.buffers()])
@@ -42,7 +52,11 @@ def count_step(model: nn.Module, passes: Callable[[], None]) -> StepCounts:
         return tensor
 
     operations = OperationCounter()  # inside of the other mode, which takes some operations apart
-    with saved_tensors_hooks(pack, lambda tensor: tensor), FlopCounterMode(display=False) as flops, operations:
+    with (
+        saved_tensors_hooks(pack, lambda tensor: tensor),
+        FlopCounterMode(display=False, custom_mapping=FORMULAS) as flops,
+        operations,
+    ):
         passes()
     saved = sum(size for address, size in _sizes(kept).items() if address not in own)
     return StepCounts(flops.get_total_flops(), saved, operations.count)

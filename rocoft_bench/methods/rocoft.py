@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError, shortened
@@ -28,9 +28,14 @@ if TYPE_CHECKING:
     from rocoft_bench.tuner import RoCoFTConfig
 
 
+def by_first_name(mode: Any) -> Any:
+    """The one that records have."""
+    return "random" if mode == "entries" else mode
+
+
 class RoCoFTSettings(StrictModel):
-    mode: Literal["row", "column", "random", "row_column"] = "row"
-    """Train rows, columns, single entries, or rows and columns together."""
+    mode: Annotated[Literal["row", "column", "random", "row_column"], BeforeValidator(by_first_name)] = "row"
+    """Train rows, columns, single entries (`entries`, or by its first name `random`), or rows and columns together."""
     rank: Count = 3
     """Rows or columns per matrix."""
     selection: Literal["first", "random", "max", "min", "mixed"] = "first"

@@ -8,6 +8,8 @@ from typing import Any
 from peft import PeftConfig, PeftType
 
 MODES = ("row", "column", "random", "row_column")
+ALIASES = {"entries": "random"}
+"""Other names of modes, which are saved by their first one."""
 SELECTIONS = ("first", "random", "max", "min", "mixed")
 FORMAT_VERSION = 1
 """Of saved adapters: each layer's int32 indices, values and biases under `rocoft_adapter`."""
@@ -20,8 +22,9 @@ class RoCoFTConfig(PeftConfig):
 
     Args:
         rank: Rows or columns trained per matrix; clipped to the matrix, with a warning.
-        mode: "row" trains W[S, :], "column" trains W[:, S], "random" trains single entries (Appendix B.2), "row_column"
-            `rank` rows and `rank` columns, each entry where they cross once.
+        mode: "row" trains W[S, :], "column" trains W[:, S], "row_column" `rank` rows and `rank` columns, each entry
+            where they cross once, "entries" single ones drawn at random (Appendix B.2); the other name of these,
+            "random", is the one that is saved.
             W has PyTorch's shape (out_features, in_features), also for GPT-2's transposed `Conv1D`.
         selection: How the |S| = rank rows or columns are chosen: the "first" ones, a seeded "random" sample, or by
             Wanda score |W_ij| * ||X_j||_2 (Eq. 3): "max", "min", or "mixed" (half from each end, the odd one from the
@@ -53,7 +56,7 @@ class RoCoFTConfig(PeftConfig):
     """
 
     rank: int = field(default=3, metadata={"help": "Rows or columns trained per weight matrix."})
-    mode: str = field(default="row", metadata={"help": "row, column, row_column or random (single entries)."})
+    mode: str = field(default="row", metadata={"help": "row, column, row_column or entries (single ones)."})
     selection: str = field(default="first", metadata={"help": "first, random, max, min or mixed."})
     probability: float = field(default=0.1, metadata={"help": "Share of entries trained in mode random."})
     train_bias: bool = field(default=False, metadata={"help": "Train the biases of the targeted layers too."})
@@ -89,6 +92,7 @@ class RoCoFTConfig(PeftConfig):
         self.peft_type = PeftType.ROCOFT  # type: ignore[attr-defined]
         self.target_modules = _as_set(self.target_modules)
         self.exclude_modules = _as_set(self.exclude_modules)
+        self.mode = ALIASES.get(self.mode, self.mode)
         self._check_choice("mode", MODES)
         self._check_choice("selection", SELECTIONS)
         self._check_ranks()

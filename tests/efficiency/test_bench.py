@@ -14,7 +14,7 @@ import yaml
 from torch import nn
 
 from rocoft_bench.config import config_root, read_settings
-from rocoft_bench.efficiency.bench_run import measure
+from rocoft_bench.efficiency.bench_run import measure, only_bench_in
 from rocoft_bench.efficiency.bench_settings import BenchSettings, benches_of
 from rocoft_bench.efficiency.bench_subject import BenchSubject, random_model
 from rocoft_bench.efficiency.reference_methods import Rebuilt
@@ -210,3 +210,20 @@ def test_other_commands_know_the_files(rocoft: Callable[..., Outcome], bench_fil
 def test_a_file_of_something_else() -> None:
     with pytest.raises(UserError, match="not a setting of benches"):
         benches_of(read_settings(config_root() / "table1_roberta_base.yaml"))
+
+
+def test_two_benches_in_one_folder(tmp_path: Path) -> None:
+    output = tmp_path / "new"
+    busy = pytest.raises(UserError, match="another `rocoft bench` is at work there")
+    with only_bench_in(output), busy, only_bench_in(output):
+        pass
+    with only_bench_in(output):
+        pass
+    assert not list(output.iterdir())
+
+
+def test_products_of_single_entries_are_counted() -> None:
+    pattern = torch.eye(4).to_sparse_csr()
+    g, x = torch.randn(4, 5), torch.randn(5, 4)
+    layer = nn.Identity()
+    assert count_step(layer, lambda: [torch.sparse.sampled_addmm(pattern, g, x)].clear()).flops == 2 * 4 * 5

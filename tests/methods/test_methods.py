@@ -49,6 +49,11 @@ def test_full_fine_tuning_counts_the_whole_model() -> None:
     assert (counts.trainable, counts.total, counts.head) == (124_647_170, 124_647_170, 592_130)
 
 
+def test_entries_are_another_name_of_mode_random() -> None:
+    settings = [methods.resolve({"name": "rocoft", "mode": mode}).settings for mode in ("entries", "random")]
+    assert settings[0] == settings[1]
+
+
 def test_random_entries_follow_their_formula() -> None:
     method = methods.resolve({"name": "rocoft", "mode": "random", "probability": 0.01})
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 2}

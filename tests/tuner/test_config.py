@@ -44,6 +44,15 @@ def test_bad_values_are_named(settings: dict[str, Any], message: str) -> None:
         RoCoFTConfig(**settings)
 
 
+def test_entries_are_another_name_of_mode_random() -> None:
+    assert (
+        RoCoFTConfig(mode="entries", probability=0.2).to_dict()
+        == RoCoFTConfig(mode="random", probability=0.2).to_dict()
+    )
+    with pytest.raises(ValueError, match="rank=4 has no meaning in mode 'random'"):
+        RoCoFTConfig(mode="entries", rank=4)
+
+
 class Odd(nn.Module):
     """One layer of each of several kinds."""
 

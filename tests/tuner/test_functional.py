@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from rocoft_bench.tuner.functional import add_update, entry_linear, in_place_linear
-from rocoft_bench.tuner.selection import place_of, read
+from rocoft_bench.tuner.functional import add_update, csr_pattern, entries_of_product, entry_linear, in_place_linear
+from rocoft_bench.tuner.selection import place_of, read, sample
 
 D_OUT, D_IN = 6, 5
 SHAPES = {"row": (2, D_IN), "column": (2, D_OUT), "random": (7,)}
@@ -205,3 +206,35 @@ def test_flops_are_the_frozen_layers_plus_one_thin_product(mode: str) -> None:
         product(**c).sum().backward()
     frozen = 2 * 2 * tokens * d_out * d_in  # output and gradient of the input
     assert counter.get_total_flops() == frozen + 2 * tokens * r * (d_in if mode == "row" else d_out)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("count", [1, 40, 2000])
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_entries_of_a_product(count: int, is_sorted: bool, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    g, x = torch.randn(7, 48).to(dtype), torch.randn(7, 64).to(dtype)
+    flat = torch.randperm(48 * 64)[:count]
+    flat = flat.sort().values if is_sorted else flat
+    expected = (g.double().t() @ x.double()).flatten()[flat].to(dtype)
+    found = entries_of_product(flat, g, x)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-4)
+
+
+def test_few_entries_make_no_dense_gradient() -> None:
+    c = big("random")
+    with Sizes(c["weight"]) as sizes:
+        product(**c).sum().backward()
+    assert c["weight"].numel() not in sizes.seen
+
+
+def test_places_in_a_matrix_of_more_entries_than_int32_counts() -> None:
+    shape = (2**16 + 3, 2**16)
+    flat = sample(shape[0] * shape[1], 50, np.random.default_rng(0))
+    assert flat.dtype == torch.int64
+    assert int(flat.max()) > 2**31
+    pattern = csr_pattern(flat, shape, torch.float32)
+    assert pattern is not None
+    rows = torch.repeat_interleave(torch.arange(shape[0]), pattern.crow_indices().diff())
+    assert (rows * shape[1] + pattern.col_indices()).tolist() == flat.tolist()
