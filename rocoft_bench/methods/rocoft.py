@@ -144,7 +144,7 @@ class RoCoFT(AdapterMethod):
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
         """Single entries, and rows with columns, have their places beside them, an int32 each. Of columns, only their
         inputs are kept; else the inputs are made again (`tuner.recompute`), but for what attention returns where all of
-        it is needed.
+        it is needed. The frozen values of rows and columns are kept until the trained ones stand in their place again.
         """
         memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
         columns, entries = self.settings.mode == "column", self.settings.mode in ("random", "row_column")
@@ -155,6 +155,7 @@ class RoCoFT(AdapterMethod):
             inputs=[linear for linear in targets if linear in kept],
             inputs_made_again=[linear for linear in targets if not columns and linear not in kept],
             extra_saved_per_token=[(linear, min(self.settings.rank, linear.d_in)) for linear in targets if columns],
+            saved_per_pass=0 if entries else sum(map(self._weights, targets)),
             fuses_matmul=True,
         )
 

@@ -184,7 +184,7 @@ class Sizes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for t in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(t, Tensor) and t.untyped_storage().data_ptr() != self.weight:
+            if isinstance(t, Tensor) and t.layout == torch.strided and t.untyped_storage().data_ptr() != self.weight:
                 self.seen.add(t.numel())
         return out
 
