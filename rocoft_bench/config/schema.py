@@ -99,6 +99,10 @@ class ModelConfig(StrictModel):
     """Keep the matrices of the blocks in 4 or 8 bits (bitsandbytes), where the method trains on such a base."""
 
 
+MIXED = ("bf16", "fp16")
+"""The values of `training.precision` that are by autocast."""
+
+
 class TrainingConfig(StrictModel):
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of AdamW; by default the method's own."""
@@ -119,8 +123,8 @@ class TrainingConfig(StrictModel):
     """Learning rate after warm-up."""
     max_grad_norm: PositiveFloat | None = 1.0
     """Clip the gradient's norm; null switches it off."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """fp32, or mixed precision by autocast."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """fp32; tf32, which on GPUs that can rounds what products read to 10 bits; or mixed precision by autocast."""
     gradient_checkpointing: bool = False
     """Trade time for memory: recompute activations in backward."""
     keep: Literal["last", "best"] = "last"

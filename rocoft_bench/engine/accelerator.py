@@ -1,9 +1,11 @@
 """Device and precision of a run, by accelerate."""
 
+import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import parse_flag_from_env
 
+from rocoft_bench.config import MIXED
 from rocoft_bench.engine.launchers import forget_launchers
 
 
@@ -14,10 +16,12 @@ def make_accelerator(precision: str) -> Accelerator:
     say), and buffers are the same everywhere from the start.
     """
     forget_launchers()
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     AcceleratorState._reset_state()
     if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):  # set by this project's launcher
         from rocoft_bench.engine.zero import ZeroAccelerator
 
         return ZeroAccelerator(precision)
     distributed = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, kwargs_handlers=[distributed])
+    mixed = precision if precision in MIXED else "no"
+    return Accelerator(mixed_precision=mixed, kwargs_handlers=[distributed])

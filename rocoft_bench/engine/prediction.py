@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor
+from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader
 
 from rocoft_bench.engine.batching import NO_LABEL, Batch, Collate, lengths_of, longest_first_batches, padding_collate
@@ -19,6 +20,7 @@ from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.sharding import is_sharded
+from rocoft_bench.tuner import standing_values
 
 
 class NotFiniteError(Exception):
@@ -230,15 +232,14 @@ class Evaluator:
         self.observer.evaluation_started(len(batches))
         model.eval()
         outputs: dict[int, np.ndarray] = {}
-        for numbers, batch in zip(
-            batches, make_loader(self.examples, batches, self.predictor.collate, self.accelerator.device), strict=True
-        ):
-            if self.processes.any(stop.requested):
-                raise Interrupted
-            with torch.no_grad(), self.accelerator.autocast():
+        loader = make_loader(self.examples, batches, self.predictor.collate, self.accelerator.device)
+        with torch.no_grad(), self.accelerator.autocast(), _merged_exactly(model):
+            for numbers, batch in zip(batches, loader, strict=True):
+                if any(self.processes.any(stop.requested)):
+                    raise Interrupted
                 answers = self.predictor(model, send_to_device(batch, self.accelerator.device, non_blocking=True))
-            outputs.update(zip(numbers, answers, strict=True))
-            self.observer.evaluation_batch_done()
+                outputs.update(zip(numbers, answers, strict=True))
+                self.observer.evaluation_batch_done()
         return self._scored(outputs)
 
     def _own_batches(self) -> list[list[int]]:
@@ -259,6 +260,15 @@ class Evaluator:
             self.processes.from_main(evaluation.metrics)
             return evaluation
         return Evaluation(self.processes.from_main(None), [])
+
+
+@contextmanager
+def _merged_exactly(model: Any) -> Iterator[None]:
+    """Trained values in the weights, where that changes no bit of an answer: rows, columns and entries of RoCoFT, and
+    parametrised weights, which are computed once. A product added to a weight rounds otherwise than one beside it.
+    """
+    with standing_values(model), parametrize.cached():
+        yield
 
 
 def make_loader(examples: Any, batches: Sequence[list[int]], collate: Collate, device: torch.device) -> DataLoader[Any]:

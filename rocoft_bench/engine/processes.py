@@ -40,9 +40,13 @@ class Processes:
         dist.all_reduce(total, group=self._group)
         return total.item()
 
-    def any(self, flag: bool) -> bool:
-        """Whether it is true in some process."""
-        return self.sum(flag) > 0
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Of each flag, whether it is true in some process."""
+        if self._group is None:
+            return flags
+        counts = torch.tensor(flags, dtype=torch.int64)
+        dist.all_reduce(counts, group=self._group)
+        return tuple((counts > 0).tolist())
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes in their order, on the main one; nothing elsewhere."""

@@ -215,10 +215,9 @@ class Trainer:
         self.observer.step_done(self.state.step)
         if self.state.step % self.log_every == 0 or self.state.step == self.total_steps:
             self._log_loss()
-        stopping = self.processes.any(stop.requested)
-        checkpoint = stopping or self.processes.any(time.monotonic() >= self._next_checkpoint)
+        stopping, due = self.processes.any(stop.requested, time.monotonic() >= self._next_checkpoint)
         self.state.train_seconds += time.perf_counter() - self._step_began
-        if checkpoint:
+        if stopping or due:
             self._checkpoint()
         if stopping:
             raise Interrupted

@@ -107,8 +107,10 @@ def limits(experiment: Experiment, model: Any, tokenizer: Any) -> Limits:
 def _check_precision(precision: str) -> None:
     import torch
 
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise UserError("training.precision = 'fp16': fp16 needs a GPU; use fp32 or bf16")
+    gpu = torch.cuda.is_available()
+    if (precision == "fp16" and not gpu) or (precision == "tf32" and not (gpu and torch.cuda.is_tf32_supported())):
+        needed = "a GPU" if precision == "fp16" else "an NVIDIA GPU since Ampere"
+        raise UserError(f"training.precision = '{precision}': {precision} needs {needed}; use fp32 or bf16")
 
 
 def _check_half_precision(config: RunConfig, model_type: str) -> None:

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from rocoft_bench import models
-from rocoft_bench.config import ModelConfig
+from rocoft_bench.config import MIXED, ModelConfig
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
 from rocoft_bench.methods.method import MethodMemory
@@ -95,7 +95,7 @@ def estimate(
         method=needs.kept,
         length=longest or longest_allowed(experiment, shapes),
         item=item,
-        mixed=config.training.precision != "fp32",
+        mixed=config.training.precision in MIXED,
         gpu=has_gpu() if gpu is None else gpu,
         dropout=config.model.dropout,
         writes_text=experiment.task.kind not in (*TASKS_WITH_HEAD, MASKED_LM),

@@ -8,7 +8,7 @@ from rocoft_bench.tuner.as_lora import save_as_lora  # noqa: E402
 from rocoft_bench.tuner.calibration import calibrate, needs_calibration  # noqa: E402
 from rocoft_bench.tuner.config import RoCoFTConfig  # noqa: E402
 from rocoft_bench.tuner.layer import RoCoFTLayer  # noqa: E402
-from rocoft_bench.tuner.model import RoCoFTModel  # noqa: E402
+from rocoft_bench.tuner.model import RoCoFTModel, standing_values  # noqa: E402
 from rocoft_bench.tuner.quantised_layer import dequantize  # noqa: E402
 from rocoft_bench.tuner.saved_values import hotswap  # noqa: E402
 from rocoft_bench.tuner.targets import default_targets  # noqa: E402
@@ -23,4 +23,5 @@ __all__ = [
     "hotswap",
     "needs_calibration",
     "save_as_lora",
+    "standing_values",
 ]

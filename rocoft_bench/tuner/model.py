@@ -196,10 +196,7 @@ class RoCoFTModel(BaseTuner):
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own, trained values standing in the weights for as long as it lasts: no token pays for them."""
-        with ExitStack() as stack:
-            for layer in self.modules():
-                if isinstance(layer, Linear | ParamWrapper):
-                    stack.enter_context(layer.standing())
+        with standing_values(self):
             return self.model.generate(*args, **kwargs)
 
     @classmethod
@@ -213,6 +210,19 @@ class RoCoFTModel(BaseTuner):
                 raise ValueError(f"the saved adapter is of mode {mode!r}, its configuration says {config.mode!r}")
         check_fits(model, adapter_name, renamed)
         return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, renamed)
+
+
+@contextmanager
+def standing_values(model: nn.Module) -> Iterator[None]:
+    """Leaves trained values in the weights of all layers where that can be done: no pass inside pays for them.
+
+    For passes without gradients, see `Linear.standing`.
+    """
+    with ExitStack() as layers:
+        for layer in model.modules():
+            if isinstance(layer, Linear | ParamWrapper):
+                layers.enter_context(layer.standing())
+        yield
 
 
 def _with_adapter_names(module: nn.Module, args: Any, kwargs: Any, names: list[str], copies: int) -> tuple[Any, Any]:

@@ -150,9 +150,12 @@ def test_an_output_below_a_file(rocoft: Cli, data: Path, tiny_model: Path, tmp_p
     assert "cannot be written" in result.err
 
 
-def test_fp16_without_a_gpu(fails: Callable[..., str], data: Path, tiny_model: Path) -> None:
-    message = fails(*RTE, "--model", tiny_model, "--data-dir", data, "--set", "training.precision=fp16")
-    assert "fp16 needs a GPU" in message
+@pytest.mark.parametrize(("precision", "needed"), [("fp16", "a GPU"), ("tf32", "an NVIDIA GPU since Ampere")])
+def test_a_precision_without_its_gpu(
+    fails: Callable[..., str], data: Path, tiny_model: Path, precision: str, needed: str
+) -> None:
+    message = fails(*RTE, "--model", tiny_model, "--data-dir", data, "--set", f"training.precision={precision}")
+    assert f"{precision} needs {needed}; use fp32 or bf16" in message
 
 
 def test_predict_asks_for_both_texts_in_utf8(rocoft: Cli, data: Path, tiny_model: Path, tmp_path: Path) -> None:

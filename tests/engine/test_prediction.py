@@ -9,17 +9,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from datasets import Dataset
 from transformers import AutoTokenizer, GenerationConfig
 
 from rocoft_bench import methods
 from rocoft_bench.engine.batching import NO_LABEL, loss_terms, padding_collate, without_unused_logits
+from rocoft_bench.engine.interrupt import GracefulStop
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import (
     DecoderText,
     EncoderText,
+    Evaluation,
+    Evaluator,
     Likelihood,
+    Logits,
+    NotFiniteError,
     cuts_logits,
     own_generation_settings,
 )
+from rocoft_bench.methods.modules.hard_concrete import GatedChange
+from rocoft_bench.tuner import RoCoFTLayer
 
 NEW = 12
 OWN: list[dict[str, Any]] = [
@@ -129,3 +139,71 @@ def test_logits_are_not_cut_where_an_adapter_hides_tokens(tiny_of: Callable[[str
         model = AutoModelForCausalLM.from_pretrained(tiny_of("meta-llama/Llama-2-7b-hf"))
         tuned = methods.resolve({"name": name}).apply(model, "causal_lm", 0)
         assert cuts_logits(tuned) == (name == "lora")
+
+
+@pytest.fixture
+def classified(tiny_of: Callable[[str], Path]) -> Callable[..., tuple[Any, list[Any]]]:
+    """The logits of five examples, two at a time, by a model that a method has been applied to; and the model."""
+    from transformers import AutoModelForSequenceClassification
+
+    folder = tiny_of("FacebookAI/roberta-base")
+
+    def evaluated(method: str, watch: Callable[[Any], None]) -> tuple[Any, list[Any]]:
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        tuned = methods.resolve({"name": method}).apply(model, "sequence_classification", 0)
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.data.add_(0.1 * torch.randn_like(parameter))
+        watch(tuned)
+        rows = Dataset.from_dict({"input_ids": [[5 + i, 6, 7] for i in range(5)]})
+        score = lambda outputs: Evaluation({}, [{"scores": each.tolist()} for each in outputs])  # noqa: E731
+        predictor = Logits(AutoTokenizer.from_pretrained(folder))
+        evaluator = Evaluator(rows, predictor, score, 2, Accelerator(cpu=True), Observer())
+        with GracefulStop() as stop:
+            scores = [each["scores"] for each in evaluator.run(tuned, stop).predictions]
+        with torch.no_grad():
+            plain = tuned(**predictor.collate(rows.to_list())).logits
+        torch.testing.assert_close(torch.tensor(scores), plain)
+        return tuned, scores
+
+    return evaluated
+
+
+def test_trained_values_are_in_the_weights_while_a_model_is_evaluated(classified: Callable[..., Any]) -> None:
+    seen: list[Any] = []
+
+    def watch(model: Any, fail: bool = False) -> None:
+        layers[:] = [layer for layer in model.modules() if isinstance(layer, RoCoFTLayer)]
+        frozen[:] = [layer.matrix.clone() for layer in layers]
+
+        def look(module: Any, args: Any) -> None:
+            seen.append(all(torch.equal(layer.matrix[:3], layer.entries("default").weight) for layer in layers))
+
+        model.register_forward_pre_hook(look)
+        if fail:
+            layers[-1].register_forward_hook(lambda module, args, output: output.fill_(float("nan")))
+
+    layers: list[Any] = []
+    frozen: list[Any] = []
+    classified("rocoft", watch)
+    assert seen == [True, True, True, False]  # the last one after the evaluation
+    assert all(torch.equal(layer.matrix, matrix) for layer, matrix in zip(layers, frozen, strict=True))
+    with pytest.raises(NotFiniteError):
+        classified("rocoft", lambda model: watch(model, fail=True))
+    assert all(torch.equal(layer.matrix, matrix) for layer, matrix in zip(layers, frozen, strict=True))
+
+
+def test_parametrised_weights_are_computed_once_in_an_evaluation(
+    classified: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: dict[int, int] = {}
+    forward = GatedChange.forward
+
+    def counted(self: Any, original: Any) -> Any:
+        counts[id(self)] = counts.get(id(self), 0) + 1
+        return forward(self, original)
+
+    monkeypatch.setattr(GatedChange, "forward", counted)
+    classified("diff-pruning", lambda model: counts.clear())
+    assert set(counts.values()) == {2}  # in the evaluation, and in the pass after it
