@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Is RoCoFT comparable to LoRA and to full fine-tuning? sst2, small model, tuned. Options go to rocoft sweep.
+# RoCoFT beside LoRA, full fine-tuning and the head alone on sst2, each tuned. Options go to `rocoft sweep`, e.g. --dry-run.
 exec "$(dirname "$0")/sweep_and_report.sh" configs/evidence_sst2.yaml "$@"

@@ -5,6 +5,7 @@ many seeds would tell. Pure functions on numbers, at `CONFIDENCE`.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,13 +61,15 @@ def seed_difference(ours: Sequence[float], theirs: Sequence[float], margin: floa
         return None
     deviations = float(np.std(ours, ddof=1)), float(np.std(theirs, ddof=1))
     difference = float(np.mean(ours) - np.mean(theirs))
-    return SeedDifference(
-        *welch_interval(ours, theirs),
-        *hedges_g(ours, theirs),
-        tost_p(ours, theirs, margin),
-        seeds_needed(lambda seeds: equivalence_power(seeds, deviations, margin)),
-        seeds_needed(lambda seeds: difference_power(seeds, deviations, difference)),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of precision, where one method's seeds are all equal
+        return SeedDifference(
+            *welch_interval(ours, theirs),
+            *hedges_g(ours, theirs),
+            tost_p(ours, theirs, margin),
+            seeds_needed(lambda seeds: equivalence_power(seeds, deviations, margin)),
+            seeds_needed(lambda seeds: difference_power(seeds, deviations, difference)),
+        )
 
 
 def welch_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:

@@ -116,9 +116,10 @@ def sweep(
     code = 0
     for phase in phases(content, output, parse_filter(*(filters or [])), assignments or [], write=not dry_run):
         plan, to_do = phase.plan, phase.plan.to_do(retry_failed)
-        say("\n".join([*phase.lines, *(plan_lines(plan, to_do) if plan.runs else [])]))
+        say("\n".join([*phase.lines, *plan_lines(plan, to_do)]))
+        code |= int(phase.without_choice > 0)
         if dry_run or not plan.runs:
-            code |= int(bool(plan.invalid)) if dry_run else 1
+            code |= int(bool(plan.invalid))
             continue
         _begin(plan, output, content.path, launch if executor is ExecutorName.local else None)
         available = _available(to_do, num_processes > 1, config_file is not None)

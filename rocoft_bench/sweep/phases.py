@@ -18,10 +18,14 @@ from rocoft_bench.sweep.plan import EVERY_RUN, Plan, PlannedRun, State, make_pla
 
 @dataclass
 class Phase:
-    """A plan that is to be carried out before the next one is made. lines: what is to be said before."""
+    """A plan that is to be carried out before the next one is made.
+
+    lines: what is to be said before. without_choice: how many searches have ended, and all of their trials failed.
+    """
 
     plan: Plan
     lines: list[str] = field(default_factory=list)
+    without_choice: int = 0
 
 
 def phases(
@@ -41,27 +45,25 @@ def phases(
     trials = sweep.trials(assignments)
     plan = make_plan(sweep, output, of_trials, assignments, trials)
     searches = _searches(plan, tuning)
-    _check_budgets(plan, searches, len(tuning.combinations) * len(tuning.seeds))
+    budget = len(tuning.combinations) * len(tuning.seeds)
+    _check_budgets(plan, searches, tuning)
     each = f"{len(tuning.combinations)} combinations x {len(tuning.seeds)} seeds"
     yield Phase(plan, [f"tuning: {len(searches)} searches of {each}, on {tuning.hold_out} held-out training rows"])
     plan = make_plan(sweep, output, of_trials, assignments, trials)  # with what they have left
     choices, lines = {}, []
     for key, runs in _searches(plan, tuning).items():
         found = _choice(runs, tuning)
-        lines.append(f"{_place(runs[0], tuning)}: {found.summary if found else _open(runs)}")
+        lines.append(f"{_place(runs[0], tuning)}: {found.summary if found else _still_open(runs, budget)}")
         if found:
             choices[key] = found
             if write:
                 _put_on_record(found, runs, output)
     chosen = {key: choice.chosen for key, choice in choices.items() if choice.chosen is not None}
-    if finals := sweep.tuned_runs(chosen, assignments):
-        plan = make_plan(sweep, output, condition, assignments, finals)
-        for run in plan.runs:
-            note = choices[group_of(run.point)].summary
-            run.experiment = replace(run.experiment, notes=(*run.experiment.notes, note))
-        yield Phase(plan, lines)
-    else:
-        yield Phase(Plan(), [*lines, "no search has ended with a choice: nothing to run with it"])
+    finals = sweep.tuned_runs(chosen, assignments)
+    plan = make_plan(sweep, output, condition, assignments, finals) if finals else Plan()
+    for run in plan.runs:
+        run.experiment = replace(run.experiment, notes=(*run.experiment.notes, choices[group_of(run.point)].summary))
+    yield Phase(plan, lines, len(choices) - len(chosen))
 
 
 def _searches(plan: Plan, tuning: Tuning) -> dict[str, list[PlannedRun]]:
@@ -76,20 +78,20 @@ def _place(run: PlannedRun, tuning: Tuning) -> str:
     return place_of({key: value for key, value in run.point.items() if key not in (SEED, *tuning.grid)})
 
 
-def _check_budgets(plan: Plan, searches: Mapping[str, Sequence[PlannedRun]], budget: int) -> None:
+def _check_budgets(plan: Plan, searches: Mapping[str, Sequence[PlannedRun]], tuning: Tuning) -> None:
     """Every search has the same number of different trials, or nothing is compared."""
     if plan.invalid:
         first = plan.invalid[0]
         raise UserError(f"tune: {first.place}: {first.error}; every method must get the same trials")
     sizes = Counter(map(len, searches.values()))
     if len(sizes) > 1 or plan.repeated:
-        named = "; ".join(f"{len(runs)} for {json.loads(key)}" for key, runs in searches.items())
-        raise UserError(f"tune: of {budget} trials not all differ, so that budgets are not equal: {named}")
+        named = "; ".join(f"{len(runs)} for {_place(runs[0], tuning)}" for runs in searches.values())
+        raise UserError(f"tune: not all trials differ, so that budgets are not equal: {named} trials")
 
 
-def _open(runs: Sequence[PlannedRun]) -> str:
-    left = sum(run.state not in (State.DONE, State.FAILED) for run in runs)
-    return f"{left} of {len(runs)} trials are still to do"
+def _still_open(runs: Sequence[PlannedRun], budget: int) -> str:
+    ended = sum(run.state in (State.DONE, State.FAILED) for run in runs)
+    return f"{budget - ended} of {budget} trials are still to do"
 
 
 def _choice(runs: Sequence[PlannedRun], tuning: Tuning) -> TuningRecord | None:

@@ -129,3 +129,21 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert result.code == 2
     assert "cannot be written" in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_a_dry_run_of_a_search_shows_its_trials_and_what_is_open(
+    rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path
+) -> None:
+    sweep_file.write_text(
+        sweep_file.read_text().partition("overrides")[0]
+        + "tune: {grid: {training.learning_rate: [1.0e-3, 1.0e-2, 1.0e-1]}, hold_out: 10}\n"
+    )
+    result = rocoft("sweep", sweep_file, "--dry-run", "--output", tmp_path / "out")
+    assert result.code == 0
+    assert "tuning: 2 searches of 3 combinations x 1 seeds, on 10 held-out training rows" in result.out
+    assert result.out.count("to do     glue-rte/") == 6
+    assert "method head-only: 3 of 3 trials are still to do" in result.out
+    assert not (tmp_path / "out").exists()
+    assert "4 runs: 2 method x 2 seed; 6 trials of tuning before them" in rocoft("validate", sweep_file).out
+    refused = rocoft("sweep", sweep_file, "--dry-run", "--set", "training.learning_rate=1")
+    assert (refused.code, "it is tuned or set, not both" in refused.err) == (2, True)

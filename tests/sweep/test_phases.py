@@ -137,6 +137,7 @@ def test_where_all_trials_fail_nothing_is_chosen_and_nothing_run(tmp_path: Path)
     carry_out(next(made), lambda run: "oom" if run.experiment.method.name == "full" else "ok")
     finals = next(made)
     assert {run.experiment.method.name for run in finals.plan.runs} == {"lora"}
+    assert finals.without_choice == 1
     assert any("full: nothing chosen: 5 trials" in line for line in finals.lines)
 
 
