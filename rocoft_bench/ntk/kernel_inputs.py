@@ -170,7 +170,7 @@ def _loaded(settings: KernelSettings, experiment: Experiment, notes: list[str]) 
     model = applied(experiment, model, notes)
     label = experiment.method.label
     if settings.run is None:
-        notes.append(f"{label} is applied with seed {experiment.config.seed} and not trained")
+        notes.append(f"{label} is applied with the seed of the draw and not trained")
         return model, tokenizer, origin
     directory = RunDirectory(settings.run)
     run = load_trained(experiment_of(directory), directory, experiment.config.model.name)

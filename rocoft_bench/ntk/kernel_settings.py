@@ -44,8 +44,9 @@ OF_RUN = {"shots": "shots", "data_dir": "data_dir", "label_words": "label_words"
 """Settings that are those of a few-shot run's task, and their names there."""
 ELSEWHERE = ("model", "task", "shots", "seed", "data_dir", "label_words", "max_length", "first_limit", "max_test_rows")
 """Settings that have a place of their own in the record, or show in its protocol and notes."""
+LATER_OF_MODEL = ("quantization",)
 LATER = ("method", "run", "indices", "fine_tuning")
-"""Settings that were added after records had been made."""
+"""Settings, and those of the model, that were added after records had been made."""
 HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 """Settings that change how something is computed and not what."""
 
@@ -228,7 +229,11 @@ class KernelSettings(StrictModel):
     def _values(self, without: tuple[str, ...]) -> dict[str, Any]:
         """Later settings are left out where they are not used, so that earlier analyses keep their hashes."""
         unused = {name for name in LATER if getattr(self, name) is None}
-        return self.model_dump(mode="json", exclude={*without, *unused})
+        values = self.model_dump(mode="json", exclude={*without, *unused})
+        if "model" in values:
+            later = {name for name in LATER_OF_MODEL if values["model"][name] is None}
+            values["model"] = {name: value for name, value in values["model"].items() if name not in later}
+        return values
 
     @property
     def folder_name(self) -> str:

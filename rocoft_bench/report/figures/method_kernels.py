@@ -16,7 +16,7 @@ from rocoft_bench.report.figures.values import FigureData, number_in
 from rocoft_bench.report.tables.kernels_against_training import ACCURACY, DISTANCE, FINE_TUNED, KEY
 
 PANELS = {
-    DISTANCE: "distance of the kernel to that of all parameters (p = 2)",
+    DISTANCE: "distance of the kernel from K_θ (p = 2)",
     ACCURACY: "accuracy of kernel regression (%)",
 }
 HEIGHT = 3.6
@@ -54,7 +54,7 @@ def _points(table: Table) -> tuple[list[str], Points]:
 def _drawing(table: Table, tasks: list[str], points: Points) -> Drawing:
     figure = style.new_figure(HEIGHT)
     panels = figure.subplots(1, len(PANELS), sharey=True)
-    style.place(figure, left=0.6, right=0.1, bottom=0.55, top=0.15, wspace=0.08)
+    style.place(figure, left=0.6, right=0.25, bottom=0.55, top=0.15, wspace=0.08)
     for axes, (key, title) in zip(panels, PANELS.items(), strict=True):
         _draw(axes, key, points)
         axes.set_xlabel(title)

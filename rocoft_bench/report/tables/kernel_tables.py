@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from rocoft_bench import paper
+from rocoft_bench import methods, paper
 from rocoft_bench.analysis.conditions import notes_by, origins, repeats, stand_in_notes
 from rocoft_bench.analysis.groups import (
     MODEL_KEY,
@@ -22,6 +22,8 @@ from rocoft_bench.analysis.groups import (
 from rocoft_bench.analysis.naming import PAPER_MODEL, differing, join_unique, merge_notes, reference_title, table_key
 from rocoft_bench.analysis.pivot import Reference, RowKey, pivot, placed
 from rocoft_bench.analysis.table import Column, Table, with_unique_keys
+from rocoft_bench.errors import UserError
+from rocoft_bench.models import MASKED_LM
 from rocoft_bench.runs import KernelName
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ def _setups(analyses: Sequence[Record]) -> Setups:
     there.
     """
     settings = list(dict.fromkeys(analysis.settings for analysis in analyses))
-    names = dict(zip(settings, differing(list(map(json.loads, settings))), strict=True))
+    names = dict(zip(settings, _names(list(map(json.loads, settings))), strict=True))
     found: dict[Setup, dict[str, list[Record]]] = {}
     for same in group_compatible(analyses, lambda a: (a.task, a.shots, a.settings, *comparability_key(a))):
         first = same[0]
@@ -164,6 +166,21 @@ def _setups(analyses: Sequence[Record]) -> Setups:
         run = {setup.shots for setup in found}
         found |= {Setup(shots): {} for shots in DIFFERENCE_TABLES if shots not in run}
     return {setup: [analysis for own in found[setup].values() for analysis in own] for setup in sorted(found)}
+
+
+def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """What tells them apart; which kernels were made is told by the rows, and so mostly not by the settings."""
+    told = [{**own, **({"method": method_label(own["method"])} if "method" in own else {})} for own in settings]
+    names = differing([{key: value for key, value in own.items() if key != "kernels"} for own in told])
+    return names if len(set(names)) == len(names) else differing(told)
+
+
+def method_label(method: dict[str, Any]) -> str:
+    """As in the tables of runs."""
+    try:
+        return methods.resolve(method, None, MASKED_LM).label
+    except UserError:  # of another version or a plug-in
+        return str(method.get("name"))
 
 
 def _table(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame, left_out: Sequence[str]) -> Table:

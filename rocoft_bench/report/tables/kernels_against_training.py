@@ -7,13 +7,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rocoft_bench import methods
-from rocoft_bench.analysis.conditions import stand_in_notes
 from rocoft_bench.analysis.naming import merge_notes, model_key, model_name, table_key
 from rocoft_bench.analysis.records import Stored
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, with_unique_keys
-from rocoft_bench.errors import UserError
-from rocoft_bench.models import MASKED_LM
+from rocoft_bench.report.tables.kernel_tables import method_label
 from rocoft_bench.runs import Kernel, KernelRecord
 
 KEY = "kernels-against-training"
@@ -76,18 +73,11 @@ def _found(analysis: Stored[KernelRecord]) -> OfMethod | None:
     before = "run" not in record.settings
     values = values if before else {f"{AFTER}{name}": value for name, value in values.items()}
     values |= {"parameters": own.parameters, FINE_TUNED: _percent(tuned)}
-    return OfMethod(analysis, EVERYTHING if method is None else _label(method), values)
+    return OfMethod(analysis, EVERYTHING if method is None else method_label(method), values)
 
 
 def _percent(kernel: Kernel) -> float | None:
     return None if kernel.accuracy is None else 100 * kernel.accuracy
-
-
-def _label(method: dict[str, Any]) -> str:
-    try:
-        return methods.resolve(method, None, MASKED_LM).label
-    except UserError:  # of another version or a plug-in
-        return str(method.get("name"))
 
 
 def _table(found: Sequence[OfMethod]) -> Table:
@@ -110,7 +100,6 @@ def _table(found: Sequence[OfMethod]) -> Table:
             "Seeds": ", ".join(map(str, seeds)),
         },
         notes=[
-            *stand_in_notes(model),
             "the kernel is of the parameters that a method trains, before training; K_θ is of all, before training",
             "fine-tuned: by that method on the same prompts and draws, with its own learning rate",
             "the paper has no such table",
