@@ -65,6 +65,12 @@ class Run:
             return []
         return rows if all(isinstance(row, dict) for row in rows) else []
 
+    def named(self, answers: list[Any]) -> list[Any]:
+        """Codes of labels by the names that the user's own data have for them; other answers as they are."""
+        labels = self.record.task.get("settings", {}).get("labels")
+        names = dict(enumerate(labels)) if isinstance(labels, list) else {}
+        return [names.get(answer, answer) if type(answer) is int else answer for answer in answers]
+
 
 R = TypeVar("R", bound=BaseModel)
 

@@ -71,27 +71,20 @@ def predictions_of(run: Run) -> Predictions | None:
     except (TypeError, KeyError, AttributeError):
         return None
     rule, right = _scored(record.task, predictions, references)
-    labels = record.task.get("settings", {}).get("labels")
     examples = {
         "task": f"{record.task['family']} {record.task['name']}",
         "data": (record.data.get("evaluation") or {}).get("sha256"),
         "rule": rule,
         "index": indices,
-        "reference": _short(_named(references, labels)),
+        "reference": _short(run.named(references)),
     }
     answers = {
-        "values": _short(_named(predictions, labels)),
+        "values": _short(run.named(predictions)),
         "texts": _short(texts) if any(texts) else None,
         "right": right,
         "left_out": _left_out(run, len(lines)),
     }
     return Predictions(examples, answers) if lines else None
-
-
-def _named(codes: list[Any], labels: Any) -> list[Any]:
-    """Codes of labels by the names that the user's own data have for them; other values as they are."""
-    names = dict(enumerate(labels)) if isinstance(labels, list) else {}
-    return [names.get(code, code) if type(code) is int else code for code in codes]
 
 
 def _scored(task: dict[str, Any], predictions: list[Any], references: list[Any]) -> tuple[str | None, str | None]:

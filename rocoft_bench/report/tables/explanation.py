@@ -129,15 +129,16 @@ def _disagreements(ours: Run, theirs: Run, most: int) -> Table:
         table.notes.append(f"{len(other)} examples have another reference, the first is {next(iter(other))}")
     differing = [index for index in _where(pairs, "prediction") if index not in other]
     table.notes.append(f"other predictions: {len(differing)} of {len(pairs) - len(other)} examples")
-    table.rows = [_example(index, *pairs[index]) for index in differing[:most]]
+    for index in differing[:most]:
+        a, b = pairs[index]
+        said = ours.named([a.get("reference"), a.get("prediction")]) + theirs.named([b.get("prediction")])
+        cells = {
+            key: Cell(text=shortened(str(value), _LONGEST_ANSWER))
+            for key, value in zip(("reference", *_SIDES), said, strict=True)
+        }
+        table.rows.append(Row("", f"example {index}", cells))
     return table
 
 
 def _where(pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]], key: str) -> list[int]:
     return [index for index, (a, b) in enumerate(pairs) if a.get(key) != b.get(key)]
-
-
-def _example(index: int, ours: dict[str, Any], theirs: dict[str, Any]) -> Row:
-    said = {"reference": ours.get("reference"), "A": ours.get("prediction"), "B": theirs.get("prediction")}
-    cells = {key: Cell(text=shortened(str(value), _LONGEST_ANSWER)) for key, value in said.items()}
-    return Row("", f"example {index}", cells)
