@@ -29,8 +29,8 @@ KernelName = Literal[
 ]
 """Of all parameters, of rows or columns of each matrix, of LoRA's at its start, of single entries of each matrix, of
 all biases, of the norms, of (IA)³'s vectors at their start, of the language-model head, of what a method (of the
-settings) trains, before training; no kernels, for comparison: fine-tuning with the same prompts, of everything
-(`full_ft`) or by that method (`trained_ft`)."""
+settings) trains, before training or, where the settings say `run`, in the state of a finished one; no kernels, for
+comparison: fine-tuning with the same prompts, of everything (`full_ft`) or by that method (`trained_ft`)."""
 
 
 class Kernel(BaseModel):
