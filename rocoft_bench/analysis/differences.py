@@ -23,7 +23,7 @@ KINDS = (DATA, PROTOCOL, WEIGHTS, METHOD, TRAINING, SEED, PRECISION, HARDWARE, V
 """What facts are of, in the order in which their differences are named."""
 
 SECTIONS = {"task": PROTOCOL, "model": WEIGHTS, "method": METHOD, "training": TRAINING, "seed": SEED}
-NUMBER_FORMATS = ("training.precision", "model.dtype")
+NUMBER_FORMATS = ("training.precision", "model.dtype", "model.quantization")
 
 LOCATES = {
     **dict.fromkeys(("training source", *ROW_PATHS), "training rows"),

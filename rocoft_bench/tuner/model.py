@@ -187,11 +187,21 @@ class RoCoFTModel(BaseTuner):
         warn_of_rounding(layers)
         return model
 
-    def add_weighted_adapter(self, adapters: list[str], weights: list[float], adapter_name: str) -> None:
+    def add_weighted_adapter(
+        self, adapters: list[str], weights: list[float], adapter_name: str, combination_type: str = "linear"
+    ) -> None:
         """Add an adapter that trains the union of what others train, with W plus their weighted changes there.
 
         Of adapters with one selection and weights that sum to 1, its values are the weighted means of theirs.
+
+        Raises:
+            ValueError: If the adapters make no adapter, see `add_weighted`, or `combination_type` is another of LoRA's.
         """
+        if combination_type != "linear":
+            raise ValueError(
+                f"combination_type={combination_type!r} is for products of low rank; rows and columns are added up as "
+                "they are, which is 'linear'"
+            )
         add_weighted(self, adapters, weights, adapter_name)
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:

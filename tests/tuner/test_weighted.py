@@ -108,6 +108,11 @@ def test_what_cannot_be_weighted_is_refused(
     assert set(model.peft_config) == {"default", "other"}
 
 
+def test_ways_to_combine_products_of_low_rank_are_refused(build: Any, wrap: Any) -> None:
+    with pytest.raises(ValueError, match="combination_type='svd' is for products of low rank"):
+        wrap(build()).add_weighted_adapter(["default"], [1], "new", combination_type="svd")
+
+
 def test_entries_at_other_places_and_two_heads_are_refused(build: Any, wrap: Any) -> None:
     model = wrap(build(), mode="random", task_type=None)
     model.add_adapter("other", RoCoFTConfig(mode="random", probability=0.2, seed=5))
