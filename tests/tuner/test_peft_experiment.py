@@ -103,6 +103,7 @@ def test_what_a_config_states_is_in_the_fields_of_the_suite(export: Export, suit
         (("glue/rte.yaml",), "causal language models"),
         (("math/gsm8k.yaml", "--set", "method.selection=max"), "calibrate"),
         (("math/gsm8k.yaml", "--set", "method.target_modules=[query]"), "q_proj"),
+        (("math/gsm8k.yaml", "--set", "method.reselect_every=9"), "chooses nothing anew"),
         (("math/gsm8k.yaml", "--set", "method.name=lora"), "only rocoft"),
         (("math/gsm8k.yaml", "--set", "training.lr_scheduler=linear"), "cosine and constant"),
     ],
