@@ -6,6 +6,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -525,6 +526,22 @@ def test_hooks_see_frozen_weights(mode: str, watch: Callable[[Any, Callable[[], 
     torch.testing.assert_close(model(x), dense_two(model)(x))
     assert seen
     assert all(seen)
+
+
+def compiled_inside(model: Any) -> Any:
+    model.base_model.model.linear_2.compile(backend="aot_eager")
+    return model
+
+
+@pytest.mark.parametrize("compiled", [partial(torch.compile, backend="aot_eager"), compiled_inside])
+def test_compiled_as_a_whole_and_in_part(mode: str, compiled: Callable[[Any], Any]) -> None:
+    torch._dynamo.reset()
+    model, x = two_adapted(mode), inputs()
+    reference, z = dense_two(model), x.detach().clone().requires_grad_()
+    squares(reference(z)).backward()
+    y = compiled(model)(x)
+    squares(y).backward()
+    torch.testing.assert_close((y, x.grad), (reference(z), z.grad))
 
 
 @pytest.mark.parametrize(("mode", "thin"), [("row", 1), ("column", 2)])
