@@ -251,4 +251,6 @@ def test_a_report_shows_what_each_trial_scored(tmp_path: Path) -> None:
     assert (lora.cells["chosen"].text, lora.cells["failed"].parts[0].value) == ("learning_rate 0.0001", 1)
     assert table.conditions["Budget"] == "5 trials for each row, failed ones counted"
     assert "## tuning, glue rte, " in (tmp_path / "report" / "tables.md").read_text()
-    assert [file.name for file in (tmp_path / "report" / "figures").glob("sensitivity-glue-rte*.png")]
+    (figure,) = (tmp_path / "report" / "figures").glob("sensitivity-glue-rte*.svg")
+    assert "learning rate" in figure.read_text()
+    assert "mathdefault" not in figure.read_text()

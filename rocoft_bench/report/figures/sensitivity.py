@@ -10,6 +10,9 @@ from rocoft_bench.report.figures.figure import Drawing, key_of
 from rocoft_bench.report.figures.values import FigureData
 from rocoft_bench.runs.tuning_record import TuningRecord
 
+TICKS = 8
+"""Values at the most that stand on the axis by themselves."""
+
 
 def sensitivity(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each task and model on which one number was tuned."""
@@ -35,9 +38,12 @@ def _of(title: str, key: str, searches: Sequence[TuningRecord]) -> Drawing:
                 scores.setdefault(trial.values[key], []).append(100 * trial.score)
         points = sorted((value, sum(found) / len(found)) for value, found in scores.items())
         axes.plot(*zip(*points, strict=True), label=one.label, **look.line_settings(len(points)))
-    values = [trial.values[key] for trial in first.trials]
-    if min(values) > 0 and max(values) >= 10 * min(values):
+    values = sorted({trial.values[key] for trial in first.trials})
+    if values[0] > 0 and values[-1] >= 10 * values[0]:
         axes.set_xscale("log")
+    if len(values) <= TICKS:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
     style.legend(figure, [Line2D([], [], **look.line_settings()) for _, look in looks], names)
     caption = (
         f"Trials of tuning: {first.metric.replace('_', ' ')} on {first.hold_out} held-out training rows by {setting}, "
