@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import Settings, assigned, find_config, read_settings
-from rocoft_bench.runs import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rocoft_bench.runs import RunRecord
 
 
 def run(

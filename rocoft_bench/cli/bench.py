@@ -9,10 +9,10 @@ import typer
 
 from rocoft_bench.cli.console import complain, say
 from rocoft_bench.cli.options import AS_FOLDER, Force, Plugins
-from rocoft_bench.runs import EfficiencyRecord
 
 if TYPE_CHECKING:
     from rocoft_bench.efficiency.bench_settings import BenchSettings
+    from rocoft_bench.runs import EfficiencyRecord
 
 EPILOG = """Examples:
 

@@ -9,10 +9,10 @@ import typer
 
 from rocoft_bench.cli.console import complain, say
 from rocoft_bench.cli.options import AS_FOLDER, Plugins
-from rocoft_bench.runs import KernelRecord
 
 if TYPE_CHECKING:
     from rocoft_bench.ntk.kernel_settings import KernelSettings
+    from rocoft_bench.runs import KernelRecord
 
 EPILOG = """Examples:
 

@@ -1,7 +1,9 @@
 """`rocoft predict`: a trained adapter answers."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,7 +11,9 @@ from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FILE, BaseModel, FinishedRun, Plugins
 from rocoft_bench.cli.running import show_notes
 from rocoft_bench.errors import UserError
-from rocoft_bench.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from rocoft_bench.runs import RunDirectory
 
 EPILOG = """Examples:
 

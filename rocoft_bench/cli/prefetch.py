@@ -9,9 +9,9 @@ import typer
 
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import Plugins
-from rocoft_bench.experiment.resolve import Experiment
 
 if TYPE_CHECKING:
+    from rocoft_bench.experiment.resolve import Experiment
     from rocoft_bench.prefetch.needs import Need
 
 EPILOG = """Examples:

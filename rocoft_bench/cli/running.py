@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from rocoft_bench.cli.console import complain, say
-from rocoft_bench.engine.observer import Observer
-from rocoft_bench.experiment.resolve import Experiment
-from rocoft_bench.runs import RunRecord
 
 if TYPE_CHECKING:
+    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.tracking import TrackerName
+    from rocoft_bench.experiment.resolve import Experiment
+    from rocoft_bench.runs import RunRecord
 
 
 def show_notes(notes: Iterable[str]) -> None:

@@ -13,10 +13,10 @@ from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import Assignments, Plugins
 from rocoft_bench.cli.running import show_notes
-from rocoft_bench.config import Settings, Sweep
-from rocoft_bench.experiment.resolve import Experiment
 
 if TYPE_CHECKING:
+    from rocoft_bench.config import Settings, Sweep
+    from rocoft_bench.experiment.resolve import Experiment
     from rocoft_bench.sweep.plan import ValidRun
 
 EPILOG = """Examples:

@@ -14,13 +14,15 @@ from enum import StrEnum
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import RunConfig
 from rocoft_bench.engine.observer import Observer, Several
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.runs import RunDirectory, write_text
+from rocoft_bench.runs import write_text
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
+
+    from rocoft_bench.config import RunConfig
+    from rocoft_bench.runs import RunDirectory
 
 PROJECT = "rocoft"
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.config import TaskConfig, TrainingConfig
-from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
-from rocoft_bench.models import Limits
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
     from rocoft_bench.engine.processes import Processes
+    from rocoft_bench.models import Limits
     from rocoft_bench.tasks import LoadedSplit, Task
 
 

@@ -1,13 +1,14 @@
 """The model of a finished run, evaluated once more: on another task of its family, or by another protocol."""
 
+from __future__ import annotations
+
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rocoft_bench.config import Settings, flatten
-from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limited, make_evaluator, prediction_lines
@@ -27,6 +28,9 @@ from rocoft_bench.runs import (
     write_json_lines,
     write_text,
 )
+
+if TYPE_CHECKING:
+    from rocoft_bench.engine.observer import Observer
 
 EVALUATION_SETTINGS = {
     "task.name",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import models
-from rocoft_bench.config import ModelConfig, TaskConfig
 from rocoft_bench.errors import shortened
 from rocoft_bench.experiment.encoded_split import encode
 from rocoft_bench.models.hub import from_cache_or_hub
@@ -19,6 +18,7 @@ from rocoft_bench.tasks.own.user_rows import is_missing
 from rocoft_bench.tasks.readers import RawRows, read_own_rows
 
 if TYPE_CHECKING:
+    from rocoft_bench.config import ModelConfig, TaskConfig
     from rocoft_bench.tasks import LoadedSplit, Task
 
 Table = list[list[str]]

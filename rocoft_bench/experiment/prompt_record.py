@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import TaskConfig
 from rocoft_bench.runs.identity import template_version
 
 if TYPE_CHECKING:
+    from rocoft_bench.config import TaskConfig
     from rocoft_bench.experiment.encoded_split import EncodedSplit
     from rocoft_bench.tasks import Task
 

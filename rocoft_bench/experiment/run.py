@@ -7,7 +7,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import Built, build
 from rocoft_bench.experiment.card import CARD, CardContext, form_of, model_card
@@ -29,6 +28,7 @@ from rocoft_bench.runs import (
 from rocoft_bench.untrusted import read_json
 
 if TYPE_CHECKING:
+    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.processes import Processes
     from rocoft_bench.engine.trainer import Trainer, TrainResult
 
