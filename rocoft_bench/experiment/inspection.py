@@ -56,7 +56,7 @@ def columns_of(file: Path) -> tuple[Table, RawRows]:
         there = [cell for cell in cells if not is_missing(cell)]
         different = len(set(map(str, there)))
         first = shortened(str(there[0]), SHOWN) if there else ""
-        table.append([name, _kind(there), str(len(cells) - len(there)), str(different), first])
+        table.append([shortened(name, SHOWN), _kind(there), str(len(cells) - len(there)), str(different), first])
     return table, rows
 
 
@@ -85,7 +85,7 @@ def inspected(task: Task, settings: TaskConfig, model: ModelConfig | None) -> It
     if names:
         counts = [Counter(split.examples["label"]) for split in (train, evaluation)]
         yield [["label", "train", task.eval_split]] + [
-            [name, *(str(count[code]) for count in counts)] for code, name in enumerate(names)
+            [shortened(name, SHOWN), *(str(count[code]) for count in counts)] for code, name in enumerate(names)
         ]
         yield from _odd_labels(names, counts[0])
     yield from _duplicates(task, train, evaluation)

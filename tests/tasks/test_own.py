@@ -192,6 +192,25 @@ def test_a_label_that_was_not_learnt_is_named_with_its_line(tmp_path: Path) -> N
         task.load("evaluation")
 
 
+def test_whole_numbers_are_labels_in_one_order_however_long(tmp_path: Path) -> None:
+    names = ["1", "01", "7" * 5_000, "-3", "007"]
+    file = write_csv(tmp_path / "a.csv", [(f"text {n}", name) for n, name in enumerate(names * 2)])
+    assert own(train_file=str(file)).task.label_names == ("-3", "01", "1", "007", "7" * 5_000)
+
+
+@pytest.mark.parametrize("column", ["text_column", "text_pair_column", "label_column"])
+def test_a_column_has_a_name(tmp_path: Path, column: str) -> None:
+    with pytest.raises(UserError, match=f"task.{column} = '': must be the name of a column"):
+        own(train_file=str(write_as(".csv", tmp_path, REVIEWS)), **{column: ""})
+
+
+def test_labels_are_text(tmp_path: Path) -> None:
+    rows = [{"review": f"text {n}", "stars": "x" if n % 2 else "\ud800"} for n in range(9)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    with pytest.raises(UserError, match=r"row 1: label \\ud800 holds half of a surrogate pair"):
+        own(train_file=str(tmp_path / "a.json"))
+
+
 def test_a_file_that_memory_cannot_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
     huge = tmp_path / "huge.csv"
     with huge.open("wb") as file:
@@ -206,9 +225,10 @@ def test_scores_are_numbers_however_they_are_written(tmp_path: Path) -> None:
     held = task.load("held-out").examples["label"]
     assert len(held) == 10  # at least one of each tenth
     assert sorted(value // 1 for value in held) == list(range(10))
-    write_csv(tmp_path / "r.csv", [*rows, ("odd", "inf")])
-    with pytest.raises(UserError, match="line 42: label 'inf' is not a number"):
-        own("regression", train_file=str(tmp_path / "r.csv")).task.load("train")
+    for odd in ("inf", "1e39"):
+        write_csv(tmp_path / "r.csv", [*rows, ("odd", odd)])
+        with pytest.raises(UserError, match=f"line 42: label '{odd}' is not a number"):
+            own("regression", train_file=str(tmp_path / "r.csv")).task.load("train")
 
 
 def test_any_name_is_a_task_of_an_own_family() -> None:

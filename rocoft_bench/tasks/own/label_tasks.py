@@ -5,13 +5,14 @@ import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from pydantic import field_validator
 
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError, shortened
-from rocoft_bench.tasks.data import LABEL, check_texts, shortest_float32
+from rocoft_bench.tasks.data import LABEL, check_texts, is_text, shortest_float32
 from rocoft_bench.tasks.own.user_rows import TRAIN, OwnConfig, OwnTask
 from rocoft_bench.tasks.readers import RawRows
 from rocoft_bench.tasks.sequence import SequenceClassification, SequenceRegression
@@ -19,6 +20,8 @@ from rocoft_bench.tasks.task import Task
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 """A whole number as pandas writes it where the column lacks a value somewhere."""
+_LARGEST = 3.4e38
+"""Score that a model, which computes in float32, can learn."""
 _FEW = 20
 """Labels that a message lists, and examples from which on a label for each is a mistake."""
 
@@ -94,7 +97,8 @@ class Classification(OwnTask, SequenceClassification):
                 "is it the right column? Numbers can be learnt by `rocoft train regression`"
             )
         is_whole = all(re.fullmatch(r"-?\d+", name) for name in found)
-        return tuple(sorted(found, key=int) if is_whole else sorted(found))
+        # "1" and "01" have one value, and Python reads no more than 4,300 digits
+        return tuple(sorted(found, key=_by_value) if is_whole else sorted(found))
 
     def _strata(self, rows: RawRows) -> Sequence[str]:
         return _names(rows)
@@ -112,6 +116,10 @@ class Classification(OwnTask, SequenceClassification):
         return {**raw.columns, LABEL: [codes[name] for name in names]}
 
 
+def _by_value(name: str) -> tuple[Decimal, str]:
+    return Decimal(name), name
+
+
 def _names(rows: RawRows) -> list[str]:
     """Raises: UserError for a label that is neither a text nor a number."""
     for row, cell in enumerate(rows.columns[LABEL]):
@@ -119,6 +127,8 @@ def _names(rows: RawRows) -> list[str]:
             raise rows.error(row, f"label {shortened(repr(cell))} is a list; an example has one label (no multi-label)")
         if not isinstance(cell, int | float | str):
             raise rows.error(row, f"label {reprlib.repr(cell)} is not a text, a whole number or true or false")
+        if isinstance(cell, str) and not is_text(cell):
+            raise rows.error(row, f"label {shortened(cell)} holds half of a surrogate pair, which is not text")
     return [label_name(cell) for cell in rows.columns[LABEL]]
 
 
@@ -162,14 +172,16 @@ def _scores(rows: RawRows) -> list[float]:
     scores = [_score(cell) for cell in rows.columns[LABEL]]
     for row, score in enumerate(scores):
         if score is None:
-            raise rows.error(row, f"label {reprlib.repr(rows.columns[LABEL][row])} is not a number")
+            raise rows.error(
+                row, f"label {reprlib.repr(rows.columns[LABEL][row])} is not a number within ±{_LARGEST:g}"
+            )
     return [score for score in scores if score is not None]
 
 
 def _score(cell: Any) -> float | None:
-    """The number that a cell is or spells; None where it is none, or not a finite one."""
+    """The number that a cell is or spells; None where it is none, or not a finite one of float32."""
     try:
         score = float(cell) if isinstance(cell, int | float | str) and not isinstance(cell, bool) else math.nan
     except ValueError:
         return None
-    return score if math.isfinite(score) else None
+    return score if abs(score) <= _LARGEST else None

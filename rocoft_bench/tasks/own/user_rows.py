@@ -64,6 +64,13 @@ class OwnConfig(TaskConfig):
         source = values.get("train_file") or values.get("dataset") or values.get("family")
         return {**values, "name": name_of_file(str(source))}
 
+    @field_validator("text_column", "text_pair_column", "label_column", "messages_column", check_fields=False)
+    @classmethod
+    def _names_a_column(cls, name: str | None) -> str | None:
+        if name == "":
+            raise ValueError("must be the name of a column")
+        return name
+
     @field_validator("name")
     @classmethod
     def _fit_for_a_folder(cls, name: str) -> str:
