@@ -17,6 +17,7 @@ from rocoft_bench.config import Settings, config_files, read_settings, read_swee
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import model_type_of
 from rocoft_bench.tasks import get
+from tests.ntk.models import save_masked_lm
 
 SWEEPS = [sweep for file in config_files() if (sweep := read_sweep(file)) is not None]
 FILES = [file for file in config_files() if file not in [sweep.path for sweep in SWEEPS]]
@@ -70,6 +71,10 @@ def few_rows(family: str, name: str) -> list[dict[str, Any]]:
         instruction = f"Please choose: is it so?\n\nAnswer format: {'/'.join(labels)}"
         output = f"the correct answer is {labels[0]}"
         return [{"instruction": instruction, "input": "", "output": output, "answer": labels[0]}] * 4
+    if family == "fewshot":
+        task = get(family, name)
+        texts = ("text_a", "text_b")[: len(task.text_columns)] if len(task.text_columns) > 1 else ("text",)
+        return [{**dict.fromkeys(texts, "A film."), "label": label} for label in range(len(task.label_names))]
     return [FEW_ROWS.get(family, FEW_ROWS.get(name, {}))] * 4
 
 
@@ -80,7 +85,8 @@ def rows_for(family: str, name: str, folder: Path, wanted: int) -> Path:
     sources |= {task.eval_split: task.folder or name} if task.eval_split != task.train_split else {}
     for split, place in sources.items():
         real = REAL / family / FILE_NAMES.get(place, place)
-        file = next((f for f in (real / f"{split}.jsonl", real / f"{split}.json") if f.is_file()), None)
+        names = (f"{split}.jsonl", f"{split}.json") if family != "fewshot" else ()  # the tiny model knows few words
+        file = next((real / name for name in names if (real / name).is_file()), None)
         rows = few_rows(family, name) * wanted
         if file is not None:
             text = file.read_text(encoding="utf-8")
@@ -103,6 +109,7 @@ def run(rocoft: Callable[..., Any], file: Path, model: Path, tmp_path: Path) -> 
         f"task.max_train_rows={2 * batch_size * accumulation}",
         "task.max_eval_rows=3",
         f"task.max_length={LENGTHS.get(family) or LENGTHS.get(name, 256)}",
+        *(["task.shots=4"] if family == "fewshot" else []),
     ]
     kind = get(family, name).kind
     if kind in ("causal_lm", "seq2seq_lm"):
@@ -110,7 +117,7 @@ def run(rocoft: Callable[..., Any], file: Path, model: Path, tmp_path: Path) -> 
     if kind == "seq2seq_lm":
         smaller.append("task.min_new_tokens=0")
     assignments = [part for assignment in smaller for part in ("--set", assignment)]
-    data = [] if family == "demo" else ["--data-dir", rows_for(family, name, tmp_path / "data", 60)]
+    data = [] if "demo" in (family, name) else ["--data-dir", rows_for(family, name, tmp_path / "data", 60)]
     folder = tmp_path / "run"
     result = rocoft("train", family, "--task", name, "--config", file, "--model", model, *data, *assignments,
                     "--output", folder)  # fmt: skip
@@ -124,9 +131,21 @@ def tiny_like(tiny_of: Callable[[str], Path], tiny_model: Path) -> Callable[[str
     return lambda name: tiny_model if name == "demo-minilm" else tiny_of(TINY[str(model_type_of(name))])
 
 
+@pytest.fixture(scope="module")
+def masked_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny masked language model that knows the label words of few-shot tasks."""
+    folder = tmp_path_factory.mktemp("masked-lm")
+    save_masked_lm(folder)
+    return folder
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
-def test_two_steps(rocoft: Callable[..., Any], tiny_like: Callable[[str], Path], file: Path, tmp_path: Path) -> None:
-    record = run(rocoft, file, tiny_like(read_settings(file).values["model"]["name"]), tmp_path)
+def test_two_steps(
+    rocoft: Callable[..., Any], tiny_like: Callable[[str], Path], masked_lm: Path, file: Path, tmp_path: Path
+) -> None:
+    settings = read_settings(file).values
+    is_prompted = settings["task"]["family"] == "fewshot"
+    record = run(rocoft, file, masked_lm if is_prompted else tiny_like(settings["model"]["name"]), tmp_path)
     assert record["status"] == "ok"
     assert record["steps"] >= 2  # a row of SQuAD may become several windows
     assert set(record["task"]["metric_names"]) <= set(record["metrics"])
