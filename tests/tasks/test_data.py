@@ -31,7 +31,7 @@ PAIRS = [
 ]
 WANTED = [{key: row[key] for key in ("sentence1", "sentence2", "label")} for row in PAIRS]
 FORMATS = [form.removeprefix(".") for form in FORMS if "tsv" not in form]
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "configs" / "README.md"
 
 
 def rte_error(tmp_path: Path) -> str:
