@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
 
 from rocoft_bench.config.loading import Settings, assigned, merge, parse_assignment
 from rocoft_bench.config.schema import Count, LargeCount, Seed, StrictModel
@@ -35,8 +35,8 @@ SEED = "seed"
 class Range(StrictModel):
     """Values from low to high, evenly spread over the numbers or over their logarithms."""
 
-    low: float
-    high: float
+    low: FiniteFloat
+    high: FiniteFloat
     scale: Literal["log", "linear"] = "log"
 
     @model_validator(mode="after")
@@ -51,8 +51,14 @@ class Range(StrictModel):
         return float(f"{math.exp(value) if self.scale == 'log' else value:.4g}")
 
 
+ListOrRange = Annotated[
+    Annotated[list[Any], Field(min_length=1), Tag("values")] | Annotated[Range, Tag("range")],
+    Discriminator(lambda given: "range" if isinstance(given, dict | Range) else "values"),
+]
+
+
 class Tuning(StrictModel):
-    grid: Annotated[dict[str, Annotated[list[Any], Field(min_length=1)] | Range], Field(min_length=1)]
+    grid: Annotated[dict[str, ListOrRange], Field(min_length=1)]
     """Settings, dotted, each with the values to try, or a range to draw from."""
     hold_out: LargeCount
     """Training rows that are held out of every trial's training, and that it is scored on."""
@@ -69,6 +75,13 @@ class Tuning(StrictModel):
     def _ranges_are_drawn_from(self) -> Tuning:
         if self.trials is None and any(isinstance(values, Range) for values in self.grid.values()):
             raise ValueError("a range is for a random search: say how many `trials`")
+        return self
+
+    @model_validator(mode="after")
+    def _tried_once(self) -> Tuning:
+        for name, values in {**self.grid, "seeds": self.seeds}.items():
+            if not isinstance(values, Range) and (twice := [value for value in values if values.count(value) > 1]):
+                raise ValueError(f"{name} has {twice[0]} {values.count(twice[0])} times; give each value once")
         return self
 
     @cached_property
@@ -102,7 +115,7 @@ class Tuning(StrictModel):
             yield {**values, SEED: seed}, trial
 
     def check(self, axes: Iterable[str], assignments: Iterable[str], where: str) -> None:
-        """Raises: UserError if what is tuned is set otherwise too."""
+        """Raises: UserError if what is tuned is set otherwise too, or the grid has too few combinations to draw."""
         given = dict.fromkeys(axes, "an axis")
         for assignment in assignments:
             parse_assignment(assignment)
@@ -112,6 +125,10 @@ class Tuning(StrictModel):
                 raise UserError(f"{where}: tune.grid: {key} is no setting that can be tuned: results would not compare")
             if key in given:
                 raise UserError(f"{where}: tune.grid: {key} is {given[key]} too; it is tuned or set, not both")
+        if self.trials is not None and len(self.combinations) < self.trials:
+            raise UserError(
+                f"{where}: tune.trials = {self.trials}: the grid has {len(self.combinations)} different combinations"
+            )
 
 
 def group_of(point: dict[str, Any], tuned: Iterable[str] = ()) -> str:

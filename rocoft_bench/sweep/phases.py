@@ -75,7 +75,9 @@ def _searches(plan: Plan, tuning: Tuning) -> dict[str, list[PlannedRun]]:
 
 
 def _place(run: PlannedRun, tuning: Tuning) -> str:
-    return place_of({key: value for key, value in run.point.items() if key not in (SEED, *tuning.grid)})
+    """What a search is for: its values on the axes, or its method where there is one search alone."""
+    axes = {key: value for key, value in run.point.items() if key not in (SEED, *tuning.grid)}
+    return place_of(axes) or run.experiment.method.label
 
 
 def _check_budgets(plan: Plan, searches: Mapping[str, Sequence[PlannedRun]], tuning: Tuning) -> None:

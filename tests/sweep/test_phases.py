@@ -173,12 +173,24 @@ def test_unequal_budgets_are_refused(tmp_path: Path, methods: str, message: str)
         ("x", "x", {"assignments": ["training.learning_rate=1"]}, "is set on the command line too"),
         (str(list(RATES)), "{low: 1.0e-5, high: 1.0e-2}", {}, "say how many `trials`"),
         (str(list(RATES)), "{low: 1.0e-2, high: 1.0e-5}", {}, "low must be below high"),
+        (str(list(RATES)), "{low: 1.0e-2, high: .inf}", {}, "should be a finite number"),
+        (str(list(RATES)), "1.0e-3", {}, "learning_rate.values = 0.001: input should be a valid list"),
+        (str(list(RATES)), "{lo: 1, high: 2}", {}, 'did you mean "low"?'),
+        (str(list(RATES)), "[0.001, 1.0e-3]", {}, "training.learning_rate has 0.001 2 times"),
+        ("hold_out: 400", "hold_out: 400\n  seeds: [0, 0]", {}, "seeds has 0 2 times"),
+        ("hold_out: 400", "hold_out: 400\n  trials: 6", {}, "the grid has 5 different combinations"),
     ],
 )
 def test_bad_input(tmp_path: Path, old: str, new: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as caught:
         next(phases_of(tmp_path, SWEEP.replace(old, new), **options))
     assert message in str(caught.value)
+
+
+def test_a_search_of_one_method_is_called_so(tmp_path: Path) -> None:
+    text = SWEEP.replace("  method: [lora, full]\n", "").replace("axes:", "method: {name: lora}\naxes:")
+    _, runs = [(carry_out(phase), phase)[1] for phase in phases_of(tmp_path, text)]
+    assert runs.lines[0].startswith("LoRA: training.learning_rate 0.0001 chosen")
 
 
 def test_a_random_search_draws_the_same_for_every_method(tmp_path: Path) -> None:

@@ -95,6 +95,12 @@ def test_a_part_of_each_label_is_held_out_and_copies_of_a_text_stay_together() -
     assert held == held_out(texts, labels, 0.2, seed=0) != held_out(texts, labels, 0.2, seed=1)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_do_not_make_the_held_out_part_large(seed: int) -> None:
+    held = held_out(["copy"] * 60 + [f"text {n}" for n in range(40)], [""] * 100, 0.1, seed)
+    assert len(held) == 10
+
+
 def test_what_is_held_out_or_left_out_is_said(tmp_path: Path) -> None:
     experiment = own(train_file=str(write_as(".csv", tmp_path, REVIEWS)))
     train, evaluation = experiment.task.load("train"), experiment.task.load("held-out")
@@ -156,7 +162,7 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "not its form": ("r.parquet", TWO, {}, "not a readable Parquet file"),
     "binary": ("r.csv", b"PK\x03\x04\xff\xfe", {}, "is not UTF-8"),
     "unknown form": ("r.xlsx", "", {}, "the name tells no form that is read; it ends as one of .jsonl"),
-    "too few": ("r.csv", TWO, {}, "2 examples are too few to hold some out"),
+    "too few": ("r.csv", TWO, {}, "2 examples, 2 of them different, are too few to hold some out"),
     "odd label setting": ("r.csv", TWO, {"labels": ["1"]}, "two labels or more are wanted"),
     "benchmark folder": ("r.csv", TWO, {"data_dir": "/tmp"}, "own examples are named by task.train_file"),
     "name": ("r.csv", TWO, {"name": "../x"}, "must consist of letters, digits"),

@@ -178,8 +178,8 @@ class OwnTask(Task):
         chosen = [row for row in range(len(rows.places)) if (row in held) == (split == HELD_OUT)]
         if not chosen:
             raise UserError(
-                f"{rows.source}: {len(rows.places)} examples are too few to hold some out for evaluation; "
-                "give some to evaluate on (--eval-file), or a larger task.eval_share"
+                f"{rows.source}: {len(rows.places)} examples, {len(set(self._texts(rows)))} of them different, are too "
+                "few to hold some out for evaluation; give some to evaluate on (--eval-file), or a larger task.eval_share"
             )
         note = (
             f"no evaluation examples were given: {len(held):,} of the {len(rows.places):,} examples of "
@@ -318,6 +318,20 @@ def held_out(texts: Sequence[Hashable], strata: Sequence[str], share: float, see
     for stratum in sorted(of_stratum):
         members = of_stratum[stratum]
         choice.shuffle(members)
-        count = max(1, round(share * len(members))) if len(members) > 1 else 0
-        held.update(row for rows in members[:count] for row in rows)
+        if len(members) > 1:
+            held.update(_about(share, members))
     return held
+
+
+def _about(share: float, groups: Sequence[list[int]]) -> list[int]:
+    """Rows of the first groups that fit into the share of all rows; of the smallest group, where none fits.
+
+    >>> _about(0.3, [[0, 1, 2, 3], [4], [5, 6], [7], [8, 9]]), _about(0.1, [[0, 1, 2, 3], [4, 5]])
+    ([4, 5, 6], [4, 5])
+    """
+    wanted = max(1, round(share * sum(map(len, groups))))
+    chosen: list[int] = []
+    for rows in groups:
+        if len(chosen) + len(rows) <= wanted:
+            chosen += rows
+    return chosen or min(groups, key=len)
