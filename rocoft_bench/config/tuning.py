@@ -121,7 +121,7 @@ class Tuning(StrictModel):
             parse_assignment(assignment)
             given[assignment.partition("=")[0].strip()] = "set on the command line"
         for key in self.grid:
-            if key.startswith("task.") or key == SEED:
+            if key.partition(".")[0] in ("task", SEED):
                 raise UserError(f"{where}: tune.grid: {key} is no setting that can be tuned: results would not compare")
             if key in given:
                 raise UserError(f"{where}: tune.grid: {key} is {given[key]} too; it is tuned or set, not both")

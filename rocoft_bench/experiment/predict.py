@@ -18,6 +18,7 @@ from rocoft_bench.tasks import Task
 from rocoft_bench.tasks.data import is_text
 from rocoft_bench.tasks.readers import RawRows, read_own_rows
 from rocoft_bench.tasks.task import Prediction
+from rocoft_bench.untrusted import require_file
 
 TEXT_OPTIONS = ("--text", "--text-pair")
 OUTPUT_FORMS = (".csv", ".tsv", ".jsonl")
@@ -45,25 +46,31 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
 class FileToAnswer:
     """A file whose rows are to be answered, checked before any model is loaded.
 
-    questions: a row of the task for each. output: where all columns go, and what is answered beside them.
+    rows: all of its columns. questions: a row of the task for each. output: where the rows and the answers go.
     """
 
-    table: RawRows
+    rows: list[dict[str, Any]]
     questions: list[dict[str, Any]]
     output: Path
 
 
 def open_file_to_answer(task: Task, file: Path, output: Path) -> FileToAnswer:
-    """Raises: UserError if the file cannot be read, lacks what the task reads, or the output's name tells no form."""
+    """Raises: UserError if the file cannot be read or written out again, lacks what the task reads, or if the output is
+    no file of a form that its name tells, or the file itself.
+    """
     if output.suffix not in OUTPUT_FORMS:
         raise UserError(f"--output {output}: the name ends as one of {', '.join(OUTPUT_FORMS)}")
     if not output.absolute().parent.is_dir():
         raise UserError(f"--output {output}: the folder {output.absolute().parent} does not exist")
+    if output.exists():
+        require_file(output)
+        if file.exists() and output.samefile(file):
+            raise UserError(f"--output {output}: is the file that is read; choose another")
     table = read_own_rows(file)
     answered = next((name for name in task.answer_names if name in table.columns), None)
     if answered is not None:
         raise UserError(f'{file}: has a column "{answered}" already; rename it, answers are called so')
-    return FileToAnswer(table, task.asked(table), output)
+    return FileToAnswer(_plain_rows(table), task.asked(table), output)
 
 
 def answer_file(trained: TrainedModel, asked: FileToAnswer, observer: Observer) -> int:
@@ -73,11 +80,10 @@ def answer_file(trained: TrainedModel, asked: FileToAnswer, observer: Observer) 
         UserError: If the output cannot be written.
         Interrupted: On Ctrl-C, SIGTERM or SIGHUP; nothing is written then.
     """
-    task, columns = trained.experiment.task, asked.table.columns
+    task = trained.experiment.task
     answers = [task.answer_columns(each) for each in _predictions(trained, asked.questions, observer)]
-    rows = [dict(zip(columns, map(_plain, cells), strict=True)) for cells in zip(*columns.values(), strict=True)]
     try:
-        _write_rows(asked.output, [{**row, **own} for row, own in zip(rows, answers, strict=True)])
+        _write_rows(asked.output, [{**row, **own} for row, own in zip(asked.rows, answers, strict=True)])
     except OSError as error:
         raise UserError(f"--output {asked.output}: cannot be written ({reason(error)})") from None
     return len(answers)
@@ -98,11 +104,25 @@ def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
+def _plain_rows(table: RawRows) -> list[dict[str, Any]]:
+    """Raises: UserError for a text that no file can hold."""
+    cells = zip(*table.columns.values(), strict=True)
+    rows = [dict(zip(table.columns, map(_plain, each), strict=True)) for each in cells]
+    for number, row in enumerate(rows):
+        if not is_text(json.dumps(row, ensure_ascii=False)):
+            raise table.error(number, "holds half of a surrogate pair, which is not text")
+    return rows
+
+
 def _plain(value: Any) -> Any:
     """A cell as JSON can hold it; what pandas writes for none (NaN) is none."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if value is None or isinstance(value, str | int | float | list | dict) else str(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _predictions(trained: TrainedModel, questions: list[dict[str, Any]], observer: Observer) -> list[Prediction]:

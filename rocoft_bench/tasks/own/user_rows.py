@@ -179,7 +179,8 @@ class OwnTask(Task):
         if not chosen:
             raise UserError(
                 f"{rows.source}: {len(rows.places)} examples, {len(set(self._texts(rows)))} of them different, are too "
-                "few to hold some out for evaluation; give some to evaluate on (--eval-file), or a larger task.eval_share"
+                "few to hold some out for evaluation; give some to evaluate on (--eval-file), or a larger "
+                "task.eval_share"
             )
         note = (
             f"no evaluation examples were given: {len(held):,} of the {len(rows.places):,} examples of "
