@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
 
-from rocoft_bench.config.loading import Settings, assigned, merge, parse_assignment
+from rocoft_bench.config.loading import Settings, assigned, flatten, merge, parse_assignment
 from rocoft_bench.config.schema import Count, LargeCount, Seed, StrictModel
 from rocoft_bench.errors import UserError
 
@@ -116,10 +116,13 @@ class Tuning(StrictModel):
 
     def check(self, axes: Iterable[str], assignments: Iterable[str], where: str) -> None:
         """Raises: UserError if what is tuned is set otherwise too, or the grid has too few combinations to draw."""
-        given = dict.fromkeys(axes, "an axis")
+        given = dict.fromkeys(axes, "an axis") | {key: "in tune.set" for key, _ in flatten(nested(self.set))}
         for assignment in assignments:
             parse_assignment(assignment)
             given[assignment.partition("=")[0].strip()] = "set on the command line"
+        for key in (SEED, "task.hold_out", "task.hold_out_seed"):
+            if given.get(key) == "in tune.set":
+                raise UserError(f"{where}: tune.set: {key} is said by tune.seeds, tune.hold_out and tune.seed")
         for key in self.grid:
             if key.partition(".")[0] in ("task", SEED):
                 raise UserError(f"{where}: tune.grid: {key} is no setting that can be tuned: results would not compare")

@@ -35,7 +35,7 @@ def phases(
 
     condition: `seed` in it is of the runs, not of the trials. write: put the choices on record.
 
-    Raises: UserError as `make_plan`, or if the search is not the same for all that is compared.
+    Raises: UserError as `make_plan`, before the first plan, or if the search is not the same for all that is compared.
     """
     tuning = sweep.tuning
     if tuning is None:
@@ -43,6 +43,10 @@ def phases(
         return
     of_trials = Condition({key: values for key, values in condition.wanted.items() if key != SEED})
     trials = sweep.trials(assignments)
+    some = {group_of(point, tuning.grid): tuning.combinations[0] for point, _ in trials}
+    make_plan(
+        sweep, output, condition, assignments, sweep.tuned_runs(some, assignments)
+    )  # before time goes into trials
     plan = make_plan(sweep, output, of_trials, assignments, trials)
     searches = _searches(plan, tuning)
     budget = len(tuning.combinations) * len(tuning.seeds)
