@@ -70,9 +70,11 @@ def demo(
         _kernels(output, force)
         return
     runs = list(COMPARED.items()) if family is Family.glue else _runs_of(family)
-    done = [_run(output, name, file, seed, force) for name, file in runs]
-    is_glue = family is Family.glue
-    print_tables(all_tables(Results(output, done)) if is_glue else [before_and_after(run.record for run in done)])
+    done: list[Run] = []
+    for name, file in runs:
+        done.append(_run(output, name, file, seed, force))
+        is_glue = family is Family.glue
+        print_tables(all_tables(Results(output, done)) if is_glue else [before_and_after(run.record for run in done)])
     say(
         "\nThese are generated data and small models: they show that the methods work here, and are not comparable\n"
         "with the paper's tables. For those: rocoft train glue --task rte --rank 3 --mode row"
