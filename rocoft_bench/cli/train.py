@@ -151,7 +151,7 @@ def _settings(
 ) -> Settings:
     """File, then the method, whose defaults it brings, then `--set`, then the named flags."""
     from rocoft_bench import tasks
-    from rocoft_bench.config import Settings, find_config, override, read_settings
+    from rocoft_bench.config import DEFAULT_METHOD, Settings, find_config, override, read_settings
     from rocoft_bench.errors import UserError
 
     is_own = family in tasks.OWN_FAMILIES
@@ -161,7 +161,8 @@ def _settings(
         raise UserError(f"--task is missing: {', '.join(tasks.of_family(family))}")
     # the paper has no settings for own data or a plug-in's task: these start from the defaults
     is_free = config is None and (is_own or tasks.TASKS.origin(f"{family} {task}") is not None)
-    settings = Settings() if is_free else read_settings(find_config(config or f"{family}/{task}.yaml"))
+    free = Settings({"method": {"name": DEFAULT_METHOD}})
+    settings = free if is_free else read_settings(find_config(config or f"{family}/{task}.yaml"))
     if "axes" in settings.values:
         raise UserError(f"{config}: is a sweep: rocoft sweep {config}")
     settings.update(override("task.family", family), "command line")

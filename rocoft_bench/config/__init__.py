@@ -18,6 +18,7 @@ from rocoft_bench.config.loading import (
 )
 from rocoft_bench.config.paths import ROW_PATHS, absolute, expanded, is_folder, model_name
 from rocoft_bench.config.schema import (
+    DEFAULT_METHOD,
     MIXED,
     OF_THE_METHOD,
     Count,

@@ -122,6 +122,10 @@ def test_statistics_and_the_first_examples(tmp_path: Path, rocoft: Cli) -> None:
     assert "the first that differs is that of step 2 (1 and 0.975)" in result.out
     assert "example 3  1          1  0" in result.out
     assert "other predictions: 1 of 40" in result.out
+    answers = tmp_path / "b" / "predictions.jsonl"
+    answers.write_text("".join(answers.read_text().splitlines(keepends=True)[:10]))  # cut off between two lines
+    result = rocoft("explain", tmp_path / "a", tmp_path / "b")
+    assert "predictions on record: 40 of A, 10 of B; as far as both go:" in result.out
 
 
 def test_a_cell_of_the_paper(tmp_path: Path, rocoft: Cli) -> None:

@@ -14,7 +14,7 @@ from rocoft_bench.analysis.records import read_results
 from rocoft_bench.report.page.predictions import predictions_of
 
 Cli = Callable[..., Any]
-FEW = ("--epochs", 1, "--set", "task.max_length=32")
+FEW = ("--epochs", 1, "--rank", 1, "--set", "task.max_length=32")
 SAID = ("the cat sleeps", 'a dog\nruns, "big" \N{CAT FACE}', "every bird sings", "no child eats in the house")
 
 

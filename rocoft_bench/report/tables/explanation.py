@@ -120,10 +120,13 @@ def _losses(ours: Run, theirs: Run) -> str:
 def _disagreements(ours: Run, theirs: Run, most: int) -> Table:
     columns = [Column("reference", "reference"), *(Column(side, side) for side in _SIDES)]
     table = Table("disagreements", "evaluation examples on which they disagree", columns)
-    pairs = list(zip(ours.predictions(), theirs.predictions(), strict=False))
+    a_said, b_said = ours.predictions(), theirs.predictions()
+    pairs = list(zip(a_said, b_said, strict=False))
     if not pairs:
         table.notes = ["one of the runs has no predictions on record"]
         return table
+    if len(a_said) != len(b_said):
+        table.notes.append(f"predictions on record: {len(a_said)} of A, {len(b_said)} of B; as far as both go:")
     other = dict.fromkeys(_where(pairs, "reference"))
     if other:
         table.notes.append(f"{len(other)} examples have another reference, the first is {next(iter(other))}")
