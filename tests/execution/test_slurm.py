@@ -118,19 +118,26 @@ def runs(tiny_model: Path, glue_dir: Path, tmp_path: Path) -> list[PlannedRun]:
     return make_plan(sweep, tmp_path / "results").runs
 
 
-def worker_of(run: PlannedRun) -> psutil.Process:
-    """The worker of a run that can be resumed."""
+def worker_of(run: PlannedRun) -> psutil.Process | None:
+    """The worker of a run, once the run can be resumed."""
+    if (RunDirectory(run.folder).work / "checkpoint.safetensors").is_file():
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or [""]
+            if "rocoft_bench.execution.worker" in words and str(run.folder) in words[-1]:
+                return process
+    return None
+
+
+def send(signals: dict[str, signal.Signals], runs: list[PlannedRun]) -> None:
+    """A signal to the job of each run that has one by its name, as soon as the run can be resumed."""
     end = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < end:
-        if (RunDirectory(run.folder).work / "checkpoint.safetensors").is_file():
-            for process in psutil.process_iter(["cmdline"]):
-                if (
-                    "rocoft_bench.execution.worker" in (words := process.info["cmdline"] or [""])
-                    and str(run.folder) in words[-1]
-                ):
-                    return process
+    while signals:
+        assert time.monotonic() < end, f"waited in vain for {list(signals)}"
+        for run in runs:
+            if run.name in signals and (worker := worker_of(run)) is not None:
+                job: Any = worker.parent()
+                job.send_signal(signals.pop(run.name))
         time.sleep(0.05)
-    raise AssertionError("waited in vain")
 
 
 class StartsView(SweepView):
@@ -156,9 +163,8 @@ def test_preempted_runs_and_one_whose_job_is_killed_are_resumed(
     runner = Runner(runs, executor, view, lambda run: run.job(["rocoft"]))
     sweep = threading.Thread(target=lambda: found.extend(runner.run()))
     sweep.start()
-    for run, number in zip(runs, (signal.SIGUSR2, signal.SIGKILL, signal.SIGTERM), strict=False):
-        job: Any = worker_of(run).parent()
-        job.send_signal(number)
+    sent = (signal.SIGUSR2, signal.SIGKILL, signal.SIGTERM)
+    send({run.name: each for run, each in zip(runs, sent, strict=False)}, runs)
     sweep.join(WAIT_SECONDS)
     assert {run.name: outcome.status for run, outcome in found} == {run.name: "ok" for run in runs}
     for run, starts in zip(runs, (2, 2, 2, 1), strict=True):
