@@ -7,7 +7,16 @@ from rocoft_bench.config.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
 from rocoft_bench.models.limits import Limits, limits
 from rocoft_bench.models.linear_roles import ENCODERS, LINEAR_ROLES, ROLES, LinearRoles, target_pattern
-from rocoft_bench.models.pretrained import AUTO_CLASSES, MASKED_LM, TASKS_WITH_HEAD, Loaded, ModelSource, load, locate
+from rocoft_bench.models.pretrained import (
+    AUTO_CLASSES,
+    MASKED_LM,
+    TASKS_WITH_HEAD,
+    Loaded,
+    ModelSource,
+    check_name,
+    load,
+    locate,
+)
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes, block_of, shipped_shapes
 from rocoft_bench.models.target_modules import (
     PEFT_CONFIG,

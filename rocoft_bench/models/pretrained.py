@@ -112,13 +112,16 @@ def locate(config: ModelConfig) -> ModelSource:
             raise UserError(f"--model {config.name}: the folder holds no config.json, so it is not a saved model")
         check_files(folder)
         return ModelSource(str(folder), None)
-    if known is None and not HUB_ID.fullmatch(config.name):
-        names = [model.alias for model in KNOWN_MODELS]
-        raise UserError(
-            f"--model {config.name}: no such folder, and not a hub id (owner/name); {suggest(config.name, names)}"
-        )
+    check_name(config.name)
     hub_id = known.hub_id if known else config.name
     return ModelSource(hub_id, config.revision or (known.revision if known else "main"))
+
+
+def check_name(name: str) -> None:
+    """Raises: UserError if a model's name is neither a folder's, nor a known one, nor a hub id."""
+    if known_model(name) is None and not is_folder(name) and not HUB_ID.fullmatch(name):
+        names = [model.alias for model in KNOWN_MODELS]
+        raise UserError(f"--model {name}: no such folder, and not a hub id (owner/name); {suggest(name, names)}")
 
 
 def embedded_folder(name: str, embedded: EmbeddedModel) -> Path:

@@ -14,6 +14,7 @@ from rocoft_bench.execution.job import Job, record_mtime
 from rocoft_bench.experiment.evaluate import evaluation_directory
 from rocoft_bench.experiment.memory_estimate import memory_mib
 from rocoft_bench.experiment.resolve import Experiment, resolve
+from rocoft_bench.models import check_name
 from rocoft_bench.runs import RunDirectory, RunRecord, config_values
 
 EVERY_RUN = Condition({})
@@ -134,13 +135,27 @@ def make_plan(
             plan.repeated += 1
         else:
             folders.add(folder)
-            plan.runs.append(PlannedRun(*run, folder, *state_of(folder, run), record_mtime(folder)))
+            planned = PlannedRun(*run, folder, *state_of(folder, run), record_mtime(folder))
+            if (problem := _name_problem(planned)) is None:
+                plan.runs.append(planned)
+            else:
+                plan.invalid.append(InvalidRun(place_of(run.point), config_values(run.experiment.config), problem))
     history = CostHistory(plan.runs)
     for planned in plan.runs:
         planned.memory_mib, planned.seconds = history.memory_mib(planned), history.seconds(planned)
     if not plan.runs:
         raise UserError("\n".join(dict.fromkeys(f"{run.place}: {run.error}" for run in plan.invalid)))
     return plan
+
+
+def _name_problem(run: PlannedRun) -> str | None:
+    """Why a run that is to be begun can have no model; the folder of a finished run's may be gone."""
+    try:
+        if run.state is State.TO_DO:
+            check_name(run.experiment.config.model.name)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def resolve_all(sweep: Sweep, runs: Iterable[SweepRun]) -> tuple[list[ValidRun], list[InvalidRun]]:

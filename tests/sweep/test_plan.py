@@ -120,6 +120,11 @@ def test_the_same_run_twice_is_counted_once(tmp_path: Path) -> None:
     assert (len(plan.runs), plan.repeated) == (3, 3)
 
 
+def test_a_model_that_cannot_be_is_named_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'robertabase: no such folder, .*did you mean "roberta-base"'):
+        plan_of(tmp_path, assignments=["model=robertabase"])
+
+
 def test_wrong_runs_do_not_stop_the_others_and_leave_a_record(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, SWEEP.replace("[lora, full]", "[{name: lora, rnk: 8}, full]"))
     assert (len(plan.runs), len(plan.invalid)) == (3, 3)
