@@ -112,7 +112,7 @@ def sweep(
     content = _read(file, output, assignments or [], dry_run, [name for name, value in of_runs.items() if value])
     launch = _launch(num_processes, config_file)
     seconds = None if timeout_minutes is None else 60 * timeout_minutes
-    how = {"timeout_seconds": seconds, "launch": launch, "track": track}
+    job_options = {"timeout_seconds": seconds, "launch": launch, "track": track}
     code = 0
     for phase in phases(content, output, parse_filter(*(filters or [])), assignments or [], write=not dry_run):
         plan, to_do = phase.plan, phase.plan.to_do(retry_failed)
@@ -124,7 +124,7 @@ def sweep(
         _begin(plan, output, content.path, launch if executor is ExecutorName.local else None)
         available = _available(to_do, num_processes > 1, config_file is not None)
         workers = _executor(make_executor, output, available, jobs, num_processes)
-        runner = _carry_out(plan, available, workers, how, max_runs, stop_on_error)
+        runner = _make_runs(plan, available, workers, job_options, max_runs, stop_on_error)
         say("\n".join(closing_lines(plan, to_do, runner.outcomes)))
         code |= _exit_code(plan, runner.outcomes, lacking=len(to_do) - len(available))
         if runner.stopped or (code and stop_on_error):
@@ -133,17 +133,22 @@ def sweep(
     raise typer.Exit(code)
 
 
-def _carry_out(
-    plan: Plan, available: list[PlannedRun], workers: Executor, how: dict[str, Any], most: int | None, careful: bool
+def _make_runs(
+    plan: Plan,
+    available: list[PlannedRun],
+    workers: Executor,
+    job_options: dict[str, Any],
+    max_runs: int | None,
+    stop_on_error: bool,
 ) -> Runner:
-    """Make the runs of a plan, and show what happens. how: fields of a `Job`. most, careful: options of the runner."""
+    """Make the runs of a plan, and show what happens. job_options: fields of a `Job`."""
     from rocoft_bench.cli.sweep_view import LiveView
     from rocoft_bench.sweep.plan import PlannedRun
     from rocoft_bench.sweep.runner import Runner
 
-    make_job = partial(PlannedRun.job, command=sys.argv, **how)
-    with LiveView(plan, available, workers.slots, most) as view:
-        runner = Runner(available, workers, view, make_job, most, careful)
+    make_job = partial(PlannedRun.job, command=sys.argv, **job_options)
+    with LiveView(plan, available, workers.slots, max_runs) as view:
+        runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)
         runner.run()
     return runner
 

@@ -44,9 +44,8 @@ def phases(
     of_trials = Condition({key: values for key, values in condition.wanted.items() if key != SEED})
     trials = sweep.trials(assignments)
     some = {group_of(point, tuning.grid): tuning.combinations[0] for point, _ in trials}
-    make_plan(
-        sweep, output, condition, assignments, sweep.tuned_runs(some, assignments)
-    )  # before time goes into trials
+    # what is wrong with the runs, or met by none of them, is said before time goes into trials
+    make_plan(sweep, output, condition, assignments, sweep.tuned_runs(some, assignments))
     plan = make_plan(sweep, output, of_trials, assignments, trials)
     searches = _searches(plan, tuning)
     budget = len(tuning.combinations) * len(tuning.seeds)

@@ -93,21 +93,30 @@ def qlora(**settings: Any) -> methods.Method:
     return methods.resolve({"name": "qlora", "rank": 4, "dropout": 0.0, **settings})
 
 
+def check_from_training_to_loading(
+    method: Any, model: Any, batch: dict[str, Any], kind: str, base: Any, folder: Path
+) -> tuple[Any, torch.Tensor]:
+    """The model learns, and what was saved of it computes the same in another base; this one, and its scores."""
+    before = scores(model, batch)
+    losses = train(model, batch)
+    assert losses[-1] < losses[0]
+    after = scores(model, batch)
+    assert not torch.allclose(before, after)
+    method.save(model, folder / "adapter")
+    torch.manual_seed(123)
+    loaded = method.load(base, folder / "adapter", kind).eval()
+    torch.testing.assert_close(scores(loaded, batch), after, atol=1e-5, rtol=1e-5)
+    return loaded, after
+
+
 @pytest.mark.parametrize(("model_type", "kind"), CASES)
 def test_qlora_from_loading_to_loading(
     model_type: str, kind: str, load_base: Callable[..., Any], make_batch: Callable[..., Any], tmp_path: Path
 ) -> None:
     method, batch = qlora(), make_batch(kind)
     model = method.apply(load_base(method, model_type, kind), kind, seed=0)
-    before = scores(model, batch)
-    losses = train(model, batch)
-    assert losses[-1] < losses[0]
-    after = scores(model, batch)
-    assert not torch.allclose(before, after)
-    method.save(model, tmp_path / "adapter")
-    torch.manual_seed(123)
-    loaded = method.load(load_base(method, model_type, kind), tmp_path / "adapter", kind).eval()
-    torch.testing.assert_close(scores(loaded, batch), after, atol=1e-5, rtol=1e-5)
+    base = load_base(method, model_type, kind)
+    loaded, _ = check_from_training_to_loading(method, model, batch, kind, base, tmp_path)
     with pytest.raises(UserError, match="cannot be merged"):
         method.merge(loaded)
 
@@ -286,14 +295,8 @@ def test_rocoft_on_a_quantised_base(
     shapes = shapes_of(load_base(method, model_type, kind), kind in TASKS_WITH_HEAD)
     packed = {name for name, p in model.named_parameters() if type(p).__name__ in ("Params4bit", "Int8Params")}
     assert packed == {f"base_model.model.{linear.name}.base_layer.weight" for linear in shapes.linears}
-    before = scores(model, batch)
-    losses = train(model, batch)
-    assert losses[-1] < losses[0]
-    after = scores(model, batch)
-    assert not torch.allclose(before, after)
-    method.save(model, tmp_path / "adapter")
-    loaded = method.load(load_base(method, model_type, kind, **options), tmp_path / "adapter", kind).eval()
-    torch.testing.assert_close(scores(loaded, batch), after, atol=1e-5, rtol=1e-5)
+    base = load_base(method, model_type, kind, **options)
+    loaded, after = check_from_training_to_loading(method, model, batch, kind, base, tmp_path)
     method.merge(loaded).save_pretrained(tmp_path / "merged")
     plain = getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(tmp_path / "merged").eval()
     assert not hasattr(plain.config, "quantization_config")
