@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import Built, build
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.processes import Processes
     from rocoft_bench.engine.trainer import Trainer, TrainResult
+    from rocoft_bench.methods import Method
 
 
 def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = False) -> tuple[RunRecord, bool]:
@@ -157,7 +158,7 @@ def make_trainer(
     from rocoft_bench.engine.trainer import Trainer
 
     settings, seed = experiment.config.training, experiment.config.seed
-    accelerator = make_accelerator(settings.precision)
+    accelerator = make_accelerator(settings.precision, may_skip_parameters(experiment.method, built.model.config))
     if settings.gradient_checkpointing:
         built.model.gradient_checkpointing_enable({"use_reentrant": False})
     reset_peak_memory(accelerator.device)
@@ -193,6 +194,12 @@ def make_trainer(
     if not processes.is_main:
         set_seed(seed + processes.index)  # the model is made; dropout is to differ from here on
     return trainer
+
+
+def may_skip_parameters(method: Method, model_config: Any) -> bool:
+    """Whether a step may leave a trained parameter without a gradient: by the method, or as a layer is dropped."""
+    drops_layers = any("layerdrop" in name and share for name, share in model_config.to_dict().items())
+    return method.skips_parameters or drops_layers
 
 
 def _finish(

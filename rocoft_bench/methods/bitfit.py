@@ -32,6 +32,7 @@ class BitFit(InModelMethod):
     settings: BitFitSettings
     # The largest rate of the paper's grid, 1e-4 to 1e-3; the authors' AdamW has no decay.
     learning_rate, weight_decay = 1e-3, 0.0
+    skips_parameters = True
     not_architectures = {kind: f"a {kind} model has no biases to train" for kind in WITHOUT_BIASES}  # noqa: RUF012
 
     def attach(self, model: Any) -> None:

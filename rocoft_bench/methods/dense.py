@@ -17,6 +17,7 @@ class Full(InModelMethod):
     Settings = NoSettings
     # RoBERTa's fine-tuning (Liu et al. 2019, Table 10): 1e-5, 2e-5 or 3e-5 and 0.1.
     learning_rate, weight_decay = 3e-5, 0.1
+    skips_parameters = True
 
     def attach(self, model: Any) -> None:
         model.requires_grad_(True)

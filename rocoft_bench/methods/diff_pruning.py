@@ -70,6 +70,7 @@ class DiffPruning(InModelMethod):
     learning_rate, weight_decay = 1e-5, 0.0
     keeps_best = False
     shards = False
+    skips_parameters = True
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.hard_concrete import gate_frozen

@@ -33,6 +33,7 @@ class LNTuning(AdapterMethod):
     Settings = NoSettings
     # Chosen here: the paper trains multi-modal LLMs; norms are exempt from decay.
     learning_rate, weight_decay = 5e-3, 0.0
+    skips_parameters = True
     known_warnings = ("Unsupported layer type",)
 
     def peft_config(self, model: Any, seed: int) -> LNTuningConfig:

@@ -92,6 +92,9 @@ class Method(ABC):
     """True where it trains on a base whose matrices `model.quantization` keeps in 4 or 8 bits."""
     shares_examples: ClassVar[bool] = True
     """False where only one process can train it."""
+    skips_parameters: ClassVar[bool] = False
+    """True where a step may leave something that it trains without a gradient: gates that are fixed by then, or what
+    the model has and no pass uses. Processes that share a run then look for it in every step."""
     shards: ClassVar[bool] = True
     """False where every process needs all of what is trained."""
 

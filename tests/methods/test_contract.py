@@ -74,6 +74,8 @@ def train(method: methods.Method, model: Any, batch: dict[str, Tensor]) -> list[
         loss = model(**batch).loss
         (loss if extra is None else loss + extra).backward()
         losses.append(loss.item())
+        skipped = [key for key, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert method.skips_parameters or not skipped, "processes that share a run would wait for these"
         hooks.after_backward(step)
         optimizer.step()
         hooks.after_step(step)
