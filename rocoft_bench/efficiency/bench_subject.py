@@ -16,6 +16,7 @@ from rocoft_bench.config import TrainingConfig
 from rocoft_bench.efficiency.bench_settings import BenchSettings
 from rocoft_bench.efficiency.reference_methods import method_of
 from rocoft_bench.efficiency.step_counts import StepCounts, bytes_of, count_step
+from rocoft_bench.engine.causal_loss import keep_logits_only
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.models import AUTO_CLASSES
 from rocoft_bench.models.architectures import configuration
@@ -57,6 +58,8 @@ class BenchSubject:
         if bench.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.model: Any = self.method.apply(model, bench.task_kind, bench.seed).train()
+        if bench.task_kind == "causal_lm":  # as in a run
+            keep_logits_only(self.model)
         for parameter in filter(lambda p: p.requires_grad, self.model.parameters()):
             parameter.data = parameter.data.clone()  # its steps are not to change what others share
         self.device = next(self.model.parameters()).device

@@ -153,6 +153,7 @@ def make_trainer(
 
     from rocoft_bench.engine.accelerator import make_accelerator
     from rocoft_bench.engine.batching import padding_collate, without_unused_logits
+    from rocoft_bench.engine.causal_loss import keep_logits_only
     from rocoft_bench.engine.peak_memory import reset_peak_memory
     from rocoft_bench.engine.prediction import cuts_logits
     from rocoft_bench.engine.trainer import Trainer
@@ -163,8 +164,10 @@ def make_trainer(
         built.model.gradient_checkpointing_enable({"use_reentrant": False})
     reset_peak_memory(accelerator.device)
     collate = padding_collate(built.tokenizer)
-    if experiment.task.kind == "causal_lm" and cuts_logits(built.model):
-        collate = without_unused_logits(collate)
+    if experiment.task.kind == "causal_lm":
+        keep_logits_only(built.model)
+        if cuts_logits(built.model):
+            collate = without_unused_logits(collate)
     trainer = Trainer(
         model=built.model,
         examples=built.train.encoded,
