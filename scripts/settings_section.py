@@ -1,0 +1,110 @@
+"""What the settings of a small sweep do to the loss and the result: tables in results/README.md, from its records.
+
+python scripts/settings_section.py quantised            # print them, of results/quantised
+python scripts/settings_section.py quantised --write    # put them between the marks in results/README.md
+"""
+
+import argparse
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rocoft_bench.analysis.method_comparison import main_metric
+from rocoft_bench.analysis.records import Run, read_results
+from rocoft_bench.analysis.seed_statistics import welch_interval
+from rocoft_bench.config.loading import flatten
+from rocoft_bench.untrusted.yaml_text import read_yaml
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+README = RESULTS / "README.md"
+HEADER = ("setting", "n", "result", "beside the first", "loss, first half", "loss, second half", "beside the first")
+EVERY_STEP = 10**9
+"""More points of a loss curve than there are."""
+
+
+def section(folder: Path) -> str:
+    """In Markdown: for each task a row for each setting, the mean and spread over its seeds, and 95 % intervals (Welch)
+    of the differences from the first setting.
+    """
+    by_task: dict[str, list[Run]] = defaultdict(list)
+    for run in read_results(folder).runs:
+        by_task[run.record.task["name"]].append(run)
+    return "\n".join(line for task, runs in sorted(by_task.items()) for line in _of_task(task, runs)).strip()
+
+
+def _of_task(task: str, runs: Sequence[Run]) -> Iterator[str]:
+    yield f"### {task}, {runs[0].record.task['metric_names'][0].replace('_', ' ')}"
+    yield ""
+    yield f"| {' | '.join(HEADER)} |"
+    yield f"|{'---|' * len(HEADER)}"
+    groups = _by_setting(runs)
+    first = next(iter(groups.values()))
+    for name, own in groups.items():
+        yield f"| {' | '.join([name, str(len(own)), *_cells(own, None if own is first else first)])} |"
+    yield ""
+
+
+def _by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """By what differs between the runs' configurations beside their seeds; what is nearest to the defaults first."""
+    configs = [dict(flatten(read_yaml(run.directory.config))) for run in runs]
+    keys = sorted({key for config in configs for key in config} - {"seed"})
+    varied = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run, config in zip(runs, configs, strict=True):
+        groups[", ".join(f"{key.partition('.')[2]} {_text(config.get(key))}" for key in varied)].append(run)
+    return dict(sorted(groups.items(), key=lambda item: (-item[0].count("none"), item[0])))
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _cells(runs: Sequence[Run], first: Sequence[Run] | None) -> Iterator[str]:
+    results, early, late = _values(runs)
+    beside = (None, None, None) if first is None else _values(first)
+    yield f"{statistics.mean(results):.2f} ± {statistics.stdev(results):.2f}"
+    yield _difference(results, beside[0], 2)
+    yield f"{statistics.mean(early):.3f} ± {statistics.stdev(early):.3f}"
+    yield f"{statistics.mean(late):.3f} ± {statistics.stdev(late):.3f}"
+    yield _difference(late, beside[2], 3)
+
+
+def _values(runs: Sequence[Run]) -> tuple[list[float], list[float], list[float]]:
+    """Of each run the result in percent, and the mean loss of the first and of the second half of its steps."""
+    results, early, late = [], [], []
+    for run in runs:
+        losses = [loss for _, loss in run.losses(EVERY_STEP)]
+        half = len(losses) // 2
+        results.append(100 * (main_metric(run) or 0.0))
+        early.append(statistics.mean(losses[:half]))
+        late.append(statistics.mean(losses[half:]))
+    return results, early, late
+
+
+def _difference(ours: Sequence[float], first: Sequence[float] | None, decimals: int) -> str:
+    if first is None:
+        return ""
+    low, high = welch_interval(ours, first)
+    difference = statistics.mean(ours) - statistics.mean(first)
+    return f"{difference:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}]".replace("-", "−")
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The lines in the README before and after the section of a folder of results."""
+    return f"<!-- scripts/settings_section.py {name} -->", f"<!-- end {name} -->"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="a folder in results/")
+    parser.add_argument("--write", action="store_true", help="put them into results/README.md")
+    arguments = parser.parse_args()
+    made = section(RESULTS / arguments.name)
+    if arguments.write:
+        begin, end = marks(arguments.name)
+        before, _, rest = README.read_text(encoding="utf-8").partition(begin)
+        README.write_text(f"{before}{begin}\n\n{made}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+    else:
+        print(made)
