@@ -200,6 +200,8 @@ def _record(bench: BenchSettings, finding: dict[str, Any]) -> EfficiencyRecord:
 
 
 def _model_facts(bench: BenchSettings) -> dict[str, Any]:
+    if bench.is_of_layer:
+        return {**bench.model, "kind": "layer"}
     changes = {key: value for key, value in bench.model.items() if key != "name"}
     known = known_model(bench.model["name"])
     name = ", ".join([bench.model["name"], *(f"{key}={value}" for key, value in changes.items())])

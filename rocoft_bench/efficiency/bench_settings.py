@@ -22,6 +22,15 @@ SECTION = "bench"
 """The one group of a file of benches."""
 AXES = ("models", "methods", "shapes", "variants")
 FROZEN = "frozen"
+LAYER = "linear"
+"""In the place of a model, {name: linear, d_in: 768, d_out: 768}: one layer alone, of Table 3."""
+
+
+class LayerSize(StrictModel):
+    """Of a single linear layer."""
+
+    d_in: Count = 768
+    d_out: Count = 768
 
 
 class BenchSettings(StrictModel):
@@ -61,6 +70,10 @@ class BenchSettings(StrictModel):
     def settings_hash(self) -> str:
         """Equal for benches that differ in their seed only."""
         return self.model_copy(update={"seed": 0}).config_hash()
+
+    @property
+    def is_of_layer(self) -> bool:
+        return bool(self.model["name"] == LAYER)
 
     def circumstances(self) -> dict[str, Any]:
         """All but the method: benches that share them are measured together."""
@@ -120,9 +133,11 @@ def _named(value: Any) -> dict[str, Any]:
 
 def _model(value: Any) -> dict[str, Any]:
     section = _named(value)
+    if section.get("name") == LAYER:
+        return {"name": LAYER, **checked(LayerSize, {k: v for k, v in section.items() if k != "name"}).model_dump()}
     known = known_model(str(section.get("name")))
     if known is None or known.paper_name is None:
-        names = [model.alias for model in KNOWN_MODELS if model.paper_name]
+        names = [LAYER, *(model.alias for model in KNOWN_MODELS if model.paper_name)]
         raise UserError(
             f"{SECTION}.models: {shortened(repr(section.get('name')))} is no model whose architecture ships; "
             f"{suggest(str(section.get('name')), names)}"

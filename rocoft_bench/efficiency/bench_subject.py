@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor, nn
 
 from rocoft_bench.config import TrainingConfig
+from rocoft_bench.efficiency import single_layer
 from rocoft_bench.efficiency.bench_settings import BenchSettings
 from rocoft_bench.efficiency.reference_methods import method_of
 from rocoft_bench.efficiency.step_counts import StepCounts, bytes_of, count_step
@@ -28,10 +29,12 @@ STEPS_OF_A_TRAINING = 10_000
 
 def random_model(bench: BenchSettings, device: torch.device) -> nn.Module:
     """The model of a bench with random weights; nothing is downloaded. Raises: UserError if it cannot be built."""
-    changes = {key: value for key, value in bench.model.items() if key != "name"}
+    name, changes = bench.model["name"], {key: value for key, value in bench.model.items() if key != "name"}
+    if bench.is_of_layer:
+        name, changes = single_layer.in_a_block(**changes)
     torch.manual_seed(bench.seed)
     with device:
-        config = configuration(bench.model["name"], changes)
+        config = configuration(name, changes)
         model: nn.Module = getattr(transformers, AUTO_CLASSES[bench.task_kind]).from_config(
             config, dtype=getattr(torch, bench.dtype), trust_remote_code=False
         )
@@ -60,6 +63,8 @@ class BenchSubject:
         self.model: Any = self.method.apply(model, bench.task_kind, bench.seed).train()
         if bench.task_kind == "causal_lm":  # as in a run
             keep_logits_only(self.model)
+        self.plain: Any = single_layer.alone(self.model) if bench.is_of_layer else self.model
+        """What the passes are of."""
         for parameter in filter(lambda p: p.requires_grad, self.model.parameters()):
             parameter.data = parameter.data.clone()  # its steps are not to change what others share
         self.device = next(self.model.parameters()).device
@@ -67,8 +72,9 @@ class BenchSubject:
         self.optimizer = make_optimizer(self.model, training, self.hooks) if self._trained() else None
         if self.optimizer:
             self.hooks.started(self.optimizer)
-        self.batch = made_up_batch(bench, self.model.config, self.device)
-        self.run = torch.compile(self.model) if bench.compile else self.model
+        made_up = single_layer.made_up_input if bench.is_of_layer else made_up_batch
+        self.batch = made_up(bench, self.model.config, self.device)
+        self.run = torch.compile(self.plain) if bench.compile else self.plain
         self.steps = 0
 
     def _trained(self) -> list[nn.Parameter]:
@@ -121,19 +127,21 @@ class BenchSubject:
         """Of the model as it is, not compiled, after a first step: what is looked up once is not counted."""
         if not self.steps:
             self.step()
-        run, self.run = self.run, self.model
-        found = count_step(self.model, self.passes)
+        run, self.run = self.run, self.plain
+        found = count_step(self.plain, self.passes)
         self.run = run
         self.model.zero_grad(set_to_none=True)
         return found
 
     def parameters(self) -> dict[str, int]:
+        if self.bench.is_of_layer:
+            return single_layer.parameters(self.plain, self.bench.model["d_in"], self.bench.model["d_out"])
         counts = count_parameters(self.model, has_head=self.bench.task_kind == "sequence_classification")
         return {"adapter": counts.adapter, "head": counts.head, "total": counts.total}
 
     def memory(self, counts: StepCounts) -> dict[str, Any]:
         """MiB of the weights, and of what training adds, after a step has been taken; on a GPU its measured peak."""
-        weights = bytes_of([*self.model.parameters(), *self.model.buffers()])
+        weights = bytes_of([*self.plain.parameters(), *self.plain.buffers()])
         states = self.optimizer.state.values() if self.optimizer else ()
         state = bytes_of(value for each in states for value in each.values() if isinstance(value, Tensor))
         parts = {"gradients": sum(p.numel() * p.itemsize for p in self._trained()), "optimizer_state": state}
@@ -162,7 +170,7 @@ class BenchSubject:
 
     def adapter_bytes(self) -> int | None:
         """Of the files that the trained values are saved in."""
-        if not self._trained():
+        if not self._trained() or self.bench.is_of_layer:
             return None
         with TemporaryDirectory() as folder:
             self.method.save(self.model, Path(folder))

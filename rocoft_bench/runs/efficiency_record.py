@@ -64,7 +64,8 @@ class EfficiencyRecord(BaseModel):
     operations_per_step: Count | None = None
     """Operations that compute or copy, launched by the passes of a step; views are none."""
     added_operations_per_layer: Number | None = None
-    """Of them, for each layer that the method changes, those that a frozen model does not launch."""
+    """Of them, for each layer that the method changes, those that a frozen model does not launch. Those that are paid
+    once, such as the head's, are shared out among the layers too."""
     adapter_bytes: Count | None = None
     """Of the files that hold what was trained."""
     merge_seconds: Seconds | None = None

@@ -143,6 +143,33 @@ def test_a_method_that_fails_costs_no_other_one(tmp_path: Path) -> None:
     assert statuses == ["ok", "failed", "ok"]
 
 
+def test_one_layer_alone(tmp_path: Path) -> None:
+    """What Table 3's formulas count, and that nothing beside the layer is computed or trained."""
+    target, d_in, d_out, tokens = {"target_modules": ["ffn_in"], "rank": 2}, 12, 20, 2 * 8
+    of_layer: dict[str, Any] = {"model": {"name": "linear", "d_in": d_in, "d_out": d_out}}
+    methods = [{"name": "frozen"}, {"name": "full"}, {"name": "lora", **target}, {"name": "rocoft", **target}]
+    methods += [{"name": "published-rocoft", "rank": 2}]
+    records = measure([settings(method, **of_layer) for method in methods], tmp_path)
+    assert [record.error for record in records] == [None] * len(methods)
+    frozen, full, lora, row, published = records
+    assert frozen.model == {"name": "linear", "kind": "layer", "d_in": d_in, "d_out": d_out}
+    counts = [record.parameters for record in records]
+    assert [own["adapter"] for own in counts] == [0, (d_in + 1) * d_out, 2 * (d_in + d_out), 2 * d_in, 2 * d_in]
+    assert [own["additional"] for own in counts] == [0, 0, 2 * (d_in + d_out), 2 * d_in, 0]
+    product = 2 * tokens * d_in * d_out
+    assert [frozen.flops_per_step, full.flops_per_step] == [2 * product, 3 * product]
+    assert row.flops_per_step == 2 * product + 2 * tokens * 2 * d_in
+    assert published.flops_per_step == 3 * product
+    assert (lora.flops_per_step or 0) > row.flops_per_step
+
+
+def test_a_layer_of_no_size(tmp_path: Path) -> None:
+    file = tmp_path / "bench.yaml"
+    file.write_text(yaml.safe_dump({"bench": {"models": [{"name": "linear", "d_inn": 3}]}}))
+    with pytest.raises(UserError, match="d_in"):
+        benches_of(read_settings(file))
+
+
 @pytest.fixture
 def bench_file(tmp_path: Path) -> Path:
     file = tmp_path / "bench.yaml"

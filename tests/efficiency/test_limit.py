@@ -59,3 +59,17 @@ def test_what_a_layer_holds(mode: str) -> None:
         own = [*layer.named_parameters(), *layer.named_buffers()]
         extra = sum(tensor.numel() for name, tensor in own if not name.startswith("base_layer."))
         assert extra <= 1.01 * 3 * (layer.in_features if mode == "row" else layer.out_features)
+
+
+@pytest.mark.parametrize("mode", ["row", "column"])
+def test_operations_of_a_layer(mode: str) -> None:
+    """Beside a frozen one's: the gather of gradients or inputs, the thin product, and what autograd does for it. What
+    all layers share, and the head, is paid once."""
+    counts = {}
+    for blocks in (1, 2):
+        model = {**ROBERTA, "num_hidden_layers": blocks, "hidden_size": 48, "intermediate_size": 96}
+        frozen, _ = counted(model, "sequence_classification", {"name": "frozen"})
+        ours, _ = counted(model, "sequence_classification", {"name": "rocoft", "mode": mode})
+        counts[blocks] = ours.operations - frozen.operations
+    assert counts[2] - counts[1] <= 4 * 6
+    assert counts[1] - (counts[2] - counts[1]) <= 8

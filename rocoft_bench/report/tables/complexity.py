@@ -56,6 +56,8 @@ COLUMNS = [
     Column("additional_formula", "additional (APs)"),
     Column("trainable", "trainable, measured", ("",), unit="parameters", decimals=0),
     Column("additional", "additional, measured", ("",), unit="parameters", decimals=0),
+    Column("mflop", "step, measured", ("",), unit="MFLOP", decimals=1),
+    Column("saved", "saved for backward, measured", ("",), unit="KiB", decimals=1),
 ]
 
 NOTES = [
@@ -63,12 +65,19 @@ NOTES = [
     "what the paper's formula gives for the same sizes",
     "d: width; r: rank (AdaLoRA's at its start); l_p: virtual tokens; L: layers, one here; l_k, l_v, l_ff: dimensions "
     "of the vectors of IA3",
+    "RoCoFT's trained values are kept apart from the frozen matrix and written into it for each pass, so that an "
+    "adapter can be taken off again; the paper's formula is of values trained in the matrix itself",
 ]
 
 LAYER = "one layer"
 
-MEASURED = {"trainable": "adapter", "additional": "additional"}
-"""What benches measure, by column."""
+MEASURED = {
+    "trainable": ("adapter", 1),
+    "additional": ("additional", 1),
+    "mflop": ("flops_per_step", 1e6),
+    "saved": ("saved_bytes_per_step", 2**10),
+}
+"""What benches measure, by column, and the column's unit in that of the records."""
 
 
 def complexity_tables(table: pd.DataFrame) -> list[Table]:
@@ -108,13 +117,15 @@ def _measured(rows: Sequence[LayerRow], values: pd.DataFrame) -> list[Row]:
     printed = {key: (formulas, _sizes(benches[0])) for key, benches, formulas in rows if benches and formulas}
 
     def reference(key: RowKey, column: Column, place: int) -> Reference | None:
-        if key not in printed:
+        if key not in printed or not hasattr(printed[key][0], column.key):
             return None
         formulas, sizes = printed[key]
         return Reference(formula_value(getattr(formulas, column.key), sizes))
 
+    own = in_columns(values, {("bench", metric): column for column, (metric, _) in MEASURED.items()})
+    own = own.assign(value=own.value / [dict(MEASURED.values())[metric] for metric in own.metric])
     return pivot(
-        in_columns(values, {("bench", metric): column for column, metric in MEASURED.items()}),
+        own,
         [key for key, _, _ in rows],
         COLUMNS,
         reference,
