@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rocoft_bench.efficiency.bench_settings import FROZEN, BenchSettings
@@ -97,7 +98,11 @@ def _measured(benches: Sequence[BenchSettings], advance: Advance) -> list[tuple[
     frozen = benches[0].folder_name
     if frozen in seconds:
         for name, own in seconds.items():
-            findings[name] |= _beside(own, seconds[frozen]) | _added(findings[name], findings[frozen], subjects[name])
+            findings[name] |= (
+                subjects[name].memory_over_steps()
+                | _beside(own, seconds[frozen])
+                | _added(findings[name], findings[frozen], subjects[name])
+            )
     for name, subject in subjects.items():
         advance(f"{subject.method.name}: merging")
         _guarded(findings[name], subject.merge_and_decode)
@@ -161,7 +166,11 @@ def _taken_in_turn(
 
 def _beside(own: list[float], frozen: list[float]) -> dict[str, Any]:
     ratios = [mine / theirs for mine, theirs in zip(own, frozen, strict=True)]
-    return {"seconds_per_step": statistics.median(own), "seconds_beside_frozen": statistics.median(ratios)}
+    return {
+        "seconds_per_step": statistics.median(own),
+        "seconds_per_step_99": float(np.percentile(own, 99)),
+        "seconds_beside_frozen": statistics.median(ratios),
+    }
 
 
 def _added(finding: dict[str, Any], frozen: dict[str, Any], subject: BenchSubject) -> dict[str, Any]:

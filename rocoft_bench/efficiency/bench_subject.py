@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.efficiency import single_layer
 from rocoft_bench.efficiency.bench_settings import BenchSettings
+from rocoft_bench.efficiency.gpu_memory import GpuMemory
 from rocoft_bench.efficiency.reference_methods import method_of
 from rocoft_bench.efficiency.step_counts import StepCounts, bytes_of, count_step
 from rocoft_bench.engine.causal_loss import keep_logits_only
@@ -76,6 +77,7 @@ class BenchSubject:
         self.batch = made_up(bench, self.model.config, self.device)
         self.run = torch.compile(self.plain) if bench.compile else self.plain
         self.steps = 0
+        self.gpu_memory = GpuMemory(self.device)
 
     def _trained(self) -> list[nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
@@ -110,7 +112,8 @@ class BenchSubject:
         self.model.zero_grad(set_to_none=True)
 
     def timed_step(self) -> float:
-        return self._seconds(self.step)
+        with self.gpu_memory.watching():
+            return self._seconds(self.step)
 
     def _seconds(self, action: Callable[[], Any]) -> float:
         self._wait()
@@ -141,17 +144,16 @@ class BenchSubject:
 
     def memory(self, counts: StepCounts) -> dict[str, Any]:
         """MiB of the weights, and of what training adds, after a step has been taken; on a GPU its measured peak."""
-        weights = bytes_of([*self.plain.parameters(), *self.plain.buffers()])
-        states = self.optimizer.state.values() if self.optimizer else ()
-        state = bytes_of(value for each in states for value in each.values() if isinstance(value, Tensor))
+        weights = self._held() - self._state_bytes()
+        state = self._state_bytes()
         parts = {"gradients": sum(p.numel() * p.itemsize for p in self._trained()), "optimizer_state": state}
         kind = "counted: weights, gradients, optimizer state, tensors kept for backward"
         added = sum(parts.values()) + counts.saved_bytes
-        if self.device.type == "cuda":
-            kind, added = (
-                "weights and optimizer state counted, and what a step allocates on the GPU",
-                self._peak() + state,
-            )
+        if self.gpu_memory.is_counted:
+            kind = "weights and optimizer state counted, and what a step allocates on the GPU"
+            self.gpu_memory.give_back()
+            self.timed_step()
+            added = self.gpu_memory.allocated[0] + state
         mib = {key: value / 2**20 for key, value in {**parts, "model": weights, "added": added}.items()}
         return {
             "model_memory_mib": mib["model"],
@@ -162,11 +164,17 @@ class BenchSubject:
             "peak_memory_kind": kind,
         }
 
-    def _peak(self) -> int:
-        torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
-        self.step()
-        return torch.cuda.max_memory_allocated(self.device) - before
+    def memory_over_steps(self) -> dict[str, float]:
+        """MiB, on a GPU, of the steps that were taken since the first."""
+        return self.gpu_memory.over_steps(self._held())
+
+    def _held(self) -> int:
+        """Bytes of weights and optimizer state."""
+        return bytes_of([*self.plain.parameters(), *self.plain.buffers()]) + self._state_bytes()
+
+    def _state_bytes(self) -> int:
+        states = self.optimizer.state.values() if self.optimizer else ()
+        return bytes_of(value for each in states for value in each.values() if isinstance(value, Tensor))
 
     def adapter_bytes(self) -> int | None:
         """Of the files that the trained values are saved in."""

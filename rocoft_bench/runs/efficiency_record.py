@@ -47,6 +47,8 @@ class EfficiencyRecord(BaseModel):
     """adapter, head and total as in a run's record; additional: parameters that the plain model does not have."""
     seconds_per_step: Seconds | None = None
     """Median of forward, backward and update, without loading and evaluation."""
+    seconds_per_step_99: Seconds | None = None
+    """The 99th percentile of these steps."""
     flops_per_step: Number | None = None
     saved_bytes_per_step: Number | None = None
     """Of the tensors that the forward pass keeps for the backward one."""
@@ -56,6 +58,11 @@ class EfficiencyRecord(BaseModel):
     """What training adds at its peak: the green part of Fig. 2."""
     peak_memory_mib: Number | None = None
     peak_memory_kind: str | None = None
+    mean_memory_mib: Number | None = None
+    memory_mib_99: Number | None = None
+    """On a GPU, of the peaks of all steps the mean and the 99th percentile."""
+    reserved_memory_mib: Number | None = None
+    """On a GPU, weights, optimizer state, and what a step makes the allocator reserve."""
     gradients_mib: Number | None = None
     optimizer_state_mib: Number | None = None
     """Parts of what training adds."""
