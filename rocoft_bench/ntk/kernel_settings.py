@@ -18,11 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from rocoft_bench import tasks
+from rocoft_bench import methods, tasks
 from rocoft_bench.config import Count, CountFromZero, LargeCount, ModelConfig, Settings, StrictModel, checked
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.experiment.trained_model import experiment_of
+from rocoft_bench.models import MASKED_LM
 from rocoft_bench.ntk.solvers import SolverName
 from rocoft_bench.runs import KernelName, RunDirectory, digest
 from rocoft_bench.tasks.fewshot import FAMILY
@@ -274,11 +275,11 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
         values = {**values, **of_run(Path(values["run"]), values)}
     names = _listed(values.pop("tasks", None), "tasks", str)
     seeds = _listed(values.pop("seeds", list(DRAW_SEEDS)), "seeds", int)
-    words, methods = values.pop("label_words", None), values.pop("methods", None)
+    words, several = values.pop("label_words", None), values.pop("methods", None)
     if values.get("preset") == "published":
         values = {**PUBLISHED, **values}
     sources = dict(settings.sources)
-    variants = [values, *({**values, "kernels": ["trained"], "method": own} for own in _methods(methods))]
+    variants = [values, *({**values, "kernels": ["trained"], "method": own} for own in _methods(several))]
     return [
         [_one({**own, "task": name, "seed": seed, "label_words": _words(words, name)}, sources) for seed in seeds]
         for name in names
@@ -306,10 +307,10 @@ def of_run(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _methods(methods: Any) -> Sequence[Any]:
-    if methods is None or (isinstance(methods, list) and methods):
-        return methods or []
-    raise UserError(f"{SECTION}.methods = {methods!r}: must be a list of methods")
+def _methods(several: Any) -> Sequence[Any]:
+    if several is None or (isinstance(several, list) and several):
+        return several or []
+    raise UserError(f"{SECTION}.methods = {several!r}: must be a list of methods")
 
 
 def _one(values: dict[str, Any], sources: dict[str, str]) -> KernelSettings:
@@ -319,7 +320,10 @@ def _one(values: dict[str, Any], sources: dict[str, str]) -> KernelSettings:
         method = named["method"]
         named["method"] = {"name": method} if isinstance(method, str) else method
         named.setdefault("kernels", ["trained"])
-    return checked(KernelSettings, named, sources, SECTION)
+    settings = checked(KernelSettings, named, sources, SECTION)
+    if settings.method is not None:
+        methods.resolve(settings.method, task_kind=MASKED_LM)  # of several, a wrong one is told of before any is tried
+    return settings
 
 
 def _words(words: Any, task: str) -> Any:

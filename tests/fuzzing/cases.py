@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 from tests.fuzzing.damages import (
+    BAD_JSON,
     ESCAPES,
     cut,
     edited,
@@ -35,19 +36,6 @@ from tests.fuzzing.settings_cases import (
 )
 
 NAMES = ["m[/b]", "[bold]x", ESCAPES, "x" * 300, "~nosuchuser/x", "caf\udce9", "a\nb", "../" * 50 + "x", " ", "\u202ex"]
-BAD_JSON = [
-    "",
-    "null",
-    "[]",
-    "5",
-    '"x"',
-    "{",
-    '{"a": 1',
-    "[" * 100_000,
-    "\x00\x01",
-    '{"a": NaN}',
-    '{"a": ' + "9" * 5_000 + "}",
-]
 
 
 def rows_case(rng: random.Random) -> Case:

@@ -14,6 +14,20 @@ from tests.fuzzing.running import Damage
 
 ESCAPES = "\x1b[31mred\x07"
 
+BAD_JSON = [
+    "",
+    "null",
+    "[]",
+    "5",
+    '"x"',
+    "{",
+    '{"a": 1',
+    "[" * 100_000,
+    "\x00\x01",
+    '{"a": NaN}',
+    '{"a": ' + "9" * 5_000 + "}",
+]
+
 
 def special_file(path: Path, rng: random.Random) -> None:
     """Put something that is no file in a file's place."""

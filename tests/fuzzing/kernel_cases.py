@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 from tests.fuzzing.damages import (
+    BAD_JSON,
     ESCAPES,
     cut,
     special,
@@ -14,8 +15,9 @@ from tests.fuzzing.damages import (
     write,
     wrong_tensors,
 )
-from tests.fuzzing.running import Case
+from tests.fuzzing.running import FEW_SHOT_RUN, Case, Damage
 from tests.fuzzing.settings_cases import (
+    RUN,
     SHORT_TRAINING,
     TRAIN,
     WRONG_FOR_ALL,
@@ -76,6 +78,27 @@ FEW_SHOT = "data/fewshot/mr/train.jsonl"
 KERNEL_SETTINGS = ["shots", "rank", "lora_rank", "max_length", "first_limit", "batch_size", "max_test_rows"]
 KERNEL_CHOICES = ["solver", "logits", "preset", "kernel", "selection", "precision", "tied", "kernels", "method"]
 
+OF_RUN = ["ntk", "--output", "kernels", "--run"]
+NO_RUNS = [RUN, "nosuch", "", "data", "model", "run.yaml", "/proc/self", "x" * 5_000]
+WRONG_METHODS = ["nosuch", "rocoft,nosuch", "sft,nosuch", "x" * 5_000, ESCAPES, "rocoft;lora", "[lora]", "{name: lora}"]
+BESIDE_A_RUN = [
+    ["--methods", "nosuch"],
+    ["--method", "lora"],
+    ["--model", "model"],
+    ["--task", "sst-2"],
+    ["--rank", "0"],
+]
+
+
+def _damaged_run(rng: random.Random) -> Damage:
+    name = rng.choice(
+        ["record.json", "config.yaml", "adapter/adapter_config.json", "adapter/adapter_model.safetensors"]
+    )
+    file = f"{FEW_SHOT_RUN}/{name}"
+    if name.endswith(".safetensors"):
+        return rng.choice([tensors(file, wrong_tensors(rng)), cut(file, rng.random() * 0.95), special(file, rng)])
+    return rng.choice([write(file, rng.choice(BAD_JSON)), cut(file, rng.random() * 0.9), special(file, rng)])
+
 
 def kernels_case(rng: random.Random) -> Case:
     """Kernel analyses with settings that they cannot have, and of rows and models that are damaged."""
@@ -121,6 +144,10 @@ def kernels_case(rng: random.Random) -> Case:
                 ["ntk", "--config", rng.choice(["run.yaml", "sweep.yaml", "model"]), "--output", "kernels"],
             ),
             Case("ntk compare", ["ntk", "compare", compared, compared]),
+            Case("ntk of wrong methods", [*KERNELS, "--methods", rng.choice(WRONG_METHODS)]),
+            Case("ntk of no few-shot run", [*OF_RUN, rng.choice([*NO_RUNS, ESCAPES])]),
+            Case("ntk of a run and something else", [*OF_RUN, FEW_SHOT_RUN, *rng.choice(BESIDE_A_RUN)]),
+            Case("ntk of a damaged run", [*OF_RUN, FEW_SHOT_RUN], damage=_damaged_run(rng)),
             Case("ntk beside a pipe", KERNELS, refused=False, damage=_pipe_beside_kernels),
         ]
     )

@@ -37,6 +37,9 @@ class Case:
     damage: Damage | None = None
 
 
+FEW_SHOT_RUN = "few-shot/run"
+
+
 @dataclass
 class Answer:
     """How a case was answered; details: what the command printed, and what it left behind."""
@@ -66,9 +69,14 @@ def make_world(folder: Path) -> None:
         "include: run.yaml\naxes:\n  method: [lora, {name: rocoft, rank: 2}]\n  seed: [0, 1]\n"
         "exclude:\n  - {method: lora, seed: 1}\n"
     )
-    code, output = _call(["train", "glue", "--config", "run.yaml", "--output", "results/run"], folder)
-    if code != 0:
-        raise RuntimeError(f"the run that the cases start from failed:\n{output}")
+    few_shot = ["--task", "mr", "--model", "masked-lm", "--data-dir", "data", "--seed", "13", "--set", "task.shots=4"]
+    for arguments in (
+        ["glue", "--config", "run.yaml", "--output", "results/run"],
+        ["fewshot", *few_shot, "--epochs", "1", "--output", FEW_SHOT_RUN],
+    ):
+        code, output = _call(["train", *arguments], folder)
+        if code != 0:
+            raise RuntimeError(f"a run that the cases start from failed:\n{output}")
 
 
 def answer(case: Case, world: Path) -> Answer:

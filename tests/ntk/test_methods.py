@@ -208,6 +208,12 @@ def test_scored_rows_are_those_of_rocoft(masked_lm: Path, rows_dir: Path, mode: 
     assert torch.allclose(*kernels, rtol=1e-9, atol=0)
 
 
+@pytest.mark.parametrize("wrong", ["loraa", {"name": "lora", "rnk": 2}, {"rank": 2}])
+def test_a_wrong_method_is_told_of_before_any_is_analysed(wrong: object) -> None:
+    with pytest.raises(UserError, match=r"loraa|rnk|name is missing"):
+        analyses(Settings({"ntk": {"tasks": ["mr"], "methods": ["bitfit", wrong]}}))
+
+
 def test_several_methods_stand_beside_the_kernels(masked_lm: Path, rows_dir: Path, tmp_path: Path) -> None:
     section = {"model": str(masked_lm), "data_dir": str(rows_dir), "shots": 4, "tasks": ["mr"], "seeds": [13, 21]}
     fine_tuning = {"fine_tuning": {"steps": 4}, "kernels": ["full"], "methods": ["bitfit", {"name": "lora", "rank": 2}]}
