@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError, shortened
@@ -43,16 +43,24 @@ class RoCoFTSettings(StrictModel):
     probability: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of entries trained in mode random."""
     reselect_every: Count | None = None
-    """Choose rows and columns anew after every so many steps, by their gradients; those left go back as they were."""
+    """Choose rows and columns anew after every so many steps; those left go back as they were."""
+    reselect_by: Literal["gradient", "wanda", "random"] = "gradient"
+    """What `reselect_every` goes by: largest gradients or Wanda scores in the last step, or new draws."""
     train_bias: bool = False
     """Train the biases of the targeted layers too."""
     target_modules: list[str] | str | None = None
     """Roles, module names or a regular expression; by default all linear layers of the blocks."""
 
+    @model_validator(mode="after")
+    def _reselect_by_needs_steps(self) -> RoCoFTSettings:
+        if self.reselect_by != "gradient" and self.reselect_every is None:
+            raise ValueError(f"reselect_by {self.reselect_by} has no effect without reselect_every: set that too")
+        return self
+
 
 WITHOUT_EFFECT = {
     **dict.fromkeys(("row", "column", "row_column"), ("probability",)),
-    "random": ("rank", "selection", "reselect_every"),
+    "random": ("rank", "selection", "reselect_every", "reselect_by"),
 }
 """By mode, the settings that say nothing to it."""
 LABELS = {"row": "Row", "column": "Column", "row_column": "Row-Column"}
@@ -76,7 +84,7 @@ class RoCoFT(AdapterMethod):
 
     @property
     def shares_examples(self) -> bool:  # type: ignore[override]
-        return self._reselect_every is None  # which goes by the gradients of one process' examples
+        return self._reselect_every is None  # which goes by what one process sees of its examples
 
     @property
     def _reselect_every(self) -> int | None:
@@ -87,7 +95,7 @@ class RoCoFT(AdapterMethod):
             return super().hooks(model, training, total_steps)
         from rocoft_bench.methods.modules.dynamic_selection import DynamicSelection
 
-        return DynamicSelection(model, self._reselect_every, total_steps)
+        return DynamicSelection(model, self._reselect_every, total_steps, self.settings.reselect_by)
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -119,7 +127,7 @@ class RoCoFT(AdapterMethod):
     def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig
 
-        values = self.settings.model_dump(exclude={*self.ignored_settings, "reselect_every"})
+        values = self.settings.model_dump(exclude={*self.ignored_settings, "reselect_every", "reselect_by"})
         if values["target_modules"] is not None:
             values["target_modules"] = self.targets(model, values["target_modules"])
         return RoCoFTConfig(seed=seed, **values)

@@ -1,8 +1,8 @@
-"""Choosing the trained rows and columns anew during training, by the gradients of all of them."""
+"""Choosing the trained rows and columns anew during training, by gradients, by Wanda scores or at random."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,17 @@ from rocoft_bench.tuner.layer import Linear
 
 
 class GradientScores:
-    """The sums of |∂loss/∂W| over each row and column, of all backward passes while `watching`.
+    """Of each row and column, from all passes while `watching`.
 
-    Of each matrix two vectors, (d_out,) and (d_in,); its dense gradient exists for a moment in each pass.
+    by "gradient": the sums of |∂loss/∂W|; a matrix' dense gradient exists for a moment in each backward pass.
+    by "wanda": as `calibrate`, of the pretrained weights and the inputs that layers have now, padding among them.
+    by "random": drawn anew from torch's own generator, whatever was watched.
     """
 
-    def __init__(self, model: nn.Module, adapter_name: str = "default") -> None:
-        self.adapter_name = adapter_name
+    def __init__(
+        self, model: nn.Module, adapter_name: str = "default", by: Literal["gradient", "wanda", "random"] = "gradient"
+    ) -> None:
+        self.adapter_name, self.by = adapter_name, by
         self.layers = [m for m in model.modules() if isinstance(m, Linear) and adapter_name in m.rocoft_adapter]
         if any(layer.entries(adapter_name).config.mode == "random" for layer in self.layers):
             raise ValueError("single entries (mode random) are not chosen anew: use rows, columns or both")
@@ -26,7 +30,7 @@ class GradientScores:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Adds up the scores of the backward passes of forward passes that are made meanwhile."""
+        """Adds up what the scores are made of, over the forward passes that are made meanwhile and their backward."""
         self._sums = {}
         hooks = [layer.register_forward_hook(self._after_forward) for layer in self.layers]
         try:
@@ -37,15 +41,28 @@ class GradientScores:
 
     def _after_forward(self, layer: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         x = args[0].detach()
-        if output.requires_grad:
+        if self.by == "wanda":
+            self._add_sums(layer, inputs=x.flatten(0, -2).float().square().sum(0))  # (d_in,)
+        elif self.by == "gradient" and output.requires_grad:
             output.register_hook(lambda gradient: self._add(layer, x, gradient))
 
     @torch.no_grad()
     def _add(self, layer: Any, x: Tensor, gradient: Tensor) -> None:
         dense = (gradient.flatten(0, -2).t() @ x.flatten(0, -2).to(gradient.dtype)).abs()  # (d_out, d_in)
-        sums = self._sums.setdefault(layer, {"row": torch.zeros(()), "column": torch.zeros(())})
-        for mode, dim in (("row", 1), ("column", 0)):
-            sums[mode] = sums[mode].to(dense.device) + dense.sum(dim, dtype=torch.float32)
+        self._add_sums(layer, row=dense.sum(1, dtype=torch.float32), column=dense.sum(0, dtype=torch.float32))
+
+    def _add_sums(self, layer: Any, **added: Tensor) -> None:
+        before = self._sums.get(layer, {})
+        self._sums[layer] = {name: before[name] + value if before else value for name, value in added.items()}
+
+    def _scores(self, layer: Linear) -> dict[str, Tensor]:
+        if self.by == "gradient":
+            return self._sums[layer]
+        if self.by == "random":
+            return {"row": torch.rand(layer.out_features), "column": torch.rand(layer.in_features)}
+        with layer.frozen():
+            norms = self._sums[layer]["inputs"].sqrt()
+            return {mode: selection.wanda_scores(layer.matrix, norms, mode) for mode in ("row", "column")}
 
     def reselect(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Train the rows or columns with the largest scores from now on.
@@ -54,13 +71,14 @@ class GradientScores:
         pretrained values, and zero in the optimizer; those that are left go back to their pretrained values.
 
         Raises:
-            RuntimeError: If a layer has seen no backward pass while `watching`.
+            RuntimeError: If a layer has seen no pass while `watching`, unless by "random".
         """
-        if len(self._sums) < len(self.layers):
-            raise RuntimeError(f"gradients were watched in {len(self._sums)} of {len(self.layers)} layers")
+        if self.by != "random" and len(self._sums) < len(self.layers):
+            watched = "gradients" if self.by == "gradient" else "inputs"
+            raise RuntimeError(f"{watched} were watched in {len(self._sums)} of {len(self.layers)} layers")
         for layer in self.layers:
             states = optimizer.state.get(layer.entries(self.adapter_name).weight, {}) if optimizer else {}
-            move(layer, self.adapter_name, layer.chosen(self.adapter_name, self._sums[layer]), states.values())
+            move(layer, self.adapter_name, layer.chosen(self.adapter_name, self._scores(layer)), states.values())
         self._sums = {}
 
 

@@ -25,6 +25,12 @@ def test_a_crashed_run_goes_on_to_the_identical_result(
     crashed_and_whole(method, make_model, tmp_path, crash_at)
 
 
+@pytest.mark.parametrize("by", ["wanda", "random"])
+def test_so_does_one_that_chooses_by_something_else(by: str, make_model: Callable[..., Any], tmp_path: Path) -> None:
+    method = methods.resolve({"name": "rocoft", "rank": 2, "reselect_every": 3, "reselect_by": by})
+    crashed_and_whole(method, make_model, tmp_path, 4)
+
+
 def test_rows_are_chosen_anew_and_saved_with_what_they_are(make_model: Callable[..., Any], tmp_path: Path) -> None:
     chosen = {}
     for every in (None, 3, 12):
@@ -50,3 +56,5 @@ def test_what_does_not_go_with_it_is_refused() -> None:
         methods.resolve({"name": "rocoft", "mode": "random", "reselect_every": 5}).check_effect(
             {"method.reselect_every": "--set method.reselect_every=5"}
         )
+    with pytest.raises(UserError, match="reselect_by wanda has no effect without reselect_every"):
+        methods.resolve({"name": "rocoft", "reselect_by": "wanda"})

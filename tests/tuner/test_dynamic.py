@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from rocoft_bench import RoCoFTLayer
+from rocoft_bench import RoCoFTLayer, calibrate
 from rocoft_bench.tuner.dynamic import GradientScores
 
 LINES = pytest.mark.parametrize("mode", ["row", "column", "row_column"])
@@ -94,6 +94,30 @@ def test_what_stays_keeps_its_values_and_what_leaves_goes_back(
     assert 0 < stayed < sum(len(indices) for indices, *_ in before.values())
     for layer, other in zip(layers(model).values(), layers(wrap(build())).values(), strict=True):
         assert torch.equal(layer.matrix, other.matrix)
+
+
+@LINES
+def test_wanda_chooses_as_calibration_does(build: Any, wrap: Any, make_batch: Any, mode: str) -> None:
+    model, calibrated = (wrap(build(), mode=mode, rank=3, selection=by) for by in ("random", "max"))
+    batch = {k: torch.ones_like(v) if k == "attention_mask" else v for k, v in make_batch(0).items()}  # no padding
+    calibrate(calibrated, [batch])
+    scores = GradientScores(model.eval(), by="wanda")
+    with scores.watching():
+        model(**batch)
+    scores.reselect()
+    for layer, other in zip(layers(model).values(), layers(calibrated).values(), strict=True):
+        assert torch.equal(layer.entries("default").indices, other.entries("default").indices)
+
+
+@LINES
+def test_random_draws_differ_and_repeat_with_the_seed(build: Any, wrap: Any, mode: str) -> None:
+    drawn = []
+    for seed in (0, 0, 1):
+        model = wrap(build(), mode=mode, rank=3)
+        torch.manual_seed(seed)
+        GradientScores(model, by="random").reselect()
+        drawn.append([layer.entries("default").indices.tolist() for layer in layers(model).values()])
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_gradients_must_have_been_watched(build: Any, wrap: Any) -> None:

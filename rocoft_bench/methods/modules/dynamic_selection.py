@@ -11,12 +11,12 @@ from rocoft_bench.tuner.dynamic import GradientScores
 
 
 class DynamicSelection(Hooks):
-    """After every so many steps, by the gradients of the last of them; not after the last step of all."""
+    """After every so many steps, by what the last of them shows; not after the last step of all."""
 
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, model: Any, every: int, total_steps: int) -> None:
-        self.scores, self.every, self.total_steps = GradientScores(model), every, total_steps
+    def __init__(self, model: Any, every: int, total_steps: int, by: Any = "gradient") -> None:
+        self.scores, self.every, self.total_steps = GradientScores(model, by=by), every, total_steps
         self._watching = ExitStack()
 
     def started(self, optimizer: torch.optim.Optimizer) -> None:
