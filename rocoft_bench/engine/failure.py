@@ -2,8 +2,11 @@
 
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.peak_memory import is_out_of_memory
-from rocoft_bench.engine.prediction import NotFiniteError
 from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure, tells_of_full_disk
+
+
+class NotFiniteError(Exception):
+    """The loss or an output of the model became NaN or infinite."""
 
 
 def diagnose(error: BaseException) -> Failure:

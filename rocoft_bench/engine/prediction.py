@@ -16,15 +16,12 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader
 
 from rocoft_bench.engine.batching import NO_LABEL, Batch, Collate, lengths_of, longest_first_batches, padding_collate
+from rocoft_bench.engine.failure import NotFiniteError
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.sharding import is_sharded
 from rocoft_bench.tuner import standing_values
-
-
-class NotFiniteError(Exception):
-    """The loss or an output of the model became NaN or infinite."""
 
 
 class Predictor(ABC):

@@ -24,10 +24,11 @@ from rocoft_bench.engine.checkpoint import (
     save_checkpoint,
     save_trained_values,
 )
+from rocoft_bench.engine.failure import NotFiniteError
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.engine.prediction import Evaluation, Evaluator, NotFiniteError, make_loader
+from rocoft_bench.engine.prediction import Evaluation, Evaluator, make_loader
 from rocoft_bench.engine.processes import Processes
 from rocoft_bench.engine.schedule import rate_factor
 from rocoft_bench.engine.sharding import let_generate, make_trained_whole

@@ -43,8 +43,6 @@ def build(experiment: Experiment, observer: Observer) -> Built:
 
     Raises: UserError if the data or the model cannot be had or do not fit together.
     """
-    from rocoft_bench.engine.prediction import own_generation_settings
-
     config, task = experiment.config, experiment.task
     _check_precision(config.training.precision)
     train = task.load_training(config.task)
@@ -54,6 +52,8 @@ def build(experiment: Experiment, observer: Observer) -> Built:
     _check_half_precision(config, model.config.model_type)
     notes = list(dict.fromkeys([*experiment.notes, *train.notes, *evaluation.notes, *of_model]))
     if task.output(config.task) == "text":
+        from rocoft_bench.engine.prediction import own_generation_settings
+
         notes += own_generation_settings(model)
     model = applied(experiment, model, notes)
     train = limited(train, config.task.max_train_rows, "training", notes)

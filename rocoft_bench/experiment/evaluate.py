@@ -142,8 +142,8 @@ def _evaluated(
     experiment: Experiment, directory: RunDirectory, observer: Observer, base: str | None
 ) -> tuple[RunRecord, list[dict[str, Any]]]:
     from rocoft_bench.engine.accelerator import make_accelerator
+    from rocoft_bench.engine.failure import NotFiniteError
     from rocoft_bench.engine.interrupt import GracefulStop
-    from rocoft_bench.engine.prediction import NotFiniteError
 
     task, config = experiment.task, experiment.config
     notes: list[str] = []

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rocoft_bench.engine.prediction import NotFiniteError
+from rocoft_bench.engine.failure import NotFiniteError
 from rocoft_bench.ntk.kernel_files import (
     KernelDirectory,
     identity,

@@ -27,6 +27,15 @@ def test_loads_nothing_heavy(arguments: str) -> None:
     assert len(result.stdout.splitlines()) > 3
 
 
+def test_what_starts_the_processes_of_a_run_loads_no_model_library() -> None:
+    code = (
+        "import sys\nfrom rocoft_bench.engine import failure\nfrom rocoft_bench.execution import launcher, worker\n"
+        "sys.exit(sorted({'transformers', 'peft', 'datasets', 'evaluate'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
 def test_shell_completion_knows_the_commands() -> None:
     code = "from rocoft_bench.cli import main; main()"
     environment = {

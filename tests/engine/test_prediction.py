@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from rocoft_bench import methods
 from rocoft_bench.engine.batching import NO_LABEL, loss_terms, padding_collate, without_unused_logits
+from rocoft_bench.engine.failure import NotFiniteError
 from rocoft_bench.engine.interrupt import GracefulStop
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import (
@@ -24,7 +25,6 @@ from rocoft_bench.engine.prediction import (
     Evaluator,
     Likelihood,
     Logits,
-    NotFiniteError,
     cuts_logits,
     own_generation_settings,
 )

@@ -16,10 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.batching import loss_terms
+from rocoft_bench.engine.failure import NotFiniteError
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.engine.prediction import Evaluation, Evaluator, Logits, NotFiniteError
+from rocoft_bench.engine.prediction import Evaluation, Evaluator, Logits
 from rocoft_bench.engine.trainer import Pass, Trainer, TrainResult, make_optimizer
 
 

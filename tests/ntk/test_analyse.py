@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from rocoft_bench.config import ModelConfig
+from rocoft_bench.engine.failure import NotFiniteError
 from rocoft_bench.engine.interrupt import Interrupted
-from rocoft_bench.engine.prediction import NotFiniteError
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk import analyse as analysis
 from rocoft_bench.ntk import kernel_inputs
