@@ -9,17 +9,19 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rocoft_bench.analysis.method_comparison import main_metric
 from rocoft_bench.analysis.records import Run, read_results
 from rocoft_bench.analysis.seed_statistics import welch_interval
+from rocoft_bench.config import ModelConfig
 from rocoft_bench.config.loading import flatten
+from rocoft_bench.methods.rocoft import RoCoFTSettings
 from rocoft_bench.untrusted.yaml_text import read_yaml
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 README = RESULTS / "README.md"
 HEADER = ("setting", "n", "result", "beside the first", "loss, first half", "loss, second half", "beside the first")
+DEFAULTS = dict(flatten({"method": RoCoFTSettings().model_dump(), "model": ModelConfig().model_dump()}))
 EVERY_STEP = 10**9
 """More points of a loss curve than there are."""
 
@@ -47,18 +49,16 @@ def _of_task(task: str, runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """By what differs between the runs' configurations beside their seeds; what is nearest to the defaults first."""
+    """By what differs between the runs' configurations beside their seeds, and from RoCoFT's defaults; those first."""
     configs = [dict(flatten(read_yaml(run.directory.config))) for run in runs]
     keys = sorted({key for config in configs for key in config} - {"seed"})
     varied = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
-    groups: dict[str, list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
     for run, config in zip(runs, configs, strict=True):
-        groups[", ".join(f"{key.partition('.')[2]} {_text(config.get(key))}" for key in varied)].append(run)
-    return dict(sorted(groups.items(), key=lambda item: (-item[0].count("none"), item[0])))
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else str(value)
+        own = (f"{key.partition('.')[2]} {config[key]}" for key in varied if config.get(key) != DEFAULTS.get(key))
+        groups[tuple(own)].append(run)
+    ordered = sorted(groups.items(), key=lambda item: (len(item[0]), item[0]))
+    return {", ".join(own) or "by default": some for own, some in ordered}
 
 
 def _cells(runs: Sequence[Run], first: Sequence[Run] | None) -> Iterator[str]:
