@@ -95,6 +95,7 @@ def adapter_config(experiment: Experiment) -> RoCoFTConfig:
         )
     if values.pop("reselect_every", None) is not None:
         raise UserError("method.reselect_every: the suite's loop chooses nothing anew; leave it out")
+    values.pop("reselect_by", None)
     targets = values["target_modules"]
     if isinstance(targets, list) and (roles := sorted(set(targets).intersection(ROLES))):
         raise UserError(f"method.target_modules: {', '.join(roles)}: name the model's modules, e.g. q_proj")
