@@ -36,7 +36,7 @@ def section(folder: Path = EVIDENCE) -> str:
     parts = [line for task in tasks for line in _of_task(results, task)]
     ranks = [table for table in rank_tables_over_seeds(results, all_tables(results)) if table.rows]
     for table in ranks:
-        parts += _markdown(
+        parts += markdown(
             ["method", "mean rank", "best, %"],
             [[r.title, r.cells["mean_rank"].text, f"{r.cells['best'].parts[0].value:.0f}"] for r in table.rows],
         )
@@ -57,12 +57,12 @@ def _of_task(results: Results, task: str) -> Iterator[str]:
         f"{minutes[0]:.0f} minutes of training and evaluation, {len(runs)} runs {minutes[1]:.0f}."
     )
     yield ""
-    yield from _markdown(
+    yield from markdown(
         ["method", "trained, head apart", "chosen rate", "trials by rate", "n", "mean ± sd", "train s", "MiB"],
         [_method(one, [run for run in runs if run.record.label == one.label]) for one in searches],
     )
     yield ""
-    yield from _markdown(CLAIM_COLUMNS, _claims(results, task))
+    yield from markdown(CLAIM_COLUMNS, _claims(results, task))
     yield ""
 
 
@@ -112,18 +112,19 @@ def _said(wanted: str, found: str) -> str:
     return "supported" if found.split()[0] == wanted.split()[0] else f"not supported: {found}"
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table."""
     yield f"| {' | '.join(header)} |"
     yield f"|{'---|' * len(header)}"
     for row in rows:
         yield f"| {' | '.join(row)} |"
 
 
-def written(readme: str, made: str) -> str:
-    """The README with the section between its marks replaced."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+def written(readme: str, made: str, begin: str = BEGIN, end: str = END) -> str:
+    """The README with the section between two marks replaced."""
+    before, _, rest = readme.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from evidence_section import README, markdown, written
+
 from rocoft_bench.analysis.method_comparison import main_metric
 from rocoft_bench.analysis.records import Run, read_results
 from rocoft_bench.analysis.seed_statistics import welch_interval
@@ -18,8 +20,7 @@ from rocoft_bench.config.loading import flatten
 from rocoft_bench.methods.rocoft import RoCoFTSettings
 from rocoft_bench.untrusted.yaml_text import read_yaml
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-README = RESULTS / "README.md"
+RESULTS = README.parent
 HEADER = ("setting", "n", "result", "beside the first", "loss, first half", "loss, second half", "beside the first")
 DEFAULTS = dict(flatten({"method": RoCoFTSettings().model_dump(), "model": ModelConfig().model_dump()}))
 EVERY_STEP = 10**9
@@ -39,12 +40,10 @@ def section(folder: Path) -> str:
 def _of_task(task: str, runs: Sequence[Run]) -> Iterator[str]:
     yield f"### {task}, {runs[0].record.task['metric_names'][0].replace('_', ' ')}"
     yield ""
-    yield f"| {' | '.join(HEADER)} |"
-    yield f"|{'---|' * len(HEADER)}"
     groups = _by_setting(runs)
     first = next(iter(groups.values()))
-    for name, own in groups.items():
-        yield f"| {' | '.join([name, str(len(own)), *_cells(own, None if own is first else first)])} |"
+    rows = ([name, str(len(own)), *_cells(own, None if own is first else first)] for name, own in groups.items())
+    yield from markdown(HEADER, rows)
     yield ""
 
 
@@ -103,8 +102,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     made = section(RESULTS / arguments.name)
     if arguments.write:
-        begin, end = marks(arguments.name)
-        before, _, rest = README.read_text(encoding="utf-8").partition(begin)
-        README.write_text(f"{before}{begin}\n\n{made}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+        text = written(README.read_text(encoding="utf-8"), made, *marks(arguments.name))
+        README.write_text(text, encoding="utf-8")
     else:
         print(made)

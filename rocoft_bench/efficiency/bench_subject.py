@@ -144,8 +144,7 @@ class BenchSubject:
 
     def memory(self, counts: StepCounts) -> dict[str, Any]:
         """MiB of the weights, and of what training adds, after a step has been taken; on a GPU its measured peak."""
-        weights = self._held() - self._state_bytes()
-        state = self._state_bytes()
+        weights, state = self._weight_bytes(), self._state_bytes()
         parts = {"gradients": sum(p.numel() * p.itemsize for p in self._trained()), "optimizer_state": state}
         kind = "counted: weights, gradients, optimizer state, tensors kept for backward"
         added = sum(parts.values()) + counts.saved_bytes
@@ -153,7 +152,7 @@ class BenchSubject:
             kind = "weights and optimizer state counted, and what a step allocates on the GPU"
             self.gpu_memory.give_back()
             self.timed_step()
-            added = self.gpu_memory.allocated[0] + state
+            added = self.gpu_memory.allocated[-1] + state
         mib = {key: value / 2**20 for key, value in {**parts, "model": weights, "added": added}.items()}
         return {
             "model_memory_mib": mib["model"],
@@ -166,11 +165,10 @@ class BenchSubject:
 
     def memory_over_steps(self) -> dict[str, float]:
         """MiB, on a GPU, of the steps that were taken since the first."""
-        return self.gpu_memory.over_steps(self._held())
+        return self.gpu_memory.over_steps(held=self._weight_bytes() + self._state_bytes())
 
-    def _held(self) -> int:
-        """Bytes of weights and optimizer state."""
-        return bytes_of([*self.plain.parameters(), *self.plain.buffers()]) + self._state_bytes()
+    def _weight_bytes(self) -> int:
+        return bytes_of([*self.plain.parameters(), *self.plain.buffers()])
 
     def _state_bytes(self) -> int:
         states = self.optimizer.state.values() if self.optimizer else ()

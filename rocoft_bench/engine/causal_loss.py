@@ -12,6 +12,8 @@ from rocoft_bench.engine.batching import NO_LABEL
 
 PART = 2**22
 """So many logits are in float32 at a time, 16 MiB of them."""
+CHANGES = ("num_items_in_batch", "ignore_index", "shift_labels")
+"""Options of transformers' loss that make it another one."""
 
 
 def keep_logits_only(model: Any) -> None:
@@ -24,8 +26,11 @@ def keep_logits_only(model: Any) -> None:
 def causal_loss(logits: Tensor, labels: Tensor, vocab_size: int, **options: Any) -> Tensor:
     """The mean over labelled tokens, each predicted from those before it; logits (examples, tokens, vocabulary).
 
-    What the backward pass needs of the logits it computes again, part by part.
+    What the backward pass needs of the logits it computes again, part by part. With options that ask for another loss,
+    it is transformers' own.
     """
+    if any(options.get(name) is not None for name in CHANGES):
+        return ForCausalLMLoss(logits, labels, vocab_size, **options)
     following = F.pad(labels[:, 1:], (0, 1), value=NO_LABEL).flatten().to(logits.device)  # (N,)
     rows = max(1, PART // vocab_size)
     parts = zip(logits.view(-1, vocab_size).split(rows), following.clamp_min(0).split(rows), strict=True)

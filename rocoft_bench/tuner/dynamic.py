@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +10,24 @@ from torch import Tensor, nn
 from rocoft_bench.tuner import selection
 from rocoft_bench.tuner.layer import Linear
 
+Rule = Literal["gradient", "wanda", "random"]
+"""By what rows and columns are chosen anew."""
 
-class GradientScores:
-    """Of each row and column, from all passes while `watching`.
+
+class LineScores:
+    """Scores of each row and column, from all passes while `watching`.
 
     by "gradient": the sums of |∂loss/∂W|; a matrix' dense gradient exists for a moment in each backward pass.
     by "wanda": as `calibrate`, of the pretrained weights and the inputs that layers have now, padding among them.
     by "random": drawn anew from torch's own generator, whatever was watched.
+
+    Raises:
+        ValueError: If `by` is none of these, or the adapter trains single entries.
     """
 
-    def __init__(
-        self, model: nn.Module, adapter_name: str = "default", by: Literal["gradient", "wanda", "random"] = "gradient"
-    ) -> None:
+    def __init__(self, model: nn.Module, adapter_name: str = "default", by: Rule = "gradient") -> None:
+        if by not in get_args(Rule):
+            raise ValueError(f"rows and columns are chosen by one of {', '.join(get_args(Rule))}, not by {by!r}")
         self.adapter_name, self.by = adapter_name, by
         self.layers = [m for m in model.modules() if isinstance(m, Linear) and adapter_name in m.rocoft_adapter]
         if any(layer.entries(adapter_name).config.mode == "random" for layer in self.layers):
@@ -44,10 +50,10 @@ class GradientScores:
         if self.by == "wanda":
             self._add_sums(layer, inputs=x.flatten(0, -2).float().square().sum(0))  # (d_in,)
         elif self.by == "gradient" and output.requires_grad:
-            output.register_hook(lambda gradient: self._add(layer, x, gradient))
+            output.register_hook(lambda gradient: self._add_gradient(layer, x, gradient))
 
     @torch.no_grad()
-    def _add(self, layer: Any, x: Tensor, gradient: Tensor) -> None:
+    def _add_gradient(self, layer: Any, x: Tensor, gradient: Tensor) -> None:
         dense = (gradient.flatten(0, -2).t() @ x.flatten(0, -2).to(gradient.dtype)).abs()  # (d_out, d_in)
         self._add_sums(layer, row=dense.sum(1, dtype=torch.float32), column=dense.sum(0, dtype=torch.float32))
 
@@ -86,7 +92,8 @@ class GradientScores:
 def move(layer: Linear, adapter_name: str, indices: Tensor, states: Iterable[Any] = ()) -> None:
     """Train what is at other indices. states: of the optimizer; those of the trained values' shape move with them."""
     entries = layer.entries(adapter_name)
-    places = torch.searchsorted(entries.indices, indices.to(entries.indices)).clamp(max=len(indices) - 1)
+    indices = indices.to(entries.indices)  # new draws are made on the CPU, the same for every device
+    places = torch.searchsorted(entries.indices, indices).clamp(max=len(indices) - 1)
     stays = entries.indices[places] == indices
     with layer.frozen():
         pretrained = selection.read(layer.matrix, indices, entries.mode).to(entries.weight.dtype)

@@ -39,6 +39,14 @@ def test_it_is_the_very_same(kind: torch.dtype, part: int, monkeypatch: pytest.M
         assert torch.equal(ours, theirs)
 
 
+def test_options_are_heeded() -> None:
+    logits, labels = torch.randn(SHAPE), torch.randint(0, SHAPE[-1], SHAPE[:2])
+    for options in ({"num_items_in_batch": 3}, {"ignore_index": int(labels[0, 1])}, {"shift_labels": labels}):
+        found = [of(logits, labels, SHAPE[-1], **options) for of in (causal_loss.causal_loss, ForCausalLMLoss)]
+        assert torch.equal(*found)
+        assert found[0] != causal_loss.causal_loss(logits, labels, SHAPE[-1])
+
+
 def test_sixteen_bits_are_kept_as_they_are() -> None:
     kept = {}
     for loss in (ForCausalLMLoss, causal_loss.causal_loss):

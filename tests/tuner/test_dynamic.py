@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from rocoft_bench import RoCoFTLayer, calibrate
-from rocoft_bench.tuner.dynamic import GradientScores
+from rocoft_bench.tuner.dynamic import LineScores
 
 LINES = pytest.mark.parametrize("mode", ["row", "column", "row_column"])
 
@@ -45,7 +45,7 @@ def test_the_largest_gradients_are_chosen(build: Any, wrap: Any, make_batch: Any
     model = wrap(build(), mode=mode, rank=3, selection="random").train()
     scramble(model)
     dense = dense_gradients(model, make_batch(0))
-    scores = GradientScores(model)
+    scores = LineScores(model)
     with scores.watching():
         model(**make_batch(0)).loss.backward()
     model(**make_batch(1)).loss.backward()  # is not watched any more
@@ -67,7 +67,7 @@ def test_what_stays_keeps_its_values_and_what_leaves_goes_back(
 ) -> None:
     model = wrap(build(), mode=mode, rank=6, selection="random").train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    scores = GradientScores(model)
+    scores = LineScores(model)
     with scores.watching():
         model(**make_batch(0)).loss.backward()
     optimizer.step()
@@ -101,7 +101,7 @@ def test_wanda_chooses_as_calibration_does(build: Any, wrap: Any, make_batch: An
     model, calibrated = (wrap(build(), mode=mode, rank=3, selection=by) for by in ("random", "max"))
     batch = {k: torch.ones_like(v) if k == "attention_mask" else v for k, v in make_batch(0).items()}  # no padding
     calibrate(calibrated, [batch])
-    scores = GradientScores(model.eval(), by="wanda")
+    scores = LineScores(model.eval(), by="wanda")
     with scores.watching():
         model(**batch)
     scores.reselect()
@@ -115,13 +115,15 @@ def test_random_draws_differ_and_repeat_with_the_seed(build: Any, wrap: Any, mod
     for seed in (0, 0, 1):
         model = wrap(build(), mode=mode, rank=3)
         torch.manual_seed(seed)
-        GradientScores(model, by="random").reselect()
+        LineScores(model, by="random").reselect()
         drawn.append([layer.entries("default").indices.tolist() for layer in layers(model).values()])
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_gradients_must_have_been_watched(build: Any, wrap: Any) -> None:
     with pytest.raises(RuntimeError, match="gradients were watched in 0 of"):
-        GradientScores(wrap(build())).reselect()
+        LineScores(wrap(build())).reselect()
     with pytest.raises(ValueError, match="single entries"):
-        GradientScores(wrap(build(), mode="random"))
+        LineScores(wrap(build(), mode="random"))
+    with pytest.raises(ValueError, match="gradient, wanda, random, not by 'first'"):
+        LineScores(wrap(build()), by="first")  # type: ignore[arg-type]

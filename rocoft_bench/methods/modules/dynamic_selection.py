@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.engine.hooks import Hooks
-from rocoft_bench.tuner.dynamic import GradientScores
+from rocoft_bench.tuner.dynamic import LineScores, Rule
 
 
 class DynamicSelection(Hooks):
@@ -15,8 +15,8 @@ class DynamicSelection(Hooks):
 
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, model: Any, every: int, total_steps: int, by: Any = "gradient") -> None:
-        self.scores, self.every, self.total_steps = GradientScores(model, by=by), every, total_steps
+    def __init__(self, model: Any, every: int, total_steps: int, by: Rule) -> None:
+        self.scores, self.every, self.total_steps = LineScores(model, by=by), every, total_steps
         self._watching = ExitStack()
 
     def started(self, optimizer: torch.optim.Optimizer) -> None:
