@@ -1,13 +1,14 @@
-"""The numbers of the section on tuned comparisons in results/README.md, from the records in results/evidence.
+"""The numbers of a section on tuned comparisons in results/README.md, from its records.
 
-python scripts/evidence_section.py            # print them
-python scripts/evidence_section.py --write    # put them into results/README.md
+python scripts/evidence_section.py evidence            # print them, of results/evidence
+python scripts/evidence_section.py evidence --write    # put them between the marks in results/README.md
 """
 
-import argparse
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from readme_section import main, markdown
 
 from rocoft_bench.analysis.method_comparison import compare_methods, main_metric
 from rocoft_bench.analysis.records import Results, Run, read_results
@@ -15,9 +16,6 @@ from rocoft_bench.analysis.verdicts import claims_table, rank_tables_over_seeds
 from rocoft_bench.report import all_tables
 from rocoft_bench.runs.tuning_record import TuningRecord
 
-ROOT = Path(__file__).resolve().parents[1]
-EVIDENCE, README = ROOT / "results" / "evidence", ROOT / "results" / "README.md"
-BEGIN, END = "<!-- scripts/evidence_section.py -->", "<!-- end -->"
 OURS = ("RoCoFT-3-Row", "RoCoFT-3-Column")
 CLAIM_COLUMNS = (
     *("claim", "n", "difference, over seeds", "over examples", "Hedges' g"),
@@ -29,7 +27,7 @@ MARGIN = 1.0
 """Percentage points, chosen before the runs."""
 
 
-def section(folder: Path = EVIDENCE) -> str:
+def section(folder: Path) -> str:
     """In Markdown: for each task the search and the results of each method, and what the seeds say of RoCoFT."""
     results = read_results(folder)
     tasks = list(dict.fromkeys(stored.record.task for stored in results.tuning))
@@ -90,7 +88,8 @@ def _method(one: TuningRecord, runs: Sequence[Run]) -> list[str]:
 
 def _claims(results: Results, task: str) -> Iterator[list[str]]:
     """What is claimed of each of our methods beside each other one, and what the seeds say; a pair of ours once."""
-    for place, ours in enumerate(OURS):
+    labels = {stored.record.label for stored in results.tuning}
+    for place, ours in enumerate(label for label in OURS if label in labels):
         for comparison in compare_methods(results, all_tables(results), ours, margin=MARGIN):
             table = claims_table(comparison)
             told = [one for one in comparison.comparisons.values() if one.over_seeds is not None]
@@ -112,28 +111,5 @@ def _said(wanted: str, found: str) -> str:
     return "supported" if found.split()[0] == wanted.split()[0] else f"not supported: {found}"
 
 
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table."""
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def written(readme: str, made: str, begin: str = BEGIN, end: str = END) -> str:
-    """The README with the section between two marks replaced."""
-    before, _, rest = readme.partition(begin)
-    _, _, after = rest.partition(end)
-    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put them into results/README.md")
-    parser.add_argument("--folder", type=Path, default=EVIDENCE, help="other records")
-    arguments = parser.parse_args()
-    made = section(arguments.folder)
-    if arguments.write:
-        README.write_text(written(README.read_text(encoding="utf-8"), made), encoding="utf-8")
-    else:
-        print(made)
+    main(__file__, __doc__, section)

@@ -4,13 +4,12 @@ python scripts/settings_section.py quantised            # print them, of results
 python scripts/settings_section.py quantised --write    # put them between the marks in results/README.md
 """
 
-import argparse
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evidence_section import README, markdown, written
+from readme_section import main, markdown
 
 from rocoft_bench.analysis.method_comparison import main_metric
 from rocoft_bench.analysis.records import Run, read_results
@@ -20,7 +19,6 @@ from rocoft_bench.config.loading import flatten
 from rocoft_bench.methods.rocoft import RoCoFTSettings
 from rocoft_bench.untrusted.yaml_text import read_yaml
 
-RESULTS = README.parent
 HEADER = ("setting", "n", "result", "beside the first", "loss, first half", "loss, second half", "beside the first")
 DEFAULTS = dict(flatten({"method": RoCoFTSettings().model_dump(), "model": ModelConfig().model_dump()}))
 EVERY_STEP = 10**9
@@ -90,19 +88,5 @@ def _difference(ours: Sequence[float], first: Sequence[float] | None, decimals: 
     return f"{difference:+.{decimals}f} [{low:+.{decimals}f}, {high:+.{decimals}f}]".replace("-", "−")
 
 
-def marks(name: str) -> tuple[str, str]:
-    """The lines in the README before and after the section of a folder of results."""
-    return f"<!-- scripts/settings_section.py {name} -->", f"<!-- end {name} -->"
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a folder in results/")
-    parser.add_argument("--write", action="store_true", help="put them into results/README.md")
-    arguments = parser.parse_args()
-    made = section(RESULTS / arguments.name)
-    if arguments.write:
-        text = written(README.read_text(encoding="utf-8"), made, *marks(arguments.name))
-        README.write_text(text, encoding="utf-8")
-    else:
-        print(made)
+    main(__file__, __doc__, section)

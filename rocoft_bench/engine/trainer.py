@@ -144,9 +144,8 @@ class Trainer:
             self.state = load_checkpoint(
                 self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks, self.processes
             )
-        except (
-            CheckpointError
-        ) as error:  # lost are hours, not the run: its inputs are checked, so it comes out the same
+        except CheckpointError as error:
+            # lost are hours, not the run: its inputs are checked, so it comes out the same
             self._note(f"the run began again from its first step: its checkpoint was {error}")
             return
         if self.processes.is_main:  # the others begin with no loss of their own: what is logged is the sum

@@ -53,7 +53,7 @@ class Passes:
             blocks = self.facts.blocks
             inputs = self.item * examples * self._width * blocks.of(self.length)
             kept = inputs + kept / max(1, blocks.source + blocks.target)
-        return kept + max(self._moment_bytes(examples), 3 * self.log_probability_bytes(examples))
+        return kept + max(self._moment_bytes(examples), 3 * self.kept_logits_bytes(examples))
 
     def kept_bytes(self, examples: int) -> float:
         """What the model, without its head, keeps for backward."""
@@ -65,7 +65,9 @@ class Passes:
         norm_item = FLOAT32 if in_place else self.item
         stream = self._width * (norm_item * facts.norms.of(length) + mask * facts.branches.of(length))
         products = self._product * facts.outputs.of(length) + self._method_bytes()
-        copies = 2 * (self.method.copied_weights if self.mixed and self.item > 2 else in_place)
+        copies = 2 * (
+            self.method.copied_weights + self._vocabulary_weights if self.mixed and self.item > 2 else in_place
+        )
         return examples * (stream + products + self._attention_bytes()) + copies + FLOAT32 * self.method.per_pass
 
     def _method_bytes(self) -> float:
@@ -75,14 +77,24 @@ class Passes:
         inputs = method.inputs_apart if self.mixed or item != self.item else method.inputs
         return item * (inputs + method.beside).of(self.length)
 
-    def log_probability_bytes(self, examples: int) -> float:
-        """Of a language model's tokens, which are kept in float32; the logits and their gradients are as large."""
+    def kept_logits_bytes(self, examples: int) -> float:
+        """Of a language model's loss: logits as they are, log-probabilities where the model's own loss keeps these."""
+        own_loss = self.facts.shapes.is_encoder_decoder
+        item = FLOAT32 if own_loss and self.mixed else self._product
+        return item * self._logits(examples)
+
+    def _logits(self, examples: int) -> float:
         tokens = self.length.target if self.facts.shapes.is_encoder_decoder else self.length.source
-        return FLOAT32 * examples * tokens * self.facts.shapes.forward.vocab_size if self.writes_text else 0.0
+        return examples * tokens * self.facts.shapes.forward.vocab_size if self.writes_text else 0.0
+
+    @property
+    def _vocabulary_weights(self) -> int:
+        """Of the head that logits come from."""
+        return self._width * self.facts.shapes.forward.vocab_size if self.writes_text else 0
 
     def forward_bytes(self, examples: int) -> float:
         """The most that a forward pass without gradients holds, all logits of a language model included."""
-        return self._block_bytes(examples) + 3 * self.log_probability_bytes(examples)
+        return self._block_bytes(examples) + 3 * FLOAT32 * self._logits(examples)
 
     def generation_bytes(self, examples: int, new_tokens: int, beams: int) -> float:
         """The most that writing text holds: keys and values, a block's pass over the prompts, and a token's logits."""

@@ -15,6 +15,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from rocoft_bench import methods
 from rocoft_bench.config import Settings, TrainingConfig, override
+from rocoft_bench.engine.causal_loss import keep_logits_only
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
@@ -109,13 +110,14 @@ class Case:
         self.method.check_supports(self.kind, config.model_type)
         self.base_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
         self.model: Any = self.method.apply(model, self.kind, 0).train()
+        keep_logits_only(self.model)
         self.item = dtype.itemsize
 
     def estimated(self, autocast: bool) -> float:
         row = ExampleLength(TOKENS + self.method.added_tokens, TARGET_TOKENS if self.kind == "seq2seq_lm" else 0)
         kept = memory_estimate.needs_of(self.method, self.facts, self.item).kept
         passes = Passes(self.facts, kept, row, self.item, autocast, False, None, self.kind not in TASKS_WITH_HEAD)
-        return passes.kept_bytes(ROWS) + passes.log_probability_bytes(ROWS)
+        return passes.kept_bytes(ROWS) + passes.kept_logits_bytes(ROWS)
 
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -157,6 +159,19 @@ def test_kept_for_backward_in_half_precision(name: str, architecture: str, dtype
     case = Case(architecture, SECTIONS[name], 0.1, dtype)
     counted = saved_bytes(case.model, batch_for(case.kind), autocast)
     assert case.estimated(autocast) == pytest.approx(counted, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "autocast"), [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False)]
+)
+@pytest.mark.parametrize("architecture", ["llama", "bart"])
+def test_logits_over_a_large_vocabulary(
+    architecture: str, dtype: torch.dtype, autocast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(IDS, "vocab_size", 8000)
+    case = Case(architecture, SECTIONS["row"], 0.0, dtype)
+    counted = saved_bytes(case.model, batch_for(case.kind), autocast)
+    assert case.estimated(autocast) == pytest.approx(counted, rel=0.1)
 
 
 def test_a_head_alone_keeps_nothing_of_the_model() -> None:

@@ -12,56 +12,64 @@ from scipy.stats import ttest_ind
 
 RESULTS = Path(__file__).parents[2] / "results"
 SCRIPT = runpy.run_path(str(RESULTS.parent / "scripts" / "evidence_section.py"), run_name="script")
-SECTION = (RESULTS / "README.md").read_text(encoding="utf-8").partition(SCRIPT["BEGIN"])[2].partition(SCRIPT["END"])[0]
-RECORDS: list[dict[str, Any]] = [json.loads(file.read_text()) for file in (RESULTS / "evidence").rglob("record.json")]
+README = (RESULTS / "README.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"<!-- scripts/evidence_section.py (\w+) -->(.*)<!-- end \1 -->", README, re.DOTALL))
+"""By the folder of results/ that they are about."""
+RECORDS: dict[str, list[dict[str, Any]]] = {
+    name: [json.loads(file.read_text()) for file in (RESULTS / name).rglob("record.json")] for name in SECTIONS
+}
+TASKS = [(name, task) for name, text in SECTIONS.items() for task in re.findall(r"### (\w+),", text)]
 
 
-def lines(task: str, columns: int) -> list[list[str]]:
+def lines(name: str, task: str, columns: int) -> list[list[str]]:
     """The rows of a task's table with so many columns, without its head."""
-    text = SECTION.partition(f"### {task},")[2].partition("###")[0]
+    text = SECTIONS[name].partition(f"### {task},")[2].partition("###")[0]
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| ")
     ]
     return [row for row in rows if len(row) == columns and row[0] not in ("method", "claim")]
 
 
-def scores(task: str, label: str, trials: bool = False) -> list[float]:
+def scores(name: str, task: str, label: str, trials: bool = False) -> list[float]:
     """In percent, of the runs or of the trials."""
-    own = [r for r in RECORDS if (r["task"]["name"], r["label"], r["status"]) == (task, label, "ok")]
+    own = [r for r in RECORDS[name] if (r["task"]["name"], r["label"], r["status"]) == (task, label, "ok")]
     own = [record for record in own if bool(record["task"]["settings"].get("hold_out")) == trials]
     return [
         100 * record["metrics"][record["task"]["metric_names"][0]] for record in sorted(own, key=lambda r: r["seed"])
     ]
 
 
-TASKS = re.findall(r"### (\w+),", SECTION)
+def test_there_are_such_sections() -> None:
+    assert {("evidence", "sst2"), ("evidence", "cola")} <= {*TASKS}
 
 
-def test_it_is_what_the_script_makes_of_the_records() -> None:
-    assert SECTION.strip() == SCRIPT["section"]()
-    assert "sst2" in TASKS
+@pytest.mark.parametrize("name", SECTIONS)
+def test_it_is_what_the_script_makes_of_the_records(name: str) -> None:
+    assert SECTIONS[name].strip() == SCRIPT["section"](RESULTS / name)
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_means_and_trials(task: str) -> None:
-    rows = lines(task, 8)
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_means_and_trials(name: str, task: str) -> None:
+    rows = lines(name, task, 8)
     assert len(rows) >= 5
     for label, _, _, tried, n, result, *_ in rows:
-        found = scores(task, label)
+        found = scores(name, task, label)
         mean, _, deviation = result.partition(" ± ")
         assert int(n) == len(found)
         assert float(mean) == pytest.approx(np.mean(found), abs=0.006)
         assert float(deviation) == pytest.approx(np.std(found, ddof=1), abs=0.006)
-        assert sorted(map(float, tried.split())) == pytest.approx(sorted(scores(task, label, trials=True)), abs=0.06)
+        assert sorted(map(float, tried.split())) == pytest.approx(
+            sorted(scores(name, task, label, trials=True)), abs=0.06
+        )
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_differences_and_verdicts(task: str) -> None:
-    rows = lines(task, 9)
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_differences_and_verdicts(name: str, task: str) -> None:
+    rows = lines(name, task, 9)
     assert len(rows) >= 7
     for claim, n, difference, *_, p_differs, p_equivalent, said, _ in rows:
         ours, wanted, theirs = re.split(r" is (\w+ t\w+) ", claim)
-        pair = scores(task, ours), scores(task, theirs)
+        pair = scores(name, task, ours), scores(name, task, theirs)
         assert n == " and ".join(str(len(one)) for one in pair)
         value, low, high = map(float, re.findall(r"[+-]\d+\.\d+", difference.replace("−", "-")))
         interval = ttest_ind(*pair, equal_var=False).confidence_interval()

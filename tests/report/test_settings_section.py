@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from readme_section import marks
 from scipy.stats import ttest_ind
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -17,7 +18,7 @@ NAMES = re.findall(r"<!-- scripts/settings_section.py (\w+) -->", README)
 
 
 def written(name: str) -> str:
-    begin, end = SCRIPT["marks"](name)
+    begin, end = marks("settings_section.py", name)
     return README.partition(begin)[2].partition(end)[0].strip()
 
 
