@@ -27,6 +27,7 @@ from typing import Any
 from rocoft_bench.config import Settings, find_config, read_settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import Experiment, resolve
+from rocoft_bench.methods.rocoft import RESELECTION
 from rocoft_bench.models import known_model
 from rocoft_bench.models.linear_roles import ROLES
 from rocoft_bench.runs import write_json
@@ -95,7 +96,7 @@ def adapter_config(experiment: Experiment) -> RoCoFTConfig:
         )
     if values.pop("reselect_every", None) is not None:
         raise UserError("method.reselect_every: the suite's loop chooses nothing anew; leave it out")
-    values.pop("reselect_by", None)
+    values = {key: value for key, value in values.items() if key not in RESELECTION}
     targets = values["target_modules"]
     if isinstance(targets, list) and (roles := sorted(set(targets).intersection(ROLES))):
         raise UserError(f"method.target_modules: {', '.join(roles)}: name the model's modules, e.g. q_proj")

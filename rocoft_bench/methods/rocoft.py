@@ -43,24 +43,29 @@ class RoCoFTSettings(StrictModel):
     probability: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of entries trained in mode random."""
     reselect_every: Count | None = None
-    """Choose rows and columns anew after every so many steps; those left go back as they were."""
+    """Choose rows and columns anew after every so many steps."""
     reselect_by: Literal["gradient", "wanda", "random"] = "gradient"
     """What `reselect_every` goes by: largest gradients or Wanda scores in the last step, or new draws."""
+    reselect_keeps: bool = False
+    """Those that `reselect_every` leaves stay as trained, frozen; else they go back to their pretrained values."""
     train_bias: bool = False
     """Train the biases of the targeted layers too."""
     target_modules: list[str] | str | None = None
     """Roles, module names or a regular expression; by default all linear layers of the blocks."""
 
     @model_validator(mode="after")
-    def _reselect_by_needs_steps(self) -> RoCoFTSettings:
-        if self.reselect_by != "gradient" and self.reselect_every is None:
-            raise ValueError(f"reselect_by {self.reselect_by} has no effect without reselect_every: set that too")
+    def _reselection_needs_steps(self) -> RoCoFTSettings:
+        for key, value in (("reselect_by", self.reselect_by), ("reselect_keeps", self.reselect_keeps)):
+            if self.reselect_every is None and value != type(self).model_fields[key].default:
+                raise ValueError(f"{key} {value} has no effect without reselect_every: set that too")
         return self
 
 
+RESELECTION = ("reselect_every", "reselect_by", "reselect_keeps")
+"""Settings of the training loop, which are none of an adapter's."""
 WITHOUT_EFFECT = {
     **dict.fromkeys(("row", "column", "row_column"), ("probability",)),
-    "random": ("rank", "selection", "reselect_every", "reselect_by"),
+    "random": ("rank", "selection", *RESELECTION),
 }
 """By mode, the settings that say nothing to it."""
 LABELS = {"row": "Row", "column": "Column", "row_column": "Row-Column"}
@@ -95,7 +100,8 @@ class RoCoFT(AdapterMethod):
             return super().hooks(model, training, total_steps)
         from rocoft_bench.methods.modules.dynamic_selection import DynamicSelection
 
-        return DynamicSelection(model, self._reselect_every, total_steps, self.settings.reselect_by)
+        s = self.settings
+        return DynamicSelection(model, self._reselect_every, total_steps, s.reselect_by, s.reselect_keeps)
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -127,7 +133,7 @@ class RoCoFT(AdapterMethod):
     def peft_config(self, model: Any, seed: int) -> RoCoFTConfig:
         from rocoft_bench.tuner import RoCoFTConfig
 
-        values = self.settings.model_dump(exclude={*self.ignored_settings, "reselect_every", "reselect_by"})
+        values = self.settings.model_dump(exclude={*self.ignored_settings, *RESELECTION})
         if values["target_modules"] is not None:
             values["target_modules"] = self.targets(model, values["target_modules"])
         return RoCoFTConfig(seed=seed, **values)
@@ -149,10 +155,18 @@ class RoCoFT(AdapterMethod):
     def _biases(self, linear: LinearShape) -> int:
         return linear.d_out if self.settings.train_bias and linear.has_bias else 0
 
+    def stored_parameters(self, model: nn.Module, trained: int) -> int:
+        """With the values of rows and columns that are trained no more but stay as they were."""
+        from rocoft_bench.tuner.entries import TrainedEntries
+
+        each = [module.kept_values for module in model.modules() if isinstance(module, TrainedEntries)]
+        return trained + sum(values.numel() for values in each if values is not None)
+
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
         """Single entries, and rows with columns, have their places beside them, an int32 each. Of columns, only their
         inputs are kept; else the inputs are made again (`tuner.recompute`), but for what attention returns where all of
         it is needed. The frozen values of rows and columns are kept until the trained ones stand in their place again.
+        What `reselect_keeps` adds is left out: it depends on the steps.
         """
         memory, targets = super().memory(shapes, itemsize), shapes.targeted(self.settings.target_modules)
         columns, entries = self.settings.mode == "column", self.settings.mode in ("random", "row_column")

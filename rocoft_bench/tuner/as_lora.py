@@ -74,7 +74,7 @@ def _factors(layer: RoCoFTLayer, adapter_name: str, with_bias: bool) -> dict[str
     with layer.frozen():
         change = layer.delta(adapter_name)
         bias = change.new_zeros(layer.out_features) if entries.bias is None else entries.bias - layer.bias
-    shape, indices = layer.matrix.shape, entries.indices.long()
+    shape, indices = layer.matrix.shape, entries.all_indices.long()
     if entries.config.mode == "row_column":
         a, b = _of_rows_and_columns(change, indices, shape)
     elif entries.mode == "row":

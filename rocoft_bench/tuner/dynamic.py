@@ -20,15 +20,18 @@ class LineScores:
     by "gradient": the sums of |∂loss/∂W|; a matrix' dense gradient exists for a moment in each backward pass.
     by "wanda": as `calibrate`, of the pretrained weights and the inputs that layers have now, padding among them.
     by "random": drawn anew from torch's own generator, whatever was watched.
+    keeps: whether what is trained no more keeps its values, and does not go back to the pretrained ones.
 
     Raises:
         ValueError: If `by` is none of these, or the adapter trains single entries.
     """
 
-    def __init__(self, model: nn.Module, adapter_name: str = "default", by: Rule = "gradient") -> None:
+    def __init__(
+        self, model: nn.Module, adapter_name: str = "default", by: Rule = "gradient", keeps: bool = False
+    ) -> None:
         if by not in get_args(Rule):
             raise ValueError(f"rows and columns are chosen by one of {', '.join(get_args(Rule))}, not by {by!r}")
-        self.adapter_name, self.by = adapter_name, by
+        self.adapter_name, self.by, self.keeps = adapter_name, by, keeps
         self.layers = [m for m in model.modules() if isinstance(m, Linear) and adapter_name in m.rocoft_adapter]
         if any(layer.entries(adapter_name).config.mode == "random" for layer in self.layers):
             raise ValueError("single entries (mode random) are not chosen anew: use rows, columns or both")
@@ -73,8 +76,9 @@ class LineScores:
     def reselect(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Train the rows or columns with the largest scores from now on.
 
-        Those that were trained before keep their values, and what the optimizer has of them. Others start at their
-        pretrained values, and zero in the optimizer; those that are left go back to their pretrained values.
+        Those that were trained before keep their values, and what the optimizer has of them. Others start at zero in
+        the optimizer and at their pretrained values, or at the kept ones. Those that are left go back to their
+        pretrained values, or with `keeps` stay as they are, frozen.
 
         Raises:
             RuntimeError: If a layer has seen no pass while `watching`, unless by "random".
@@ -84,21 +88,35 @@ class LineScores:
             raise RuntimeError(f"{watched} were watched in {len(self._sums)} of {len(self.layers)} layers")
         for layer in self.layers:
             states = optimizer.state.get(layer.entries(self.adapter_name).weight, {}) if optimizer else {}
-            move(layer, self.adapter_name, layer.chosen(self.adapter_name, self._scores(layer)), states.values())
+            indices = layer.chosen(self.adapter_name, self._scores(layer))
+            move(layer, self.adapter_name, indices, states.values(), self.keeps)
         self._sums = {}
 
 
 @torch.no_grad()
-def move(layer: Linear, adapter_name: str, indices: Tensor, states: Iterable[Any] = ()) -> None:
+def move(layer: Linear, adapter_name: str, indices: Tensor, states: Iterable[Any] = (), keeps: bool = False) -> None:
     """Train what is at other indices. states: of the optimizer; those of the trained values' shape move with them."""
     entries = layer.entries(adapter_name)
     indices = indices.to(entries.indices)  # new draws are made on the CPU, the same for every device
-    places = torch.searchsorted(entries.indices, indices).clamp(max=len(indices) - 1)
-    stays = entries.indices[places] == indices
     with layer.frozen():
         pretrained = selection.read(layer.matrix, indices, entries.mode).to(entries.weight.dtype)
-    like_values = [state for state in states if isinstance(state, Tensor) and state.shape == entries.weight.shape]
-    for values, start in ((entries.weight, pretrained), *((state, torch.zeros_like(state)) for state in like_values)):
-        start[stays] = values[places[stays]]
-        values.copy_(start)
+    for state in states:
+        if isinstance(state, Tensor) and state.shape == entries.weight.shape:
+            state.copy_(_with_known(torch.zeros_like(state), indices, state, entries.indices))
+    known, values = entries.all_indices, entries.all_values
+    left = ~torch.isin(known, indices)
+    if not keeps:
+        left[: len(entries.indices)] = False
+    start = _with_known(pretrained, indices, values, known)
+    entries.keep(*(known[left], values[left]) if left.any() else (None, None))
+    entries.weight.copy_(start)
     entries.indices.copy_(indices)
+
+
+def _with_known(start: Tensor, indices: Tensor, values: Tensor, known: Tensor) -> Tensor:
+    """What there is at `indices`: of those that are `known` their values, of others what they start with."""
+    order = known.argsort()
+    places = order[torch.searchsorted(known[order], indices).clamp(max=len(known) - 1)]
+    is_known = known[places] == indices
+    start[is_known] = values[places[is_known]]
+    return start

@@ -26,6 +26,8 @@ class TrainedEntries(nn.Module):
     `weight` holds entries of W, not a change of W, so that weight decay acts on the weights themselves: r rows
     (r, d_in), r columns (r, d_out) or n entries (n,). `bias` (d_out,) exists where `train_bias` asks for it. The
     indices (r,) or (n,) are saved with them; all are -1 while a scored selection has not been made.
+
+    `kept_values` at `kept_indices` are of what is trained no more, and saved too; None where there is no such thing.
     """
 
     def __init__(self, config: RoCoFTConfig, indices: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -35,6 +37,10 @@ class TrainedEntries(nn.Module):
         self.bias: nn.Parameter | None
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
         self.register_buffer(INDEX_NAMES[config.mode], indices)
+        self.kept_indices: Tensor | None
+        self.kept_values: Tensor | None
+        self.register_buffer("kept_indices", None)
+        self.register_buffer("kept_values", None)
         self._chosen = not config.is_scored
         self._place: Place = slice(0)
         self._place_of: tuple[object, ...] = ()
@@ -49,6 +55,22 @@ class TrainedEntries(nn.Module):
         indices: Tensor = getattr(self, INDEX_NAMES[self.config.mode])
         return indices
 
+    def keep(self, indices: Tensor | None, values: Tensor | None) -> None:
+        """Have these values beside the trained ones, instead of those that were kept before."""
+        self.kept_indices = None if indices is None else indices.to(self.indices)
+        self.kept_values = None if values is None else values.to(self.weight)
+        self._place_of = ()
+
+    @property
+    def all_indices(self) -> Tensor:
+        """Of all that is not pretrained: first the trained values' indices, then those of the kept ones."""
+        return self.indices if self.kept_indices is None else torch.cat([self.indices, self.kept_indices])
+
+    @property
+    def all_values(self) -> Tensor:
+        """What is at `all_indices`; gradients reach the trained ones."""
+        return self.weight if self.kept_values is None else torch.cat([self.weight, self.kept_values])
+
     @property
     def needs_calibration(self) -> bool:
         """True until a scored selection has been made by `calibrate` or loaded."""
@@ -58,11 +80,11 @@ class TrainedEntries(nn.Module):
 
     @property
     def place(self) -> Place:
-        """The indices in the form in which W is read and written fastest."""
+        """All indices in the form in which W is read and written fastest."""
         indices = self.indices
         version = 0 if indices.is_inference() else indices._version  # such a tensor counts no changes
         known = (id(indices), version, indices.device)
         if self._place_of != known:  # looked up when they change: reading a GPU's memory makes it wait
             with torch.inference_mode(False):  # it may be used in training later
-                self._place, self._place_of = place_of(indices), known
+                self._place, self._place_of = place_of(self.all_indices), known
         return self._place

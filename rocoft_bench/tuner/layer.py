@@ -102,7 +102,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self._ranks[adapter_name] = rank
         if config.is_scored and not others:
             indices = torch.full_like(indices, -1)  # until `reselect`, or until the adapter's own are loaded
-        self.rocoft_adapter[adapter_name] = TrainedEntries(config, indices, _started(values, config), bias)
+        self.rocoft_adapter[adapter_name] = entries = TrainedEntries(config, indices, _started(values, config), bias)
+        if others:
+            entries.keep(others[0].kept_indices, others[0].kept_values)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
 
     def _select(self, config: RoCoFTConfig, rank: int, layer_name: str) -> Tensor:
@@ -151,11 +153,11 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         """A copy of the frozen weight's values at the adapter's indices."""
         self.put_back()
         entries = self.entries(adapter_name)
-        return selection.read(self.matrix, entries.indices, entries.mode)
+        return selection.read(self.matrix, entries.all_indices, entries.mode)
 
     def delta(self, adapter_name: str) -> Tensor:
-        """Trained minus frozen values, in the trained values' precision; the shape of the trained ones."""
-        return self.entries(adapter_name).weight - self._read(adapter_name)
+        """The adapter's minus the frozen values, in the trained ones' precision."""
+        return self.entries(adapter_name).all_values - self._read(adapter_name)
 
     def _active(self) -> list[str]:
         return [name for name in self.active_adapters if name in self.rocoft_adapter]
@@ -202,8 +204,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
     def _check_finite(self, names: list[str]) -> None:
         for name in names:
-            for values in self.entries(name).parameters():
-                if not torch.isfinite(values.to(self.matrix.dtype)).all():
+            entries = self.entries(name)
+            for values in (entries.all_values, entries.bias):
+                if values is not None and not torch.isfinite(values.to(self.matrix.dtype)).all():
                     raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
 
     def _put(self, mode: str, indices: Tensor, values: Tensor) -> None:
@@ -220,9 +223,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             self._tied_weight = getattr(self.get_base_layer(), self.parameter_name)
             own = nn.Parameter(self._tied_weight.detach().clone(), requires_grad=False)
             setattr(self.get_base_layer(), self.parameter_name, own)
-        self._overwritten = [(self.entries(n).mode, self.entries(n).indices.clone(), self._read(n)) for n in names]
+        self._overwritten = [(self.entries(n).mode, self.entries(n).all_indices.clone(), self._read(n)) for n in names]
         for name, (mode, indices, frozen) in zip(names, self._overwritten, strict=True):
-            trained = self.entries(name).weight
+            trained = self.entries(name).all_values
             values = trained if name == names[0] else self._read(name) + (trained - frozen)
             self._put(mode, indices, values)
         self._write_biases([bias for name in names if (bias := self.entries(name).bias) is not None])
@@ -288,7 +291,8 @@ class Linear(RoCoFTLayer):
             return None
         entries = self.entries(names[0])
         is_here = type(entries.weight) in PLAIN_TYPES and entries.weight.dim() == 2 - (entries.mode == "random")
-        if entries.needs_calibration or not is_here or not isinstance(entries.place, places):
+        is_one = entries.kept_values is None  # else all values are put together for each product
+        if entries.needs_calibration or not (is_here and is_one) or not isinstance(entries.place, places):
             return None
         return Standing(self.matrix, entries.weight, entries.place, entries.mode)
 
@@ -331,11 +335,11 @@ class Linear(RoCoFTLayer):
         )
         multiply = partial(entries_of_product, entries.place) if entries.mode == "random" else None
         with_x = product_with(x, self.layer_norms, multiply) if recomputes else None
-        return in_place_linear(x, weight, bias, entries.weight, entries.place, entries.mode, with_x, self)
+        return in_place_linear(x, weight, bias, entries.all_values, entries.place, entries.mode, with_x, self)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         entries, shape = self.entries(name), torch.Size((self.out_features, self.in_features))
-        y = add_update(entries.mode, y, x, self.delta(name), entries.indices, shape)
+        y = add_update(entries.mode, y, x, self.delta(name), entries.all_indices, shape)
         if entries.bias is not None:
             y = y + (entries.bias - self.bias.detach()).to(y.dtype)
         return y

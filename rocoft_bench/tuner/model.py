@@ -21,7 +21,7 @@ from rocoft_bench.tuner.layer import Linear, RoCoFTLayer, values_standing
 from rocoft_bench.tuner.parameter_wrapper import ParamWrapper
 from rocoft_bench.tuner.quantised_layer import QuantizedLinear, keep_trainable, warn_of_rounding
 from rocoft_bench.tuner.recompute import LayerNorms
-from rocoft_bench.tuner.saved_values import check_fits
+from rocoft_bench.tuner.saved_values import make_room
 from rocoft_bench.tuner.targets import callable_only, check_all_found, check_parameters, default_targets
 from rocoft_bench.tuner.weighted import add_weighted
 from rocoft_bench.tuner.whole_pass import layers_left_alone
@@ -218,7 +218,7 @@ class RoCoFTModel(BaseTuner):
         for mode, index_name in INDEX_NAMES.items():
             if mode != config.mode and any(key.endswith(f".rocoft_adapter.{index_name}") for key in renamed):
                 raise ValueError(f"the saved adapter is of mode {mode!r}, its configuration says {config.mode!r}")
-        check_fits(model, adapter_name, renamed)
+        make_room(model, adapter_name, renamed)
         return super()._remap_adapter_state_dict_for_load(model, config, adapter_name, renamed)
 
 

@@ -55,7 +55,7 @@ class QuantizedLinear(Linear):
         for name in names:
             entries = self.entries(name)
             before = selection.read(dense, entries.place, entries.mode)
-            values = entries.weight if name == names[0] else before + self.delta(name)
+            values = entries.all_values if name == names[0] else before + self.delta(name)
             selection.write(dense, entries.place, entries.mode, values)
         self._unmerged = [self.base_layer]
         self.base_layer = copy.deepcopy(self.base_layer)

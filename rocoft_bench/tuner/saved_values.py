@@ -9,27 +9,38 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils import load_peft_weights
 from torch import Tensor, nn
 
-from rocoft_bench.tuner.layer import RoCoFTLayer
+from rocoft_bench.tuner.entries import TrainedEntries
+from rocoft_bench.tuner.layer import Linear, RoCoFTLayer
 
 HINT = "is it the model, and the version of it, that the adapter was trained on (base_model_name_or_path)?"
 PREFIX = "base_model.model."
 """What PEFT puts before the names of a model's modules."""
+KEPT = {"kept_indices": "kept_values", "kept_values": "kept_indices"}
+"""Parts of which there are any number, as many as of the other."""
 
 
-def check_fits(model: nn.Module, adapter_name: str, saved: Mapping[str, Tensor]) -> None:
-    """Check saved values, by their names in a file, against the layers of an adapter that has been made for them.
+def make_room(model: nn.Module, adapter_name: str, saved: Mapping[str, Tensor]) -> None:
+    """Check saved values, by their names in a file, against the layers of an adapter that has been made for them; give
+    these the kept ones, of which there may be any number.
 
     Raises:
-        ValueError: If a layer has no place for them; the message names the first such layer.
+        ValueError: If a layer has no place for them; the message names the first such layer. Nothing is changed.
     """
     layers = {_plain(name): m for name, m in model.named_modules() if isinstance(m, RoCoFTLayer)}
+    parts: dict[str, dict[str, Tensor]] = {}  # by layer
     for key, value in saved.items():
         name, found, part = _plain(key).partition(".rocoft_adapter.")
         if found:
-            layer = layers.get(name)
-            if layer is None or adapter_name not in layer.rocoft_adapter:
-                raise ValueError(f"the adapter trains {name}, which the base model has not, or not as a target: {HINT}")
-            _check_part(name, part, value, layer, adapter_name)
+            parts.setdefault(name, {})[part] = value
+    for name, values in parts.items():
+        layer = layers.get(name)
+        if layer is None or adapter_name not in layer.rocoft_adapter:
+            raise ValueError(f"the adapter trains {name}, which the base model has not, or not as a target: {HINT}")
+        for part in values:
+            _check_part(name, part, values, layer, layer.entries(adapter_name))
+    for name, values in parts.items():
+        if "weight" in values:
+            layers[name].entries(adapter_name).keep(*map(values.get, KEPT))
 
 
 def _plain(name: str) -> str:
@@ -37,20 +48,32 @@ def _plain(name: str) -> str:
     return re.sub(r"_orig_mod\.|_fsdp_wrapped_module\.", "", name).removeprefix(PREFIX)
 
 
-def _check_part(name: str, part: str, value: Tensor, layer: RoCoFTLayer, adapter_name: str) -> None:
-    own = getattr(layer.entries(adapter_name), part, None)
-    if not isinstance(own, Tensor):
+def _check_part(name: str, part: str, values: dict[str, Tensor], layer: RoCoFTLayer, entries: TrainedEntries) -> None:
+    value, shape = values[part], _expected_shape(part, values, layer, entries)
+    if shape is None:
         raise ValueError(f"the adapter has a {part} of {name}, for which its configuration has no use")
-    if own.shape != value.shape:
+    if value.shape != shape:
         raise ValueError(
             f"the adapter's {part} of {name} has shape {tuple(value.shape)}, the base model's layer wants "
-            f"{tuple(own.shape)}: {HINT}"
+            f"{tuple(shape)}: {HINT}"
         )
     if part.endswith("_indices"):
-        size = {"row": layer.out_features, "column": layer.in_features}.get(part.removesuffix("_indices"))
+        size = {"row": layer.out_features, "column": layer.in_features}.get(entries.config.mode)
         size = size or layer.matrix.numel()
-        if value.numel() and not -1 <= int(value.min()) <= int(value.max()) < size:
+        least = 0 if part in KEPT else -1  # of a choice that is still to be made
+        if value.numel() and not least <= int(value.min()) <= int(value.max()) < size:
             raise ValueError(f"the adapter's {part} of {name} are not all below {size}, which is how many there are")
+
+
+def _expected_shape(
+    part: str, values: dict[str, Tensor], layer: RoCoFTLayer, entries: TrainedEntries
+) -> torch.Size | None:
+    """None where the adapter has no such part."""
+    if part in KEPT and isinstance(layer, Linear):
+        count = values[KEPT[part]].shape[:1] if KEPT[part] in values else torch.Size((0,))
+        return count + entries.weight.shape[1:] if part == "kept_values" else count
+    own = getattr(entries, part, None)
+    return own.shape if isinstance(own, Tensor) else None
 
 
 @torch.no_grad()

@@ -64,12 +64,12 @@ def _check_modules(model: Any, adapters: list[str]) -> None:
 
 
 def _union(layer: RoCoFTLayer, adapters: list[str]) -> Tensor:
-    """The indices that any of the adapters has, ascending."""
+    """The indices that any of the adapters has, kept ones too, ascending."""
     present = [name for name in adapters if name in layer.rocoft_adapter]
     layer._check_calibrated(present)
-    each = [layer.entries(name).indices for name in present]
+    each = [layer.entries(name).all_indices for name in present]
     union = torch.cat(each).unique()
-    if layer.entries(present[0]).mode == "random" and len(union) != len(each[0]):
+    if (first := layer.entries(present[0])).mode == "random" and len(union) != len(first.indices):
         raise ValueError("the adapters train other single entries, which make no adapter: merge them instead")
     return union
 
@@ -96,7 +96,7 @@ def _fill(layer: RoCoFTLayer, union: Tensor, weights: dict[str, float], adapter_
     bias = None if new.bias is None else layer.bias.to(new.bias.dtype, copy=True)
     for name, weight in weights.items():
         if name in layer.rocoft_adapter:
-            places = torch.searchsorted(union, layer.entries(name).indices)
+            places = torch.searchsorted(union, layer.entries(name).all_indices)
             values.index_add_(0 if new.mode == "random" else -2, places, weight * layer.delta(name))
             if bias is not None and (trained := layer.entries(name).bias) is not None:
                 bias += weight * (trained - layer.bias)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
@@ -25,9 +26,14 @@ def test_a_crashed_run_goes_on_to_the_identical_result(
     crashed_and_whole(method, make_model, tmp_path, crash_at)
 
 
-@pytest.mark.parametrize("by", ["wanda", "random"])
-def test_so_does_one_that_chooses_by_something_else(by: str, make_model: Callable[..., Any], tmp_path: Path) -> None:
-    method = methods.resolve({"name": "rocoft", "rank": 2, "reselect_every": 3, "reselect_by": by})
+@pytest.mark.parametrize("mode", ["row", "column"])
+@pytest.mark.parametrize(
+    "other", [{"reselect_by": "wanda"}, {"reselect_by": "random"}, {"reselect_keeps": True}], ids=str
+)
+def test_so_does_one_that_chooses_or_leaves_in_another_way(
+    other: dict[str, Any], mode: str, make_model: Callable[..., Any], tmp_path: Path
+) -> None:
+    method = methods.resolve({"name": "rocoft", "mode": mode, "rank": 2, "reselect_every": 3, **other})
     crashed_and_whole(method, make_model, tmp_path, 4)
 
 
@@ -46,6 +52,18 @@ def test_rows_are_chosen_anew_and_saved_with_what_they_are(make_model: Callable[
     assert chosen[None] != chosen[3]
 
 
+def test_what_is_left_and_kept_is_stored_beside_what_is_trained(make_model: Callable[..., Any], tmp_path: Path) -> None:
+    method = methods.resolve({"name": "rocoft", "rank": 2, "reselect_every": 3, "reselect_keeps": True})
+    run = trainer(method, make_model, tmp_path / "run")
+    run.run()
+    saved = {name: value for name, value in run.bare_model.state_dict().items() if ".rocoft_adapter." in name}
+    kept = sum(value.numel() for name, value in saved.items() if name.endswith("kept_values"))
+    assert method.stored_parameters(run.bare_model, 1000) == 1000 + kept > 1000
+    method.save(run.bare_model, tmp_path / "adapter")
+    loaded = method.load(make_model("roberta", KIND), tmp_path / "adapter", KIND).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in saved.items())
+
+
 def test_what_does_not_go_with_it_is_refused() -> None:
     method = methods.resolve({"name": "rocoft", "reselect_every": 5})
     with pytest.raises(UserError, match="what rocoft trains changes until the end of training"):
@@ -58,3 +76,5 @@ def test_what_does_not_go_with_it_is_refused() -> None:
         )
     with pytest.raises(UserError, match="reselect_by wanda has no effect without reselect_every"):
         methods.resolve({"name": "rocoft", "reselect_by": "wanda"})
+    with pytest.raises(UserError, match="reselect_keeps True has no effect without reselect_every"):
+        methods.resolve({"name": "rocoft", "reselect_keeps": True})

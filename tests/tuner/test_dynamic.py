@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
 from torch.func import functional_call
 
-from rocoft_bench import RoCoFTLayer, calibrate
+from rocoft_bench import RoCoFTLayer, calibrate, save_as_lora
+from rocoft_bench.tuner import standing_values
 from rocoft_bench.tuner.dynamic import LineScores
 
 LINES = pytest.mark.parametrize("mode", ["row", "column", "row_column"])
@@ -127,3 +130,149 @@ def test_gradients_must_have_been_watched(build: Any, wrap: Any) -> None:
         LineScores(wrap(build(), mode="random"))
     with pytest.raises(ValueError, match="gradient, wanda, random, not by 'first'"):
         LineScores(wrap(build()), by="first")  # type: ignore[arg-type]
+
+
+def mask_of(layer: RoCoFTLayer) -> Tensor:
+    """Of what is trained, the way round that the base layer stores its weight."""
+    mask, entries = torch.zeros(layer.matrix.shape, dtype=torch.bool), layer.entries("default")
+    lines = {"row": mask, "column": mask.t(), "random": mask.view(-1)}[entries.mode]
+    lines[entries.indices.long()] = True
+    return mask.t() if is_conv(layer) else mask
+
+
+class DenseAdamW:
+    """Of a whole matrix, of which only what a mask says is trained."""
+
+    def __init__(self, weight: Tensor, mask: Tensor, rate: float, decay: float) -> None:
+        self.pretrained, self.weight, self.mask, self.rate, self.decay = weight, weight.clone(), mask, rate, decay
+        self.mean, self.square, self.returned = torch.zeros_like(weight), torch.zeros_like(weight), 0
+
+    def step(self, gradient: Tensor, number: int) -> None:
+        self.mean = torch.where(self.mask, self.mean.lerp(gradient, 0.1), 0)
+        self.square = torch.where(self.mask, self.square.lerp(gradient.square(), 0.001), 0)
+        root = (self.square / (1 - 0.999**number)).sqrt() + 1e-8
+        moved = self.weight * (1 - self.rate * self.decay) - self.rate * self.mean / (1 - 0.9**number) / root
+        self.weight = torch.where(self.mask, moved, self.weight)
+
+    def reselect(self, mask: Tensor, keeps: bool) -> None:
+        self.returned += int((mask & ~self.mask & (self.weight != self.pretrained)).sum())
+        self.mean, self.square = self.mean * (mask & self.mask), self.square * (mask & self.mask)
+        self.weight = self.weight if keeps else torch.where(mask, self.weight, self.pretrained)
+        self.mask = mask
+
+
+@LINES
+@pytest.mark.parametrize("keeps", [False, True])
+def test_training_is_that_of_dense_matrices_of_which_a_part_is_trained(
+    build: Any, wrap: Any, make_batch: Any, mode: str, keeps: bool
+) -> None:
+    """Every value, what has left and come back too, in float64; the optimizer decays weights."""
+    model, dense = wrap(build().double(), mode=mode, rank=5).train(), build().double().train()
+    own = layers(model)
+    optimizer = torch.optim.AdamW([layer.entries("default").weight for layer in own.values()], 0.05, weight_decay=0.1)
+    pretrained = {name: dense.get_parameter(f"{name}.weight").detach().clone() for name in own}
+    reference = {name: DenseAdamW(pretrained[name], mask_of(layer), 0.05, 0.1) for name, layer in own.items()}
+    scores = LineScores(model, by="random", keeps=keeps)
+    for step in range(1, 9):
+        loss = model(**make_batch(step)).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        weights = {f"{name}.weight": one.weight.requires_grad_() for name, one in reference.items()}
+        expected = functional_call(dense, weights, kwargs=make_batch(step)).loss
+        torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
+        gradients = torch.autograd.grad(expected, list(weights.values()))
+        with torch.no_grad():
+            for one, gradient in zip(reference.values(), gradients, strict=True):
+                one.step(gradient, step)
+            if step % 2 == 0:
+                scores.reselect(optimizer)
+                for name, one in reference.items():
+                    one.reselect(mask_of(own[name]), keeps)
+    assert any(one.returned for one in reference.values()) == keeps
+    model.merge_adapter()
+    for name, layer in own.items():
+        torch.testing.assert_close(layer.get_base_layer().weight, reference[name].weight, rtol=1e-9, atol=1e-12)
+    model.unmerge_adapter()
+    assert all(torch.equal(layer.get_base_layer().weight, pretrained[name]) for name, layer in own.items())
+
+
+def with_kept_values(model: Any, scramble: Any) -> Any:
+    """What has been trained, left and kept, twice."""
+    for _ in range(2):
+        scramble(model)
+        LineScores(model, by="random", keeps=True).reselect()
+    scramble(model)
+    return model.eval()
+
+
+@LINES
+def test_what_is_kept_is_a_part_of_the_adapter(
+    build: Any, wrap: Any, make_batch: Any, scramble: Any, mode: str, tmp_path: Path
+) -> None:
+    model, batch = with_kept_values(wrap(build(), mode=mode, rank=3, train_bias=True), scramble), make_batch(0)
+    expected = model(**batch).logits
+    with model.disable_adapter():
+        assert torch.equal(model(**batch).logits, build().eval()(**batch).logits)
+    with torch.no_grad(), standing_values(model):
+        assert torch.equal(model(**batch).logits, expected)
+    model.save_pretrained(tmp_path / "adapter")
+    for low_cpu in (False, True):
+        loaded = PeftModel.from_pretrained(build(), tmp_path / "adapter", low_cpu_mem_usage=low_cpu).eval()
+        assert torch.equal(loaded(**batch).logits, expected)
+    save_as_lora(model, tmp_path / "lora")
+    as_lora = PeftModel.from_pretrained(build(), tmp_path / "lora").eval()
+    torch.testing.assert_close(as_lora(**batch).logits, expected, rtol=1e-5, atol=1e-5)
+    for layer in layers(model).values():
+        x = torch.randn(4, layer.in_features)
+        torch.testing.assert_close(layer(x, adapter_names=["default"] * 4), layer(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["row", "column"])
+def test_a_weighted_adapter_trains_what_is_kept_too(
+    build: Any, wrap: Any, make_batch: Any, scramble: Any, mode: str
+) -> None:
+    model, batch = with_kept_values(wrap(build(), mode=mode, rank=3), scramble), make_batch(0)
+    expected = model(**batch).logits
+    model.add_weighted_adapter(["default"], [1.0], "union")
+    model.set_adapter("union")
+    torch.testing.assert_close(model(**batch).logits, expected, rtol=1e-5, atol=1e-5)
+    for layer in layers(model).values():
+        assert layer.entries("union").indices.tolist() == sorted(layer.entries("default").all_indices.tolist())
+    crossed = with_kept_values(wrap(build(), mode="row_column"), scramble)
+    with pytest.raises(ValueError, match="other single entries"):
+        crossed.add_weighted_adapter(["default"], [1.0], "union")
+
+
+def test_loading_takes_over_what_is_kept_there_and_nothing_else(build: Any, wrap: Any, scramble: Any) -> None:
+    model, plain = with_kept_values(wrap(build(), mode="column"), scramble), wrap(build(), mode="column")
+    model.add_adapter("other", model.peft_config["default"])
+    pairs = [[layer.entries(name) for name in ("default", "other")] for layer in layers(model).values()]
+    assert all(torch.equal(default.kept_values, other.kept_values) for default, other in pairs)
+    set_peft_model_state_dict(model, get_peft_model_state_dict(plain), adapter_name="other")
+    assert all(default.kept_values is not None and other.kept_values is None for default, other in pairs)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("kept_values", None, r"kept_indices of .* has shape \(\d+,\), the base model's layer wants \(0,\)"),
+        ("kept_indices", None, r"kept_values of .* has shape \(\d+, 16\), the base model's layer wants \(0, 16\)"),
+        ("kept_values", lambda values: values[:, 1:], r"kept_values of .* has shape"),
+        ("kept_indices", lambda indices: indices + 1000, "kept_indices of .* are not all below"),
+        ("kept_indices", lambda indices: indices - 1000, "kept_indices of .* are not all below"),
+    ],
+)
+def test_what_is_kept_must_fit(build: Any, wrap: Any, scramble: Any, part: str, change: Any, message: str) -> None:
+    model = with_kept_values(wrap(build()), scramble)
+    saved = get_peft_model_state_dict(model)
+    name = next(key for key in saved if key.endswith(part))
+    value = saved.pop(name)
+    if change is not None:
+        saved[name] = change(value)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        set_peft_model_state_dict(model, saved)
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[key], value) for key, value in before.items())

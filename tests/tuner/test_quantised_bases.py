@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rocoft_bench import RoCoFTConfig, dequantize
 from rocoft_bench.tuner import bases
+from rocoft_bench.tuner.dynamic import LineScores
 from rocoft_bench.tuner.quantised_layer import QuantizedLinear
 
 bnb = pytest.importorskip("bitsandbytes")
@@ -91,6 +92,8 @@ def test_the_bases_own_product_corrected_where_it_is_trained(kind: str, mode: st
 def test_gradients_are_those_of_the_dequantised_weight(mode: str, scramble: Any) -> None:
     model = get_peft_model(quantised("nf4"), config(mode))
     scramble(model)
+    if mode != "random":
+        LineScores(model, by="random", keeps=True).reselect()
     dense = copy.deepcopy(model)
     dequantize(dense)
     assert not layers(dense)
@@ -120,7 +123,9 @@ def test_trained_saved_loaded_and_disabled(kind: str, mode: str, tmp_path: Path)
     model = get_peft_model(quantised(kind), config(mode))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     losses = []
-    for _ in range(8):
+    for step in range(8):
+        if step == 4 and mode != "random":
+            LineScores(model, by="random", keeps=True).reselect(optimizer)
         loss = model(input_ids=IDS, labels=IDS).loss
         loss.backward()
         optimizer.step()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.tuner.dynamic import LineScores, Rule
+from rocoft_bench.tuner.entries import TrainedEntries
 
 
 class DynamicSelection(Hooks):
@@ -15,8 +16,8 @@ class DynamicSelection(Hooks):
 
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, model: Any, every: int, total_steps: int, by: Rule) -> None:
-        self.scores, self.every, self.total_steps = LineScores(model, by=by), every, total_steps
+    def __init__(self, model: Any, every: int, total_steps: int, by: Rule, keeps: bool) -> None:
+        self.scores, self.every, self.total_steps = LineScores(model, by=by, keeps=keeps), every, total_steps
         self._watching = ExitStack()
 
     def started(self, optimizer: torch.optim.Optimizer) -> None:
@@ -37,8 +38,17 @@ class DynamicSelection(Hooks):
             self.scores.reselect(self.optimizer)
 
     def state(self) -> dict[str, Tensor]:
-        return {str(i): layer.entries("default").indices for i, layer in enumerate(self.scores.layers)}
+        state = {}
+        for i, entries in enumerate(self._entries()):
+            state[str(i)] = entries.indices
+            if entries.kept_indices is not None and entries.kept_values is not None:
+                state |= {f"{i}.kept_indices": entries.kept_indices, f"{i}.kept_values": entries.kept_values}
+        return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        for name, indices in state.items():
-            self.scores.layers[int(name)].entries("default").indices.copy_(indices)
+        for i, entries in enumerate(self._entries()):
+            entries.indices.copy_(state[str(i)])
+            entries.keep(state.get(f"{i}.kept_indices"), state.get(f"{i}.kept_values"))
+
+    def _entries(self) -> list[TrainedEntries]:
+        return [layer.entries("default") for layer in self.scores.layers]
