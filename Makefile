@@ -9,7 +9,7 @@ demo: .venv/.demo
 	$(BIN)/rocoft demo
 
 test: install
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-
-import pytest
 
 from tests.fake_hub import Hub, Request
 
@@ -107,10 +104,3 @@ class UploadingHub(Hub):
                 content = self.objects[value["oid"]] if key == "lfsFile" else base64.b64decode(value["content"])
                 repo.files[value["path"]] = content
         return self._reply({"commitUrl": f"{self.url}/{name}/commit/{repo.sha}", "commitOid": repo.sha})
-
-
-@pytest.fixture
-def uploading_hub() -> Iterator[UploadingHub]:
-    server = UploadingHub()
-    yield server
-    server.close()

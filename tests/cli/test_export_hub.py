@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from tests.conftest import Outcome
 from tests.uploading_hub import OWNER, READ_ONLY, TOKEN, Repo, UploadingHub
 
 Cli = Callable[..., Any]
@@ -28,56 +29,80 @@ def train(rocoft: Cli, folder: Path, model: Path, data: Path, *more: object) -> 
     return folder
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, glue_dir: Path) -> Path:
+    from rocoft_bench.cli import app
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    few = ["--epochs", "1", "--set", "training.warmup_steps=1", "--output", str(folder)]
+    data = ["--model", str(tiny_model), "--data-dir", str(glue_dir)]
+    app(["train", "glue", "--task", "rte", *data, *few], standalone_mode=False)
+    return folder
+
+
 @pytest.fixture
-def run(rocoft: Cli, tiny_model: Path, glue_dir: Path, tmp_path: Path) -> Path:
-    return train(rocoft, tmp_path / "run", tiny_model, glue_dir)
+def run(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "run")
 
 
-SEVERAL = """
-import contextlib, io, json, sys
+EXPORTS = """
+import contextlib, io, json, os, sys
 from rocoft_bench.cli import main
-run, pushes = sys.argv[1], json.loads(sys.argv[2])
-results = []
-for options in pushes:
-    sys.argv = ["rocoft", "export", run, "--push-to-hub", *options]
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+for line in sys.stdin:
+    arguments, os.environ["HF_TOKEN"] = json.loads(line)
+    sys.argv = ["rocoft", "export", *arguments]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main()
         except SystemExit as end:
-            results.append((end.code or 0, output.getvalue()))
-print(json.dumps(results))
+            code = end.code or 0
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
 """
 
 
-@dataclass(frozen=True)
 class Pushing:
-    """Calls `rocoft export RUN --push-to-hub …` in a process of its own, logged in to the hub as `token`."""
+    """Calls `rocoft export RUN …` in a process that has the hub's address and is logged in as `token`: call after call
+    in the same one, as importing what they need takes longer than all the rest.
+    """
 
-    hub: UploadingHub
-    home: Path
-
-    def __call__(self, run: Path, *options: object, token: str | None = TOKEN, **environment: str) -> Any:
-        code = "from rocoft_bench.cli import main; main()"
-        return self._python([code, "export", str(run), *map(str, options)], token, environment)
-
-    def one_after_the_other(self, run: Path, *pushes: tuple[str, ...]) -> list[tuple[int, str]]:
-        """The exit code and the output of each, from one process: it imports what they need once."""
-        done = self._python([SEVERAL, str(run), json.dumps(pushes)], TOKEN, {})
-        assert done.returncode == 0, done.stderr
-        return [(code, output) for code, output in json.loads(done.stdout.splitlines()[-1])]
-
-    def _python(self, arguments: list[str], token: str | None, environment: dict[str, str]) -> Any:
+    def __init__(self, home: Path) -> None:
+        self.hub = UploadingHub()
         kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_") and "proxy" not in key}
-        own = {"HF_HOME": str(self.home), "HF_ENDPOINT": self.hub.url, "HF_HUB_DISABLE_XET": "1"}
-        logged_in = {"HF_TOKEN": token} if token else {}
-        environment = {**kept, **own, **logged_in, **environment}
-        return subprocess.run([sys.executable, "-c", *arguments], env=environment, capture_output=True, text=True)
+        hub = {"HF_HOME": str(home), "HF_ENDPOINT": self.hub.url, "HF_HUB_DISABLE_XET": "1"}
+        self.environment = {**kept, **hub}
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen([sys.executable, "-c", EXPORTS], text=True, env=self.environment, **pipes)
+
+    def __call__(self, run: Path, *options: object, token: str = TOKEN) -> Outcome:
+        print(json.dumps([[str(run), *map(str, options)], token]), file=self.process.stdin, flush=True)
+        return Outcome(*json.loads(self.process.stdout.readline()))  # type: ignore[union-attr]
+
+    def alone(self, run: Path, *options: object, **environment: str) -> Outcome:
+        """In a process of its own, as what is in its environment is read when the hub's library is imported."""
+        command = [sys.executable, "-c", "from rocoft_bench.cli import main; main()", "export", str(run)]
+        environment = {**self.environment, "HF_TOKEN": TOKEN, **environment}
+        done = subprocess.run([*command, *map(str, options)], env=environment, capture_output=True, text=True)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def close(self) -> None:
+        self.process.communicate()
+        self.hub.close()
+
+
+@pytest.fixture(scope="module")
+def pushing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pushing]:
+    made = Pushing(tmp_path_factory.mktemp("hf"))
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def push(uploading_hub: UploadingHub, tmp_path: Path) -> Pushing:
-    return Pushing(uploading_hub, tmp_path / "hf")
+def push(pushing: Pushing) -> Pushing:
+    """With a hub where nothing is yet."""
+    pushing.hub.written.clear()
+    pushing.hub.fails_on = None
+    return pushing
 
 
 def download(repo: Repo, folder: Path) -> Path:
@@ -95,13 +120,13 @@ def test_an_adapter_arrives_as_a_run_without_paths_of_this_machine(
     rocoft: Cli, run: Path, push: Pushing, tmp_path: Path
 ) -> None:
     before = snapshot(run)
-    done = push(run, "--push-to-hub", "my-adapter")
-    assert done.returncode == 0, done.stderr
+    done = push.alone(run, "--push-to-hub", "my-adapter")
+    assert done.code == 0, done.err
     repo = push.hub.written[f"{OWNER}/my-adapter"]
     assert set(repo.files) == {
         "README.md", "adapter_config.json", "adapter_model.safetensors", "config.yaml", "record.json",
     }  # fmt: skip
-    assert done.stdout == f"trained values: {push.hub.url}/me/my-adapter at commit {repo.sha}\n"
+    assert done.out == f"trained values: {push.hub.url}/me/my-adapter at commit {repo.sha}\n"
     assert (repo.messages, repo.private) == (["RoCoFT-3-Row on glue rte"], False)
     assert repo.files["adapter_model.safetensors"] == (run / "adapter" / "adapter_model.safetensors").read_bytes()
     described = b"".join(content for name, content in repo.files.items() if not name.endswith(".safetensors"))
@@ -114,10 +139,10 @@ def test_an_adapter_arrives_as_a_run_without_paths_of_this_machine(
 def test_what_was_downloaded_is_a_run_again(
     rocoft: Cli, run: Path, push: Pushing, tiny_model: Path, tmp_path: Path
 ) -> None:
-    assert push(run, "--push-to-hub", "me/x").returncode == 0
+    assert push(run, "--push-to-hub", "me/x").code == 0
     copy = download(push.hub.written["me/x"], tmp_path / "copy")
     (copy / "provenance.json").write_text('{"command": ["/home/me"]}')
-    assert push(copy, "--push-to-hub", "me/again").returncode == 0
+    assert push(copy, "--push-to-hub", "me/again").code == 0
     assert push.hub.written["me/again"].files.keys() == push.hub.written["me/x"].files.keys()
     config = yaml.safe_load((copy / "config.yaml").read_text())
     assert (config["model"]["name"], config["task"]["data_dir"]) == (tiny_model.name, "data0")
@@ -134,17 +159,11 @@ def test_the_own_format_and_the_merged_model(
     from transformers import AutoModelForSequenceClassification
 
     run = train(rocoft, tmp_path / "run", tiny_model, glue_dir, "--method", "bitfit")
-    values, whole, mixed, public, again = push.one_after_the_other(
-        run,
-        ("me/values",),
-        ("me/whole", "--merged", "--private"),
-        ("me/values", "--merged"),
-        ("me/values", "--private"),
-        ("me/values",),
-    )
-    assert (values[0], whole[0], again[0]) == (0, 0, 0), (values, whole, again)
+    for options in (("me/values",), ("me/whole", "--merged", "--private")):
+        done = push(run, "--push-to-hub", *options)
+        assert done.code == 0, done.err
     assert "trained.safetensors" in push.hub.written["me/values"].files
-    assert "merged model: " in whole[1]
+    assert "merged model: " in done.out
     repo = push.hub.written["me/whole"]
     assert repo.private
     assert ModelCard(repo.files["README.md"].decode()).data.library_name == "transformers"
@@ -153,64 +172,81 @@ def test_the_own_format_and_the_merged_model(
     AutoModelForSequenceClassification.from_pretrained(merged)
     assert not (run / "merged").exists()
 
-    assert mixed[0] == 2
-    assert "me/values: holds trained.safetensors of a model in another form" in mixed[1]
-    assert (public[0], len(public[1].splitlines())) == (2, 1)
-    assert "me/values is there already and public" in public[1]
+    mixed = push(run, "--push-to-hub", "me/values", "--merged")
+    assert mixed.code == 2
+    assert "me/values: holds trained.safetensors of a model in another form" in mixed.err
+    public = push(run, "--push-to-hub", "me/values", "--private")
+    assert (public.code, len(public.err.splitlines())) == (2, 1)
+    assert "me/values is there already and public" in public.err
+    assert push(run, "--push-to-hub", "me/values").code == 0
 
 
 def test_a_run_of_before_cards_goes_up_with_one(run: Path, push: Pushing) -> None:
     (run / "adapter" / "README.md").write_text("---\nbase_model: /somewhere/else\n---\n[More Information Needed]")
     (run / "provenance.json").unlink()
-    assert push(run, "--push-to-hub", "me/x").returncode == 0
+    assert push(run, "--push-to-hub", "me/x").code == 0
     card = push.hub.written["me/x"].files["README.md"].decode()
     assert "More Information Needed" not in card
     assert "/somewhere" not in card
     assert "RoCoFT-3-Row on glue rte" in card
 
 
+def assert_refused(done: Outcome, expected: str) -> None:
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
+    assert expected in done.err
+    assert not [secret for secret in (TOKEN, READ_ONLY, "secret") if secret in done.err + done.out]
+
+
 @pytest.mark.parametrize(
-    ("options", "environment", "expected"),
+    ("options", "token", "expected"),
     [
-        (("--push-to-hub", "a/b/c"), {}, "Repo id must be in the form"),
-        (("--push-to-hub", "me/x", "--output", "there"), {}, "give one of them"),
-        (("--merged",), {}, "name a repository, --push-to-hub OWNER/NAME"),
-        (("--private",), {}, "name a repository, --push-to-hub OWNER/NAME"),
-        (("--push-to-hub", "me/x"), {"HF_HUB_OFFLINE": "1"}, "offline mode is on (HF_HUB_OFFLINE)"),
-        (("--push-to-hub", "me/x"), {"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
-        (("--push-to-hub", "me/x"), {"HF_TOKEN": ""}, "nobody is logged in to the hub; log in with `hf auth login`"),
-        (("--push-to-hub", "me/x"), {"HF_TOKEN": "hf_expired"}, "log in with `hf auth login`"),
-        (("--push-to-hub", "me/x"), {"HF_TOKEN": READ_ONLY}, "the token may not write there"),
-        (("--push-to-hub", "others/x"), {}, "the token may not write there"),
+        (("--push-to-hub", "a/b/c"), TOKEN, "Repo id must be in the form"),
+        (("--push-to-hub", "me/x", "--output", "there"), TOKEN, "give one of them"),
+        (("--merged",), TOKEN, "name a repository, --push-to-hub OWNER/NAME"),
+        (("--private",), TOKEN, "name a repository, --push-to-hub OWNER/NAME"),
+        (("--push-to-hub", "me/x"), "", "nobody is logged in to the hub; log in with `hf auth login`"),
+        (("--push-to-hub", "me/x"), "hf_expired", "log in with `hf auth login`"),
+        (("--push-to-hub", "me/x"), READ_ONLY, "the token may not write there"),
+        (("--push-to-hub", "others/x"), TOKEN, "the token may not write there"),
     ],
 )
 def test_what_cannot_be_uploaded_is_said_in_one_line(
-    run: Path, push: Pushing, options: tuple[str, ...], environment: dict[str, str], expected: str
+    run: Path, push: Pushing, options: tuple[str, ...], token: str, expected: str
 ) -> None:
     before = snapshot(run)
-    done = push(run, *options, **environment)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-    assert expected in done.stderr
-    assert not [secret for secret in (TOKEN, READ_ONLY) if secret in done.stderr + done.stdout]
+    assert_refused(push(run, *options, token=token), expected)
     assert snapshot(run) == before
     assert not push.hub.written
 
 
-def test_a_token_that_cannot_be_sent_is_not_shown(run: Path, push: Pushing) -> None:
-    push.home.mkdir()
-    (push.home / "token").write_text("hf_\0secret")
-    done = push(run, "--push-to-hub", "me/x", token=None)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-    assert "Illegal header value" in done.stderr
-    assert "secret" not in done.stderr
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "offline mode is on (HF_HUB_OFFLINE)"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
+    ],
+)
+def test_a_hub_that_cannot_be_asked_is_said_in_one_line(
+    run: Path, push: Pushing, environment: dict[str, str], expected: str
+) -> None:
+    before = snapshot(run)
+    assert_refused(push.alone(run, "--push-to-hub", "me/x", **environment), expected)
+    assert snapshot(run) == before
+    assert not push.hub.written
+
+
+def test_a_token_that_cannot_be_sent_is_not_shown(run: Path, push: Pushing, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_\0secret")
+    done = push.alone(run, "--push-to-hub", "me/x", HF_HOME=str(tmp_path), HF_TOKEN="")
+    assert_refused(done, "Illegal header value")
 
 
 @pytest.mark.parametrize("step", ["preupload", "lfs-store", "commit"])
 def test_an_upload_that_breaks_off_leaves_no_file_on_the_hub(run: Path, push: Pushing, step: str) -> None:
     push.hub.fails_on = step
     done = push(run, "--push-to-hub", "me/x")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-    assert "--push-to-hub me/x: " in done.stderr
+    assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
+    assert "--push-to-hub me/x: " in done.err
     assert push.hub.written["me/x"].files == {}
 
 
@@ -219,12 +255,12 @@ def test_a_run_that_cannot_be_pushed_makes_no_repository(
 ) -> None:
     run = train(rocoft, tmp_path / "run", tiny_model, glue_dir, "--method", "adapter", "--set", "method.bottleneck=4")
     done = push(run, "--push-to-hub", "me/x", "--merged")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "adapter cannot be merged into the base model" in done.stderr
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "adapter cannot be merged into the base model" in done.err
     lost = ((run / "adapter", "only the record is here"), (run / "config.yaml", "config.yaml: cannot be read"))
     for place, expected in lost:
         place.rename(tmp_path / place.name)
         done = push(run, "--push-to-hub", "me/x")
-        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-        assert expected in done.stderr
+        assert (done.code, len(done.err.splitlines())) == (2, 1), done.err
+        assert expected in done.err
     assert not push.hub.written

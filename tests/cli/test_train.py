@@ -6,9 +6,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import product
@@ -20,6 +17,8 @@ import torch
 from safetensors.torch import load_file
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, matthews_corrcoef
+
+from tests import preloaded
 
 Cli = Callable[..., Any]
 
@@ -265,19 +264,17 @@ def test_another_configuration_does_not_reuse_the_folder(rocoft: Cli, options: l
 
 def test_a_killed_run_resumes_to_the_identical_result(rocoft: Cli, options: list[object], tmp_path: Path) -> None:
     """kill -9 of the real process at some step, then the same command again."""
-    often = ["--set", "training.checkpoint_seconds=0.000001", "--epochs", 60]
+    often = ["--set", "training.checkpoint_seconds=0.000001", "--epochs", 30]
     command = ["train", "glue", "--task", "rte", *options, *often, "--output"]
     rocoft(*command, tmp_path / "whole")
     arguments = [*map(str, command), str(tmp_path / "killed")]
-    main = "from rocoft_bench.cli import main; main()"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: sums depend on the thread count
-    process = subprocess.Popen([sys.executable, "-c", main, *arguments], stderr=subprocess.DEVNULL, env=environment)
+    process = preloaded.start("from rocoft_bench.cli import main; main()", arguments, tmp_path)
     checkpoint = tmp_path / "killed" / "work" / "checkpoint.safetensors"
-    while process.poll() is None and not checkpoint.exists():
+    while process.is_alive() and not checkpoint.exists():
         time.sleep(0.01)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    time.sleep(0.1)
+    process.kill()
+    process.join()
     assert checkpoint.exists(), "the run was over before it could be killed"
     assert not (tmp_path / "killed" / "record.json").exists()
     resumed = rocoft(*command, tmp_path / "killed")

@@ -1,12 +1,9 @@
-"""A program of two processes (or one) that trains small models; `test_processes.py` compares what it finds.
-
-python shared_runs.py FOLDER, by torch's launcher with an environment for the CPU. Leaves FOLDER/found.json.
-"""
+"""Trains small models in one process of two, or alone; `test_processes.py` compares what is found."""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +24,7 @@ from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.accelerator import make_accelerator
 from rocoft_bench.engine.batching import NO_LABEL, padding_collate
 from rocoft_bench.engine.hooks import Hooks
+from rocoft_bench.engine.launchers import OWN_LAUNCH
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import DecoderText, Evaluation, Evaluator
 from rocoft_bench.engine.processes import Processes
@@ -135,8 +133,12 @@ def trained(
     }
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def train_on_rank(rank: int, count: int, port: int, folder: Path) -> None:
+    """In an environment as a launcher makes it. The first of the processes leaves FOLDER/found.json."""
+    torch.set_num_threads(1)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "RANK": rank, "LOCAL_RANK": rank}
+    launcher = {"ACCELERATE_USE_CPU": "true", OWN_LAUNCH: "1", **(meeting if count > 1 else {})}
+    os.environ.update({name: str(value) for name, value in launcher.items()})
     processes = Processes.joined()
     found: dict[str, Any] = {}
     for accumulation in (1, 2, 3):
@@ -153,7 +155,3 @@ def main() -> None:
         found[f"sharded {mode}"] = trained(folder / mode, processes, sharding, model, False, **settings)
     if processes.is_main:
         (folder / "found.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()

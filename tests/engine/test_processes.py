@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import socket
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.multiprocessing import start_processes
 
 from rocoft_bench.engine.batching import shared
-from rocoft_bench.engine.launchers import OWN_LAUNCH
 from rocoft_bench.engine.processes import Processes
+from tests import preloaded
 from tests.engine.comparison import assert_same
-
-PROGRAM = Path(__file__).with_name("shared_runs.py")
+from tests.engine.shared_runs import train_on_rank
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9), processes=st.integers(1, 6))
@@ -55,15 +52,13 @@ def test_one_process_has_nobody_to_talk_to() -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    """What `shared_runs.py` finds, by the number of its processes."""
+    """What `shared_runs.py` finds, by the number of processes."""
     results = {}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", OWN_LAUNCH: "1"}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     for count in (1, 2):
         folder = tmp_path_factory.mktemp(f"processes{count}")
-        command = [sys.executable, *([] if count == 1 else [*launcher, str(count)]), str(PROGRAM), str(folder)]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
-        assert result.returncode == 0, result.stderr[-3000:]
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        start_processes(train_on_rank, (count, port, folder), nprocs=count, start_method=preloaded.METHOD)
         results[count] = json.loads((folder / "found.json").read_text())
     return results
 

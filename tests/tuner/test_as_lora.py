@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -24,15 +22,16 @@ from transformers import (
 )
 
 from rocoft_bench import calibrate, save_as_lora
+from tests import preloaded
 
 WITHOUT_THIS_PACKAGE = """
 import sys, warnings
+assert "rocoft_bench" not in sys.modules
 sys.modules["rocoft_bench"] = None
 from pathlib import Path
 import torch, transformers
 from peft import PeftModel
 
-torch.set_num_threads(1)
 wrong = []
 for folder in map(Path, sys.argv[1:]):
     saved = torch.load(folder / "saved.pt")
@@ -102,8 +101,8 @@ def test_plain_peft_computes_the_same(builds: Any, wrap: Any, make_batch: Any, s
         saved = {"class": type(base).__name__, "batch": batch, "logits": model(**batch).logits.detach()}
         torch.save(saved, folder / "saved.pt")
         folders.append(str(folder))
-    loaded = subprocess.run([sys.executable, "-c", WITHOUT_THIS_PACKAGE, *folders], capture_output=True, text=True)
-    assert loaded.returncode == 0, loaded.stderr
+    loaded = preloaded.run(WITHOUT_THIS_PACKAGE, *folders)
+    assert loaded.code == 0, loaded.err
     config = json.loads((tmp_path / "t5" / "column random, ranks by module" / "lora/adapter_config.json").read_text())
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 2, 2)
     assert set(config["rank_pattern"].values()) == {16}  # clipped to the matrix

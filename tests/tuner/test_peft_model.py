@@ -11,10 +11,11 @@ import torch
 from peft import LoraConfig, get_model_status, get_peft_model, inject_adapter_in_model
 from torch import Tensor, nn
 from torch.distributed import destroy_process_group, init_process_group
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from rocoft_bench import RoCoFTConfig, RoCoFTLayer
+from tests import preloaded
 
 
 def trainable(model: nn.Module) -> set[str]:
@@ -104,7 +105,7 @@ def train_on_rank(rank: int, folder: str, x: Tensor) -> None:
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
 def test_two_processes_average_to_one(tmp_path: Path) -> None:
     x = torch.randn(8, 6)
-    spawn(train_on_rank, (str(tmp_path), x), nprocs=2)
+    start_processes(train_on_rank, (str(tmp_path), x), nprocs=2, start_method=preloaded.METHOD)
     expected = [gradients(small(mode), x) for mode in ("row", "column", "random")]
     torch.testing.assert_close(torch.load(tmp_path / "gradients.pt"), expected)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import warnings
 from itertools import product
 from pathlib import Path
@@ -26,6 +24,7 @@ from transformers import AutoModelForSequenceClassification
 
 from rocoft_bench import RoCoFTConfig, RoCoFTLayer, calibrate
 from rocoft_bench.tuner.entries import INDEX_NAMES
+from tests import preloaded
 
 RELOAD = """
 import sys
@@ -35,7 +34,6 @@ import rocoft_bench
 from peft import PeftModel
 from transformers import AutoModelForSequenceClassification
 
-torch.set_num_threads(1)
 for folder in map(Path, sys.argv[1:]):
     base = AutoModelForSequenceClassification.from_pretrained(folder / "base", dtype=torch.float32)
     model = PeftModel.from_pretrained(base, folder / "adapter").eval()
@@ -59,7 +57,8 @@ def test_a_new_process_computes_the_same_logits(
         model.save_pretrained(folder / "adapter")
         torch.save({"batch": batch, "logits": model(**batch).logits.detach()}, folder / "saved.pt")
         folders.append(str(folder))
-    subprocess.run([sys.executable, "-c", RELOAD, *folders], check=True, timeout=120)
+    loaded = preloaded.run(RELOAD, *folders)
+    assert loaded.code == 0, loaded.err
 
 
 def test_indices_come_from_the_file(build: Any, wrap: Any, make_batch: Any, scramble: Any, tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from rocoft_bench.config import Settings
 from rocoft_bench.experiment.card import CardContext, model_card
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import RunRecord
+from tests import preloaded
 from tests.made_up import run_record
 
 PROVENANCE = {
@@ -185,9 +184,9 @@ def test_the_code_of_a_card_gives_the_answers_of_the_run(
             "print(f'{label}  (probability {probabilities.max().item():.4f})')",
         ]
         said += rocoft("predict", run, "--text", "the cat sleeps", "--text-pair", "a dog runs").out.splitlines()
-    done = subprocess.run([sys.executable, "-c", "\n".join(codes)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == said
+    done = preloaded.run("\n".join(codes))
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == said
 
 
 def test_a_run_leaves_its_card_in_place_of_the_empty_one(
