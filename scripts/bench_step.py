@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from rocoft_bench.cli.bench import measured_and_shown
 from rocoft_bench.config import Settings
 from rocoft_bench.efficiency.bench_settings import SECTION, benches_of
+from rocoft_bench.engine.warning_filters import silence_library_warnings
 
 ALL_LINEAR = ["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
 
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10, help="timed steps of each method")
     parser.add_argument("--output", type=Path, help="keep the records below this folder")
     args = parser.parse_args()
+    silence_library_warnings()
     settings = {
         "models": [{"name": "roberta-base", "num_hidden_layers": args.layers}],
         "methods": [

@@ -8,4 +8,5 @@ def silence_library_warnings() -> None:
     """Silence, in this process, what libraries say to their own developers or of things that do not matter here."""
     warnings.simplefilter("ignore", FutureWarning)
     warnings.filterwarnings("ignore", "Position ids are not supported")  # prompt tuning puts back what peft ignores
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at import it warns of kernels that it can do without
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):  # at import: of kernels that they can do without, …
+        logging.getLogger(name).setLevel(logging.ERROR)

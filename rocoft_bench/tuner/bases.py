@@ -4,7 +4,12 @@ from collections import Counter
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.quantization_utils import QuantizationBackend, get_quantization_kwargs, resolve_quantization_backend
+from peft.utils.quantization_utils import (
+    QuantizationBackend,
+    TorchaoBackend,
+    get_quantization_kwargs,
+    resolve_quantization_backend,
+)
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from transformers.pytorch_utils import Conv1D
@@ -68,10 +73,11 @@ def check_supported(model: nn.Module, name: str) -> None:
 
 def _check_kind(name: str, base: Any, backend: QuantizationBackend | None) -> None:
     if backend is not None:
-        if not backend.supports_merge:
+        if not _gives_values_back(base, backend):
             raise TypeError(
                 f"Target module {name} is quantised by {backend.backend_name}, which does not give back the values "
-                "that RoCoFT starts from: quantise by bitsandbytes (NF4, int8), HQQ or torchao, or train a LoRA"
+                "that RoCoFT starts from: quantise by bitsandbytes (NF4, int8), HQQ or torchao (Int8WeightOnlyConfig), "
+                "or train a LoRA"
             )
         return
     if not isinstance(base, nn.Linear | Conv1D | nn.Embedding):
@@ -90,6 +96,12 @@ def _check_kind(name: str, base: Any, backend: QuantizationBackend | None) -> No
     if not base.weight.is_floating_point():
         raise TypeError(f"Target module {name} is quantised in a way that peft does not know: {base.weight.dtype}")
     whole_weight(base)
+
+
+def _gives_values_back(base: Any, backend: QuantizationBackend) -> bool:
+    if isinstance(backend, TorchaoBackend):  # whose 4-bit weights for GPUs have no way back
+        return backend.supports_merge and type(base.weight).dequantize is not Tensor.dequantize
+    return backend.supports_merge
 
 
 def quantisation_of(base: nn.Module, model: nn.Module) -> QuantizationBackend | None:

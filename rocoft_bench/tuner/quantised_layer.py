@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from peft.utils.quantization_utils import QuantizationBackend
 from torch import Tensor, nn
 
@@ -44,6 +46,15 @@ class QuantizedLinear(Linear):
             values = selection.read(self.matrix, entries.place, entries.mode)
             self._kept[adapter_name] = entries.place, values
         return values
+
+    def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled() and not y.requires_grad:
+            raise RuntimeError(
+                f"the product of a layer that {self.backend.backend_name} quantised passes no gradient back to its "
+                "input, so what is trained below would not learn: quantise weights alone (of torchao, by "
+                "Int8WeightOnlyConfig), no activations. Under torch.no_grad() such a base serves trained adapters"
+            )
+        return super()._add(name, x, y)
 
     @torch.no_grad()
     def _write(self, names: list[str]) -> None:
@@ -100,7 +111,8 @@ def dequantize(model: Any) -> None:
 def _quantised_children(model: nn.Module, base: nn.Module) -> Iterator[tuple[nn.Module, str, Any, QuantizationBackend]]:
     for parent in model.modules():
         for name, child in parent.named_children():
-            if (backend := quantisation_of(child, base)) is not None:
+            wraps = isinstance(child, BaseTunerLayer | AuxiliaryTrainingWrapper)  # and has the weight of what is inside
+            if not wraps and (backend := quantisation_of(child, base)) is not None:
                 yield parent, name, child, backend
 
 

@@ -27,8 +27,8 @@ def _is_watched_below(module: nn.Module, layers: list[Linear], owners: Counter[i
     seen.add(module)
     owners.update(_address(p) for p in module._parameters.values() if type(p) in PLAIN_TYPES)
     before, watched = len(layers), False
-    if isinstance(module, Linear):
-        layers.append(module)
+    if isinstance(module, Linear) and type(getattr(module.get_base_layer(), "weight", None)) in PLAIN_TYPES:
+        layers.append(module)  # not of a quantised weight, which may have no address
     for child in module._modules.values():
         watched |= child is not None and _is_watched_below(child, layers, owners, seen)
     return watched or (len(layers) > before and _is_watched(module))

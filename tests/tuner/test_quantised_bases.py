@@ -1,10 +1,12 @@
-"""Rows, columns and entries in full precision over a base of bitsandbytes' 4- and 8-bit layers."""
+"""Rows, columns and entries in full precision over a base of 4- and 8-bit layers, bitsandbytes' and torchao's."""
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -24,18 +26,36 @@ bnb = pytest.importorskip("bitsandbytes")
 
 IDS = torch.tensor([[1, 2, 3, 4, 0], [5, 6, 7, 5, 1]])
 ROUNDS = "merged into quantised weights, which rounds them: an entry of .* is off by"
+needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not installed")
+TORCHAO = [pytest.param(f"torchao-{kind}", marks=needs_torchao) for kind in ("int8", "int4")]
 
 
-def quantised(kind: str) -> nn.Module:
+def quantised(kind: str) -> Any:
     """A small LLaMA whose blocks' linear layers are quantised."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     model = t.LlamaForCausalLM(t.LlamaConfig(**sizes, vocab_size=20, initializer_range=0.3, attention_bias=True))
+    if kind.startswith("torchao"):
+        return loaded_by_torchao(model, kind)
     for parent in list(model.model.layers.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
                 setattr(parent, name, quantised_linear(child, kind))
     return model.requires_grad_(False)
+
+
+def loaded_by_torchao(model: t.LlamaForCausalLM, kind: str) -> Any:
+    from torchao import quantization as ao
+
+    torchao: Any = {
+        "torchao-int8": ao.Int8WeightOnlyConfig,
+        "torchao-int4": lambda: ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(32)),
+        "torchao-int8-activations": ao.Int8DynamicActivationInt8WeightConfig,
+    }
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        quantization = t.TorchAoConfig(torchao[kind]())
+        return t.LlamaForCausalLM.from_pretrained(folder, quantization_config=quantization).requires_grad_(False)
 
 
 def quantised_linear(linear: nn.Linear, kind: str) -> nn.Module:
@@ -52,7 +72,7 @@ def quantised_linear(linear: nn.Linear, kind: str) -> nn.Module:
     return layer.to("cpu")  # which quantises
 
 
-@pytest.fixture(params=["nf4", "fp4", "int8"])
+@pytest.fixture(params=["nf4", "fp4", "int8", *TORCHAO])
 def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -89,8 +109,9 @@ def test_the_bases_own_product_corrected_where_it_is_trained(kind: str, mode: st
         torch.testing.assert_close(x.grad, expected_x.grad, rtol=1e-3, atol=1e-3)
 
 
-def test_gradients_are_those_of_the_dequantised_weight(mode: str, scramble: Any) -> None:
-    model = get_peft_model(quantised("nf4"), config(mode))
+@pytest.mark.parametrize("kind", ["nf4", *TORCHAO])  # int8 of bitsandbytes rounds activations too
+def test_gradients_are_those_of_the_dequantised_weight(kind: str, mode: str, scramble: Any) -> None:
+    model = get_peft_model(quantised(kind), config(mode))
     scramble(model)
     if mode != "random":
         LineScores(model, by="random", keeps=True).reselect()
@@ -114,7 +135,10 @@ def test_no_dense_copy_is_kept(kind: str) -> None:
         kept = [value for _, value in layer._kept.values()]
         assert [value.shape for value in kept] == [entries.weight.shape]
         floats = [v for m in layer.modules() for v in vars(m).values() if isinstance(v, Tensor)]
-        tensors = [*layer.parameters(), *layer.buffers(), *kept, *floats]
+        weight = layer.get_base_layer().weight
+        own = [weight.qdata, weight.scale] if kind.startswith("torchao") else [weight]
+        rest = [v for v in (*layer.parameters(), *layer.buffers()) if v is not weight]
+        tensors = [*own, *rest, *kept, *floats]
         assert not [v for v in tensors if v.is_floating_point() and v.numel() >= layer.matrix.numel()]
 
 
@@ -167,6 +191,52 @@ def test_merging_into_the_dequantised_base_is_exact(kind: str, mode: str, scramb
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         torch.testing.assert_close(model.merge_and_unload()(IDS).logits, dense)
+
+
+@needs_torchao
+def test_what_wraps_a_quantised_layer_stays_when_it_is_dequantised() -> None:
+    settings = config("row", target_modules=["q_proj"], modules_to_save=["up_proj"])
+    model = get_peft_model(quantised("torchao-int8"), settings).eval()
+    saved = model.base_model.model.model.layers[0].mlp.up_proj
+    expected = model(IDS).logits
+    dequantize(model)
+    assert model.base_model.model.model.layers[0].mlp.up_proj is saved
+    torch.testing.assert_close(model(IDS).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_training_above_a_product_without_gradients_is_refused(scramble: Any) -> None:
+    base = quantised("nf4")
+    for layer in base.model.layers:
+        layer.mlp.down_proj.register_forward_hook(lambda module, inputs, y: y.detach())
+    _check_served_but_not_trained(base, scramble)
+
+
+@needs_torchao
+def test_activations_that_torchao_rounds_are_served_but_not_trained(scramble: Any) -> None:
+    _check_served_but_not_trained(quantised("torchao-int8-activations"), scramble)
+
+
+def _check_served_but_not_trained(base: nn.Module, scramble: Any) -> None:
+    model = get_peft_model(base, config("row"))
+    with pytest.raises(RuntimeError, match="quantised passes no gradient back to its input"):
+        model(input_ids=IDS, labels=IDS).loss.backward()
+    scramble(model)
+    with torch.no_grad():
+        served = model(IDS).logits
+        dequantize(model)
+        assert F.cosine_similarity(served, model(IDS).logits, -1).min() > 0.99
+
+
+@needs_torchao
+def test_torchaos_packed_4_bits_are_refused() -> None:
+    from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+    from torchao.quantization import quantize_
+
+    base = quantised("torchao-int8")
+    base.model.layers[0].self_attn.q_proj = nn.Linear(32, 32)
+    quantize_(base.model.layers[0].self_attn.q_proj, PrototypeInt4WeightOnlyConfig(group_size=32))
+    with pytest.raises(TypeError, match="q_proj is quantised by torchao, which does not give back the values"):
+        get_peft_model(base, config("row"))
 
 
 def test_what_gives_no_values_back_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
