@@ -25,7 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.ntk.kernel_settings import KernelSettings
-from rocoft_bench.ntk.kernels import Capturer, Example, GradientProducts, Parameters, Readout, make_set
+
+silence_library_warnings()  # some of them come at the next import
+
+from rocoft_bench.ntk.kernels import Capturer, Example, GradientProducts, Parameters, Readout, make_set  # noqa: E402
 
 WORDS = (1000, 2000)
 SHAPES = ((4, 8), (8, 8), (8, 24))
@@ -160,7 +163,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pairwise", action="store_true", help="compare with the pairwise forward-mode way instead")
     own = parser.parse_args()
-    silence_library_warnings()
     model = model_of(own.layers, own.width)
     capturer = Capturer(model, Readout.of_words(WORDS).difference(), 1)
     if own.pairwise:
