@@ -17,18 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rocoft_bench.tuner.in_place import MergeableBase, standing
+from rocoft_bench.tuner.in_place import InWeight, MergeableBase, Standing
 from rocoft_bench.tuner.recompute import Product
 from rocoft_bench.tuner.selection import Place, taken
 
 
 def in_place_linear(
     x: Tensor,
-    weight: Tensor,
     bias: Tensor | None,
-    trained: Tensor,
-    place: Place,
-    mode: str,
+    values: Standing,
     with_x: Product | None = None,
     base: MergeableBase | None = None,
 ) -> Tensor:
@@ -38,10 +35,10 @@ def in_place_linear(
     it is, if adapters may be merged into it before the backward pass, or the trained values stand there already.
     """
     if not torch.is_grad_enabled():
-        with standing(weight, trained, place, mode, base):
-            return F.linear(x, weight, bias)
-    y = InPlaceLinear.apply(_flat(x), weight, bias, trained, place, mode, with_x, base)
-    return y.view(*x.shape[:-1], weight.shape[0])  # outside, so that y may be changed in place
+        with InWeight(values, values.trained, base):
+            return F.linear(x, values.weight, bias)
+    y: Tensor = InPlaceLinear.apply(_flat(x), bias, values.trained, values, with_x, base)
+    return y.view(*x.shape[:-1], values.weight.shape[0])  # outside, so that y may be changed in place
 
 
 class InPlaceLinear(torch.autograd.Function):
@@ -58,22 +55,20 @@ class InPlaceLinear(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        weight: Tensor,
         bias: Tensor | None,
         trained: Tensor,
-        place: Place,
-        mode: str,
+        values: Standing,
         with_x: Product | None,
         base: MergeableBase | None,
     ) -> Tensor:
-        kept = x if ctx.needs_input_grad[3] and with_x is None else None
-        if kept is not None and mode == "column":
-            kept = taken(x, place, 1).contiguous()  # (N, r); a view would keep all of x
-        ctx.place, ctx.mode, ctx.with_x, ctx.base = place, mode, with_x, base
-        ctx.weight, ctx.version = weight, _version(weight, base)
-        with standing(weight, trained, place, mode, base) as replaced:
-            y = F.linear(x, weight, bias)
-        few = mode != "random"  # of entries, what they replace is read again
+        kept = x if ctx.needs_input_grad[2] and with_x is None else None
+        if kept is not None and values.mode == "column":
+            kept = taken(x, values.place, 1).contiguous()  # (N, r); a view would keep all of x
+        ctx.values, ctx.with_x, ctx.base = values, with_x, base
+        ctx.version = _version(values.weight, base)
+        with InWeight(values, trained, base) as replaced:
+            y = F.linear(x, values.weight, bias)
+        few = values.mode != "random"  # of entries, what they replace is read again
         ctx.save_for_backward(kept, trained, replaced if few else None)
         return y
 
@@ -84,13 +79,13 @@ class InPlaceLinear(torch.autograd.Function):
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_bias = grad_trained = None
         if ctx.needs_input_grad[0]:
-            with _unmerged(ctx), standing(ctx.weight, trained, ctx.place, ctx.mode, ctx.base, replaced):
-                grad_x = grad_y @ ctx.weight.to(grad_y.dtype)
-        if ctx.needs_input_grad[2]:
+            with _unmerged(ctx), InWeight(ctx.values, trained, ctx.base, replaced):
+                grad_x = grad_y @ ctx.values.weight.to(grad_y.dtype)
+        if ctx.needs_input_grad[1]:
             grad_bias = grad_y.sum(0)
-        if ctx.needs_input_grad[3]:
+        if ctx.needs_input_grad[2]:
             grad_trained = _thin_gradient(ctx, grad_y, kept).to(trained.dtype)
-        return grad_x, None, grad_bias, grad_trained, None, None, None, None
+        return grad_x, grad_bias, grad_trained, None, None, None
 
 
 def _version(weight: Tensor, base: MergeableBase | None) -> int:
@@ -100,7 +95,7 @@ def _version(weight: Tensor, base: MergeableBase | None) -> int:
 
 def _unmerged(ctx: Any) -> AbstractContextManager[None]:
     """The weight as the forward pass had it, whatever has been merged since."""
-    if _version(ctx.weight, ctx.base) != ctx.version:
+    if _version(ctx.values.weight, ctx.base) != ctx.version:
         raise RuntimeError(
             "the weight of a RoCoFT layer, needed for gradient computation, has been modified by an inplace operation"
         )
@@ -114,12 +109,12 @@ def _thin_gradient(ctx: Any, grad_y: Tensor, kept: Any) -> Tensor:
     """
     if kept is not None:
         kept = kept.to(grad_y.dtype)
-    if ctx.mode == "row":
-        grad_y = taken(grad_y, ctx.place, 1)
+    if ctx.values.mode == "row":
+        grad_y = taken(grad_y, ctx.values.place, 1)
         return ctx.with_x(grad_y) if kept is None else grad_y.t() @ kept
-    if ctx.mode == "column":
+    if ctx.values.mode == "column":
         return kept.t() @ grad_y
-    return ctx.with_x(grad_y) if kept is None else entries_of_product(ctx.place, grad_y, kept)
+    return ctx.with_x(grad_y) if kept is None else entries_of_product(ctx.values.place, grad_y, kept)
 
 
 SAMPLED_SHARE = 0.15

@@ -1,8 +1,8 @@
 """Trained values in the weight itself, for a product or for a pass: the layer computes its product and nothing else."""
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -17,50 +17,86 @@ ONE_AT_A_TIME = threading.RLock()
 
 
 class Standing:
-    """Trained values that stand in a weight W (d_out, d_in) for longer than a product."""
+    """Trained values and their place in a weight W (d_out, d_in), where they stand for a product or a whole pass."""
 
-    def __init__(self, matrix: Tensor, trained: Tensor, place: Place, mode: str) -> None:
-        self.matrix, self.trained, self.place, self.mode = matrix.data, trained.detach(), place, mode
+    def __init__(self, weight: Tensor, trained: Tensor, place: Place, mode: str) -> None:
+        self.weight, self.trained, self.place, self.mode = weight, trained, place, mode
         self.replaced: Tensor = trained  # the frozen values, once the trained ones are put in
-        self._seen = _state_of(matrix, trained)
+        self.adapter = ""  # whose they are, where they stand for a pass
+        self._data = weight.data  # through which autograd is told of nothing, since W is as it was whenever it looks
+        self._address = weight.data_ptr()
+        self._seen = _state_of(weight, trained)
+        self.part = self._part()
 
-    def is_of(self, matrix: Tensor, trained: Tensor) -> bool:
-        """Whether these values stand in W, which nobody has moved or changed since, nor the values."""
-        return self._seen == _state_of(matrix, trained)
-
-    @property
-    def part(self) -> Tensor | None:
+    def _part(self) -> Tensor | None:
         """A view of the trained rows (r, d_in) or columns (r, d_out); None where they do not follow one another."""
         if self.mode == "random" or not isinstance(self.place, slice):
             return None
-        return selection.taken(self.matrix if self.mode == "row" else self.matrix.t(), self.place, 0)
+        return selection.taken(self._data if self.mode == "row" else self._data.t(), self.place, 0)
+
+    def fits(self, weight: Tensor, trained: Tensor, place: Place) -> bool:
+        """Whether these views are of what there is now."""
+        return trained is self.trained and place is self.place and self.is_in(weight)
+
+    def is_in(self, weight: Tensor) -> bool:
+        """Whether these views are of a tensor's memory."""
+        return weight.data_ptr() == self._address
+
+    def look_again(self) -> None:
+        """The values of now are those that stand."""
+        self._seen = _state_of(self.weight, self.trained)
+
+    def is_of(self, weight: Tensor, trained: Tensor) -> bool:
+        """Whether these values stand in W, which nobody has moved or changed since, nor the values."""
+        return self._seen == _state_of(weight, trained)
+
+    def read(self) -> Tensor:
+        """A copy of what is in W."""
+        return selection.read(self._data, self.place, self.mode) if self.part is None else self.part.clone()
+
+    def write(self, values: Tensor) -> None:
+        """Into W."""
+        if self.part is None:
+            selection.write(self._data, self.place, self.mode, values)
+        else:
+            self.part.copy_(values)
+
+    def forget_replaced(self) -> None:
+        """What they replaced is kept only as long as they stand."""
+        self.replaced = self.trained
 
     def take_out_of_copy(self, matrix: Tensor) -> None:
         """The frozen values into what has taken W's place since, if that is a copy with the trained ones in it."""
-        if matrix.data_ptr() == self.matrix.data_ptr() or matrix.shape != self.matrix.shape or matrix.is_meta:
+        if matrix.shape != self._data.shape or matrix.is_meta:
             return
         found = selection.read(matrix.data, self.place, self.mode)
         if torch.equal(found, self.trained.to(found)):
             selection.write(matrix.data, self.place, self.mode, self.replaced)
 
 
-def _state_of(matrix: Tensor, trained: Tensor) -> tuple[int, ...]:
-    return tuple(n for t in (matrix, trained) for n in (t.data_ptr(), 0 if t.is_inference() else t._version))
+def _state_of(weight: Tensor, trained: Tensor) -> tuple[int, ...]:
+    return weight.data_ptr(), _changes(weight), trained.data_ptr(), _changes(trained)
+
+
+def _changes(tensor: Tensor) -> int:
+    """So often a tensor was changed; one of inference mode does not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def put_in(standings: Sequence[Standing]) -> None:
     """Puts trained values into their weights: all that are slices in one operation, which on a GPU is one launch."""
     with torch.inference_mode(False), torch.no_grad():  # what is replaced may be needed in training
-        parts = [(standing, part) for standing in standings if (part := standing.part) is not None]
+        parts = [(standing, standing.part) for standing in standings if standing.part is not None]
         for standing, part in parts:
             standing.replaced = torch.empty_like(part, memory_format=torch.contiguous_format)
         if parts:
             torch._foreach_copy_([standing.replaced for standing, _ in parts], [part for _, part in parts])
         for standing in standings:
+            standing.look_again()
             if standing.part is None:
-                standing.replaced = selection.read(standing.matrix, standing.place, standing.mode)
+                standing.replaced = standing.read()
         try:
-            _write([(standing, standing.trained) for standing in standings])
+            _write([(standing, standing.trained.detach()) for standing in standings])
         except BaseException:
             take_out(standings)
             raise
@@ -73,12 +109,12 @@ def take_out(standings: Sequence[Standing]) -> None:
 
 
 def _write(values: Sequence[tuple[Standing, Tensor]]) -> None:
-    parts = [(part, value) for standing, value in values if (part := standing.part) is not None]
+    parts = [(standing.part, value) for standing, value in values if standing.part is not None]
     if parts:
         torch._foreach_copy_([part for part, _ in parts], [value for _, value in parts])
     for standing, value in values:
         if standing.part is None:
-            selection.write(standing.matrix, standing.place, standing.mode, value)
+            standing.write(value)
 
 
 class MergeableBase(Protocol):
@@ -98,33 +134,47 @@ class MergeableBase(Protocol):
         """The frozen values into the weight, if trained ones stand there."""
 
 
-@contextmanager
-def standing(
-    matrix: Tensor,
-    trained: Tensor,
-    place: Place,
-    mode: str,
-    base: MergeableBase | None = None,
-    replaced: Tensor | None = None,
-) -> Iterator[Tensor]:
-    """Trained values in W (d_out, d_in) for a product, unless they stand there; gives the ones that they replace.
+class InWeight:
+    """Trained values in W for a product, unless they stand there; gives the ones that they replace.
 
     So whoever looks at W between two passes sees the frozen one: a state dict, a copy, another adapter, a tied module.
-    Autograd is not told, since W is as it was whenever it looks. replaced: what is known of W to be there.
+    A context manager of its own class, since it is entered twice a layer and step. replaced: what is known of W to be
+    there.
     """
-    with ONE_AT_A_TIME:
-        if base is not None and (values := base.standing_values) is not None:
-            if values.is_of(matrix, trained):
-                yield values.replaced
-                return
-            base.put_back()
-        if replaced is None:
-            replaced = selection.read(matrix.data, place, mode)
+
+    __slots__ = ("base", "is_put", "replaced", "trained", "values")
+
+    def __init__(
+        self, values: Standing, trained: Tensor, base: MergeableBase | None = None, replaced: Tensor | None = None
+    ) -> None:
+        self.values, self.trained, self.base, self.replaced = values, trained, base, replaced
+        self.is_put = False
+
+    def __enter__(self) -> Tensor:
+        ONE_AT_A_TIME.acquire()
         try:
-            selection.write(matrix.data, place, mode, trained.detach())
-            yield replaced
+            return self._put()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _put(self) -> Tensor:
+        there = None if self.base is None else self.base.standing_values
+        if self.base is not None and there is not None:
+            if there.is_of(self.values.weight, self.values.trained):
+                return there.replaced
+            self.base.put_back()
+        replaced = self.replaced = self.values.read() if self.replaced is None else self.replaced
+        self.is_put = True
+        self.values.write(self.trained.detach())
+        return replaced
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            if self.is_put and self.replaced is not None:
+                self.values.write(self.replaced)
         finally:
-            selection.write(matrix.data, place, mode, replaced)
+            ONE_AT_A_TIME.release()
 
 
 PLAIN_TYPES = (nn.Parameter, Tensor)
@@ -133,16 +183,18 @@ PLAIN_TYPES = (nn.Parameter, Tensor)
 def may_stand(base: Any) -> bool:
     """Whether trained values can be put into the weight of a layer for the moment of its product.
 
-    The layer must compute x Wᵀ + b with a frozen W and nothing else: not so a subclass or a wrapper with a forward of
-    its own, or a layer with hooks (accelerate's, a user's). The weight must be a plain tensor that no other process
-    sees, and what runs be differentiated by a backward pass, if at all: not compiled, traced or transformed.
+    The layer must compute x Wᵀ + b with a frozen W and nothing else, see `is_bare`. The weight must be a plain tensor
+    that no other process sees.
     """
+    return is_bare(base) and _is_plain(base.weight)
+
+
+def is_bare(base: Any) -> bool:
+    """Whether a layer has no forward of its own as subclass or wrapper, and no hooks, accelerate's or a user's."""
     return (
-        not is_transformed()
-        and type(base).forward in (nn.Linear.forward, Conv1D.forward)
+        type(base).forward in (nn.Linear.forward, Conv1D.forward)
         and "forward" not in base.__dict__
         and not (base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base._backward_pre_hooks)
-        and _is_plain(base.weight)
     )
 
 
@@ -155,7 +207,7 @@ def _is_plain(weight: Tensor) -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether what runs is compiled, traced, transformed or differentiated forwards."""
+    """Whether what runs is compiled, traced, transformed or differentiated forwards, not by a backward pass alone."""
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()  # type: ignore[attr-defined]

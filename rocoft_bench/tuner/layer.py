@@ -1,8 +1,8 @@
 """The tuner layer: a frozen linear layer with a few trained rows, columns or entries."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,15 @@ from rocoft_bench.tuner.bases import whole_weight
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import TrainedEntries, layout
 from rocoft_bench.tuner.functional import add_update, entries_of_product, in_place_linear
-from rocoft_bench.tuner.in_place import ONE_AT_A_TIME, PLAIN_TYPES, Standing, may_stand, put_in, take_out
+from rocoft_bench.tuner.in_place import (
+    ONE_AT_A_TIME,
+    PLAIN_TYPES,
+    Standing,
+    is_bare,
+    is_transformed,
+    may_stand,
+    take_out,
+)
 from rocoft_bench.tuner.recompute import LayerNorms, product_with
 
 
@@ -46,6 +54,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self.is_tied = False  # whether other modules have the same weight, which merging must leave them
         self._tied_weight: nn.Parameter | None = None  # while this layer has a weight of its own instead
         self.standing_values: Standing | None = None
+        self._stood: Standing | None = None  # in the last pass: views of the weight, made once
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._active_adapter = adapter_name
@@ -53,7 +62,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
     def __getstate__(self) -> dict[str, Any]:
         self.put_back()  # copies and files have the frozen values
-        return self.__dict__
+        return {**self.__dict__, "_stood": None}
 
     def _save_to_state_dict(self, *args: Any) -> None:
         self.put_back()
@@ -64,7 +73,16 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         if self.standing_values is not None:
             with ONE_AT_A_TIME:
                 if (values := self.standing_values) is not None:  # no other thread has been faster
-                    _take_out({self: values})
+                    take_out([values])
+                    self.stands_no_more(values)
+
+    def stands_no_more(self, values: Standing) -> None:
+        """To be called after values have been taken out of the weight: also of a copy that has its place since."""
+        self.standing_values = None
+        weight: Any = self.base_layer.weight
+        if not values.is_in(weight) and type(weight) in PLAIN_TYPES and weight.dim() == 2:
+            values.take_out_of_copy(self._as_matrix(weight))
+        values.forget_replaced()
 
     @property
     def matrix(self) -> Tensor:
@@ -263,16 +281,16 @@ class Linear(RoCoFTLayer):
 
     def forward(self, x: Tensor, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any) -> Tensor:
         """x (..., d_in) -> (..., d_out). adapter_names: of each example, the adapter that it is for, or "__base__"."""
+        is_plain = adapter_names is None and not (args or kwargs)
+        if is_plain and (values := self.standing_values) is not None and (entries := self._standing_entries(values)):
+            return self._in_place(x, entries, values)
         if self.disable_adapters and self.merged:
             self.unmerge()
         names = [] if self.disable_adapters or adapter_names is not None else self._active()
-        if self.standing_values is not None and names and not torch.is_grad_enabled():
-            with ONE_AT_A_TIME:
-                if self._stand_alone(names):
-                    return self.base_layer(x, *args, **kwargs)
-        if len(names) == 1 and not (self.merged or args or kwargs) and may_stand(self.base_layer):
+        if is_plain and len(names) == 1 and not (self.merged or is_transformed()) and may_stand(self.base_layer):
             self._check_calibrated(names)
-            return self._in_place(x, names[0])
+            entries = self.entries(names[0])
+            return self._in_place(x, entries, Standing(self.matrix, entries.all_values, entries.place, entries.mode))
         self.put_back()
         if adapter_names is not None and not self.disable_adapters:
             return self._mixed(x, adapter_names, *args, **kwargs)
@@ -283,29 +301,35 @@ class Linear(RoCoFTLayer):
                 y = self._add(name, x, y)
         return y
 
-    def may_be_standing(self, places: tuple[type, ...]) -> Standing | None:
-        """The active adapter's values, if they can stand in the weight; places: slices, or indices too."""
-        names = [] if self.disable_adapters or self.merged or self.standing_values else self._active()
+    def may_be_standing(self, single_entries: bool) -> Standing | None:
+        """The active adapter's values, if they can stand in the weight."""
+        names = [] if self._disable_adapters or self.merged_adapters or self.standing_values else self._active()
         base: Any = self.base_layer
-        if len(names) != 1 or self.is_tied or not may_stand(base) or base.weight.dim() != 2:
+        if len(names) != 1 or not is_bare(base):
             return None
-        entries = self.entries(names[0])
+        entries, weight, values = self.entries(names[0]), base.weight, self._stood
+        if values is None or not values.fits(weight, entries.weight, entries.place) or weight.requires_grad:
+            if not self._can_stand(entries):
+                return None
+            values = self._stood = Standing(self.matrix, entries.weight, entries.place, entries.mode)
+        values.adapter = names[0]
+        return values if single_entries or values.mode != "random" else None
+
+    def _can_stand(self, entries: TrainedEntries) -> bool:
+        """Whether an adapter's values are all here, and the weight is this layer's alone."""
+        base: Any = self.base_layer
         is_here = type(entries.weight) in PLAIN_TYPES and entries.weight.dim() == 2 - (entries.mode == "random")
         is_one = entries.kept_values is None  # else all values are put together for each product
-        if entries.needs_calibration or not (is_here and is_one) or not isinstance(entries.place, places):
+        is_own = may_stand(base) and base.weight.dim() == 2 and not self.is_tied
+        return is_own and is_here and is_one and not entries.needs_calibration
+
+    def _standing_entries(self, values: Standing) -> TrainedEntries | None:
+        """The active adapter's, if the values that stand in the weight are just these, and both are as they were."""
+        if self.active_adapters != [values.adapter] or self._disable_adapters or self.merged_adapters:
             return None
-        return Standing(self.matrix, entries.weight, entries.place, entries.mode)
-
-    def _stand_alone(self, names: list[str]) -> bool:
-        """Whether the weight has the values of just these adapters, which train nothing else."""
-        entries, values = self.entries(names[0]), self.standing_values
-        if values is None or len(names) > 1 or entries.bias is not None:
-            return False
-        return values.is_of(self.matrix, entries.weight)
-
-    def standing(self) -> AbstractContextManager[None]:
-        """Leaves the trained values in the weight, see `values_standing`."""
-        return values_standing([self])
+        entries = self.entries(values.adapter)
+        weight: Any = self.base_layer.weight
+        return entries if values.is_of(weight, entries.weight) and not is_transformed() else None
 
     def _mixed(self, x: Tensor, names: list[str], *args: Any, **kwargs: Any) -> Tensor:
         if len(names) != len(x):
@@ -324,9 +348,9 @@ class Linear(RoCoFTLayer):
             y = y.index_copy(0, examples, self._add(name, x[examples], y[examples]))
         return y
 
-    def _in_place(self, x: Tensor, name: str) -> Tensor:
-        entries, weight = self.entries(name), self.matrix
-        bias = self.bias if entries.bias is None else entries.bias.to(weight.dtype)
+    def _in_place(self, x: Tensor, entries: TrainedEntries, values: Standing) -> Tensor:
+        base: Any = self.base_layer
+        bias = base.bias if entries.bias is None else entries.bias.to(base.bias.dtype)
         recomputes = (
             torch.is_grad_enabled()
             and entries.mode != "column"
@@ -335,7 +359,7 @@ class Linear(RoCoFTLayer):
         )
         multiply = partial(entries_of_product, entries.place) if entries.mode == "random" else None
         with_x = product_with(x, self.layer_norms, multiply) if recomputes else None
-        return in_place_linear(x, weight, bias, entries.all_values, entries.place, entries.mode, with_x, self)
+        return in_place_linear(x, bias, values, with_x, self)
 
     def _add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         entries, shape = self.entries(name), torch.Size((self.out_features, self.in_features))
@@ -346,36 +370,6 @@ class Linear(RoCoFTLayer):
 
     def __repr__(self) -> str:
         return "rocoft." + super().__repr__()
-
-
-@contextmanager
-def values_standing(layers: Iterable[Linear], places: tuple[type, ...] = (slice, Tensor)) -> Iterator[None]:
-    """Leaves trained values in the weights, where that can be done, so that each layer is its base layer.
-
-    What needs the frozen ones puts them back before. places: in which form the layers' selections are.
-    """
-    put: dict[RoCoFTLayer, Standing] = {}
-    try:
-        with ONE_AT_A_TIME:
-            put = {layer: values for layer in layers if (values := layer.may_be_standing(places)) is not None}
-            put_in(list(put.values()))
-            for layer, values in put.items():
-                layer.standing_values = values
-        yield
-    finally:
-        _take_out(put)
-
-
-def _take_out(put: dict[RoCoFTLayer, Standing]) -> None:
-    """The frozen values into the weights of layers in which these stand."""
-    with ONE_AT_A_TIME:
-        still = {layer: values for layer, values in put.items() if layer.standing_values is values}
-        take_out(list(still.values()))
-        for layer, values in still.items():
-            layer.standing_values = None
-            weight: Any = layer.get_base_layer().weight
-            if type(weight) in PLAIN_TYPES and weight.dim() == 2:
-                values.take_out_of_copy(layer._as_matrix(weight))
 
 
 def _started(values: Tensor, config: RoCoFTConfig) -> Tensor:

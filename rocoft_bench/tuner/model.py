@@ -17,14 +17,14 @@ from rocoft_bench.tuner.bases import check_supported, quantisation_of, tied_weig
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import INDEX_NAMES
 from rocoft_bench.tuner.in_place import is_transformed
-from rocoft_bench.tuner.layer import Linear, RoCoFTLayer, values_standing
+from rocoft_bench.tuner.layer import Linear, RoCoFTLayer
 from rocoft_bench.tuner.parameter_wrapper import ParamWrapper
 from rocoft_bench.tuner.quantised_layer import QuantizedLinear, keep_trainable, warn_of_rounding
 from rocoft_bench.tuner.recompute import LayerNorms
 from rocoft_bench.tuner.saved_values import make_room
 from rocoft_bench.tuner.targets import callable_only, check_all_found, check_parameters, default_targets
 from rocoft_bench.tuner.weighted import add_weighted
-from rocoft_bench.tuner.whole_pass import layers_left_alone
+from rocoft_bench.tuner.whole_pass import layers_left_alone, values_standing
 
 
 class RoCoFTModel(BaseTuner):
@@ -164,7 +164,7 @@ class RoCoFTModel(BaseTuner):
                     if isinstance(module, RoCoFTLayer | AuxiliaryTrainingWrapper):
                         hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
             elif not is_transformed():
-                hooks.enter_context(values_standing(layers_left_alone(self.model), (slice,)))
+                hooks.enter_context(values_standing(layers_left_alone(self.model)))
             yield
 
     def _check_can_mix(self, names: list[str]) -> None:
@@ -226,12 +226,13 @@ class RoCoFTModel(BaseTuner):
 def standing_values(model: nn.Module) -> Iterator[None]:
     """Leaves trained values in the weights of all layers where that can be done: no pass inside pays for them.
 
-    For passes without gradients, see `Linear.standing`.
+    For passes without gradients.
     """
-    with ExitStack() as layers:
-        for layer in model.modules():
-            if isinstance(layer, Linear | ParamWrapper):
-                layers.enter_context(layer.standing())
+    layers = list(model.modules())
+    with ExitStack() as standing:
+        standing.enter_context(values_standing([m for m in layers if isinstance(m, Linear)], single_entries=True))
+        for wrapper in (m for m in layers if isinstance(m, ParamWrapper)):
+            standing.enter_context(wrapper.standing())
         yield
 
 

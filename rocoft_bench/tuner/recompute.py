@@ -65,6 +65,8 @@ def product_with(x: Tensor, norms: LayerNorms, multiply: Multiply | None = None)
         return product
 
     def without_autocast(g: Tensor) -> Tensor:  # below which the nodes were made
+        if not torch.is_autocast_enabled(device):
+            return product(g)
         with torch.autocast(device, enabled=False):
             return product(g)
 

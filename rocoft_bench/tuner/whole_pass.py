@@ -3,34 +3,65 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
-from rocoft_bench.tuner.in_place import PLAIN_TYPES
+from rocoft_bench.tuner.in_place import ONE_AT_A_TIME, PLAIN_TYPES, Standing, is_transformed, put_in, take_out
 from rocoft_bench.tuner.layer import Linear
+
+
+@contextmanager
+def values_standing(layers: Iterable[Linear], single_entries: bool = False) -> Iterator[None]:
+    """Leaves trained values in the weights, where that can be done, so that each layer is its base layer.
+
+    What needs the frozen ones puts them back before. single_entries: these too; what they replace, as much as they are,
+    is kept of all layers at once.
+    """
+    put: dict[Linear, Standing] = {}
+    try:
+        with ONE_AT_A_TIME:
+            found = [] if is_transformed() else [(layer, layer.may_be_standing(single_entries)) for layer in layers]
+            put = {layer: values for layer, values in found if values is not None}
+            put_in(list(put.values()))
+            for layer, values in put.items():
+                layer.standing_values = values
+        yield
+    finally:
+        with ONE_AT_A_TIME:
+            still = {layer: values for layer, values in put.items() if layer.standing_values is values}
+            take_out(list(still.values()))
+            for layer, values in still.items():
+                layer.stands_no_more(values)
 
 
 def layers_left_alone(model: nn.Module) -> list[Linear]:
     """Layers whose weight no other module has, or none where anybody could see or change weights during a pass."""
     owners: Counter[int] = Counter()
-    layers: list[Linear] = []
+    layers: dict[Linear, int] = {}
     if _is_watched_below(model, layers, owners, set()):
         return []
-    return [layer for layer in layers if owners[_address(layer.get_base_layer().weight)] == 1]
+    return [layer for layer, address in layers.items() if owners[address] == 1]
 
 
-def _is_watched_below(module: nn.Module, layers: list[Linear], owners: Counter[int], seen: set[nn.Module]) -> bool:
-    """Collects a module's layers and the owners of its weights. Whether one that holds layers is watched."""
+def _is_watched_below(module: nn.Module, layers: dict[Linear, int], owners: Counter[int], seen: set[nn.Module]) -> bool:
+    """Collects a module's layers and the owners of memory, by address. Whether one that holds layers is watched."""
     if module in seen:
         return False
     seen.add(module)
-    owners.update(_address(p) for p in module._parameters.values() if type(p) in PLAIN_TYPES)
+    if module._parameters:
+        owners.update([_address(p) for p in module._parameters.values() if type(p) in PLAIN_TYPES])
     before, watched = len(layers), False
-    if isinstance(module, Linear) and type(getattr(module.get_base_layer(), "weight", None)) in PLAIN_TYPES:
-        layers.append(module)  # not of a quantised weight, which may have no address
-    for child in module._modules.values():
-        watched |= child is not None and _is_watched_below(child, layers, owners, seen)
+    children = module._modules
+    if isinstance(module, Linear):
+        children = {"": module.base_layer}  # what it trains is nobody else's
+        if type(weight := getattr(module.base_layer, "weight", None)) in PLAIN_TYPES:
+            layers[module] = _address(weight)  # not of a quantised one, which may have no address
+    for child in children.values():
+        if child is not None and _is_watched_below(child, layers, owners, seen):
+            watched = True
     return watched or (len(layers) > before and _is_watched(module))
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rocoft_bench import RoCoFTConfig
+from rocoft_bench.tuner import standing_values
 from rocoft_bench.tuner.selection import read, write
 
 D_IN, D_OUT = 5, 6
@@ -277,6 +278,47 @@ def test_a_base_whose_weight_is_changed_afterwards(mode: str) -> None:
     torch.testing.assert_close(model(x), F.linear(x, dense(model), base.bias))
     with model.disable_adapter():
         torch.testing.assert_close(model(x), F.linear(x, base.weight, base.bias))
+
+
+def adapt_anew(model: Any) -> None:
+    model.add_adapter("new", model.peft_config["default"])
+    model.delete_adapter("default")
+    model.add_adapter("default", model.peft_config["new"])
+    model.set_adapter("default")
+    move(model)
+
+
+def train_other_indices(model: Any) -> None:
+    indices = layer_of(model).rocoft_adapter["default"].indices
+    indices.copy_(torch.arange(1, len(indices) + 1))
+
+
+def give_other_tensors(model: Any) -> None:
+    layer = layer_of(model)
+    layer.base_layer.weight = nn.Parameter(torch.randn_like(layer.base_layer.weight), requires_grad=False)
+    layer.rocoft_adapter["default"].weight.data = torch.randn_like(layer.rocoft_adapter["default"].weight)
+
+
+@pytest.mark.parametrize("change", [adapt_anew, train_other_indices, give_other_tensors, lambda model: model.float()])
+def test_what_changes_between_two_passes_is_seen_by_the_second(mode: str, change: Callable[[Any], Any]) -> None:
+    model, x = adapted(mode), inputs()
+    model(x).sum().backward()
+    with torch.no_grad(), standing_values(model):
+        model(x)
+    change(model)
+    layer = layer_of(model)
+    frozen, weight = layer.base_layer.weight.detach().clone(), dense(model)
+    x = inputs().to(weight.dtype).detach().requires_grad_()
+    model.zero_grad()
+    y = model(x)
+    torch.testing.assert_close(y, F.linear(x, weight, layer.base_layer.bias))
+    squares(y).backward()
+    torch.testing.assert_close(
+        (x.grad, layer.rocoft_adapter["default"].weight.grad), dense_gradients(weight, model, x, squares)
+    )
+    with torch.no_grad(), standing_values(model):
+        torch.testing.assert_close(model(x), y)
+    assert torch.equal(layer.base_layer.weight, frozen)
 
 
 class Tied(Net):
