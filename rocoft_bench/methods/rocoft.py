@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rocoft_bench.config import Count, StrictModel, TrainingConfig
+from rocoft_bench.config import Count, CountFromZero, StrictModel, TrainingConfig
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.method import MethodMemory
@@ -48,6 +48,8 @@ class RoCoFTSettings(StrictModel):
     """What `reselect_every` goes by: largest gradients or Wanda scores in the last step, or new draws."""
     reselect_keeps: bool = False
     """Those that `reselect_every` leaves stay as trained, frozen; else they go back to their pretrained values."""
+    reselect_warmup: CountFromZero = 0
+    """The learning rate rises again over so many steps after each choice anew, of what stays and of the head too."""
     train_bias: bool = False
     """Train the biases of the targeted layers too."""
     target_modules: list[str] | str | None = None
@@ -55,13 +57,14 @@ class RoCoFTSettings(StrictModel):
 
     @model_validator(mode="after")
     def _reselection_needs_steps(self) -> RoCoFTSettings:
-        for key, value in (("reselect_by", self.reselect_by), ("reselect_keeps", self.reselect_keeps)):
-            if self.reselect_every is None and value != type(self).model_fields[key].default:
+        for key in RESELECTION if self.reselect_every is None else ():
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
                 raise ValueError(f"{key} {value} has no effect without reselect_every: set that too")
         return self
 
 
-RESELECTION = ("reselect_every", "reselect_by", "reselect_keeps")
+RESELECTION = ("reselect_every", "reselect_by", "reselect_keeps", "reselect_warmup")
 """Settings of the training loop, which are none of an adapter's."""
 WITHOUT_EFFECT = {
     **dict.fromkeys(("row", "column", "row_column"), ("probability",)),
@@ -99,9 +102,11 @@ class RoCoFT(AdapterMethod):
         if self._reselect_every is None:
             return super().hooks(model, training, total_steps)
         from rocoft_bench.methods.modules.dynamic_selection import DynamicSelection
+        from rocoft_bench.tuner.dynamic import LineScores
 
         s = self.settings
-        return DynamicSelection(model, self._reselect_every, total_steps, s.reselect_by, s.reselect_keeps)
+        scores = LineScores(model, by=s.reselect_by, keeps=s.reselect_keeps)
+        return DynamicSelection(scores, self._reselect_every, total_steps, s.reselect_warmup)
 
     @property
     def label(self) -> str:  # type: ignore[override]

@@ -52,6 +52,16 @@ def test_rows_are_chosen_anew_and_saved_with_what_they_are(make_model: Callable[
     assert chosen[None] != chosen[3]
 
 
+def test_the_rate_rises_again_after_each_choice(make_model: Callable[..., Any], tmp_path: Path) -> None:
+    rates = {}
+    for warmup in (0, 2):
+        settings = {"name": "rocoft", "rank": 2, "reselect_every": 3, "reselect_warmup": warmup}
+        run = trainer(methods.resolve(settings), make_model, tmp_path / str(warmup))
+        rates[warmup] = [entry["learning_rate"] for entry in run.run().history if "loss" in entry]
+    shares = [warm / plain for warm, plain in zip(rates[2], rates[0], strict=True) if plain]
+    assert shares[:9] == pytest.approx([1, 1, 1, 0.5, 1, 1, 0.5, 1, 1])
+
+
 def test_what_is_left_and_kept_is_stored_beside_what_is_trained(make_model: Callable[..., Any], tmp_path: Path) -> None:
     method = methods.resolve({"name": "rocoft", "rank": 2, "reselect_every": 3, "reselect_keeps": True})
     run = trainer(method, make_model, tmp_path / "run")

@@ -1,13 +1,12 @@
 """RoCoFT's part in the training loop where its rows and columns are chosen anew."""
 
 from contextlib import ExitStack
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rocoft_bench.engine.hooks import Hooks
-from rocoft_bench.tuner.dynamic import LineScores, Rule
+from rocoft_bench.tuner.dynamic import LineScores
 from rocoft_bench.tuner.entries import TrainedEntries
 
 
@@ -16,8 +15,8 @@ class DynamicSelection(Hooks):
 
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, model: Any, every: int, total_steps: int, by: Rule, keeps: bool) -> None:
-        self.scores, self.every, self.total_steps = LineScores(model, by=by, keeps=keeps), every, total_steps
+    def __init__(self, scores: LineScores, every: int, total_steps: int, warmup: int) -> None:
+        self.scores, self.every, self.total_steps, self.warmup = scores, every, total_steps, warmup
         self._watching = ExitStack()
 
     def started(self, optimizer: torch.optim.Optimizer) -> None:
@@ -25,6 +24,9 @@ class DynamicSelection(Hooks):
 
     def _reselects(self, step: int) -> bool:
         return step % self.every == 0 and step < self.total_steps
+
+    def rate_scale(self, step: int) -> float:
+        return 1.0 if step < self.every else min(1.0, (step % self.every + 1) / max(1, self.warmup))
 
     def before_step(self, step: int) -> None:
         if self._reselects(step):
