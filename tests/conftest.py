@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
+import os
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ WORDS = (
     *("the", "a", "cat", "dog", "bird", "man", "woman", "child", "sleeps", "runs", "sings", "eats"),
     *("in", "park", "house", "and", "not", "no", "every", "some", "big", "small"),
 )
+gc.set_threshold(*gc.get_threshold()[:2], 1000)  # each full collection goes through all that the libraries define
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -26,6 +30,19 @@ def _one_thread_per_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once() -> Iterator[None]:
+    """What a command makes once: its parser, and templates of cards. Nothing here has to outlive a power cut either."""
+    import jinja2
+    import typer.main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        patch.setattr(jinja2, "Template", functools.cache(jinja2.Template))
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

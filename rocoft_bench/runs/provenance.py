@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def read_provenance(folder: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
