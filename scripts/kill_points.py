@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import json
 import os
 import re
@@ -104,6 +105,7 @@ def _import_all(assignments: list[str]) -> None:
     torch.set_num_threads(1)
     build(_experiment(assignments), Observer())
     compute(["accuracy"], [0, 1], [0, 1])  # importing what it needs takes longer than the rest of a run
+    gc.freeze()  # collecting garbage in a fork would copy the memory that it shares
 
 
 def _experiment(assignments: list[str]) -> Experiment:

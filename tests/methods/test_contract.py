@@ -22,7 +22,7 @@ from rocoft_bench.models.shape_reading import shapes_of
 
 from .conftest import KINDS
 
-STEPS = 12
+STEPS = 8
 SMALLER: dict[str, dict[str, Any]] = {
     "prompt-tuning": {"num_virtual_tokens": 3},
     "prefix-tuning": {"num_virtual_tokens": 3},

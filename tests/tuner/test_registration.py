@@ -45,7 +45,7 @@ import peft
 assert peft.PeftConfig.from_pretrained(folder).peft_type is peft.PeftType.ROCOFT
 """
 EACH_IN_A_CHILD = """
-import os, sys, traceback
+import contextlib, os, sys, traceback
 
 def run(script):
     if child := os.fork():
@@ -59,6 +59,8 @@ def run(script):
 
 first = run(sys.argv[2])
 import transformers.modeling_utils  # most of what peft imports, once
+with contextlib.suppress(ImportError):
+    import bitsandbytes
 sys.exit(first or any([run(script) for script in sys.argv[3:]]))
 """
 
