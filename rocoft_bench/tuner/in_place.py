@@ -161,7 +161,7 @@ class InWeight:
     def _put(self) -> Tensor:
         there = None if self.base is None else self.base.standing_values
         if self.base is not None and there is not None:
-            if there.is_of(self.values.weight, self.values.trained):
+            if there is self.values or there.is_of(self.values.weight, self.values.trained):
                 return there.replaced
             self.base.put_back()
         replaced = self.replaced = self.values.read() if self.replaced is None else self.replaced
