@@ -16,9 +16,16 @@ from transformers.pytorch_utils import Conv1D
 
 
 def tied_weights(model: nn.Module) -> set[int]:
-    """The ids of parameters that several modules have."""
-    counts = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
-    return {parameter for parameter, count in counts.items() if count > 1}
+    """The ids of parameters whose memory several modules have."""
+    owned = [p for module in model.modules() for p in module._parameters.values() if p is not None]
+    counts = Counter(map(_memory_of, owned))
+    return {id(p) for p in owned if counts[_memory_of(p)] > 1}
+
+
+def _memory_of(parameter: nn.Parameter) -> int:
+    is_here = type(parameter) is nn.Parameter and not parameter.is_meta
+    address: int = parameter.untyped_storage().data_ptr() if is_here else 0
+    return address or id(parameter)
 
 
 def unwrapped(module: nn.Module) -> Any:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rocoft_bench.tuner.config import RoCoFTConfig
+from rocoft_bench.tuner.in_place import PLAIN_TYPES
 from rocoft_bench.tuner.selection import Place, place_of
 
 INDEX_NAMES = {
@@ -70,6 +71,12 @@ class TrainedEntries(nn.Module):
     def all_values(self) -> Tensor:
         """What is at `all_indices`; gradients reach the trained ones."""
         return self.weight if self.kept_values is None else torch.cat([self.weight, self.kept_values])
+
+    @property
+    def is_one_tensor(self) -> bool:
+        """Whether all values are here and chosen; kept ones beside them are put together anew for each product."""
+        is_here = type(self.weight) in PLAIN_TYPES and self.weight.dim() == 2 - (self.mode == "random")
+        return is_here and self.kept_values is None and not self.needs_calibration
 
     @property
     def needs_calibration(self) -> bool:

@@ -69,7 +69,7 @@ class InPlaceLinear(torch.autograd.Function):
         with InWeight(values, trained, base) as replaced:
             y = F.linear(x, values.weight, bias)
         few = values.mode != "random"  # of entries, what they replace is read again
-        ctx.save_for_backward(kept, trained, replaced if few else None)
+        ctx.save_for_backward(kept, trained, replaced if few and _is_saved_as_it_is() else None)
         return y
 
     @staticmethod
@@ -86,6 +86,11 @@ class InPlaceLinear(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             grad_trained = _thin_gradient(ctx, grad_y, kept).to(trained.dtype)
         return grad_x, grad_bias, grad_trained, None, None, None
+
+
+def _is_saved_as_it_is() -> bool:
+    """Whether no hooks, which may round it, get what is saved for backward: of W nothing may be lost."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is None
 
 
 def _version(weight: Tensor, base: MergeableBase | None) -> int:

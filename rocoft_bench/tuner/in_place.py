@@ -19,8 +19,12 @@ ONE_AT_A_TIME = threading.RLock()
 class Standing:
     """Trained values and their place in a weight W (d_out, d_in), where they stand for a product or a whole pass."""
 
-    def __init__(self, weight: Tensor, trained: Tensor, place: Place, mode: str) -> None:
+    def __init__(
+        self, weight: Tensor, trained: Tensor, place: Place, mode: str, parameter: Tensor | None = None
+    ) -> None:
         self.weight, self.trained, self.place, self.mode = weight, trained, place, mode
+        self._parameter = weight if parameter is None else parameter  # of which W is a view
+        self._layout = _layout_of(self._parameter)
         self.replaced: Tensor = trained  # the frozen values, once the trained ones are put in
         self.adapter = ""  # whose they are, where they stand for a pass
         self._data = weight.data  # through which autograd is told of nothing, since W is as it was whenever it looks
@@ -34,9 +38,10 @@ class Standing:
             return None
         return selection.taken(self._data if self.mode == "row" else self._data.t(), self.place, 0)
 
-    def fits(self, weight: Tensor, trained: Tensor, place: Place) -> bool:
+    def fits(self, parameter: Tensor, trained: Tensor, place: Place) -> bool:
         """Whether these views are of what there is now."""
-        return trained is self.trained and place is self.place and self.is_in(weight)
+        is_same = parameter is self._parameter and trained is self.trained and place is self.place
+        return is_same and _layout_of(parameter) == self._layout
 
     def is_in(self, weight: Tensor) -> bool:
         """Whether these views are of a tensor's memory."""
@@ -74,6 +79,10 @@ class Standing:
             selection.write(matrix.data, self.place, self.mode, self.replaced)
 
 
+def _layout_of(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
 def _state_of(weight: Tensor, trained: Tensor) -> tuple[int, ...]:
     return weight.data_ptr(), _changes(weight), trained.data_ptr(), _changes(trained)
 
@@ -83,8 +92,8 @@ def _changes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def put_in(standings: Sequence[Standing]) -> None:
-    """Puts trained values into their weights: all that are slices in one operation, which on a GPU is one launch."""
+def keep_frozen(standings: Sequence[Standing]) -> None:
+    """Copies what trained values are to replace: of all that are slices in one operation, on a GPU in one launch."""
     with torch.inference_mode(False), torch.no_grad():  # what is replaced may be needed in training
         parts = [(standing, standing.part) for standing in standings if standing.part is not None]
         for standing, part in parts:
@@ -95,11 +104,12 @@ def put_in(standings: Sequence[Standing]) -> None:
             standing.look_again()
             if standing.part is None:
                 standing.replaced = standing.read()
-        try:
-            _write([(standing, standing.trained.detach()) for standing in standings])
-        except BaseException:
-            take_out(standings)
-            raise
+
+
+def put_in(standings: Sequence[Standing]) -> None:
+    """Puts trained values into their weights, after `keep_frozen`."""
+    with torch.no_grad():
+        _write([(standing, standing.trained.detach()) for standing in standings])
 
 
 def take_out(standings: Sequence[Standing]) -> None:

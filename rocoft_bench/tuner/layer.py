@@ -61,12 +61,31 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self.out_features, self.in_features = self.matrix.shape[-2:]
 
     def __getstate__(self) -> dict[str, Any]:
-        self.put_back()  # copies and files have the frozen values
-        return {**self.__dict__, "_stood": None}
+        self.forget_views()  # copies and files have the frozen values
+        return self.__dict__
 
     def _save_to_state_dict(self, *args: Any) -> None:
         self.put_back()
         super()._save_to_state_dict(*args)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self.forget_views()
+        return super()._apply(*args, **kwargs)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        self.forget_views()
+        super().delete_adapter(adapter_name)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen one, also where a model computes with it itself during a pass."""
+        self.put_back()
+        return super().weight
+
+    def forget_views(self) -> None:
+        """No longer keep memory that the weight or an adapter may be about to leave."""
+        self.put_back()
+        self._stood = None
 
     def put_back(self) -> None:
         """The frozen values into the weight, if trained ones stand there."""
@@ -290,8 +309,10 @@ class Linear(RoCoFTLayer):
         if is_plain and len(names) == 1 and not (self.merged or is_transformed()) and may_stand(self.base_layer):
             self._check_calibrated(names)
             entries = self.entries(names[0])
-            return self._in_place(x, entries, Standing(self.matrix, entries.all_values, entries.place, entries.mode))
-        self.put_back()
+            values = self._fitting(entries)
+            values = values or Standing(self.matrix, entries.all_values, entries.place, entries.mode)
+            return self._in_place(x, entries, values)
+        self.forget_views()
         if adapter_names is not None and not self.disable_adapters:
             return self._mixed(x, adapter_names, *args, **kwargs)
         y = self.base_layer(x, *args, **kwargs)
@@ -307,21 +328,23 @@ class Linear(RoCoFTLayer):
         base: Any = self.base_layer
         if len(names) != 1 or not is_bare(base):
             return None
-        entries, weight, values = self.entries(names[0]), base.weight, self._stood
-        if values is None or not values.fits(weight, entries.weight, entries.place) or weight.requires_grad:
-            if not self._can_stand(entries):
+        entries = self.entries(names[0])
+        values = self._fitting(entries)
+        if values is None or base.weight.requires_grad or self.is_tied:
+            is_own = may_stand(base) and base.weight.dim() == 2 and not self.is_tied
+            if not (is_own and entries.is_one_tensor):
                 return None
-            values = self._stood = Standing(self.matrix, entries.weight, entries.place, entries.mode)
+            values = Standing(self.matrix, entries.weight, entries.place, entries.mode, base.weight)
+            self._stood = values if entries.weight.is_leaf else None  # no view of what others computed
         values.adapter = names[0]
         return values if single_entries or values.mode != "random" else None
 
-    def _can_stand(self, entries: TrainedEntries) -> bool:
-        """Whether an adapter's values are all here, and the weight is this layer's alone."""
+    def _fitting(self, entries: TrainedEntries) -> Standing | None:
+        """The views of the last pass, if they are of what there is now; others are forgotten."""
         base: Any = self.base_layer
-        is_here = type(entries.weight) in PLAIN_TYPES and entries.weight.dim() == 2 - (entries.mode == "random")
-        is_one = entries.kept_values is None  # else all values are put together for each product
-        is_own = may_stand(base) and base.weight.dim() == 2 and not self.is_tied
-        return is_own and is_here and is_one and not entries.needs_calibration
+        if self._stood is not None and not self._stood.fits(base.weight, entries.weight, entries.place):
+            self._stood = None
+        return self._stood
 
     def _standing_entries(self, values: Standing) -> TrainedEntries | None:
         """The active adapter's, if the values that stand in the weight are just these, and both are as they were."""

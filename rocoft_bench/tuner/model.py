@@ -55,7 +55,7 @@ class RoCoFTModel(BaseTuner):
     def _prepare_model(self, peft_config: Any, model: nn.Module) -> None:
         """Find the targets, and check them all before the first one is replaced."""
         self._layer_norms = LayerNorms(model.modules())
-        self._tied_weights = tied_weights(model)
+        self._tied_weights = tied_weights(model)  # layers are to know when they are made
         keep_trainable(model)
         check_parameters(peft_config.target_parameters or (), model)
         if peft_config.target_modules is None:
@@ -176,6 +176,10 @@ class RoCoFTModel(BaseTuner):
     def _quantised(self) -> dict[str, QuantizedLinear]:
         return {name: layer for name, layer in self.model.named_modules() if isinstance(layer, QuantizedLinear)}
 
+    def _check_merge_allowed(self) -> None:
+        super()._check_merge_allowed()
+        _look_for_ties(self.model)
+
     def merge_adapter(self, *args: Any, **kwargs: Any) -> None:
         """PEFT's; a warning says how far off rounding has put quantised weights."""
         super().merge_adapter(*args, **kwargs)
@@ -228,12 +232,21 @@ def standing_values(model: nn.Module) -> Iterator[None]:
 
     For passes without gradients.
     """
+    _look_for_ties(model)
     layers = list(model.modules())
     with ExitStack() as standing:
         standing.enter_context(values_standing([m for m in layers if isinstance(m, Linear)], single_entries=True))
         for wrapper in (m for m in layers if isinstance(m, ParamWrapper)):
             standing.enter_context(wrapper.standing())
         yield
+
+
+def _look_for_ties(model: nn.Module) -> None:
+    """Let layers know whose weight other modules have had since they were made, such as a head tied afterwards."""
+    tied = tied_weights(model)
+    for layer in model.modules():
+        if isinstance(layer, RoCoFTLayer) and not layer.merged:
+            layer.is_tied = id(getattr(layer.get_base_layer(), layer.parameter_name, None)) in tied
 
 
 def _with_adapter_names(module: nn.Module, args: Any, kwargs: Any, names: list[str], copies: int) -> tuple[Any, Any]:

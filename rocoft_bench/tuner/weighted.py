@@ -70,7 +70,9 @@ def _union(layer: RoCoFTLayer, adapters: list[str]) -> Tensor:
     each = [layer.entries(name).all_indices for name in present]
     union = torch.cat(each).unique()
     if (first := layer.entries(present[0])).mode == "random" and len(union) != len(first.indices):
-        raise ValueError("the adapters train other single entries, which make no adapter: merge them instead")
+        raise ValueError(
+            "the adapters train other single entries, or keep some, which make no adapter: merge them instead"
+        )
     return union
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from rocoft_bench.tuner.in_place import ONE_AT_A_TIME, PLAIN_TYPES, Standing, is_transformed, put_in, take_out
+from rocoft_bench.tuner.in_place import (
+    ONE_AT_A_TIME,
+    PLAIN_TYPES,
+    Standing,
+    is_transformed,
+    keep_frozen,
+    put_in,
+    take_out,
+)
 from rocoft_bench.tuner.layer import Linear
 
 
@@ -25,9 +33,10 @@ def values_standing(layers: Iterable[Linear], single_entries: bool = False) -> I
         with ONE_AT_A_TIME:
             found = [] if is_transformed() else [(layer, layer.may_be_standing(single_entries)) for layer in layers]
             put = {layer: values for layer, values in found if values is not None}
-            put_in(list(put.values()))
+            keep_frozen(list(put.values()))
             for layer, values in put.items():
-                layer.standing_values = values
+                layer.standing_values = values  # before anything is written: who interrupts this finds what to take out
+            put_in(list(put.values()))
         yield
     finally:
         with ONE_AT_A_TIME:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from peft import get_peft_model
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rocoft_bench import RoCoFTConfig
-from rocoft_bench.tuner import standing_values
+from rocoft_bench.tuner import standing_values, whole_pass
 from rocoft_bench.tuner.selection import read, write
 
 D_IN, D_OUT = 5, 6
@@ -299,7 +302,27 @@ def give_other_tensors(model: Any) -> None:
     layer.rocoft_adapter["default"].weight.data = torch.randn_like(layer.rocoft_adapter["default"].weight)
 
 
-@pytest.mark.parametrize("change", [adapt_anew, train_other_indices, give_other_tensors, lambda model: model.float()])
+def give_views_of_the_same_memory(model: Any) -> None:
+    base = layer_of(model).base_layer
+    base.weight.data = base.weight.data.as_strided(base.weight.shape, (1, D_OUT))
+
+
+def give_an_alias(model: Any) -> None:
+    base = layer_of(model).base_layer
+    base.weight = nn.Parameter(base.weight.data, requires_grad=False)
+
+
+CHANGES: list[Callable[[Any], Any]] = [
+    adapt_anew,
+    train_other_indices,
+    give_other_tensors,
+    give_views_of_the_same_memory,
+    give_an_alias,
+    lambda model: model.float(),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_between_two_passes_is_seen_by_the_second(mode: str, change: Callable[[Any], Any]) -> None:
     model, x = adapted(mode), inputs()
     model(x).sum().backward()
@@ -321,6 +344,66 @@ def test_what_changes_between_two_passes_is_seen_by_the_second(mode: str, change
     assert torch.equal(layer.base_layer.weight, frozen)
 
 
+def test_a_changed_alias_of_the_frozen_weight_is_an_error(mode: str) -> None:
+    model = adapted(mode)
+    base = layer_of(model).base_layer
+    base.weight = nn.Parameter(base.weight.data, requires_grad=False)
+    model(inputs())
+    give_an_alias(model)
+    loss = model(inputs()).sum()
+    with torch.no_grad():
+        base.weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def give_other_tensors_and_disable(model: Any) -> None:
+    give_other_tensors(model)
+    with model.disable_adapter():
+        model(inputs())
+
+
+@pytest.mark.parametrize(
+    "leave", [lambda model: model.float(), lambda model: model.to("meta"), give_other_tensors_and_disable]
+)
+def test_memory_that_a_weight_has_left_is_free(mode: str, leave: Callable[[Any], Any]) -> None:
+    model = adapted(mode)
+    model(inputs()).sum().backward()
+    memory = StorageWeakRef(layer_of(model).base_layer.weight.untyped_storage())
+    leave(model)
+    gc.collect()
+    assert memory.expired()
+
+
+def test_memory_of_a_deleted_adapter_is_free(mode: str) -> None:
+    model = adapted(mode)
+    model(inputs()).sum().backward()
+    values = weakref.ref(layer_of(model).rocoft_adapter["default"].weight)
+    model.delete_adapter("default")
+    gc.collect()
+    assert values() is None
+
+
+def test_values_that_others_have_computed_are_not_kept(mode: str) -> None:
+    model = adapted(mode)
+    values = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    computed = {name: value.requires_grad_() * 2 for name, value in values.items()}
+    refs = [weakref.ref(value) for value in computed.values()]
+    torch.func.functional_call(model, computed, (inputs(),))
+    del computed
+    gc.collect()
+    assert all(ref() is None for ref in refs)
+
+
+def test_hooks_that_round_what_is_saved_leave_the_frozen_weight(mode: str) -> None:
+    model = adapted(mode)
+    frozen = layer_of(model).base_layer.weight.clone()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.to(torch.bfloat16), lambda t: t.to(torch.float64)):
+        loss = model(inputs()).sum()
+    loss.backward()
+    assert torch.equal(layer_of(model).base_layer.weight, frozen)
+
+
 class Tied(Net):
     """Another layer has the same weight."""
 
@@ -337,6 +420,70 @@ def test_a_tied_layer_keeps_the_frozen_weight(mode: str) -> None:
     model, x = adapted(mode, Tied()), inputs()
     expected = F.linear(x, dense(model), layer_of(model).base_layer.bias) * model.base_model.model.other(x)
     torch.testing.assert_close(model(x), expected)
+
+
+class Headed(Net):
+    """A head that is tied to the layer only after the adapter is made; `generate` is a pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(D_IN, D_OUT, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * self.head(x)
+
+    def generate(self, x: Tensor) -> Tensor:
+        return self(x)
+
+
+@pytest.mark.parametrize("tie", ["parameter", "memory"])
+def test_a_head_that_is_tied_later_keeps_the_frozen_weight(mode: str, tie: str) -> None:
+    model, x = adapted(mode, Headed()), inputs().detach()
+    model(x)
+    head, weight = model.base_model.model.head, layer_of(model).base_layer.weight
+    if tie == "parameter":
+        head.weight = weight
+    else:
+        head.weight.data = weight.data
+    expected = F.linear(x, dense(model), layer_of(model).base_layer.bias) * head(x)
+    torch.testing.assert_close(model(x), expected)
+    torch.testing.assert_close(model.base_model.generate(x), expected)
+    model.merge_adapter()
+    torch.testing.assert_close(model(x), expected)
+    model.unmerge_adapter()
+    assert layer_of(model).base_layer.weight is weight
+
+
+class Reading(Net):
+    """A model that computes with a layer's weight itself, as Bloom and DETR do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) * F.linear(x, self.linear.weight)
+
+
+def test_a_model_that_reads_the_weight_in_a_pass_sees_the_frozen_one(mode: str) -> None:
+    model, x = adapted(mode, Reading()), inputs()
+    z = x.detach().clone().requires_grad_()
+    frozen, bias = layer_of(model).base_layer.weight, layer_of(model).base_layer.bias
+    expected = F.linear(z, dense(model), bias) * F.linear(z, frozen)
+    y = model(x)
+    y.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close((y, x.grad), (expected, z.grad))
+
+
+def test_an_interrupt_while_values_are_put_in(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, put_in = adapted(mode), whole_pass.put_in
+    frozen = layer_of(model).base_layer.weight.clone()
+
+    def interrupted(*args: Any) -> None:
+        put_in(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(whole_pass, "put_in", interrupted)
+    with pytest.raises(KeyboardInterrupt), standing_values(model):
+        pass
+    assert torch.equal(layer_of(model).base_layer.weight, frozen)
 
 
 @pytest.mark.parametrize("how", ["grad", "vmap", "jvp", "forward mode"])
