@@ -75,7 +75,7 @@ class Standing:
         if matrix.shape != self._data.shape or matrix.is_meta:
             return
         found = selection.read(matrix.data, self.place, self.mode)
-        if torch.equal(found, self.trained.to(found)):
+        if torch.allclose(found, self.trained.to(found), rtol=0, atol=0, equal_nan=True):
             selection.write(matrix.data, self.place, self.mode, self.replaced)
 
 

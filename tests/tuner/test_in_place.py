@@ -679,6 +679,17 @@ def test_whatever_happens_during_a_pass_changes_nothing(mode: str, during: Calla
     assert all(map(torch.equal, (two.linear.base_layer.weight, two.linear_2.base_layer.weight), frozen))
 
 
+def test_weights_that_move_during_a_pass_of_values_that_are_no_numbers(mode: str) -> None:
+    model = two_adapted(mode)
+    layer = model.base_model.model.linear
+    frozen = layer.base_layer.weight.clone()
+    with torch.no_grad():
+        layer.rocoft_adapter["default"].weight.fill_(torch.nan)
+    model.base_model.model.between = lambda: move_weights(model)
+    model(inputs())
+    assert torch.equal(layer.base_layer.weight, frozen)
+
+
 @pytest.mark.parametrize(
     "taken", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model)), nn.Module.state_dict]
 )
