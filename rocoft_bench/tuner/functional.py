@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from rocoft_bench.tuner.in_place import InWeight, MergeableBase, Standing
 from rocoft_bench.tuner.recompute import Product
@@ -69,7 +70,8 @@ class InPlaceLinear(torch.autograd.Function):
         with InWeight(values, trained, base) as replaced:
             y = F.linear(x, values.weight, bias)
         few = values.mode != "random"  # of entries, what they replace is read again
-        ctx.save_for_backward(kept, trained, replaced if few and _is_saved_as_it_is() else None)
+        ctx.memory = StorageWeakRef(replaced.untyped_storage()) if few else None
+        ctx.save_for_backward(kept, trained, replaced if few else None)
         return y
 
     @staticmethod
@@ -79,7 +81,7 @@ class InPlaceLinear(torch.autograd.Function):
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_bias = grad_trained = None
         if ctx.needs_input_grad[0]:
-            with _unmerged(ctx), InWeight(ctx.values, trained, ctx.base, replaced):
+            with _unmerged(ctx), InWeight(ctx.values, trained, ctx.base, _as_saved(ctx, replaced)):
                 grad_x = grad_y @ ctx.values.weight.to(grad_y.dtype)
         if ctx.needs_input_grad[1]:
             grad_bias = grad_y.sum(0)
@@ -88,9 +90,10 @@ class InPlaceLinear(torch.autograd.Function):
         return grad_x, grad_bias, grad_trained, None, None, None
 
 
-def _is_saved_as_it_is() -> bool:
-    """Whether no hooks, which may round it, get what is saved for backward: of W nothing may be lost."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is None
+def _as_saved(ctx: Any, replaced: Tensor | None) -> Tensor | None:
+    """None, so that W is read again, if hooks have made something else of it: of W nothing may be rounded."""
+    is_it = replaced is not None and StorageWeakRef(replaced.untyped_storage()) == ctx.memory
+    return replaced if is_it else None
 
 
 def _version(weight: Tensor, base: MergeableBase | None) -> int:
