@@ -47,7 +47,7 @@ def _of_task(task: str, runs: Sequence[Run]) -> Iterator[str]:
 
 def _by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """By what differs between the runs' configurations beside their seeds, and from RoCoFT's defaults; those first."""
-    configs = [dict(flatten(read_yaml(run.directory.config))) for run in runs]
+    configs = [DEFAULTS | dict(flatten(read_yaml(run.directory.config))) for run in runs]  # a file may be older
     keys = sorted({key for config in configs for key in config} - {"seed"})
     varied = [key for key in keys if len({str(config.get(key)) for config in configs}) > 1]
     groups: dict[tuple[str, ...], list[Run]] = defaultdict(list)
