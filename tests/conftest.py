@@ -191,6 +191,18 @@ def write_rows(file: Path, rows: list[dict[str, object]]) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+@pytest.fixture
+def forgets_plugins() -> Iterator[None]:
+    """Plug-ins that a test loads are gone when it ends."""
+    from rocoft_bench.plugins import Registry, from_file
+
+    yield
+    from_file._loaded.clear()
+    for registry in Registry.known:
+        for plugin in set(registry._origins.values()):
+            registry.drop(plugin)
+
+
 @dataclass(frozen=True)
 class Outcome:
     code: int

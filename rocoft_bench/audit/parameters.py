@@ -122,7 +122,8 @@ def _serves(method: str, model: str) -> bool:
 def _row(model: str, section: dict[str, Any], figure: PrintedCount | None) -> AuditRow:
     method = methods.resolve(section, task_kind=TASK_KINDS[model], model=model)
     shapes = shapes_of(model)
-    return AuditRow(model, method, method.reported_parameters(shapes), shapes.head, shapes.total + shapes.head, figure)
+    head, total = method.head_parameters(shapes), shapes.total + shapes.head
+    return AuditRow(model, method, method.reported_parameters(shapes), head, total, figure)
 
 
 def shapes_of(model: str) -> ModelShapes:

@@ -88,8 +88,9 @@ def estimate(
     config, method, shapes = experiment.config, experiment.method, facts.shapes
     item = BYTES[config.model.dtype]
     needs = needs_of(method, facts, item)
-    trained = (needs.added + shapes.head) * FLOAT32
-    in_place = shapes.head * (not needs.memory.copies_head) + needs.added * (not needs.memory.adds_values)
+    head = method.head_parameters(shapes)
+    trained = (needs.added + head) * FLOAT32
+    in_place = head * (not needs.memory.copies_head) + needs.added * (not needs.memory.adds_values)
     passes = Passes(
         facts=facts,
         method=needs.kept,

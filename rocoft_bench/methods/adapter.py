@@ -69,17 +69,22 @@ class AdapterMethod(Method):
         return replace(super().memory(shapes, itemsize), copies_head=True)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        from peft import TaskType, get_peft_model
+        from peft import get_peft_model
 
         with self._quietly():
-            config: Any = self.peft_config(model, seed)
-        config.task_type = TaskType(TASK_TYPES[task_kind])
-        if task_kind in TASKS_WITH_HEAD and hasattr(config, "modules_to_save"):
-            config.modules_to_save = head_modules(model)
-        with self._quietly():
+            config = self.peft_config(model, seed)
+            self.open_head(config, model, task_kind)
             applied = get_peft_model(model, config)
         hold_trained_in_float32(applied)
         return applied
+
+    def open_head(self, config: Any, model: Any, task_kind: str) -> None:
+        """Let peft train and save the task head in full."""
+        from peft import TaskType
+
+        config.task_type = TaskType(TASK_TYPES[task_kind])
+        if task_kind in TASKS_WITH_HEAD and hasattr(config, "modules_to_save"):
+            config.modules_to_save = head_modules(model)
 
     def save(self, model: Any, folder: Path) -> None:
         model.save_pretrained(folder, save_embedding_layers=False)  # "auto" would ask the hub

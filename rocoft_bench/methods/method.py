@@ -182,6 +182,10 @@ class Method(ABC):
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         """Trained parameters outside the head, by formula."""
 
+    def head_parameters(self, shapes: ModelShapes) -> int:
+        """Trained parameters of the task head: all of them, as a rule."""
+        return shapes.head
+
     def reported_parameters(self, shapes: ModelShapes) -> int:
         """What papers count as the method's parameters outside the head: those that it trains, as a rule."""
         return self.adapter_parameters(shapes)

@@ -46,13 +46,12 @@ def count_parameters(model: Any, has_head: bool = True) -> ParameterCounts:
 
 
 def head_parameter_names(model: Any) -> set[str]:
-    """Parameters of the task head: PEFT's trained copy of it, or whatever stands outside the encoder."""
-    names = [name for name, _ in model.named_parameters()]
-    copies = {name for name in names if ".modules_to_save." in name}
-    if copies:
-        return copies
-    encoder = {id(p) for p in model.base_model.parameters()} if hasattr(model, "base_model_prefix") else set()
-    return {name for name, p in model.named_parameters() if encoder and id(p) not in encoder}
+    """Parameters of the task head: whatever stands outside the encoder, with what PEFT has put there."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not hasattr(plain, "base_model_prefix"):
+        return set()
+    head = {id(p) for p in plain.parameters()} - {id(p) for p in plain.base_model.parameters()}
+    return {name for name, p in model.named_parameters() if id(p) in head}
 
 
 def _size(parameter: nn.Parameter) -> int:

@@ -22,13 +22,12 @@ def block_linears(model: nn.Module) -> list[LinearShape]:
     """The linear layers inside the model's transformer blocks, in order. The model may be on the meta device."""
     from rocoft_bench.tuner import default_targets
 
-    shapes = []
-    for name in default_targets(model):
-        module: Any = model.get_submodule(name)
-        matrix = module.weight.t() if isinstance(module, Conv1D) else module.weight
-        d_out, d_in = matrix.shape
-        shapes.append(LinearShape(name, d_in, d_out, module.bias is not None))
-    return shapes
+    return [_linear_shape(name, model.get_submodule(name)) for name in default_targets(model)]
+
+
+def _linear_shape(name: str, module: Any) -> LinearShape:
+    d_out, d_in = module.weight.t().shape if isinstance(module, Conv1D) else module.weight.shape
+    return LinearShape(name, d_in, d_out, module.bias is not None)
 
 
 def shapes_of(model: Any, has_head: bool) -> ModelShapes:
@@ -36,16 +35,21 @@ def shapes_of(model: Any, has_head: bool) -> ModelShapes:
     heads = head_parameter_names(model) if has_head else set()
     body = {name: p.numel() for name, p in model.named_parameters() if name not in heads}
     norms = [module for module in model.modules() if is_norm(module)]
+    linears = tuple(block_linears(model))
+    found = (_linear_shape(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
+    others = [linear for linear in found if linear not in linears]
     return ModelShapes(
         model_type=model.config.model_type,
         hidden_size=model.config.hidden_size,
         is_encoder_decoder=bool(model.config.is_encoder_decoder),
-        linears=tuple(block_linears(model)),
+        linears=linears,
+        outer_linears=tuple(linear for linear in others if f"{linear.name}.weight" not in heads),
         norm_sizes=tuple(sum(p.numel() for p in norm.parameters()) for norm in norms),
         biases=sum(size for name, size in body.items() if is_bias(name)),
         total=sum(body.values()),
         tensors=len(body),
         head=sum(p.numel() for name, p in model.named_parameters() if name in heads),
+        head_linears=tuple(linear for linear in others if f"{linear.name}.weight" in heads),
         forward=_forward_shapes(model),
     )
 

@@ -7,7 +7,7 @@ scripts/make_shapes.py); a test compares them with the models.
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -19,7 +19,7 @@ from rocoft_bench.models.target_modules import matched
 
 @dataclass(frozen=True)
 class LinearShape:
-    """A linear layer inside a transformer block; the weight is (d_out, d_in)."""
+    """A linear layer; the weight is (d_out, d_in)."""
 
     name: str
     d_in: int
@@ -51,20 +51,23 @@ class ForwardShapes:
 class ModelShapes:
     """What the formulas of the methods need to know of a model.
 
-    linears: those of the transformer blocks. hidden_size: width of the residual stream. norm_sizes: parameters of each
-    normalisation layer outside the head. biases, total: parameters outside the head, all biases and all in all;
-    tensors: how many tensors those are. head: parameters of the task head, of two classes where it has classes.
+    linears: those of the transformer blocks. outer_linears: those outside of these and of the head, such as a pooler's
+    or a language model's. hidden_size: width of the residual stream. norm_sizes: parameters of each normalisation layer
+    outside the head. biases, total: parameters outside the head, all biases and all in all; tensors: how many tensors
+    those are. head: parameters of the task head, of two classes where it has classes; head_linears: its linear layers.
     """
 
     model_type: str
     hidden_size: int
     is_encoder_decoder: bool
     linears: tuple[LinearShape, ...]
+    outer_linears: tuple[LinearShape, ...]
     norm_sizes: tuple[int, ...]
     biases: int
     total: int
     tensors: int
     head: int
+    head_linears: tuple[LinearShape, ...]
     forward: ForwardShapes
 
     def targeted(self, targets: Sequence[str] | str | None) -> list[LinearShape]:
@@ -76,6 +79,9 @@ class ModelShapes:
             return list(self.linears)
         names = set(matched(targets, self.model_type, [linear.name for linear in self.linears]))
         return [linear for linear in self.linears if linear.name in names]
+
+
+OUTSIDE_BLOCKS = ("outer_linears", "head_linears")
 
 
 @cache
@@ -96,6 +102,7 @@ def pack(shapes: ModelShapes) -> dict[str, Any]:
     packed = asdict(shapes)
     packed["norm_sizes"] = [[size, len(list(equal))] for size, equal in groupby(shapes.norm_sizes)]
     packed["linears"] = list(_pack_blocks(shapes.linears))
+    packed |= {key: [astuple(linear) for linear in getattr(shapes, key)] for key in OUTSIDE_BLOCKS}
     return packed
 
 
@@ -111,6 +118,7 @@ def unpack(packed: dict[str, Any]) -> ModelShapes:
                 for block in range(blocks)
                 for name, d_in, d_out, has_bias in linears
             ),
+            **{key: tuple(LinearShape(*values) for values in packed[key]) for key in OUTSIDE_BLOCKS},
             "forward": ForwardShapes(**packed["forward"]),
         }
     )

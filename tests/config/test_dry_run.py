@@ -16,7 +16,9 @@ import yaml
 from rocoft_bench.config import Settings, config_files, read_settings, read_sweep
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import model_type_of
+from rocoft_bench.plugins import load_files
 from rocoft_bench.tasks import get
+from tests.config.plugins import PLUGINS
 from tests.ntk.models import save_masked_lm
 
 SWEEPS = [sweep for file in config_files() if (sweep := read_sweep(file)) is not None]
@@ -175,8 +177,13 @@ def runs_unlike_the_files() -> list[Any]:
 
 @pytest.mark.parametrize("settings", runs_unlike_the_files())
 def test_two_steps_of_a_sweep(
-    rocoft: Callable[..., Any], tiny_like: Callable[[str], Path], settings: Settings, tmp_path: Path
+    rocoft: Callable[..., Any],
+    tiny_like: Callable[[str], Path],
+    forgets_plugins: None,
+    settings: Settings,
+    tmp_path: Path,
 ) -> None:
+    load_files(PLUGINS.values())
     file = tmp_path / "run.yaml"
     file.write_text(yaml.safe_dump(settings.values))
     record = run(rocoft, file, tiny_like(settings.values["model"]["name"]), tmp_path)

@@ -16,7 +16,9 @@ from rocoft_bench.config import Settings, config_files, config_root, find_config
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import resolve as experiment
 from rocoft_bench.experiment.resolve import Experiment
+from rocoft_bench.plugins import load_files
 from rocoft_bench.runs import config_values
+from tests.config.plugins import PLUGINS
 
 SWEEPS = [file for file in config_files() if read_sweep(file) is not None]
 FILES = [file for file in config_files() if file not in SWEEPS]
@@ -29,8 +31,9 @@ def test_is_valid(file: Path) -> None:
     assert resolved.config.task.family == file.parent.name
 
 
-def test_complete_settings_are_the_same_run() -> None:
+def test_complete_settings_are_the_same_run(forgets_plugins: None) -> None:
     """What a run's config.yaml holds, or another process is told, has the hash of what it was made from."""
+    load_files(PLUGINS.values())
     sweeps = [sweep for file in SWEEPS if (sweep := read_sweep(file)) is not None]
     runs = [read_settings(file) for file in FILES] + [settings for sweep in sweeps for _, settings in sweep.runs()]
     for settings in runs:
@@ -66,8 +69,8 @@ def test_there_is_one_file_per_row() -> None:
 
 
 @pytest.mark.parametrize("file", SWEEPS, ids=lambda f: f.stem)
-def test_every_run_of_a_sweep_is_valid(rocoft: Callable[..., Any], file: Path) -> None:
-    result = rocoft("validate", file)
+def test_every_run_of_a_sweep_is_valid(rocoft: Callable[..., Any], forgets_plugins: None, file: Path) -> None:
+    result = rocoft("validate", file, *(["--plugin", PLUGINS[file.stem]] if file.stem in PLUGINS else []))
     assert (result.code, result.out.splitlines()[-1]) == (0, "valid")
 
 
@@ -156,6 +159,6 @@ def test_each_sweep_has_a_script_that_runs_it(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     for script in (file for file in scripts.glob("*.sh") if 'sweep_and_report.sh" configs/' in file.read_text()):
         subprocess.run([script, "--filter", "seed=0"], env=environment, check=True)
-    assert sorted(calls.read_text().splitlines()) == sorted(
-        line for file in SWEEPS for line in (f"sweep configs/{file.name} --filter seed=0", "report results")
-    )
+    plugins = {name: f" --plugin scripts/{file.name}" for name, file in PLUGINS.items()}
+    sweeps = [f"sweep configs/{file.name}{plugins.get(file.stem, '')} --filter seed=0" for file in SWEEPS]
+    assert sorted(calls.read_text().splitlines()) == sorted([*sweeps, *["report results"] * len(sweeps)])

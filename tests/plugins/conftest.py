@@ -7,16 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rocoft_bench.plugins import Registry, from_file
+from rocoft_bench.plugins import Registry
 
 EXAMPLE = Path(__file__).with_name("example")
 
 
 @pytest.fixture(autouse=True)
-def _forgets_plugins() -> Iterator[None]:
+def _forgets_plugins(forgets_plugins: None) -> Iterator[None]:
     yield
     Registry.known[:] = [registry for registry in Registry.known if registry.kind != "word"]  # of test_registry.py
-    from_file._loaded.clear()
-    for registry in Registry.known:
-        for plugin in set(registry._origins.values()):
-            registry.drop(plugin)
