@@ -2,6 +2,7 @@
 
 python scripts/evidence_section.py evidence            # print them, of results/evidence
 python scripts/evidence_section.py evidence --write    # put them between the marks in results/README.md
+python scripts/evidence_section.py published evidence  # of results/published, beside RoCoFT in results/evidence
 """
 
 import statistics
@@ -27,10 +28,17 @@ MARGIN = 1.0
 """Percentage points, chosen before the runs."""
 
 
-def section(folder: Path) -> str:
-    """In Markdown: for each task the search and the results of each method, and what the seeds say of RoCoFT."""
+def section(folder: Path, *beside: Path) -> str:
+    """In Markdown: for each task the search and the results of each method, and what the seeds say of RoCoFT.
+
+    beside: folders from which RoCoFT is taken, on the same tasks.
+    """
     results = read_results(folder)
     tasks = list(dict.fromkeys(stored.record.task for stored in results.tuning))
+    for other in map(read_results, beside):
+        results.tuning += [one for one in other.tuning if one.record.label in OURS and one.record.task in tasks]
+        results.trials += _of_ours(other.trials, tasks)
+        results.runs += _of_ours(other.runs, tasks)
     parts = [line for task in tasks for line in _of_task(results, task)]
     ranks = [table for table in rank_tables_over_seeds(results, all_tables(results)) if table.rows]
     for table in ranks:
@@ -40,6 +48,10 @@ def section(folder: Path) -> str:
         )
         parts += ["", *table.notes, ""]
     return "\n".join(parts).strip()
+
+
+def _of_ours(runs: Sequence[Run], tasks: Sequence[str]) -> list[Run]:
+    return [run for run in runs if run.record.label in OURS and run.record.task["name"] in tasks]
 
 
 def _of_task(results: Results, task: str) -> Iterator[str]:
@@ -112,4 +124,4 @@ def _said(wanted: str, found: str) -> str:
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, section)
+    main(__file__, __doc__, section, several=True)

@@ -9,7 +9,7 @@ README = RESULTS / "README.md"
 
 
 def marks(script: str, name: str) -> tuple[str, str]:
-    """The lines in the README before and after the section of a folder of results."""
+    """The lines in the README before and after the section of a folder of results, or of several."""
     return f"<!-- scripts/{script} {name} -->", f"<!-- end {name} -->"
 
 
@@ -33,15 +33,16 @@ def written(readme: str, made: str, begin: str, end: str) -> str:
     return f"{before}{begin}\n\n{made}\n\n{end}{after}"
 
 
-def main(script: str, description: str | None, section: Callable[[Path], str]) -> None:
-    """The command of such a script. section: makes the text, in Markdown, of a folder's records."""
+def main(script: str, description: str | None, section: Callable[..., str], several: bool = False) -> None:
+    """The command of such a script. section: makes the text, in Markdown, of a folder's records, or of several."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a folder in results/")
+    parser.add_argument("names", nargs="+" if several else 1, help="a folder in results/")
     parser.add_argument("--write", action="store_true", help="put them into results/README.md")
     arguments = parser.parse_args()
-    made = section(RESULTS / arguments.name)
+    made = section(*(RESULTS / name for name in arguments.names))
     if arguments.write:
-        text = written(README.read_text(encoding="utf-8"), made, *marks(Path(script).name, arguments.name))
+        between = marks(Path(script).name, " ".join(arguments.names))
+        text = written(README.read_text(encoding="utf-8"), made, *between)
         README.write_text(text, encoding="utf-8")
     else:
         print(made)

@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,17 @@ from scipy.stats import ttest_ind
 RESULTS = Path(__file__).parents[2] / "results"
 SCRIPT = runpy.run_path(str(RESULTS.parent / "scripts" / "evidence_section.py"), run_name="script")
 README = (RESULTS / "README.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"<!-- scripts/evidence_section.py (\w+) -->(.*)<!-- end \1 -->", README, re.DOTALL))
-"""By the folder of results/ that they are about."""
-RECORDS: dict[str, list[dict[str, Any]]] = {
-    name: [json.loads(file.read_text()) for file in (RESULTS / name).rglob("record.json")] for name in SECTIONS
-}
+SECTIONS = dict(re.findall(r"<!-- scripts/evidence_section.py ([\w ]+) -->(.*)<!-- end \1 -->", README, re.DOTALL))
+"""By the folder of results/ that they are about, and those from which RoCoFT is taken."""
+
+
+def read(folders: str) -> Iterator[dict[str, Any]]:
+    for place, folder in enumerate(folders.split()):
+        records = [json.loads(file.read_text()) for file in (RESULTS / folder).rglob("record.json")]
+        yield from (record for record in records if not place or record["label"] in SCRIPT["OURS"])
+
+
+RECORDS = {name: list(read(name)) for name in SECTIONS}
 TASKS = [(name, task) for name, text in SECTIONS.items() for task in re.findall(r"### (\w+),", text)]
 
 
@@ -39,19 +47,39 @@ def scores(name: str, task: str, label: str, trials: bool = False) -> list[float
     ]
 
 
+def labels(name: str, task: str) -> set[str]:
+    return {record["label"] for record in RECORDS[name] if record["task"]["name"] == task}
+
+
 def test_there_are_such_sections() -> None:
     assert {("evidence", "sst2"), ("evidence", "cola")} <= {*TASKS}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_it_is_what_the_script_makes_of_the_records(name: str) -> None:
-    assert SECTIONS[name].strip() == SCRIPT["section"](RESULTS / name)
+    assert SECTIONS[name].strip() == SCRIPT["section"](*(RESULTS / folder for folder in name.split()))
+
+
+def test_rocoft_of_another_folder_stands_beside_the_methods_of_one(tmp_path: Path) -> None:
+    for run in (RESULTS / "evidence" / "glue-sst2").glob("*_LoRA_*"):
+        shutil.copytree(run, tmp_path / "glue-sst2" / run.name)
+    made = SCRIPT["section"](tmp_path, RESULTS / "evidence")
+    whole = "### sst2" + SECTIONS["evidence"].partition("### sst2")[2]
+    assert [line for line in made.splitlines() if line.startswith("### ")] == [whole.splitlines()[0]]
+
+    def shown(text: str) -> set[tuple[str, ...]]:
+        """The rows without what is corrected for the number of comparisons."""
+        rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| (LoRA|RoCoFT)", line)]
+        return {tuple(row[: 8 if len(row) == 8 else 5]) for row in rows if len(row) >= 8}
+
+    left_out = ("FT", "Head only")
+    assert shown(made) == {row for row in shown(whole) if not row[0].endswith(left_out)}
 
 
 @pytest.mark.parametrize(("name", "task"), TASKS)
 def test_means_and_trials(name: str, task: str) -> None:
     rows = lines(name, task, 8)
-    assert len(rows) >= 5
+    assert {row[0] for row in rows} == labels(name, task)
     for label, _, _, tried, n, result, *_ in rows:
         found = scores(name, task, label)
         mean, _, deviation = result.partition(" ± ")
@@ -66,7 +94,7 @@ def test_means_and_trials(name: str, task: str) -> None:
 @pytest.mark.parametrize(("name", "task"), TASKS)
 def test_differences_and_verdicts(name: str, task: str) -> None:
     rows = lines(name, task, 9)
-    assert len(rows) >= 7
+    assert len(rows) == 2 * len(labels(name, task)) - 3  # rows beside all others, columns beside all but rows
     for claim, n, difference, *_, p_differs, p_equivalent, said, _ in rows:
         ours, wanted, theirs = re.split(r" is (\w+ t\w+) ", claim)
         pair = scores(name, task, ours), scores(name, task, theirs)
