@@ -39,7 +39,8 @@ def save_as_lora(
         raise ValueError(f"the model has no RoCoFT adapter {adapter_name!r}")
     if any(isinstance(module, ParamWrapper) and adapter_name in module.rocoft_adapter for module in model.modules()):
         raise ValueError(
-            "the adapter trains embeddings or target_parameters, which are not exported: merge them instead"
+            "the adapter trains embeddings, target_parameters or layers with a forward of their own, which are not "
+            "exported: merge them instead"
         )
     if config.mode == "random":
         raise ValueError("single entries (mode random) have no low rank, so they are no LoRA: merge them instead")

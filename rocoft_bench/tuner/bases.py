@@ -28,6 +28,21 @@ def _memory_of(parameter: nn.Parameter) -> int:
     return address or id(parameter)
 
 
+def is_unquantised(parameter: Tensor) -> bool:
+    """Whether a parameter's numbers are its values: those of 8 bits and less want scales, also where they float."""
+    return parameter.is_floating_point() and parameter.element_size() > 1
+
+
+def is_more_than_a_product(base: Any) -> bool:
+    """Whether a layer does not return x Wᵀ + b, so that a change of W is no change to be added to what it returns.
+
+    An embedding does not, nor does a linear layer whose class has a forward of its own, such as Llama 4's router. (That
+    of Falcon's multiplies.)
+    """
+    has_own_forward = isinstance(base, nn.Linear) and type(base).forward is not nn.Linear.forward
+    return isinstance(base, nn.Embedding) or (has_own_forward and type(base).__name__ != "FalconLinear")
+
+
 def unwrapped(module: nn.Module) -> Any:
     """The layer inside the adapters around it, or the module itself."""
     return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
@@ -100,7 +115,7 @@ def _check_kind(name: str, base: Any, backend: QuantizationBackend | None) -> No
             "parametrization), so its rows and columns cannot be trained in place: make them permanent first, e.g. by "
             "torch.nn.utils.parametrize.remove_parametrizations, or leave it out by exclude_modules"
         )
-    if not base.weight.is_floating_point():
+    if not is_unquantised(base.weight):
         raise TypeError(f"Target module {name} is quantised in a way that peft does not know: {base.weight.dtype}")
     whole_weight(base)
 

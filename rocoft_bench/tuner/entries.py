@@ -44,7 +44,7 @@ class TrainedEntries(nn.Module):
         self.register_buffer("kept_values", None)
         self._chosen = not config.is_scored
         self._place: Place = slice(0)
-        self._place_of: tuple[object, ...] = ()
+        self._place_of: tuple[Tensor | None, object] = (None, None)
 
     @property
     def mode(self) -> str:
@@ -60,7 +60,7 @@ class TrainedEntries(nn.Module):
         """Have these values beside the trained ones, instead of those that were kept before."""
         self.kept_indices = None if indices is None else indices.to(self.indices)
         self.kept_values = None if values is None else values.to(self.weight)
-        self._place_of = ()
+        self._place_of = (None, None)
 
     @property
     def all_indices(self) -> Tensor:
@@ -90,8 +90,8 @@ class TrainedEntries(nn.Module):
         """All indices in the form in which W is read and written fastest."""
         indices = self.indices
         version = 0 if indices.is_inference() else indices._version  # such a tensor counts no changes
-        known = (id(indices), version, indices.device)
-        if self._place_of != known:  # looked up when they change: reading a GPU's memory makes it wait
+        state, (known, known_state) = (version, indices.device), self._place_of
+        if known is not indices or known_state != state:  # looked up when they change: reading a GPU's memory waits
             with torch.inference_mode(False):  # it may be used in training later
-                self._place, self._place_of = place_of(self.all_indices), known
+                self._place, self._place_of = place_of(self.all_indices), (indices, state)
         return self._place

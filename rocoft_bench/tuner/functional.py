@@ -136,11 +136,12 @@ def entries_of_product(place: Place, grad_y: Tensor, x: Tensor) -> Tensor:
     """
     shape = (grad_y.shape[1], x.shape[1])
     few = isinstance(place, Tensor) and len(place) <= SAMPLED_SHARE * shape[0] * shape[1]
-    if few and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+    is_one = not torch._C._functorch.is_legacy_batchedtensor(grad_y)  # of a batch of gradients
+    if few and is_one and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
         pattern = csr_pattern(place, shape, x.dtype)
         if pattern is not None:
             return torch.sparse.sampled_addmm(pattern, grad_y.t(), x, beta=0.0).values()
-    return taken((grad_y.t() @ x).flatten(), place, 0)
+    return taken((grad_y.t() @ x).view(-1), place, 0)
 
 
 def csr_pattern(flat: Any, shape: tuple[int, int], dtype: torch.dtype) -> Tensor | None:

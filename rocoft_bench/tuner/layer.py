@@ -347,12 +347,17 @@ class Linear(RoCoFTLayer):
         return self._stood
 
     def _standing_entries(self, values: Standing) -> TrainedEntries | None:
-        """The active adapter's, if the values that stand in the weight are just these, and both are as they were."""
-        if self.active_adapters != [values.adapter] or self._disable_adapters or self.merged_adapters:
-            return None
-        entries = self.entries(values.adapter)
+        """The active adapter's, if the values that stand in the weight are just these, and both are as they were.
+
+        Else none stand there any more.
+        """
         weight: Any = self.base_layer.weight
-        return entries if values.is_of(weight, entries.weight) and not is_transformed() else None
+        if self.active_adapters == [values.adapter] and not (self._disable_adapters or self.merged_adapters):
+            entries = self.entries(values.adapter)
+            if values.is_of(weight, entries.weight) and not is_transformed():
+                return entries
+        self.put_back()
+        return None
 
     def _mixed(self, x: Tensor, names: list[str], *args: Any, **kwargs: Any) -> Tensor:
         if len(names) != len(x):
@@ -374,12 +379,8 @@ class Linear(RoCoFTLayer):
     def _in_place(self, x: Tensor, entries: TrainedEntries, values: Standing) -> Tensor:
         base: Any = self.base_layer
         bias = base.bias if entries.bias is None else entries.bias.to(base.bias.dtype)
-        recomputes = (
-            torch.is_grad_enabled()
-            and entries.mode != "column"
-            and entries.config.recompute_inputs
-            and entries.weight.requires_grad
-        )
+        needs_input = entries.mode != "column" and torch.is_grad_enabled() and entries.weight.requires_grad
+        recomputes = needs_input and entries.config.recompute_inputs
         multiply = partial(entries_of_product, entries.place) if entries.mode == "random" else None
         with_x = product_with(x, self.layer_norms, multiply) if recomputes else None
         return in_place_linear(x, bias, values, with_x, self)

@@ -13,7 +13,7 @@ from peft.utils.constants import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from peft.utils.other import AuxiliaryTrainingWrapper, get_pattern_key
 from torch import Tensor, nn
 
-from rocoft_bench.tuner.bases import check_supported, quantisation_of, tied_weights, unwrapped
+from rocoft_bench.tuner.bases import check_supported, is_more_than_a_product, quantisation_of, tied_weights, unwrapped
 from rocoft_bench.tuner.config import RoCoFTConfig
 from rocoft_bench.tuner.entries import INDEX_NAMES
 from rocoft_bench.tuner.in_place import is_transformed
@@ -95,7 +95,7 @@ class RoCoFTModel(BaseTuner):
     ) -> None:
         if parameter_name is None:
             check_supported(self.model, current_key)  # again: a state dict may have named other targets
-            parameter_name = "weight" if isinstance(unwrapped(target), nn.Embedding) else None
+            parameter_name = "weight" if self._needs_changed_copy(unwrapped(target)) else None
         pattern = get_pattern_key(list(peft_config.rank_pattern), current_key)
         rank = peft_config.rank_pattern.get(pattern, peft_config.rank)
         layer = self._layer_around(target, adapter_name, parameter_name)
@@ -117,6 +117,9 @@ class RoCoFTModel(BaseTuner):
             layer = Linear(target, adapter_name, self._layer_norms)
         layer.is_tied = id(getattr(layer.get_base_layer(), layer.parameter_name)) in self._tied_weights
         return layer
+
+    def _needs_changed_copy(self, base: nn.Module) -> bool:
+        return is_more_than_a_product(base) and quantisation_of(base, self.model) is None
 
     _add_modules_to_save_to_tie = LoraModel._add_modules_to_save_to_tie
 

@@ -1,4 +1,4 @@
-"""Trained rows, columns or entries of a parameter that no linear layer multiplies by: fused experts, embeddings."""
+"""Trained rows, columns or entries of a parameter with which more is done than a product: fused experts, embeddings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +24,13 @@ class ParamWrapper(RoCoFTLayer):
         RuntimeError: If the parameter is not here as a whole.
     """
 
-    trains_bias = False
-
     def __init__(self, base_layer: nn.Module, adapter_name: str, layer_norms: LayerNorms, parameter_name: str) -> None:
         self.parameter_name = parameter_name
         super().__init__(base_layer, adapter_name, layer_norms)
+
+    @property
+    def trains_bias(self) -> bool:  # type: ignore[override]
+        return self.parameter_name == "weight" and isinstance(self.get_base_layer(), nn.Linear)
 
     @property
     def matrix(self) -> Tensor:
@@ -52,7 +54,9 @@ class ParamWrapper(RoCoFTLayer):
             )
         if not names:
             return self.base_layer(*args, **kwargs)
-        return functional_call(self.base_layer, {self._inner_name(): self._changed(names)}, args, kwargs)
+        self._check_calibrated(names)
+        changed = {self._inner_name(self.parameter_name): self._changed(names)} | self._changed_bias(names)
+        return functional_call(self.base_layer, changed, args, kwargs)
 
     def _changed(self, names: list[str]) -> Tensor:
         """A copy of the parameter with the trained values in it; of several adapters the changes add up."""
@@ -65,9 +69,17 @@ class ParamWrapper(RoCoFTLayer):
             weight = selection.written(weight, entries.indices, entries.mode, values)
         return weight.mT if self._is_transposed else weight
 
-    def _inner_name(self) -> str:
-        """The parameter's name seen from `base_layer`, which may be a wrapper of another one."""
-        name, inner = self.parameter_name, self.base_layer
+    def _changed_bias(self, names: list[str]) -> dict[str, Tensor]:
+        """By its name, if it is trained."""
+        biases = [bias for name in names if (bias := self.entries(name).bias) is not None]
+        if not biases:
+            return {}
+        frozen = self.bias.detach()
+        return {self._inner_name("bias"): (sum(biases) - (len(biases) - 1) * frozen).to(frozen.dtype)}
+
+    def _inner_name(self, name: str) -> str:
+        """A parameter's name seen from `base_layer`, which may be a wrapper of another one."""
+        inner = self.base_layer
         while isinstance(inner, RoCoFTLayer):
             name, inner = f"base_layer.{name}", inner.base_layer
         return name

@@ -9,7 +9,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from rocoft_bench.tuner.bases import bypassed_children, unwrapped
+from rocoft_bench.tuner.bases import bypassed_children, is_unquantised, unwrapped
 
 
 def default_targets(
@@ -131,7 +131,7 @@ def check_parameters(targets: Collection[str], model: nn.Module) -> None:
     if message := _missing("target_parameters", "parameter", targets, list(parameters)):
         raise ValueError(message)
     for name, parameter in parameters.items():
-        if _is_named(name, targets) and not (parameter.dim() in (2, 3) and parameter.is_floating_point()):
+        if _is_named(name, targets) and not (parameter.dim() in (2, 3) and is_unquantised(parameter)):
             raise ValueError(
                 f"target_parameters: {name} is {parameter.dtype} of shape {tuple(parameter.shape)}; rows and columns "
                 "are those of floating-point parameters with two or three dimensions"

@@ -60,11 +60,12 @@ class Odd(nn.Module):
         super().__init__()
         self.small = nn.Linear(2, 5)
         self.conv = nn.Conv1d(3, 3, 1)
-        self.quantised = nn.Linear(3, 3)
-        self.quantised.weight = nn.Parameter(torch.ones(3, 3, dtype=torch.int8), requires_grad=False)
+        self.int8, self.float8 = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.int8.weight = nn.Parameter(torch.ones(3, 3, dtype=torch.int8), requires_grad=False)
+        self.float8.weight = nn.Parameter(torch.ones(3, 3).to(torch.float8_e4m3fn), requires_grad=False)
 
 
-@pytest.mark.parametrize("target", ["conv", "quantised"])
+@pytest.mark.parametrize("target", ["conv", "int8", "float8"])
 def test_unsupported_layers(target: str) -> None:
     with pytest.raises(TypeError, match=f"Target module {target} "):
         get_peft_model(Odd(), RoCoFTConfig(target_modules=[target]))

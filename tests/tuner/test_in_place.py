@@ -8,6 +8,7 @@ import pickle
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -296,6 +297,19 @@ def train_other_indices(model: Any) -> None:
     indices.copy_(torch.arange(1, len(indices) + 1))
 
 
+def replace_indices_twice(model: Any) -> None:
+    """Of which the last ones may have the address of the first."""
+    entries = layer_of(model).rocoft_adapter["default"]
+    ((name, indices),) = entries.named_buffers()
+    first, count = id(indices), len(indices)
+    del indices
+    for attempt in range(20):
+        setattr(entries, name, None)
+        setattr(entries, name, torch.arange(1 + attempt % 2, 1 + attempt % 2 + count, dtype=torch.int32))
+        if id(entries.indices) == first and attempt % 2:
+            break
+
+
 def give_other_tensors(model: Any) -> None:
     layer = layer_of(model)
     layer.base_layer.weight = nn.Parameter(torch.randn_like(layer.base_layer.weight), requires_grad=False)
@@ -315,6 +329,7 @@ def give_an_alias(model: Any) -> None:
 CHANGES: list[Callable[[Any], Any]] = [
     adapt_anew,
     train_other_indices,
+    replace_indices_twice,
     give_other_tensors,
     give_views_of_the_same_memory,
     give_an_alias,
@@ -486,7 +501,7 @@ def test_an_interrupt_while_values_are_put_in(mode: str, monkeypatch: pytest.Mon
     assert torch.equal(layer_of(model).base_layer.weight, frozen)
 
 
-@pytest.mark.parametrize("how", ["grad", "vmap", "jvp", "forward mode"])
+@pytest.mark.parametrize("how", ["grad", "vmap", "jvp", "forward mode", "jacobian"])
 def test_other_ways_to_differentiate(mode: str, how: str) -> None:
     model, x = adapted(mode), inputs().detach()
     weight, bias, tangent = dense(model), layer_of(model).base_layer.bias.detach(), torch.randn_like(x)
@@ -501,6 +516,8 @@ def test_other_ways_to_differentiate(mode: str, how: str) -> None:
             return torch.func.vmap(f)(x)
         if how == "jvp":
             return torch.func.jvp(f, (x,), (tangent,))
+        if how == "jacobian":
+            return torch.autograd.functional.jacobian(f, x, vectorize=True)
         with torch.autograd.forward_ad.dual_level():
             y = f(torch.autograd.forward_ad.make_dual(x, tangent))
             return torch.autograd.forward_ad.unpack_dual(y)[:2]
@@ -688,6 +705,18 @@ def test_weights_that_move_during_a_pass_of_values_that_are_no_numbers(mode: str
     model.base_model.model.between = lambda: move_weights(model)
     model(inputs())
     assert torch.equal(layer.base_layer.weight, frozen)
+
+
+@pytest.mark.parametrize("standing", [False, True])
+def test_trained_values_that_change_during_a_pass_are_seen(mode: str, standing: bool) -> None:
+    model, x = two_adapted(mode), inputs()
+    frozen = model.base_model.model.linear_2.base_layer.weight.clone()
+    model.base_model.model.between = lambda: move(model.base_model.model.linear_2)
+    with torch.no_grad(), standing_values(model) if standing else nullcontext():
+        h = dense_two(model).linear(x)
+        y = model(x)
+        torch.testing.assert_close(y, dense_two(model).linear_2(h))
+    assert torch.equal(model.base_model.model.linear_2.base_layer.weight, frozen)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import transformers as t
 from peft import PeftModel, get_peft_model
 from torch import Tensor, nn
 
-from rocoft_bench import RoCoFTConfig, RoCoFTLayer, save_as_lora
-from rocoft_bench.tuner.selection import written
+from rocoft_bench import RoCoFTConfig, RoCoFTLayer, calibrate, save_as_lora
+from rocoft_bench.tuner import needs_calibration
+from rocoft_bench.tuner.selection import read, written
 
 SIZES = {
     **{"hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 20},
@@ -91,8 +92,6 @@ def layer_is_transposed(layer: Any) -> bool:
 
 
 def written_at(gradient: Tensor, layer: RoCoFTLayer) -> Tensor:
-    from rocoft_bench.tuner.selection import read
-
     entries = layer.entries("default")
     return read(gradient.contiguous(), entries.indices, entries.mode)
 
@@ -173,6 +172,67 @@ def test_default_targets_say_how_to_train_experts() -> None:
         model = get_peft_model(mixtral(), RoCoFTConfig(target_parameters=EXPERTS))
     reached = sum(layer.matrix.numel() for layer in model.modules() if isinstance(layer, RoCoFTLayer))
     assert reached / sum(p.numel() for n, p in model.named_parameters() if "rocoft_" not in n and "layers" in n) > 0.95
+
+
+def llama4() -> nn.Module:
+    """Whose router is a linear layer that returns scores beside logits."""
+    torch.manual_seed(0)
+    sizes = SIZES | {"intermediate_size_mlp": 12, "head_dim": 4, "num_local_experts": 2}
+    return t.Llama4ForCausalLM(t.Llama4TextConfig(**sizes))
+
+
+@pytest.mark.filterwarnings("ignore:the default targets reach")
+def test_a_router_with_a_forward_of_its_own(mode: str, scramble: Any) -> None:
+    model = get_peft_model(llama4(), config(mode)).eval()
+    torch.testing.assert_close(model(IDS).logits, llama4().eval()(IDS).logits)
+    assert any("router" in name for name, m in model.named_modules() if isinstance(m, RoCoFTLayer))
+    scramble(model)
+    expected = model(IDS).logits
+    model.merge_adapter()
+    torch.testing.assert_close(model(IDS).logits, expected)
+
+
+class Squares(nn.Linear):
+    """Returns what no change of W is a change of that can be added."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = super().forward(x)
+        return y, y.square()
+
+
+class WithSquares(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = Squares(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, squares = self.linear(x)
+        return y + squares
+
+
+@pytest.mark.parametrize("selection", ["first", "max"])
+def test_a_linear_layer_with_a_forward_of_its_own(mode: str, selection: str, scramble: Any) -> None:
+    torch.manual_seed(0)
+    size: dict[str, Any] = {"probability": 0.2} if mode == "random" else {"rank": 2, "selection": selection}
+    model = get_peft_model(WithSquares(), RoCoFTConfig(mode=mode, target_modules=["linear"], train_bias=True, **size))
+    x = torch.randn(3, 4)
+    if needs_calibration(model):
+        with pytest.raises(RuntimeError, match="calibrate"):
+            model(x)
+        calibrate(model, [{"x": x}])
+    scramble(model)
+    entries, dense = model.base_model.model.linear.entries("default"), WithSquares()
+    with torch.no_grad():
+        weight = written(model.base_model.model.linear.matrix, entries.indices, mode, entries.weight)
+        dense.linear.weight.copy_(weight)
+        dense.linear.bias.copy_(entries.bias)
+    y, expected = model(x), dense(x)
+    torch.testing.assert_close(y, expected)
+    y.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(entries.bias.grad, dense.linear.bias.grad)
+    torch.testing.assert_close(entries.weight.grad, read(dense.linear.weight.grad, entries.indices, mode))
+    torch.testing.assert_close(model.merge_and_unload()(x), expected)
 
 
 @pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`")
