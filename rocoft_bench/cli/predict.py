@@ -9,7 +9,7 @@ import typer
 
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import AS_FILE, BaseModel, FinishedRun, Plugins
-from rocoft_bench.cli.running import show_notes
+from rocoft_bench.cli.running import ShownNotes, show_notes
 from rocoft_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def predict(
         )
     trained = load_run(find_run(run), model)
     show_notes(trained.notes)
-    say(answer(trained, text, text_pair))
+    say(answer(trained, text, text_pair, ShownNotes()))
 
 
 def _answer_file(directory: RunDirectory, file: Path, output: Path, model: str | None) -> None:

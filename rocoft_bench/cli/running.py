@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from rocoft_bench.cli.console import complain, say
+from rocoft_bench.engine.observer import Observer
 
 if TYPE_CHECKING:
-    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.tracking import TrackerName
     from rocoft_bench.experiment.resolve import Experiment
     from rocoft_bench.runs import RunRecord
@@ -22,6 +22,13 @@ def show_notes(notes: Iterable[str]) -> None:
     """On stderr, beside what a command prints."""
     for note in notes:
         complain(f"note: {note}")
+
+
+class ShownNotes(Observer):
+    """Shows nothing else."""
+
+    def note(self, message: str) -> None:
+        show_notes([message])
 
 
 @contextmanager

@@ -24,8 +24,8 @@ TEXT_OPTIONS = ("--text", "--text-pair")
 OUTPUT_FORMS = (".csv", ".tsv", ".jsonl")
 
 
-def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
-    """What the model says to one input, in the words of its task.
+def answer(trained: TrainedModel, text: str, text_pair: str | None, observer: Observer) -> str:
+    """What the model says to one input, in the words of its task. observer: told of what was cut.
 
     Raises: UserError if the task takes one text and two are given, or the other way round, or one is no text.
     """
@@ -39,7 +39,7 @@ def answer(trained: TrainedModel, text: str, text_pair: str | None) -> str:
     for option, given in zip(TEXT_OPTIONS, texts, strict=False):
         if not is_text(given):
             raise UserError(f"{option}: is not UTF-8 text")
-    return task.in_words(_predictions(trained, [task.question(*texts)], Observer())[0])
+    return task.in_words(_predictions(trained, [task.question(*texts)], observer)[0])
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,10 @@ def _predictions(trained: TrainedModel, questions: list[dict[str, Any]], observe
     rows = Dataset.from_list(questions)
     settings = task.for_questions(config.task)
     settings = task.fitted(settings, *limits(trained.experiment, trained.model, trained.tokenizer))
-    inputs = task.encode(rows, trained.tokenizer, settings, training=False).examples
+    encoded = task.encode(rows, trained.tokenizer, settings, training=False)
+    inputs = encoded.examples
+    for note in encoded.notes:
+        observer.note(note)
     accelerator = make_accelerator(config.training.precision)
     evaluator = Evaluator(
         examples=inputs,

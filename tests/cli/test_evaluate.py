@@ -136,6 +136,15 @@ def test_a_run_of_the_published_protocol_answers_a_question_without_its_answer(
     assert "no answer in" in result.out or "(from: " in result.out
 
 
+def test_what_is_cut_of_a_question_is_said(rocoft: Cli, run: Path, tmp_path: Path) -> None:
+    question, file = "How many pens? " * 40, tmp_path / "asked.csv"
+    file.write_text(f"instruction\n{question}\nHow many?\n")
+    for how in (("--text", question), ("--file", file, "--output", tmp_path / "answered.csv")):
+        said = rocoft("predict", run, *how)
+        assert "note: 1 evaluation prompts have more than 507 tokens" in said.err
+    assert "note" not in rocoft("predict", run, "--text", "How many?").err
+
+
 def test_what_is_there_already_is_not_evaluated_again(rocoft: Cli, run: Path) -> None:
     rocoft("evaluate", run, "--task", "addsub")
     (file,) = (run / "evaluations").glob("*/record.json")
