@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 WORDS = (
     *("the", "a", "cat", "dog", "bird", "man", "woman", "child", "sleeps", "runs", "sings", "eats"),
     *("in", "park", "house", "and", "not", "no", "every", "some", "big", "small"),
 )
 gc.set_threshold(*gc.get_threshold()[:2], 1000)  # each full collection goes through all that the libraries define
+settings.register_profile("time is no fault", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("time is no fault")  # the machine may be busy with something else
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 

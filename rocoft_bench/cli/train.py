@@ -48,7 +48,7 @@ ConfigFile = Annotated[
 ]
 MethodName = Annotated[str | None, typer.Option(help="Fine-tuning method (`rocoft ls methods`).")]
 Rank = Annotated[int | None, typer.Option(help="Rows or columns per matrix; the rank for LoRA.")]
-Mode = Annotated[str | None, typer.Option(help="RoCoFT: row, column, row_column or entries (single ones).")]
+Mode = Annotated[str | None, typer.Option(help="RoCoFT: row, column, row_column or random (single entries).")]
 Selection = Annotated[str | None, typer.Option(help="RoCoFT: first, random, max, min or mixed.")]
 Model = Annotated[str | None, typer.Option(help="Hub id, local folder, or a name of `rocoft ls models`.")]
 TrainOn = Annotated[

@@ -5,6 +5,7 @@ Precedence: command line > file > included file > defaults.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -246,7 +247,10 @@ def _explain(section: type[StrictModel], problem: dict[str, Any], sources: dict[
         return f"{where or (f'{shortened(file, LONGEST_SOURCE)}: ' if file else '')}{key} is missing"
     if problem["type"] in ("dict_type", "model_type", "model_attributes_type"):
         return f"{where}{key} = {given}: is a group of settings"
-    reason = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "literal_error":
+        allowed = re.findall(r"'(.*?)'", problem["ctx"]["expected"])
+        return f"{where}{key} = {given}: {suggest(problem['input'], allowed)}"
+    reason = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
     return f"{where}{key} = {given}: {reason[0].lower() + reason[1:]}"
 
 

@@ -44,7 +44,7 @@ def fails(rocoft: Cli, tmp_path: Path) -> Callable[..., str]:
         (("train", "glue"), "--task is missing: cola, sst2"),
         ((*RTE, "--method", "lorra"), "unknown method 'lorra'; did you mean \"lora\"?"),
         ((*RTE, "--rank", "-1"), "method.rank = -1: input should be greater than 0"),
-        ((*RTE, "--mode", "rows"), "method.mode = 'rows': input should be 'row', 'column', "),
+        ((*RTE, "--mode", "rows"), "method.mode = 'rows': did you mean \"row\"? Allowed: column, r"),
         ((*RTE, "--method", "lora", "--mode", "row"), "method.mode is not a setting"),
         ((*RTE, "--set", "training.epoch=3"), 'training.epoch is not a setting; did you mean "epochs"?'),
         ((*RTE, "--model", "robertabase"), 'not a hub id (owner/name); did you mean "roberta-base"?'),

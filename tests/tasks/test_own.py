@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,22 @@ def test_copies_do_not_make_the_held_out_part_large(seed: int) -> None:
     assert len(held) == 10
 
 
+@pytest.mark.parametrize(("rows", "held"), [(7, 1), (30, 3), (200, 20)])
+def test_of_scores_no_more_is_held_out_than_the_share(tmp_path: Path, rows: int, held: int) -> None:
+    file = write_csv(tmp_path / "scores.csv", [(f"text {n}", n) for n in range(rows)])
+    assert len(own("regression", train_file=str(file)).task.load("held-out").examples) == held
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [(0, "task.eval_share = 0: input should be greater than 0"), (0.99, "too few to hold out a share of 0.99")],
+)
+def test_a_share_that_leaves_one_side_without_examples_is_refused(tmp_path: Path, share: float, message: str) -> None:
+    file = write_as(".csv", tmp_path, REVIEWS)
+    with pytest.raises(UserError, match=re.escape(message)):
+        own(train_file=str(file), eval_share=share).task.load("train")
+
+
 def test_what_is_held_out_or_left_out_is_said(tmp_path: Path) -> None:
     experiment = own(train_file=str(write_as(".csv", tmp_path, REVIEWS)))
     train, evaluation = experiment.task.load("train"), experiment.task.load("held-out")
@@ -162,7 +179,7 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "not its form": ("r.parquet", TWO, {}, "not a readable Parquet file"),
     "binary": ("r.csv", b"PK\x03\x04\xff\xfe", {}, "is not UTF-8"),
     "unknown form": ("r.xlsx", "", {}, "the name tells no form that is read; it ends as one of .jsonl"),
-    "too few": ("r.csv", TWO, {}, "2 examples, 2 of them different, are too few to hold some out"),
+    "too few": ("r.csv", TWO, {}, "2 examples, 2 of them different, are too few to hold out a share of 0.1"),
     "odd label setting": ("r.csv", TWO, {"labels": ["1"]}, "two labels or more are wanted"),
     "benchmark folder": ("r.csv", TWO, {"data_dir": "/tmp"}, "own examples are named by task.train_file"),
     "name": ("r.csv", TWO, {"name": "../x"}, "must consist of letters, digits"),
@@ -229,8 +246,8 @@ def test_scores_are_numbers_however_they_are_written(tmp_path: Path) -> None:
     rows = [(f"text {n}", f"{n / 4}") for n in range(40)]
     task = own("regression", train_file=str(write_csv(tmp_path / "r.csv", rows))).task
     held = task.load("held-out").examples["label"]
-    assert len(held) == 10  # at least one of each tenth
-    assert sorted(value // 1 for value in held) == list(range(10))
+    assert len(held) == 4  # one of each quarter
+    assert sorted(value // 2.5 for value in held) == list(range(4))
     for odd in ("inf", "1e39"):
         write_csv(tmp_path / "r.csv", [*rows, ("odd", odd)])
         with pytest.raises(UserError, match=f"line 42: label '{odd}' is not a number"):

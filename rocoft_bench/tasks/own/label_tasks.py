@@ -161,10 +161,13 @@ class Regression(OwnTask, SequenceRegression):
         return {**raw.columns, LABEL: shortest_float32(_scores(raw))}
 
     def _strata(self, rows: RawRows) -> Sequence[str]:
-        """By tenths of the examples, from the lowest scores to the highest."""
+        """By tenths of the examples, from the lowest scores to the highest; of few by larger parts, for one of each is
+        held out.
+        """
         scores = _scores(rows)
+        parts = max(1, min(10, int(self._told.eval_share * len(scores))))
         ranks = {row: rank for rank, row in enumerate(sorted(range(len(scores)), key=scores.__getitem__))}
-        return [str(10 * ranks[row] // len(scores)) for row in range(len(scores))]
+        return [str(parts * ranks[row] // len(scores)) for row in range(len(scores))]
 
 
 def _scores(rows: RawRows) -> list[float]:

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rocoft_bench.config import CountFromZero, TaskConfig
 from rocoft_bench.config.paths import SettingPath
@@ -51,7 +51,7 @@ class OwnConfig(TaskConfig):
     """Column with a second text, where there is one."""
     label_column: str = "label"
     """Column with what is to be answered."""
-    eval_share: Share = 0.1
+    eval_share: Annotated[Share, Field(gt=0)] = 0.1
     """Share of the training examples that is held out where there are none to evaluate on."""
     split_seed: CountFromZero = 0
     """Seed of that choice, apart from the run's, so that runs with other seeds are evaluated on the same examples."""
@@ -179,8 +179,8 @@ class OwnTask(Task):
         if not chosen:
             raise UserError(
                 f"{rows.source}: {len(rows.places)} examples, {len(set(self._texts(rows)))} of them different, are too "
-                "few to hold some out for evaluation; give some to evaluate on (--eval-file), or a larger "
-                "task.eval_share"
+                f"few to hold out a share of {config.eval_share:g} for evaluation and train on the rest; give some to "
+                "evaluate on (--eval-file), or another task.eval_share"
             )
         note = (
             f"no evaluation examples were given: {len(held):,} of the {len(rows.places):,} examples of "
