@@ -163,7 +163,7 @@ def test_repeating_the_method_keeps_its_settings() -> None:
         ("training.learning_rat=1", 'training.learning_rat is not a setting; did you mean "learning_rate"?'),
         ("training.epochs=-1", "training.epochs = -1: input should be greater than 0"),
         ("seed=-3", "seed = -3: input should be greater than or equal to 0"),
-        ("training.precision=fp8", "training.precision = 'fp8': did you mean \"fp32\"? Allowed: bf16, fp16, fp32, tf32"),
+        ("training.precision=fp8", "training.precision = 'fp8': did you mean \"fp32\"? Allowed: bf16, fp16, fp32"),
         ("modle.name=x", 'modle is not a setting; did you mean "model"?'),
     ],
 )
