@@ -42,11 +42,16 @@ COLUMNS = {
     "data_kind": "hub (GitHub included), data_dir or embedded; of a run that failed early, where data would be from",
     "data": "where examples are from, and how many were trained on and evaluated, in words",
     "data_source": "hub, github, data_dir or embedded; nothing where a run failed before it had data",
-    "all_examples": "whether no limit was set on examples",
+    "all_examples": "whether no limit left examples out",
+    "train_limited": "whether one left training examples out",
+    "eval_limited": "whether one left evaluation examples out",
+    "train_available": "how many training examples there are",
+    "eval_available": "how many evaluation examples there are",
     "train_data": "hash of the training data, else of where they are from",
     "eval_data": "the same of what was evaluated on",
-    "train_examples": "their number",
-    "eval_examples": "their number",
+    "train_examples": "their number; of a run that failed early, its limit",
+    "eval_examples": "the same of those that it was evaluated on",
+    "max_length": "where examples were cut, in tokens, as a text",
     "task_version": "of the task's code",
     "protocol": "how predictions were made and scored, in words",
     "template_version": "of the prompt, for models that answer in words",
@@ -149,7 +154,7 @@ def _of_method(method: Mapping[str, Any]) -> dict[str, Any]:
 def _of_run(run: Run) -> dict[str, Any]:
     record, data = run.record, run.record.data
     settings = record.task.get("settings", {})
-    limited = settings.get("max_train_rows") or settings.get("max_eval_rows")
+    numbers = _numbers(record, "train") | _numbers(record, "eval")
     return {
         **_of_any(run, "run"),
         **_of_method(record.method),
@@ -162,11 +167,11 @@ def _of_run(run: Run) -> dict[str, Any]:
         "data_kind": _data_kind(record),
         "data": _data_of_run(record),
         "data_source": data["evaluation"]["kind"] if data else None,
-        "all_examples": not limited,
+        **numbers,
+        "all_examples": not (numbers["train_limited"] or numbers["eval_limited"]),
         "train_data": _content(data.get("train", {})) if settings.get("draw", 0) is not None else None,
         "eval_data": _content(data.get("evaluation", {})),
-        "train_examples": data.get("train_rows"),
-        "eval_examples": data.get("eval_rows"),
+        "max_length": str(settings["max_length"]) if "max_length" in settings else None,
         "task_version": record.task.get("version"),
         "protocol": record.protocol,
         "template_version": record.prompt.get("template_version"),
@@ -200,14 +205,31 @@ def _data_kind(record: RunRecord) -> str:
     return next((kind for key, kind in LOCAL_KINDS.items() if settings.get(key)), "hub")
 
 
+def _numbers(record: RunRecord, part: str) -> dict[str, Any]:
+    """How many examples of a part ("train" or "eval") were used, of how many, and whether that is for a limit."""
+    limit = record.task.get("settings", {}).get(f"max_{part}_rows")
+    available = record.data.get({"eval": "evaluation"}.get(part, part), {}).get("num_rows")
+    return {
+        f"{part}_examples": record.data.get(f"{part}_rows", limit),
+        f"{part}_available": available,
+        f"{part}_limited": bool(limit) and (available is None or limit < available),
+    }
+
+
 def _data_of_run(record: RunRecord) -> str:
     if not record.data:
         return ""
     source = record.data["evaluation"]
     from_hub = source.get("id") and _data_kind(record) == "hub"
     where = f"{source['id']} @ {str(source.get('revision'))[:10]}, " if from_hub else ""
-    trained, evaluated = record.data["train_rows"], record.data["eval_rows"]
-    return f"{where}{trained:,} rows to train on, {evaluated:,} of {record.task['eval_split']}"
+    trained, evaluated = (_used(_numbers(record, part), part) for part in ("train", "eval"))
+    return f"{where}{trained} training examples, {evaluated} of {record.task['eval_split']}"
+
+
+def _used(numbers: Mapping[str, Any], part: str) -> str:
+    used, available = numbers[f"{part}_examples"], numbers[f"{part}_available"]
+    of_all = f" of {available:,}" if available else ""
+    return f"first {used:,}{of_all}" if numbers[f"{part}_limited"] else f"{used:,}"
 
 
 def _content(source: Mapping[str, Any]) -> str | None:
@@ -261,7 +283,7 @@ def _of_bench(bench: Stored[EfficiencyRecord]) -> dict[str, Any]:
         **_of_method(record.method),
         **{name: getattr(record, name) for name in names},
         "task": record.task or "",
-        "settings": json.dumps({**record.method, **record.settings}, sort_keys=True),
+        "settings": json.dumps({"method": record.method, **record.settings}, sort_keys=True),
         "layer_inputs": record.model.get("d_in"),
         "layer_outputs": record.model.get("d_out"),
     }

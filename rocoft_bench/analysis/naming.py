@@ -68,19 +68,17 @@ def reference_title(model: str) -> str:
     return "paper" if model == PAPER_MODEL else f"paper ({PAPER_MODEL})"
 
 
-def differing(settings: Sequence[Mapping[str, Any]], most: int | None = None) -> list[str]:
-    """For each of some settings what is not the same in all, e.g. "alpha=8, rank=4"; "" if nothing is.
-
-    most: how many are named; the others are counted.
-    """
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each of some settings what is not the same in all, e.g. "alpha=8, rank=4"; "" if nothing is."""
     keys = {key for own in settings for key in own}
     unlike = {key for key in keys if len({json.dumps(own.get(key), sort_keys=True) for own in settings}) > 1}
-    return [_named([key for key in own if key in unlike], own, most) for own in settings]
+    return [named([key for key in own if key in unlike], own) for own in settings]
 
 
-def _named(keys: Sequence[str], settings: Mapping[str, Any], most: int | None) -> str:
+def named(keys: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """Some of the settings in words; lists with room to break a line."""
+
     def shown(value: Any) -> str:
-        return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+        return " + ".join(map(str, value)) if isinstance(value, list) else str(value)
 
-    named = [f"{key.rpartition('.')[2]}={shown(settings[key])}" for key in keys[:most]]
-    return ", ".join([*named, f"{len(keys) - len(named)} more"] if len(keys) > len(named) else named)
+    return ", ".join(f"{key.rpartition('.')[2]}={shown(settings.get(key))}" for key in keys)

@@ -1,9 +1,8 @@
 """Averages and mean ranks over the tasks of a table, and its best numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from rocoft_bench.analysis.groups import Record, comparability_key, group_compatible
 from rocoft_bench.analysis.references import references
 from rocoft_bench.analysis.statistics import mean_ranks
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, with_highlights
@@ -12,19 +11,14 @@ AVERAGE = Column("average", "avg.", ("first", "second"), better="higher")
 MEAN_RANK = Column("mean_rank", "mean rank", ("",), better="lower")
 
 
-def summarized(rows: Sequence[Row], tasks: Sequence[Column], left_out: Iterable[str]) -> list[Row]:
-    """The rows of a model with averages and mean ranks, and with the best of them marked.
-
-    left_out: keys of tasks on which rows cannot be compared, see `evaluated_otherwise`.
-    """
-    comparable = [column for column in tasks if column.key not in left_out]
-    ranks = _mean_ranks(rows, comparable)
+def summarized(rows: Sequence[Row], tasks: Sequence[Column]) -> list[Row]:
+    """The rows of a model with averages and mean ranks, and with the best of them marked."""
+    ranks = _mean_ranks(rows, tasks)
     found = []
     for row in rows:
         summaries = {"average": _average(row, tasks), "mean_rank": Cell((Stat(ranks.get(row.title)),))}
         found.append(replace(row, cells={**row.cells, **summaries}))
-    marked = [*comparable, AVERAGE] if len(comparable) == len(tasks) else comparable
-    return with_highlights(found, [*marked, MEAN_RANK])
+    return with_highlights(found, [*tasks, AVERAGE, MEAN_RANK])
 
 
 def summary_columns(rows: Sequence[Row], tasks: Sequence[Column]) -> list[Column]:
@@ -35,14 +29,6 @@ def summary_columns(rows: Sequence[Row], tasks: Sequence[Column]) -> list[Column
     return [
         c for c in (average, MEAN_RANK) if any(s.value is not None or s.reference is not None for s in stats[c.key])
     ]
-
-
-def evaluated_otherwise(rows: Sequence[Row], column: Column, runs: Sequence[Record]) -> list[str]:
-    """The rows whose results on a task cannot be compared with those of most others."""
-    known = {run.id: run for run in runs}
-    results = [(row, known[id]) for row in rows for id in row.cell(column).runs if id in known]
-    groups = sorted(group_compatible(results, lambda result: comparability_key(result[1])), key=len)
-    return list(dict.fromkeys(row.title for group in groups[:-1] for row, _ in group))
 
 
 def _average(row: Row, tasks: Sequence[Column]) -> Cell:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from rocoft_bench import paper
 from rocoft_bench.analysis.conditions import notes_by, repeats, seeds
-from rocoft_bench.analysis.groups import Record, bench_variants, records_of
+from rocoft_bench.analysis.groups import Record, records_of
 from rocoft_bench.analysis.naming import join_unique
 from rocoft_bench.analysis.pivot import Reference, RowKey, in_columns, pivot, placed
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
+from rocoft_bench.analysis.variants import bench_variants
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +158,7 @@ def _printed_title(bench: Record) -> str:
 
 def _sizes(bench: Record) -> dict[str, int]:
     """The sizes that the formulas speak of. A layer that is not square has no d."""
-    settings = json.loads(bench.settings)
+    settings = json.loads(bench.settings)["method"]
     known = {
         "d": bench.layer_inputs if bench.layer_inputs == bench.layer_outputs else None,
         "r": settings.get("init_rank") or settings.get("rank"),

@@ -9,7 +9,6 @@ from rocoft_bench.analysis.conditions import notes_by, origins, repeats
 from rocoft_bench.analysis.groups import (
     MODEL_KEY,
     Record,
-    bench_variants,
     comparability_key,
     group_compatible,
     key_of,
@@ -18,6 +17,7 @@ from rocoft_bench.analysis.groups import (
 from rocoft_bench.analysis.naming import PAPER_MODEL, UNKNOWN, join_unique, table_key
 from rocoft_bench.analysis.pivot import RowKey, in_columns, pivot, placed
 from rocoft_bench.analysis.table import Column, Table
+from rocoft_bench.analysis.variants import bench_variants
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,11 @@ from rocoft_bench.analysis.conditions import notes_by, origins, repeats, run_con
 from rocoft_bench.analysis.groups import (
     MODEL_KEY,
     Record,
-    bench_variants,
     comparability_key,
     compatible,
     group_compatible,
     key_of,
     records_of,
-    run_variants,
 )
 from rocoft_bench.analysis.naming import PAPER_MODEL, join_unique, reference_title, table_key
 from rocoft_bench.analysis.pivot import (
@@ -31,7 +29,9 @@ from rocoft_bench.analysis.pivot import (
     placed,
     without_unfinished_costs,
 )
+from rocoft_bench.analysis.same_examples import by_examples
 from rocoft_bench.analysis.table import Column, Row, Table
+from rocoft_bench.analysis.variants import bench_variants, run_variants
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,9 +91,10 @@ def rank_tables(table: pd.DataFrame) -> list[Table]:
     known = [record for record in records_of(values) if setting_of(record)]
     benches = [record for record in known if record.source == "bench"]
     by = (*MODEL_KEY, "data_kind", "checkpoint", "protocol")
-    groups = group_compatible(filter(is_table_8, known), lambda run: key_of(run, by))
-    tables = [_table(own, [b for b in benches if _of_one_model(b, own[0])], values) for own in groups]
-    left = [bench for bench in benches if not any(_of_one_model(bench, own[0]) for own in groups)]
+    alike = group_compatible(filter(is_table_8, known), lambda run: key_of(run, by))
+    groups = [(part.runs, part.difference) for own in alike for part in by_examples(own)]
+    tables = [_table(own, [b for b in benches if _of_one_model(b, own[0])], values, of) for own, of in groups]
+    left = [bench for bench in benches if not any(_of_one_model(bench, own[0]) for own, _ in groups)]
     of_models = group_compatible(left, lambda bench: key_of(bench, MODEL_KEY))
     tables += [_table([], own, values) for own in of_models]
     return sorted(tables, key=lambda made: (made.key != "table8", made.key))
@@ -103,7 +104,7 @@ def _of_one_model(one: Record, other: Record) -> bool:
     return compatible(key_of(one, MODEL_KEY), key_of(other, MODEL_KEY))
 
 
-def _table(runs: Sequence[Record], benches: Sequence[Record], values: pd.DataFrame) -> Table:
+def _table(runs: Sequence[Record], benches: Sequence[Record], values: pd.DataFrame, difference: str = "") -> Table:
     model = (*runs, *benches)[0].model
     most = max(group_compatible(benches, comparability_key), key=len, default=[])
     settings = {found for record in (*runs, *most) if (found := setting_of(record))}
@@ -120,7 +121,7 @@ def _table(runs: Sequence[Record], benches: Sequence[Record], values: pd.DataFra
     others = len(benches) - len(most)
     return Table(
         key=table_key("table8", model),
-        title=f"rank, {model}",
+        title=join_unique([f"rank, {model}", difference]),
         columns=COLUMNS,
         rows=_rows(keys, places, values, has_benches=bool(benches)),
         number="8",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rocoft_bench import paper, tasks
 from rocoft_bench.analysis.conditions import cost_note, repeats, run_conditions, run_notes
-from rocoft_bench.analysis.groups import Record, Variants, records_of, run_variants
+from rocoft_bench.analysis.groups import Record, records_of
 from rocoft_bench.analysis.long_table import UNPARSED
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.pivot import (
@@ -21,9 +21,11 @@ from rocoft_bench.analysis.pivot import (
     placed,
     without_unfinished_costs,
 )
-from rocoft_bench.analysis.ranking import evaluated_otherwise, summarized, summary_columns
+from rocoft_bench.analysis.ranking import summarized, summary_columns
 from rocoft_bench.analysis.references import STAND_INS, PaperTable, paper_table_of, references
+from rocoft_bench.analysis.same_examples import by_examples
 from rocoft_bench.analysis.table import Cell, Column, Row, Table, with_unique_keys
+from rocoft_bench.analysis.variants import variants_by_task
 from rocoft_bench.report.tables.ranks import TASK as TASK_8
 from rocoft_bench.report.tables.ranks import is_table_8
 
@@ -45,18 +47,16 @@ METRIC_NAMES = {
 
 RANK_RUNS = "runs of single ranks on query, key and value, with which no other task was trained, stand in Table 8 alone"
 
-UNLIKE = (
-    "other rows, weights or protocol than the other methods; none is marked as the best of this task, which does not "
-    "count in mean ranks"
-)
-
 PARAMETERS = [Column("adapter", "adapter", ("",), decimals=0), Column("head", "head", ("",), decimals=0)]
 COSTS = [Column("train_seconds", "train s", ("",), decimals=0), Column("peak_memory_mib", "MiB", ("",), decimals=0)]
 
 
 @dataclass(frozen=True)
 class RunTable:
-    """What runs have to agree in to stand in one table. model: None where the paper's table has a place for each."""
+    """What runs have to agree in to stand in one table. model: None where the paper's table has a place for each.
+
+    examples: what sets the table apart from those that agree in all of this but not in the examples of a task.
+    """
 
     paper: PaperTable | None
     family: str
@@ -66,6 +66,7 @@ class RunTable:
     prompts: str
     loss_on: str
     all_examples: bool
+    examples: str = ""
 
     @property
     def key(self) -> str:
@@ -76,8 +77,8 @@ class RunTable:
         return ", ".join([self.paper.title if self.paper else f"{self.family}, {self.model}", *self._differences])
 
     @property
-    def order(self) -> tuple[int, str]:
-        return (int(self.paper.number) if self.paper else 99, self.title)
+    def order(self) -> tuple[int, str, bool]:
+        return (int(self.paper.number) if self.paper else 99, self.title, not self.all_examples)
 
     @property
     def _differences(self) -> list[str]:
@@ -86,8 +87,7 @@ class RunTable:
         names = {"data_dir": "local data", "best": "best epoch", "published": "published protocol"}
         names |= {"likelihood": "likelihood of choices", "response": "loss on the response"}
         found = (self.data_kind, self.checkpoint, self.prompts, self.loss_on)
-        limited = [] if self.all_examples else ["first rows only"]
-        return [*(names.get(value, value) for value in found if value not in usual), *limited]
+        return [*(names.get(value, value) for value in found if value not in usual), *filter(None, [self.examples])]
 
     @property
     def is_comparable(self) -> bool:
@@ -104,22 +104,20 @@ class RunTable:
 
 def run_tables(table: pd.DataFrame) -> list[Table]:
     """A table for each one of the paper, or else family and model; runs that differ in data, protocol, loss or
-    checkpoint rule never meet. Combinations of a sweep that could not be run, because their settings are wrong, have a
-    table of their own. Those that Table 8 alone has a place for are left to it, and counted in a note.
+    checkpoint rule never meet, nor do those of a task that have other examples of it. Combinations of a sweep that
+    could not be run, because their settings are wrong, have a table of their own. Those that Table 8 alone has a place
+    for are left to it, and counted in a note.
     """
     values = table[table.source == "run"]
     known = records_of(values)
     wrong = [run for run in known if not run.metric_names]
-    groups: dict[RunTable, list[Record]] = {}
-    for run in known:
-        if run.metric_names:
-            groups.setdefault(_table_of(run), []).append(run)
-    elsewhere = _of_table_8_alone([run for own in groups.values() for run in own])
+    groups = _groups([run for run in known if run.metric_names])
+    elsewhere = _of_table_8_alone([run for _, runs in groups for run in runs])
     tables = []
-    for spec in sorted(groups, key=lambda spec: spec.order):
-        if own := [run for run in groups[spec] if run.id not in elsewhere]:
+    for spec, runs in groups:
+        if own := [run for run in runs if run.id not in elsewhere]:
             made = _table(spec, own, values)
-            left = len(groups[spec]) - len(own)
+            left = len(runs) - len(own)
             made.notes += [f"{TASK_8}: {left} {RANK_RUNS}"] if left else []
             tables.append(made)
     return with_unique_keys([*tables, *([_wrong_settings(wrong)] if wrong else [])])
@@ -130,10 +128,8 @@ def selection_tables(table: pd.DataFrame) -> list[Table]:
     t = table
     chosen = (t.method == "rocoft") & t["mode"].isin(["row", "column"]) & (t["rank"] == 4) & t.target_modules.isna()
     values = t[(t.source == "run") & (t.family == "glue") & chosen]
-    groups: dict[RunTable, list[Record]] = {}
-    for run in records_of(values):
-        groups.setdefault(replace(_table_of(run), paper=None, model=run.model), []).append(run)
-    tables = [_table(spec, groups[spec], values) for spec in sorted(groups, key=lambda spec: spec.title)]
+    groups = _groups(records_of(values), lambda run: replace(_table_of(run), paper=None, model=run.model))
+    tables = [_table(spec, runs, values) for spec, runs in groups]
     for made in tables:
         made.key, made.number = f"figure4-{made.key}", "Figure 4"
         made.title = f"selection of rows and columns, {made.title}"
@@ -146,6 +142,18 @@ def _table_of(run: Record) -> RunTable:
     return RunTable(
         found, family, model, run.data_kind, run.checkpoint, run.prompts, run.loss_on or "", run.all_examples
     )
+
+
+def _groups(
+    runs: Iterable[Record], spec_of: Callable[[Record], RunTable] = _table_of
+) -> list[tuple[RunTable, list[Record]]]:
+    """The runs of each table, in the order of the tables."""
+    groups: dict[RunTable, list[Record]] = {}
+    for run in runs:
+        groups.setdefault(spec_of(run), []).append(run)
+    ordered = sorted(groups, key=lambda spec: spec.order)
+    parts = [(spec, part) for spec in ordered for part in by_examples(groups[spec])]
+    return [(replace(spec, examples=part.difference), part.runs) for spec, part in parts]
 
 
 def _of_table_8_alone(runs: Iterable[Record]) -> set[str]:
@@ -167,24 +175,22 @@ def _table(spec: RunTable, runs: Sequence[Record], values: pd.DataFrame) -> Tabl
         for task, names in metrics.items()
     ]
     keys, places = _rows_of(spec, runs)
-    own = _in_columns(placed(values, places), metrics)
     rows = pivot(
-        own, keys, [*PARAMETERS, *columns, *COSTS], _references(spec, metrics), RUN_COSTS, spec.reference_title
+        _in_columns(placed(values, places), metrics),
+        keys,
+        [*PARAMETERS, *columns, *COSTS],
+        _references(spec, metrics),
+        RUN_COSTS,
+        spec.reference_title,
     )
-    scored = set(own.id[(own.column == own.task) & (own.failure == "")])
-    finished = [run for run in runs if run.id in scored]
-    found, notes = [], []
-    for model in dict.fromkeys(key.model for key in keys):
-        of_model = [row for row in rows if row.model == model]
-        unlike = {c.key: names for c in columns if (names := evaluated_otherwise(of_model, c, finished))}
-        found += summarized(of_model, columns, unlike)
-        notes += [f"{model}, {task}: {', '.join(names)}: {UNLIKE}" for task, names in unlike.items()]
+    models = dict.fromkeys(key.model for key in keys)
+    found = [row for model in models for row in summarized([row for row in rows if row.model == model], columns)]
     shown = [*PARAMETERS, *columns, *summary_columns(found, columns), *COSTS]
     table = Table(spec.key, spec.title, shown, found, spec.paper.number if spec.paper else None, run_conditions(runs))
     if said := _of_the_paper(spec, found):
         table.conditions["Paper"] = "; ".join(said)
     left_out = repeats(len(runs) - len(places), "runs")
-    table.notes = [*left_out, *notes, *_unparsed(runs, values), cost_note(runs), *run_notes(runs)]
+    table.notes = [*left_out, *_unparsed(runs, values), cost_note(runs), *run_notes(runs)]
     return table
 
 
@@ -213,7 +219,7 @@ def _rows_of(spec: RunTable, runs: Iterable[Record]) -> tuple[list[RowKey], list
         cells.setdefault(RowKey(run.model, run.label), {}).setdefault(run.task, []).append(run)
     keys, places = [], []
     for key, by_task in cells.items():
-        variants: list[Variants] = [run_variants(same) for same in by_task.values()]
+        variants = list(variants_by_task(by_task).values())
         names = sorted({name for own in variants for name in own}) or [""]
         keys += [key._replace(variant=name) for name in names]
         places += [(run, key._replace(variant=n)) for own in variants for n, same in own.items() for run in same]

@@ -15,7 +15,17 @@ from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.report import Cell, Column, Row, Run, Table, read_results
 from rocoft_bench.report.tables.runs import run_tables, selection_tables
 from rocoft_bench.runs import RunDirectory, RunRecord, config_values
-from tests.made_up import ABOVE_PAPER, ROBERTA, SEED_STEP, a_run, complete_results, long_table_of, run_record, write_run
+from tests.made_up import (
+    ABOVE_PAPER,
+    ROBERTA,
+    ROCOFT,
+    SEED_STEP,
+    a_run,
+    complete_results,
+    long_table_of,
+    run_record,
+    write_run,
+)
 
 OTHER_MODEL = {"name": "some/minilm", "paper_name": None}
 LARGE = {"name": "FacebookAI/roberta-large", "paper_name": "roberta-large"}
@@ -270,10 +280,16 @@ def test_nor_has_their_average(complete: list[Table]) -> None:
     assert all(part.difference is not None for part in cell(complete[0], "RoCoFT-3-Row", "average").parts)
 
 
+def test_runs_with_other_settings_do_not_share_a_cell() -> None:
+    other = run_record(settings_hash="other", method={**ROCOFT, "selection": "max"}, seed=1)
+    rows = [row for row in the_table(run_record(), other).rows if row.method == "RoCoFT-3-Row"]
+    assert [row.cells["rte"].parts[0].n for row in rows] == [1, 1]
+    assert [row.variant for row in rows] == ["", "selection=max"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"settings_hash": "other", "method": {"name": "rocoft", "rank": 3, "selection": "max"}},
         {"data": {"evaluation": {"kind": "hub", "sha256": "other rows"}, "train_rows": 2490, "eval_rows": 277}},
         {"data": {"train": {"sha256": "x"}, "evaluation": {"kind": "hub"}, "train_rows": 9, "eval_rows": 277}},
         {"data": {"evaluation": {"kind": "hub", "id": "other/data"}, "train_rows": 2490, "eval_rows": 277}},
@@ -281,18 +297,18 @@ def test_nor_has_their_average(complete: list[Table]) -> None:
         {"protocol": "the nearest label word"},
         {"model": {**ROBERTA, "weights_sha256": "other weights"}},
     ],
-    ids=["settings", "evaluation rows", "training rows", "source", "number of rows", "protocol", "weights"],
+    ids=["evaluation rows", "training rows", "source", "number of rows", "protocol", "weights"],
 )
-def test_runs_with_other_settings_or_rows_do_not_share_a_cell(change: dict[str, Any]) -> None:
+def test_runs_on_other_examples_of_a_task_do_not_share_a_table(change: dict[str, Any]) -> None:
     usual = run_record(model={**ROBERTA, "weights_sha256": "weights"})
-    table = the_table(usual, run_record(**{"model": usual.model, "seed": 1, "metrics": {"accuracy": 0.2}, **change}))
-    rows = [row for row in table.rows if row.method == "RoCoFT-3-Row"]
-    assert sorted(row.cell(table.column("rte")).parts[0].value for row in rows) == pytest.approx([20, 75])
-    assert len({row.title for row in rows}) == 2
-    assert all(row.variant for row in rows)
+    other = run_record(**{"model": usual.model, "seed": 1, "metrics": {"accuracy": 0.2}, **change})
+    tables = tables_of(usual, other)
+    assert sorted(cell(table, "RoCoFT-3-Row", "rte").parts[0].value for table in tables) == pytest.approx([20, 75])
+    assert not [row.variant for table in tables for row in table.rows if row.variant]
+    assert len({table.key for table in tables}) == 2
 
 
-def test_methods_that_were_judged_on_other_rows_are_not_ranked() -> None:
+def test_methods_are_ranked_beside_those_that_were_judged_on_the_same_examples() -> None:
     def records(label: str, rte: float, cola: float) -> list[RunRecord]:
         scores = {"rte": {"accuracy": rte}, "cola": {"matthews_correlation": cola}}
         return [run_record(task=task, label=label, metrics=metrics) for task, metrics in scores.items()]
@@ -301,11 +317,87 @@ def test_methods_that_were_judged_on_other_rows_are_not_ranked() -> None:
     assert cell(the_table(*of_all), "RoCoFT-3-Row", "rte").parts[0].highlight == "best"
     assert cell(the_table(*of_all), "RoCoFT-3-Row", "mean_rank").parts[0].value == 1
     of_all[-2].data["eval_rows"] = 50
-    table = the_table(*of_all)
-    assert {row.cell(table.column("rte")).parts[0].highlight for row in table.rows} == {None}
+    table, other = tables_of(*of_all)
+    assert cell(table, "LoRA", "rte").parts[0].highlight == "best"
     assert cell(table, "RoCoFT-3-Row", "cola").parts[0].highlight == "best"
-    assert any(note.startswith("roberta-base, rte: RoCoFT-3-Row: other rows") for note in table.notes)
-    assert "mean_rank" not in [column.key for column in table.columns]  # CoLA is left, and one task makes no mean
+    assert cell(table, "LoRA", "mean_rank").parts[0].value == 1.5
+    assert cell(table, "RoCoFT-3-Row", "mean_rank").parts[0].value is None
+    assert cell(other, "RoCoFT-3-Row", "rte").parts[0].value == pytest.approx(90)
+
+
+def on_first(task: str, count: int, label: str = "LoRA", total: int = 9000, **changes: Any) -> RunRecord:
+    """A run on the first so many training examples."""
+    source = {"kind": "data_dir", "num_rows": total, "sha256": f"{task}-rows"}
+    held_out = {"kind": "data_dir", "num_rows": 277, "sha256": f"{task}-validation"}
+    data = {"train": source, "evaluation": held_out, "train_rows": count, "eval_rows": 277}
+    record = run_record(task=task, label=label, model=OTHER_MODEL, data=data, **changes)
+    record.task["settings"] = {"data_dir": "data", "max_length": 128, "max_train_rows": count, "max_eval_rows": None}
+    return record
+
+
+def test_sweeps_on_different_numbers_of_examples_have_tables_of_their_own() -> None:
+    """Within each the best are marked, and ranked over its tasks."""
+    few = [on_first(t, n, label) for t, n in (("sst2", 600), ("rte", 300)) for label in ("LoRA", "FT", "BitFit")]
+    many = [on_first(t, n, label) for t, n in (("sst2", 2000), ("cola", 4000)) for label in ("LoRA", "FT")]
+    for rank, record in enumerate([*few, *many]):
+        record.metrics = dict.fromkeys(record.task["metric_names"], 0.9 - rank / 100)
+    tables = tables_of(*few, *many)
+    assert [table.title for table in tables] == [
+        "glue, minilm, local data, first 2,000 to 4,000 training examples",
+        "glue, minilm, local data, first 300 to 600 training examples",
+    ]
+    assert [[column.key for column in table.columns if column.task] for table in tables] == [
+        ["cola", "sst2"],
+        ["sst2", "rte"],
+    ]
+    for table in tables:
+        assert cell(table, "LoRA", "sst2", "minilm").parts[0].highlight == "best"
+        assert cell(table, "LoRA", "mean_rank", "minilm").parts[0].value == 1
+        assert not [row.variant for row in table.rows if row.variant]
+    assert "sst2: first 600 of 9,000 training examples, 277 of validation" in tables[1].conditions["Data"]
+    assert tables[1].conditions["Data"].count("sst2") == 1
+
+
+def test_tasks_of_one_sweep_share_a_table_whatever_their_numbers_of_examples() -> None:
+    table = the_table(on_first("sst2", 2000), on_first("cola", 300), on_first("rte", 50))
+    assert table.title == "glue, minilm, local data, first 50 to 2,000 training examples"
+    assert len([column for column in table.columns if column.task]) == 3
+
+
+def test_the_same_number_of_examples_binds_tasks_more_than_methods_do() -> None:
+    """One that has not come to its end yet puts nothing into the wrong table."""
+    records = [
+        on_first(task, count, label)
+        for task in ("rte", "mrpc")
+        for count in (100, 500)
+        for label in ("LoRA", "FT")
+        if (task, count, label) != ("mrpc", 500, "FT")
+    ]
+    tables = tables_of(*records)
+    endings = [f"first {count} of 9,000 training examples" for count in (500, 100)]
+    assert [table.title.rpartition(", ")[2] for table in tables] == endings
+    assert cell(tables[0], "FT", "mrpc", "minilm").is_empty
+
+
+def test_a_run_that_failed_early_stands_with_those_of_its_limit() -> None:
+    failed = on_first("rte", 100, seed=1, status="oom", metrics=None)
+    failed.data.clear()
+    tables = tables_of(on_first("rte", 500), on_first("rte", 100), failed)
+    assert [cell(table, "LoRA", "rte", "minilm").failures for table in tables] == [(), ("oom",)]
+
+
+def test_a_limit_that_leaves_nothing_out_is_none() -> None:
+    assert the_table(on_first("rte", 5000, total=2490)).title == "glue, minilm, local data"
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"), [({"max_length": 64}, "max_length 64"), ({"data_dir": "other"}, "examples of other")]
+)
+def test_titles_say_what_sets_tables_apart(setting: dict[str, Any], told: str) -> None:
+    one, other = on_first("rte", 300), on_first("rte", 300)
+    other.task["settings"] |= setting
+    other.data["train"]["sha256"] = "other examples" if "data_dir" in setting else "rte-rows"
+    assert {table.title.rpartition(", ")[2] for table in tables_of(one, other)} >= {told}
 
 
 def test_a_result_that_is_missing_one_metric_or_all_is_told() -> None:
@@ -325,7 +417,7 @@ def test_rows_from_github_are_the_tasks_own_and_failures_stand_beside_them() -> 
     table = the_table(run_record("math", "gsm8k", data=data), failed)
     (row,) = [row for row in table.rows if row.method == "RoCoFT-3-Row"]
     assert (row.cells["gsm8k"].parts[0].n, row.cells["gsm8k"].failures) == (1, ("oom",))
-    assert table.conditions["Data"] == "GitHub: owner/repo @ 1111111111, 9 rows to train on, 8 of test"
+    assert table.conditions["Data"] == "GitHub: owner/repo @ 1111111111, 9 training examples, 8 of test"
 
 
 def test_the_best_average_and_mean_rank_are_marked(complete: list[Table]) -> None:
@@ -339,8 +431,8 @@ def test_the_best_average_and_mean_rank_are_marked(complete: list[Table]) -> Non
 def test_task_versions_do_not_share_a_cell() -> None:
     old, new = run_record(), run_record(seed=1)
     new.task["version"] = old.task["version"] + 1
-    rows = [row for row in the_table(old, new).rows if row.method == "RoCoFT-3-Row"]
-    assert {row.variant for row in rows} == {f"task version={v}" for v in (old.task["version"], new.task["version"])}
+    versions = {f"task version {v}" for v in (old.task["version"], new.task["version"])}
+    assert {table.title.rpartition(", ")[2] for table in tables_of(old, new)} == versions
 
 
 def config_text(**training: Any) -> str:
@@ -365,6 +457,63 @@ def test_settings_that_change_nothing_do_not_tell_cells_apart(tmp_path: Path) ->
         write_run(tmp_path / str(index), run_record(settings_hash=f"hash {index}", seed=index), config=text)
     (part,) = cell(the_table_of(tmp_path), "RoCoFT-3-Row", "rte").parts
     assert part.n == 2
+
+
+def leave(folder: Path, number: int, method: dict[str, Any], epochs: int = 3, task: str = "rte", **more: Any) -> None:
+    """A run of RoCoFT with three rows on one of GLUE's tasks."""
+    settings = {"task": {"family": "glue", "name": task}, "method": {"name": "rocoft", "rank": 3, **method}, **more}
+    text = yaml.safe_dump({**settings, "training": {"epochs": epochs, "learning_rate": 0.01}})
+    write_run(folder / str(number), run_record(task=task, settings_hash=f"hash {number}"), config=text)
+
+
+def test_what_is_usual_is_left_out_of_the_names_of_rows(tmp_path: Path) -> None:
+    """The method's defaults, and of other settings what most rows have; the method's own are named first, and all."""
+    anew = {"reselect_every": 30, "reselect_by": "wanda", "selection": "random", "target_modules": ["query", "value"]}
+    methods = [{}, {"selection": "random"}, {"reselect_every": 30}, anew]
+    for number, method in enumerate(methods):
+        leave(tmp_path, number, method)
+    leave(tmp_path, 4, {}, epochs=1)
+    leave(tmp_path, 5, {}, epochs=1, model={"quantization": "nf4"})
+    assert [variant for variant, _ in rows_of_runs(tmp_path)] == [
+        "",
+        "epochs=1",
+        "epochs=1, quantization=nf4",
+        "reselect_every=30",
+        "selection=random",
+        "selection=random, reselect_every=30, reselect_by=wanda, target_modules=query + value",
+    ]
+
+
+def test_of_many_settings_those_are_named_that_tell_a_row_from_its_neighbours(tmp_path: Path) -> None:
+    same = {"batch_size": 8, "warmup_steps": 1, "lr_scheduler": "constant", "max_grad_norm": 2.0, "weight_decay": 0.3}
+    for number, changes in enumerate(({}, {}, {}, {}, {}, {**same, "epochs": 7}, {**same, "epochs": 8})):
+        values = {"learning_rate": (number + 1) / 100 if number < 5 else 0.01, "epochs": 2, **changes}
+        write_run(tmp_path / str(number), run_record(settings_hash=f"hash {number}"), config=config_text(**values))
+    names = [variant for variant, _ in rows_of_runs(tmp_path)]
+    assert names == [
+        "epochs=7, batch_size=8, weight_decay=0.3, 4 more",
+        "epochs=8, batch_size=8, weight_decay=0.3, 4 more",
+        *(f"learning_rate=0.0{rate}" for rate in range(1, 6)),
+    ]
+
+
+def test_all_linear_layers_are_said_in_short(tmp_path: Path) -> None:
+    roles = ["query", "key", "value", "attention_output", "ffn_in", "ffn_out"]
+    for number, targets in enumerate((None, roles, roles[:5])):
+        leave(tmp_path, number, {"target_modules": targets}, model={"name": "roberta-base"})
+    variants = [variant for variant, _ in rows_of_runs(tmp_path)]
+    assert variants[:2] == ["", "target_modules=all linear"]
+    assert variants[2] == "target_modules=query + key + value + attention_output + ffn_in"
+
+
+def test_the_same_settings_are_in_one_row_on_all_tasks(tmp_path: Path) -> None:
+    """One task had a single rate, which is one of two on the other."""
+    for number, (task, rate) in enumerate((("rte", 0.1), ("rte", 0.2), ("cola", 0.2))):
+        text = config_text(learning_rate=rate).replace("name: rte", f"name: {task}")
+        write_run(tmp_path / str(number), run_record(task=task, settings_hash=f"hash {number}"), config=text)
+    rows = {row.variant: row for row in the_table_of(tmp_path).rows if row.method == "RoCoFT-3-Row"}
+    assert list(rows) == ["learning_rate=0.1", "learning_rate=0.2"]
+    assert not rows["learning_rate=0.2"].cells["cola"].is_empty
 
 
 SHIPPED = [str(file.relative_to(config_root())) for file in config_files() if "axes" not in read_settings(file).values]
@@ -442,7 +591,7 @@ def test_conditions_say_what_was_run_where(tmp_path: Path) -> None:
     stated = the_table_of(tmp_path).conditions
     assert stated["Hardware"] == "2 × H200"
     assert stated["Model"] == "roberta-base"
-    assert "2,490 rows to train on, 277 of validation" in stated["Data"]
+    assert "2,490 training examples, 277 of validation" in stated["Data"]
     assert stated["Protocol"] == "argmax over the classes"
     assert stated["Checkpoint"] == "last epoch"
     assert "accuracy" in stated["Metric"]
