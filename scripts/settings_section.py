@@ -14,20 +14,22 @@ from readme_section import main, markdown
 from rocoft_bench.analysis.method_comparison import main_metric
 from rocoft_bench.analysis.records import Run, read_results
 from rocoft_bench.analysis.seed_statistics import welch_interval
+from rocoft_bench.analysis.statistics import holm, welch_p
+from rocoft_bench.analysis.verdicts import p_text
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.config.loading import flatten
 from rocoft_bench.methods.rocoft import RoCoFTSettings
 from rocoft_bench.untrusted.yaml_text import read_yaml
 
-HEADER = ("setting", "n", "result", "beside the first", "loss, first half", "loss, second half", "beside the first")
+HEADER = ("setting", "n", "result", "beside the first", "p", "loss, first half", "loss, second half", "beside the first")
 DEFAULTS = dict(flatten({"method": RoCoFTSettings().model_dump(), "model": ModelConfig().model_dump()}))
 EVERY_STEP = 10**9
 """More points of a loss curve than there are."""
 
 
 def section(folder: Path) -> str:
-    """In Markdown: for each task a row for each setting, the mean and spread over its seeds, and 95 % intervals (Welch)
-    of the differences from the first setting.
+    """In Markdown: for each task a row for each setting, the mean and spread over its seeds, 95 % intervals of the
+    differences from the first setting, and p-values, both of Welch's test, after Holm's correction over the table.
     """
     by_task: dict[str, list[Run]] = defaultdict(list)
     for run in read_results(folder).runs:
@@ -39,8 +41,12 @@ def _of_task(task: str, runs: Sequence[Run]) -> Iterator[str]:
     yield f"### {task}, {runs[0].record.task['metric_names'][0].replace('_', ' ')}"
     yield ""
     groups = _by_setting(runs)
-    first = next(iter(groups.values()))
-    rows = ([name, str(len(own)), *_cells(own, None if own is first else first)] for name, own in groups.items())
+    first, *others = groups.values()
+    p_values = [None, *holm([welch_p(_values(own)[0], _values(first)[0]) for own in others])]
+    rows = (
+        [name, str(len(own)), *_cells(own, None if own is first else first, p)]
+        for (name, own), p in zip(groups.items(), p_values, strict=True)
+    )
     yield from markdown(HEADER, rows)
     yield ""
 
@@ -58,11 +64,12 @@ def _by_setting(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return {", ".join(own) or "by default": some for own, some in ordered}
 
 
-def _cells(runs: Sequence[Run], first: Sequence[Run] | None) -> Iterator[str]:
+def _cells(runs: Sequence[Run], first: Sequence[Run] | None, p: float | None) -> Iterator[str]:
     results, early, late = _values(runs)
     beside = (None, None, None) if first is None else _values(first)
     yield f"{statistics.mean(results):.2f} ± {statistics.stdev(results):.2f}"
     yield _difference(results, beside[0], 2)
+    yield p_text(p)
     yield f"{statistics.mean(early):.3f} ± {statistics.stdev(early):.3f}"
     yield f"{statistics.mean(late):.3f} ± {statistics.stdev(late):.3f}"
     yield _difference(late, beside[2], 3)

@@ -63,8 +63,8 @@ def _cells(one: Comparison, found: SeedDifference | None) -> dict[str, Cell]:
     assert found is not None
     texts = {
         "seeds": f"{one.our_seeds} and {one.their_seeds}",
-        "p_seeds": _p(one.p_seeds_corrected),
-        "p_equivalent": _p(one.p_equivalent_corrected),
+        "p_seeds": p_text(one.p_seeds_corrected),
+        "p_equivalent": p_text(one.p_equivalent_corrected),
         "verdict": (said := verdict(one)),
         "needed": _needed(found) if said == "undecided" else "",
     }
@@ -79,7 +79,7 @@ def _cells(one: Comparison, found: SeedDifference | None) -> dict[str, Cell]:
     return cells
 
 
-def _p(value: float | None) -> str:
+def p_text(value: float | None) -> str:
     return "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
