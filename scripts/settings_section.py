@@ -21,7 +21,16 @@ from rocoft_bench.config.loading import flatten
 from rocoft_bench.methods.rocoft import RoCoFTSettings
 from rocoft_bench.untrusted.yaml_text import read_yaml
 
-HEADER = ("setting", "n", "result", "beside the first", "p", "loss, first half", "loss, second half", "beside the first")
+HEADER = (
+    "setting",
+    "n",
+    "result",
+    "beside the first",
+    "p",
+    "loss, first half",
+    "loss, second half",
+    "beside the first",
+)
 DEFAULTS = dict(flatten({"method": RoCoFTSettings().model_dump(), "model": ModelConfig().model_dump()}))
 EVERY_STEP = 10**9
 """More points of a loss curve than there are."""
