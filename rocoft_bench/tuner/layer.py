@@ -23,6 +23,7 @@ from rocoft_bench.tuner.in_place import (
     is_bare,
     is_transformed,
     may_stand,
+    parameter,
     take_out,
 )
 from rocoft_bench.tuner.recompute import LayerNorms, product_with
@@ -116,7 +117,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         return weight.t() if isinstance(self.get_base_layer(), Conv1D) else weight
 
     def entries(self, adapter_name: str) -> TrainedEntries:
-        entries = self.rocoft_adapter[adapter_name]
+        adapters: Any = self._modules["rocoft_adapter"]
+        entries = adapters._modules[adapter_name]
         assert isinstance(entries, TrainedEntries)
         return entries
 
@@ -347,14 +349,10 @@ class Linear(RoCoFTLayer):
         return self._stood
 
     def _standing_entries(self, values: Standing) -> TrainedEntries | None:
-        """The active adapter's, if the values that stand in the weight are just these, and both are as they were.
-
-        Else none stand there any more.
-        """
-        weight: Any = self.base_layer.weight
+        """The active adapter's, if just its values stand in the weight, both as they were; else none do any more."""
         if self.active_adapters == [values.adapter] and not (self._disable_adapters or self.merged_adapters):
-            entries = self.entries(values.adapter)
-            if values.is_of(weight, entries.weight) and not is_transformed():
+            entries, weight = self.entries(values.adapter), parameter(self._modules["base_layer"], "weight")
+            if values.is_of(weight, parameter(entries, "weight")) and not is_transformed():
                 return entries
         self.put_back()
         return None
@@ -377,8 +375,8 @@ class Linear(RoCoFTLayer):
         return y
 
     def _in_place(self, x: Tensor, entries: TrainedEntries, values: Standing) -> Tensor:
-        base: Any = self.base_layer
-        bias = base.bias if entries.bias is None else entries.bias.to(base.bias.dtype)
+        bias, own_bias = parameter(self._modules["base_layer"], "bias"), parameter(entries, "bias")
+        bias = bias if own_bias is None else own_bias.to(bias.dtype)
         needs_input = entries.mode != "column" and torch.is_grad_enabled() and entries.weight.requires_grad
         recomputes = needs_input and entries.config.recompute_inputs
         multiply = partial(entries_of_product, entries.place) if entries.mode == "random" else None
