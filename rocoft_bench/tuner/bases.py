@@ -146,4 +146,6 @@ def bypassed_children(parent: nn.Module) -> tuple[str, ...]:
         return ("x_proj", "dt_proj", "out_proj")
     if type(parent).__name__ == "WavLMAttention":  # calls torch's multi_head_attention_forward
         return ("q_proj", "k_proj", "v_proj", "out_proj")
+    if type(parent).__name__ == "LongcatFlashTopkRouter":
+        return ("classifier",)
     return ()

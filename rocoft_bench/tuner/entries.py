@@ -21,6 +21,11 @@ def layout(mode: str) -> str:
     return "random" if mode == "row_column" else mode
 
 
+def started(values: Tensor, config: RoCoFTConfig) -> Tensor:
+    """What trained values start as, given the pretrained ones."""
+    return values if config.init_weights else torch.randn_like(values)
+
+
 class TrainedEntries(nn.Module):
     """The trained entries of a weight, and where they belong.
 

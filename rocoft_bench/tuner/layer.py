@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from rocoft_bench.tuner import selection
 from rocoft_bench.tuner.bases import whole_weight
 from rocoft_bench.tuner.config import RoCoFTConfig
-from rocoft_bench.tuner.entries import TrainedEntries, layout
+from rocoft_bench.tuner.entries import TrainedEntries, layout, started
 from rocoft_bench.tuner.functional import add_update, entries_of_product, in_place_linear
 from rocoft_bench.tuner.in_place import (
     ONE_AT_A_TIME,
@@ -64,6 +64,10 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     def __getstate__(self) -> dict[str, Any]:
         self.forget_views()  # copies and files have the frozen values
         return self.__dict__
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+        self.put_back()  # who walks through a model may look at its weights
+        return super().named_modules(*args, **kwargs)
 
     def _save_to_state_dict(self, *args: Any) -> None:
         self.put_back()
@@ -141,7 +145,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self._ranks[adapter_name] = rank
         if config.is_scored and not others:
             indices = torch.full_like(indices, -1)  # until `reselect`, or until the adapter's own are loaded
-        self.rocoft_adapter[adapter_name] = entries = TrainedEntries(config, indices, _started(values, config), bias)
+        self.rocoft_adapter[adapter_name] = entries = TrainedEntries(config, indices, started(values, config), bias)
         if others:
             entries.keep(others[0].kept_indices, others[0].kept_values)
         self.set_adapter(self.active_adapters, inference_mode=inference_mode)
@@ -178,7 +182,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         entries = self.entries(adapter_name)
         scores = {mode: selection.wanda_scores(self.matrix, input_norms, mode) for mode in ("row", "column")}
         entries.indices.copy_(self.chosen(adapter_name, scores, entries.config.selection))
-        entries.weight.copy_(_started(self._read(adapter_name), entries.config))
+        entries.weight.copy_(started(self._read(adapter_name), entries.config))
 
     def chosen(self, adapter_name: str, scores: dict[str, Tensor], by: str = "max") -> Tensor:
         """The indices that an adapter would have. scores: of each "row" (d_out,) and each "column" (d_in,)."""
@@ -392,7 +396,3 @@ class Linear(RoCoFTLayer):
 
     def __repr__(self) -> str:
         return "rocoft." + super().__repr__()
-
-
-def _started(values: Tensor, config: RoCoFTConfig) -> Tensor:
-    return values if config.init_weights else torch.randn_like(values)

@@ -70,10 +70,15 @@ def wavlm() -> nn.Module:
     return t.WavLMModel(t.WavLMConfig(**sizes, num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2))
 
 
+def longcat() -> nn.Module:
+    sizes = {"hidden_size": 8, "num_layers": 1, "num_attention_heads": 2, "ffn_hidden_size": 8, "expert_ffn_size": 8}
+    return t.LongcatFlashModel(t.LongcatFlashConfig(**sizes, vocab_size=20, n_routed_experts=2, zero_expert_num=1))
+
+
 @pytest.mark.parametrize(
     ("make", "target"),
-    [(attention, "out_proj"), (encoder, "linear1"), (mamba, "dt_proj"), (wavlm, "q_proj")],
-    ids=["attention", "encoder", "mamba", "wavlm"],
+    [(attention, "out_proj"), (encoder, "linear1"), (mamba, "dt_proj"), (wavlm, "q_proj"), (longcat, "classifier")],
+    ids=["attention", "encoder", "mamba", "wavlm", "longcat"],
 )
 def test_a_layer_that_is_never_called_is_refused_by_name(make: Any, target: str) -> None:
     model = make()

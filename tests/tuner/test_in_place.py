@@ -707,6 +707,16 @@ def test_weights_that_move_during_a_pass_of_values_that_are_no_numbers(mode: str
     assert torch.equal(layer.base_layer.weight, frozen)
 
 
+def test_who_walks_through_the_weights_during_a_pass_sees_frozen_ones(mode: str) -> None:
+    model, seen = two_adapted(mode), {}
+    frozen = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    model.base_model.model.between = lambda: seen.update((n, p.clone()) for n, p in model.named_parameters())
+    x = inputs()
+    torch.testing.assert_close(model(x), dense_two(model)(x))
+    assert seen.keys() == frozen.keys()
+    assert all(torch.equal(seen[name], frozen[name]) for name in frozen)
+
+
 @pytest.mark.parametrize("standing", [False, True])
 def test_trained_values_that_change_during_a_pass_are_seen(mode: str, standing: bool) -> None:
     model, x = two_adapted(mode), inputs()
