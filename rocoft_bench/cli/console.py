@@ -13,6 +13,9 @@ from rich.text import Text
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but newline and tab, what turns the direction of text, and bytes that are not UTF-8."""
 
+UNWRAPPED = 10_000
+"""Columns of what is not a terminal: lines are as long as they come."""
+
 
 def printable(text: str) -> str:
     """The text with everything escaped that a terminal would obey, or could not show."""
@@ -40,7 +43,7 @@ class TerminalConsole(Console):
         return super().render_str(printable(text), **options)
 
 
-def width_of_output(of_a_pipe: int = 10_000) -> int:
+def width_of_output(of_a_pipe: int = UNWRAPPED) -> int:
     """Columns of the terminal. What is none takes lines as long as they come, whatever COLUMNS says: programs read
     them, and some inherit COLUMNS without having a terminal.
     """

@@ -13,7 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from rocoft_bench.cli.console import TerminalConsole
+from rocoft_bench.cli.console import UNWRAPPED, TerminalConsole
 from rocoft_bench.engine.observer import Observer
 
 
@@ -22,6 +22,8 @@ class Display:
 
     def __init__(self, title: str) -> None:
         self.console = TerminalConsole(stderr=True)
+        if not self.console.is_terminal:
+            self.console.width = UNWRAPPED
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),

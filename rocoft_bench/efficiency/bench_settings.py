@@ -21,6 +21,8 @@ from rocoft_bench.runs import digest
 SECTION = "bench"
 """The one group of a file of benches."""
 AXES = ("models", "methods", "shapes", "variants")
+OF_AXES = {"model": "models", "method": "methods", "batch_size": "shapes", "sequence_length": "shapes"}
+"""Settings of a bench that the axes say, by the axis; given beside it they would have no effect."""
 FROZEN = "frozen"
 LAYER = "linear"
 """In the place of a model, {name: linear, d_in: 768, d_out: 768}: one layer alone, of Table 3."""
@@ -102,6 +104,9 @@ def benches_of(settings: Settings) -> list[list[BenchSettings]]:
     if not isinstance(values, dict):
         raise UserError(f"a file of benches holds a group `{SECTION}` of settings, with models, methods and shapes")
     axes = {axis: _listed(values.get(axis), axis) for axis in AXES}
+    for key in OF_AXES:
+        if any(key in given for given in (values, *axes["variants"])):
+            raise UserError(f"{SECTION}.{key}: is of one bench; name them all in a list, {SECTION}.{OF_AXES[key]}")
     common = {key: value for key, value in values.items() if key not in AXES}
     methods = [_named(method) for method in [FROZEN, *axes["methods"]]]
     return [

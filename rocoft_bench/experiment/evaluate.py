@@ -15,7 +15,14 @@ from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limit
 from rocoft_bench.experiment.prompt_record import prompt_facts
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.experiment.run_record import evaluation_fields
-from rocoft_bench.experiment.trained_model import load_trained, locate_base, settings_of, trained_values, with_base
+from rocoft_bench.experiment.trained_model import (
+    experiment_of,
+    load_trained,
+    locate_base,
+    settings_of,
+    trained_values,
+    with_base,
+)
 from rocoft_bench.runs import (
     Failure,
     RunDirectory,
@@ -120,7 +127,7 @@ def evaluation_directory(directory: RunDirectory, experiment: Experiment) -> Run
 def _changed(directory: RunDirectory, changes: Settings) -> Settings:
     """The run's settings with the changes, where these do not touch its training."""
     settings = settings_of(directory)
-    resolve(settings.copy())  # whatever is wrong with them is of the run, not of the changes
+    experiment_of(directory)  # whatever is wrong with them is of the run, not of the changes
     before = settings.values["task"]
     if "name" in (changes.values.get("task") or {}) and before["name"] != changes.values["task"]["name"]:
         if "train_on" not in before:

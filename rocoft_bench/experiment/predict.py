@@ -13,6 +13,7 @@ from rocoft_bench.errors import UserError, reason
 from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import predictor_for
 from rocoft_bench.experiment.trained_model import TrainedModel, experiment_of, load_trained
+from rocoft_bench.models.pretrained import quiet_transformers
 from rocoft_bench.runs import RunDirectory, atomic_replacement, remove_leftovers, write_json_lines, write_text
 from rocoft_bench.tasks import Task
 from rocoft_bench.tasks.data import is_text
@@ -175,7 +176,7 @@ def export(directory: RunDirectory, folder: Path, base: str | None = None, as_lo
     merged: Any = None if as_lora else method.merge(trained.model)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_replacement(folder) as made:
+        with quiet_transformers(), atomic_replacement(folder) as made:
             if as_lora:
                 method.save_as_lora(trained.model, made)
             else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench import models
-from rocoft_bench.config import Settings, read_settings
+from rocoft_bench.config import ROW_PATHS, Settings, read_settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import load_base
 from rocoft_bench.experiment.resolve import Experiment, resolve
@@ -35,8 +35,13 @@ def load_run(directory: RunDirectory, base: str | None = None) -> TrainedModel:
 
 
 def experiment_of(directory: RunDirectory) -> Experiment:
-    """What a finished run did. Loads nothing. Raises: UserError if the run is not finished."""
-    return resolve(settings_of(directory))
+    """What a finished run did. Loads nothing.
+
+    Raises: UserError if the run is not finished, or its config.yaml is not the one that its record is of.
+    """
+    experiment = resolve(settings_of(directory))
+    _check_settings(experiment, directory)
+    return experiment
 
 
 def settings_of(directory: RunDirectory) -> Settings:
@@ -54,7 +59,6 @@ def _plugins_of(directory: RunDirectory) -> Any:
 
 def load_trained(experiment: Experiment, directory: RunDirectory, base: str | None) -> TrainedModel:
     folder = trained_values(directory)
-    _check_settings(experiment, directory)
     based = with_base(experiment, base)
     source, notes = locate_base(based, directory)
     model, tokenizer, _ = load_base(based, source)
@@ -66,9 +70,16 @@ def load_trained(experiment: Experiment, directory: RunDirectory, base: str | No
 
 
 def _check_settings(experiment: Experiment, directory: RunDirectory) -> None:
-    """Refuse a config.yaml that is not the one by which the values were trained."""
+    """Refuse a config.yaml that is not the one by which the values were trained. Rows may lie elsewhere now."""
     record, config = directory.read_record(), experiment.config
-    differing = [f"method.{key}" for key, value in record.method.items() if config.method.get(key) != value]
+    task = config.task.model_dump(mode="json")
+    stated = {"family": record.task["family"], "name": record.task["name"], **record.task.get("settings", {})}
+    differing = [
+        f"task.{key}"
+        for key, value in stated.items()
+        if f"task.{key}" not in ROW_PATHS and task.get(key, value) != value
+    ]
+    differing += [f"method.{key}" for key, value in record.method.items() if config.method.get(key) != value]
     if record.seed != config.seed:
         differing.append("seed")
     if differing:

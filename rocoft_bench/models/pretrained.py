@@ -157,7 +157,7 @@ def load(
     Raises: UserError if the folder does not hold such a model, whole and with a tokenizer that fits it, or the hub does
     not have it or cannot be reached.
     """
-    with _quiet_transformers():
+    with quiet_transformers():
         if source.revision is not None:
             what = (
                 f"model {source.path}" if known_model(config.name) else f"model {source.path} (here is no such folder)"
@@ -351,8 +351,8 @@ def _set_fields(hf_config: Any, names: tuple[str, ...], value: float | None, set
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silences the loading report, which `Checkpoint` judges in its place."""
+def quiet_transformers() -> Iterator[None]:
+    """Silences bars, and the loading report, which `Checkpoint` judges in its place."""
     from transformers.utils import logging
 
     verbosity, progress = logging.get_verbosity(), logging.is_progress_bar_enabled()

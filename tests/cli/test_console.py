@@ -15,6 +15,7 @@ from rich.progress import Progress
 import rocoft_bench.cli
 from rocoft_bench.cli.console import TerminalConsole, printable
 from rocoft_bench.cli.ntk_progress import KernelDisplay
+from rocoft_bench.cli.progress import Display
 from rocoft_bench.engine.interrupt import GracefulStop
 
 Cli = Callable[..., Any]
@@ -109,6 +110,12 @@ def test_nothing_prints_but_the_console() -> None:
     for file in Path(rocoft_bench.cli.__file__).parent.glob("*.py"):
         if file.name != "console.py":
             assert not re.search(r"typer\.echo|(?<![.\w])print\(|(?<!Terminal)Console\(", file.read_text()), file.name
+
+
+def test_a_note_is_one_line_of_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display("title") as display:
+        display.note("word " * 100)
+    assert capsys.readouterr().err == f"title\n  note: {'word ' * 100}\n"
 
 
 def test_an_analysis_shows_no_commands_either(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,11 +90,19 @@ def test_a_config_that_names_another_base_model_is_noticed(rocoft: Cli) -> None:
     all_refuse(rocoft, "other: is not the base model")
 
 
+@pytest.mark.parametrize(
+    ("setting", "changed", "named"),
+    [
+        ("alpha: 16.0", "alpha: 32.0", "method.alpha"),
+        ("name: rte", "name: mrpc", "task.name"),
+        ("max_length: 512", "max_length: 8", "task.max_length"),
+    ],
+)
 @pytest.mark.usefixtures("place")
-def test_a_config_with_other_settings_of_the_method_is_noticed(rocoft: Cli) -> None:
+def test_a_config_with_other_settings_is_noticed(rocoft: Cli, setting: str, changed: str, named: str) -> None:
     config = Path("run/config.yaml")
-    config.write_text(config.read_text().replace("alpha: 16.0", "alpha: 32.0"))
-    all_refuse(rocoft, "config.yaml: method.alpha is not what the run's record says")
+    config.write_text(config.read_text().replace(setting, changed))
+    all_refuse(rocoft, f"config.yaml: {named} is not what the run's record says")
 
 
 @pytest.mark.usefixtures("place")

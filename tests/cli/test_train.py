@@ -110,7 +110,8 @@ def test_a_mergeable_method_trains_predicts_and_exports(
     assert rocoft("train", "glue", "--task", "rte", "--method", method, *options, "--output", run).code == 0
     said = rocoft("predict", run, "--text", "the cat sleeps", "--text-pair", "a dog runs")
     assert said.code == 0
-    assert rocoft("export", run, "--output", tmp_path / "merged").code == 0
+    exported = rocoft("export", run, "--output", tmp_path / "merged")
+    assert (exported.code, exported.err) == (0, "")
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
     inputs = AutoTokenizer.from_pretrained(tmp_path / "merged")("the cat sleeps", "a dog runs", return_tensors="pt")
     probabilities = model(**inputs).logits.softmax(-1)[0]

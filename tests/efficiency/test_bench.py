@@ -208,6 +208,9 @@ def test_the_command(rocoft: Callable[..., Outcome], bench_file: Path, tmp_path:
         ("methods=[]", "must be a list"),
         ("shapes=[8]", "must be [rows, tokens]"),
         ("turns=0", "greater than"),
+        ("model=roberta-large", "name them all in a list, bench.models"),
+        ("batch_size=4", "name them all in a list, bench.shapes"),
+        ("variants=[{sequence_length: 4}]", "name them all in a list, bench.shapes"),
         ("task_kind=tagging", "task_kind"),
     ],
 )

@@ -162,6 +162,7 @@ WRONG: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "a name near it": ("r.csv", TWO, {"train_file": "FOLDER/r.cvs"}, 'r.cvs: no such file; did you mean "r.csv"?'),
     "a folder": ("r.csv", TWO, {"train_file": "FOLDER"}, ": is a folder, not a file"),
     "no source": ("", "", {}, "task.train_file is missing"),
+    "a split of no dataset": ("r.csv", TWO, {"dataset_eval_split": "test"}, "is of a dataset of the hub"),
     "two sources": ("r.csv", TWO, {"dataset": "owner/name"}, "give one of them"),
     "column": ("r.csv", TWO, {"text_column": "revue"}, 'no column "revue"; columns found: review, stars; did you mean'),
     "one column for two": ("r.csv", TWO, {"label_column": "review"}, '"review" is named twice'),

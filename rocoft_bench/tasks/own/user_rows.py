@@ -25,6 +25,9 @@ from rocoft_bench.untrusted.data_files import FORMS
 TRAIN, EVALUATION, HELD_OUT = "train", "evaluation", "held-out"
 """The splits: of their own source, or a part of the training examples."""
 
+OF_DATASET = ("dataset_config", "dataset_revision", "dataset_split", "dataset_eval_split")
+"""Settings that say something of `dataset` alone."""
+
 _NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -231,6 +234,10 @@ def _check_source(settings: OwnConfig) -> None:
         )
     if settings.dataset is not None and settings.train_file is not None:
         raise UserError(f"task.dataset = {settings.dataset}, task.train_file = {settings.train_file}: give one of them")
+    of_dataset = {name: getattr(settings, name) for name in OF_DATASET if settings.dataset is None}
+    for name, value in of_dataset.items():
+        if value != type(settings).model_fields[name].default:
+            raise UserError(f"task.{name} = {value}: is of a dataset of the hub, and the examples are in files")
 
 
 def _pinned(settings: OwnConfig) -> tuple[OwnConfig, HubDataset | None]:
