@@ -99,7 +99,8 @@ def benches_of(settings: Settings) -> list[list[BenchSettings]]:
     Raises: UserError if a setting is unknown or out of range, or the file holds something else.
     """
     if others := [key for key in settings.values if key != SECTION]:
-        raise UserError(f"{settings.sources.get(others[0], others[0])}: {others[0]} is not a setting of benches")
+        file = next(source for key, source in settings.sources.items() if key.split(".")[0] == others[0])
+        raise UserError(f"{file}: {others[0]} is not a setting of benches, which stand under {SECTION}")
     values = settings.values.get(SECTION)
     if not isinstance(values, dict):
         raise UserError(f"a file of benches holds a group `{SECTION}` of settings, with models, methods and shapes")
@@ -151,4 +152,8 @@ def _model(value: Any) -> dict[str, Any]:
 
 
 def _bench(values: dict[str, Any], settings: Settings) -> BenchSettings:
-    return checked(BenchSettings, values, settings.sources, SECTION)
+    from rocoft_bench.efficiency.reference_methods import method_of
+
+    bench = checked(BenchSettings, values, settings.sources, SECTION)
+    method_of(bench.method, bench.task_kind, bench.model["name"])  # a wrong one is told of before any is measured
+    return bench

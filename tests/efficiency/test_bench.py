@@ -206,6 +206,9 @@ def test_the_command(rocoft: Callable[..., Outcome], bench_file: Path, tmp_path:
         ("models=[{name: roberta-base, layers: 3}]", "layers is nothing that its configuration has"),
         ("models=[{name: roberta-base, num_hidden_layers: many}]", "must be of type int"),
         ("methods=[]", "must be a list"),
+        ("methods=[lroa]", 'did you mean "lora"'),
+        ("methods=[{name: lora, rnak: 2}]", 'did you mean "rank"'),
+        ("methods=[{}]", "method.name is missing"),
         ("shapes=[8]", "must be [rows, tokens]"),
         ("turns=0", "greater than"),
         ("model=roberta-large", "name them all in a list, bench.models"),
@@ -239,7 +242,7 @@ def test_other_commands_know_the_files(rocoft: Callable[..., Outcome], bench_fil
 
 
 def test_a_file_of_something_else() -> None:
-    with pytest.raises(UserError, match="not a setting of benches"):
+    with pytest.raises(UserError, match="table1_roberta_base.yaml: .* is not a setting of benches"):
         benches_of(read_settings(config_root() / "table1_roberta_base.yaml"))
 
 
