@@ -242,7 +242,7 @@ def test_other_commands_know_the_files(rocoft: Callable[..., Outcome], bench_fil
 
 
 def test_a_file_of_something_else() -> None:
-    with pytest.raises(UserError, match="table1_roberta_base.yaml: .* is not a setting of benches"):
+    with pytest.raises(UserError, match=r"table1_roberta_base\.yaml: .* is not a setting of benches"):
         benches_of(read_settings(config_root() / "table1_roberta_base.yaml"))
 
 
