@@ -8,10 +8,12 @@ they are made.
 
 from __future__ import annotations
 
+import json
 import math
 import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -330,8 +332,17 @@ def _checked_answers(raw: RawRows, row: int, may_be_none: bool) -> dict[str, lis
     return {"text": texts, "answer_start": starts}
 
 
+def spelt_out(cell: Any) -> Any:
+    """The list or object that a cell spells as JSON, which is how a table can hold one; any other cell as it is."""
+    if isinstance(cell, str) and cell.lstrip().startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            return json.loads(cell)
+    return cell
+
+
 def _by_column(answers: Any) -> Any:
-    """The hub has the answers of a row as columns, SQuAD's own files as a list of records."""
+    """The hub has the answers of a row as columns, SQuAD's own files as a list of records; a table either as JSON."""
+    answers = spelt_out(answers)
     if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
         return answers
     return {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")}

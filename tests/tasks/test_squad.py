@@ -1,6 +1,7 @@
 """The SQuAD tasks: what they ask for and score, and which rows are refused."""
 
 import copy
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,19 @@ def test_what_is_wrong_with_squads_own_form_is_named(tmp_path: Path, change: Any
         V2.load("train", tmp_path)
     assert str(caught.value).startswith(str(file))
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(("form", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+def test_a_table_holds_answers_as_json(tmp_path: Path, form: str, delimiter: str) -> None:
+    rows = [row("fog"), row("fog", "Of fog."), row(None)]
+    file = tmp_path / "table" / "squad" / "v2.0" / f"train{form}"
+    file.parent.mkdir(parents=True)
+    quoting = csv.QUOTE_ALL if form == ".csv" else csv.QUOTE_NONE
+    with file.open("w", newline="") as stream:
+        table = csv.writer(stream, delimiter=delimiter, quoting=quoting, quotechar=None if form == ".tsv" else '"')
+        table.writerow(rows[0])
+        table.writerows([each["question"], each["context"], json.dumps(each["answers"])] for each in rows)
+    assert V2.load("train", tmp_path / "table").origin["sha256"] == load(tmp_path, rows, V2).origin["sha256"]
 
 
 def test_rows_load_and_hash_equal_whatever_else_they_hold(tmp_path: Path) -> None:

@@ -1,16 +1,14 @@
 """Questions about passages, and texts made of texts, of the user's own."""
 
-import json
 import reprlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.tasks.own.user_rows import OwnConfig, OwnTask, is_missing
 from rocoft_bench.tasks.readers import RawRows
-from rocoft_bench.tasks.spans import SpanConfig, SpanExtraction
+from rocoft_bench.tasks.spans import SpanConfig, SpanExtraction, spelt_out
 from rocoft_bench.tasks.summarization import Summarization, SummarizationConfig
 from rocoft_bench.tasks.task import Task
 
@@ -63,10 +61,7 @@ class Questions(OwnTask, SpanExtraction):
 
 def _answers(raw: RawRows, row: int) -> Any:
     """In SQuAD's form, whichever way they are written. Raises: UserError for an answer that the passage lacks."""
-    cell, context = raw.columns["answers"][row], raw.columns["context"][row]
-    if isinstance(cell, str) and cell.lstrip().startswith(("{", "[")):
-        with suppress(ValueError, RecursionError):
-            cell = json.loads(cell)
+    cell, context = spelt_out(raw.columns["answers"][row]), raw.columns["context"][row]
     texts = [] if is_missing(cell) else [cell] if isinstance(cell, str) else cell
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         return cell
