@@ -27,7 +27,7 @@ def default_targets(
     but for those whose names (or ends of names) `parameters` has.
 
     Raises:
-        ValueError: If there is no such layer.
+        ValueError: If there is no such layer, nor are `parameters` named.
     """
     wanted = {layers} if isinstance(layers, int) else set(layers or ())
     lists = [layers_pattern] if isinstance(layers_pattern, str) else layers_pattern or [".*"]
@@ -38,7 +38,7 @@ def default_targets(
     ]
     linears = [f"{block_name}.{name}" for block_name, block in blocks for name in _linears(block)]
     names = callable_only(linears, model)
-    if not names:
+    if not names and not parameters:
         raise ValueError("Please specify `target_modules` in `peft_config`: the model has no blocks to find them in")
     _warn_of_fused_experts(blocks, model, names, parameters)
     return names

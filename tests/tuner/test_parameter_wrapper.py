@@ -210,6 +210,21 @@ class WithSquares(nn.Module):
         return y + squares
 
 
+def test_parameters_alone_of_a_model_without_blocks(mode: str, scramble: Any) -> None:
+    torch.manual_seed(0)
+    size: dict[str, Any] = {"probability": 0.2} if mode == "random" else {"rank": 2}
+    model = get_peft_model(
+        nn.Sequential(nn.Linear(4, 5)), RoCoFTConfig(mode=mode, target_parameters=["0.weight"], **size)
+    )
+    x = torch.randn(3, 4)
+    before = model(x)
+    scramble(model)
+    assert len(wrappers(model)) == 1
+    changed = model(x)
+    assert not torch.allclose(changed, before)
+    torch.testing.assert_close(model.merge_and_unload()(x), changed)
+
+
 @pytest.mark.parametrize("selection", ["first", "max"])
 def test_a_linear_layer_with_a_forward_of_its_own(mode: str, selection: str, scramble: Any) -> None:
     torch.manual_seed(0)
