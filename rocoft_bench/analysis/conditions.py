@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rocoft_bench.analysis.groups import Record
 from rocoft_bench.analysis.long_table import SOURCES, UNPARSED
-from rocoft_bench.analysis.naming import PAPER_MODEL, UNKNOWN, join_unique, merge_notes
+from rocoft_bench.analysis.naming import PAPER_MODEL, UNKNOWN, by_names, join_unique, merge_notes
 
 LOSSES = {"sequence": "on the whole sequence, prompt included", "response": "on the response only"}
 
-CHECKPOINTS = {"last": "last epoch", "best": "best epoch, chosen on the rows that it is evaluated on"}
+CHECKPOINTS = {"last": "last epoch", "best": "best epoch, chosen on the examples that it is evaluated on"}
 
 
 def origins(records: Sequence[Record]) -> dict[str, str]:
@@ -31,7 +31,7 @@ def run_conditions(runs: Sequence[Record]) -> dict[str, str]:
     sources = join_unique(SOURCES.get(run.data_source, run.data_source) for run in runs)
     return {
         "Model": of_any["Model"],
-        "Data": f"{sources}: {by_task(runs, lambda run: run.data)}" if sources else "no run got as far as its rows",
+        "Data": f"{sources}: {by_task(runs, lambda run: run.data)}" if sources else "no run got as far as its examples",
         "Metric": f"{by_task(runs, _metrics)}; in percent",
         "Protocol": by_task(runs, lambda run: run.protocol),
         **({"Template": template} if template else {}),
@@ -53,27 +53,29 @@ def by_task(records: Iterable[Record], text: Callable[[Record], str]) -> str:
     """What is said of each task; only once, and without names, if the same is said of all."""
     pairs = dict.fromkeys((record.task, said) for record in records if (said := text(record)))
     texts = {said for _, said in pairs}
-    return texts.pop() if len(texts) == 1 else "; ".join(merge_notes(pairs))
+    return texts.pop() if len(texts) == 1 else "; ".join(by_names(pairs))
 
 
 def notes_by(records: Iterable[Record], name: Callable[[Record], str]) -> list[str]:
     """What the records say of themselves, each note with the names of those that have it."""
-    return sorted(merge_notes((name(record), note) for record in records for note in record.notes))
+    return sorted(merge_notes(sorted((name(record), note) for record in records for note in record.notes)))
 
 
 def run_notes(runs: Iterable[Record]) -> list[str]:
-    """What the runs say of themselves; what all of several methods say of a task stands there once, without names."""
+    """What the runs say of themselves; what all of several methods say of a task stands there once, without names, and
+    a method is not named again in its own words.
+    """
     labels: dict[str, set[str]] = {}
     notes: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         labels.setdefault(run.task, set()).add(run.label)
         for note in run.notes:
-            notes.setdefault((run.task, note), set()).add(run.label)
+            notes.setdefault((run.task, note.removeprefix(f"{run.method} ")), set()).add(run.label)
 
     def of_whom(task: str, by: set[str]) -> str:
-        return task if len(by) > 1 and by == labels[task] else f"{', '.join(sorted(by))}, {task}"
+        return task if len(by) > 1 and by == labels[task] else f"{', '.join(sorted(by))} on {task}"
 
-    return sorted(f"{of_whom(task, by)}: {note}" for (task, note), by in notes.items())
+    return sorted(merge_notes(sorted((of_whom(task, by), note) for (task, note), by in notes.items())))
 
 
 def cost_note(runs: Iterable[Record]) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
-from rocoft_bench.analysis.naming import hardware, model_key, model_text
+from rocoft_bench.analysis.naming import hardware, in_examples, model_key, model_text
 from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.runs import EfficiencyRecord, Kernel, KernelName, KernelRecord, RunRecord
 
@@ -138,7 +138,7 @@ def _of_any(item: Run | Stored[Any], source: str) -> dict[str, Any]:
         "model_kind": record.model.get("kind"),
         "model_text": model_text(record.model),
         "hardware": hardware(item.provenance),
-        "notes": tuple(record.notes),
+        "notes": tuple(map(in_examples, record.notes)),
     }
 
 
@@ -173,7 +173,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "eval_data": _content(data.get("evaluation", {})),
         "max_length": str(settings["max_length"]) if "max_length" in settings else None,
         "task_version": record.task.get("version"),
-        "protocol": record.protocol,
+        "protocol": in_examples(record.protocol),
         "template_version": record.prompt.get("template_version"),
         "prompts": "likelihood" if settings.get("scoring") == "likelihood" else settings.get("protocol", ""),
         "loss_on": settings.get("loss_on", ""),
@@ -240,7 +240,7 @@ def _content(source: Mapping[str, Any]) -> str | None:
 def _of_analysis(analysis: Stored[KernelRecord]) -> dict[str, Any]:
     record = analysis.record
     source = record.data.get("evaluation", {})
-    rows = f", tested on {record.data['eval_rows']:,} rows" if "eval_rows" in record.data else ""
+    rows = f", tested on {record.data['eval_rows']:,} examples" if "eval_rows" in record.data else ""
     where = [SOURCES.get(source.get("kind"), source.get("kind")), source.get("id")]
     return {
         **_of_any(analysis, "kernels"),
@@ -252,7 +252,7 @@ def _of_analysis(analysis: Stored[KernelRecord]) -> dict[str, Any]:
         "data_source": source.get("kind"),
         "eval_data": source.get("sha256"),
         "eval_examples": record.data.get("eval_rows"),
-        "protocol": record.protocol,
+        "protocol": in_examples(record.protocol),
         "template_version": record.prompt.get("template_version"),
     }
 

@@ -29,7 +29,7 @@ LEVEL = 0.05
 FEWEST_ROWS = 20
 """Fewer evaluation rows are not resampled: they do not stand for the rows that there might have been."""
 
-OTHERWISE = "not compared, as nothing says that they were evaluated on the same rows in the same way"
+OTHERWISE = "not compared, as nothing says that they were evaluated on the same examples in the same way"
 
 Progress = Callable[[int, int], None]
 """Is told how many cells of how many are done."""
@@ -313,13 +313,13 @@ def _side(runs: list[Run], read: list[ExampleScores]) -> _Side:
     """A cell before it is resampled; what is read of its runs goes to `read`."""
     evaluated_on = _evaluated_on(runs[0])
     if not all(_are_comparable(evaluated_on, _evaluated_on(run)) for run in runs):
-        return _Side(runs, None, "its runs were evaluated on different rows")
+        return _Side(runs, None, "its runs were evaluated on different examples")
     try:
         read += [example_scores(run) for run in runs]
     except UserError as error:
         return _Side(runs, evaluated_on, str(error))
     if len(read[0].scores.rows) < FEWEST_ROWS:
-        return _Side(runs, evaluated_on, f"fewer than {FEWEST_ROWS} evaluation rows")
+        return _Side(runs, evaluated_on, f"fewer than {FEWEST_ROWS} evaluation examples")
     if len({one.references for one in read}) > 1:
         return _Side(runs, evaluated_on, "predictions.jsonl of its runs have different references")
     return _Side(runs, evaluated_on, references=read[0].references)
@@ -352,10 +352,10 @@ def _explanations(comparison: MethodComparison) -> list[str]:
     return [
         f"A cell is the main metric of {comparison.row.title} minus that of the row's method, means over their runs in "
         f"percentage points, with its 95 % interval over {RESAMPLES:,} paired bootstrap resamples of the evaluation "
-        "rows.",
+        "examples.",
         f"* marks p < {LEVEL} over examples (normal test with the bootstrap's standard error; {over_examples} tests), "
         f"† p < {LEVEL} over seeds (Welch's t test; {over_seeds} tests, which need two runs on each side), each after "
         "Holm's correction for the number of its tests in this table. The intervals are not corrected.",
-        "Intervals and * say what other evaluation rows might have changed, for the runs as they are; only † says what "
-        "other seeds might have changed.",
+        "Intervals and * say what other evaluation examples might have changed, for the runs as they are; only † says "
+        "what other seeds might have changed.",
     ]

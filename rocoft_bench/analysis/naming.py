@@ -3,9 +3,16 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 UNKNOWN = "not recorded"
+
+NUMBER = re.compile(r"(?<![\w.-])\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w-])")
+"""In a text, and no part of a word such as sst-2."""
+
+MOST_LISTED = 3
+"""Numbers that are listed; of more only the smallest and the largest are said."""
 
 PAPER_MODEL = "roberta-base"
 """The model of the paper's kernels and of its Table 8."""
@@ -46,12 +53,63 @@ def join_unique(texts: Iterable[str | None], separator: str = ", ") -> str:
     return separator.join(dict.fromkeys(filter(None, texts)))
 
 
-def merge_notes(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Notes with the names of those that have them, e.g. "sst-2, mr: only 100 rows", each once."""
+def by_names(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Texts with the names of those that have them, e.g. "sst-2, mr: only 100 examples", each once."""
     names: dict[str, list[str]] = {}
     for name, text in pairs:
         names.setdefault(text, []).append(name)
-    return [f"{join_unique(own)}: {text}" for text, own in names.items() if text]
+    return [f"{_joined(own)}: {text}" for text, own in names.items() if text]
+
+
+def _joined(names: Iterable[str]) -> str:
+    """Each once, and once those that are "on" several tasks: "LoRA on rte and mrpc, FT on mrpc"."""
+    tasks: dict[str, dict[str, None]] = {}
+    for name in names:
+        whom, _, task = name.partition(" on ")
+        tasks.setdefault(whom, {})[task] = None
+    return ", ".join(" on ".join(filter(None, [whom, " and ".join(filter(None, own))])) for whom, own in tasks.items())
+
+
+def merge_notes(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """The same, but those that differ in numbers only are one, with what each name has of them: "the first … of …
+    examples are used: mr (100, 2,000); sst-5, trec (50, 2,210)".
+    """
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for name, text in pairs:
+        alike.setdefault(NUMBER.sub("0", text), []).append((name, text))
+    return [
+        note
+        for own in alike.values()
+        for note in ([_with_numbers(own)] if len({text for _, text in own}) > 1 else by_names(own))
+    ]
+
+
+def _with_numbers(pairs: Sequence[tuple[str, str]]) -> str:
+    """A note with gaps for the numbers in which it differs, and after it those of each name."""
+    found = [(name, NUMBER.findall(text)) for name, text in pairs]
+    differ = [len(set(numbers)) > 1 for numbers in zip(*(numbers for _, numbers in found), strict=True)]
+    gaps = iter(differ)
+    text = NUMBER.sub(lambda number: "…" if next(gaps) else number[0], pairs[0][1])
+    values: dict[str, list[str]] = {}
+    for name, numbers in found:
+        values.setdefault(name, []).append(", ".join(compress(numbers, differ)))
+    names: dict[str, list[str]] = {}
+    for name, own in values.items():
+        names.setdefault(_listed(own), []).append(name)
+    return f"{text}: {'; '.join(f'{_joined(own)} ({said})' for said, own in names.items())}"
+
+
+def _listed(values: Sequence[str]) -> str:
+    """Several values of one name: "4, 9", or of many single numbers both ends."""
+    found = sorted(set(values), key=lambda value: (len(value), value))
+    if len(found) > MOST_LISTED and not any(", " in value for value in found):
+        return f"{found[0]} to {found[-1]}"
+    return (" or " if any(", " in value for value in found) else ", ").join(found)
+
+
+def in_examples(text: str) -> str:
+    """What a record says of examples; those made by earlier versions call them rows."""
+    return re.sub(r"\b(training|evaluation|validation|test) rows\b", r"\1 examples", text)
 
 
 def slug(text: str) -> str:

@@ -56,6 +56,15 @@ class Cell:
     def has_reference(self) -> bool:
         return bool(self.reference_text) or any(part.reference is not None for part in self.parts)
 
+    @property
+    def references(self) -> tuple[tuple[float | None, float | None], ...]:
+        """What its numbers stand beside, with deviations."""
+        return tuple((part.reference, part.reference_deviation) for part in self.parts)
+
+    def without_references(self) -> Cell:
+        parts = tuple(replace(part, reference=None, reference_deviation=None) for part in self.parts)
+        return replace(self, parts=parts, reference_text="")
+
 
 EMPTY = Cell()
 
@@ -174,6 +183,18 @@ def _highlights(rows: list[Row], column: Column, index: int) -> dict[float, High
     distinct = sorted(set(values), reverse=column.better == "higher")
     marks: dict[float, Highlight] = dict(zip(distinct, ("best", "second"), strict=False))
     return {value: mark for value, mark in marks.items() if 2 * values.count(value) <= len(values)}
+
+
+def with_references_once(table: Table) -> Table:
+    """The table in which what stands beside several rows of a method is said at the first of them. Differences stay."""
+    told: set[tuple[object, ...]] = set()
+    rows = []
+    for row in table.rows:
+        beside = [(key, cell.reference_text, cell.references) for key, cell in row.cells.items() if cell.has_reference]
+        is_told = (said := (row.model, row.method, *beside)) in told
+        told.add(said)
+        rows.append(replace(row, cells={k: c.without_references() for k, c in row.cells.items()}) if is_told else row)
+    return replace(table, rows=rows)
 
 
 def only_run(table: Table, beside: bool = False) -> Table:

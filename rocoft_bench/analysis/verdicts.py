@@ -98,7 +98,7 @@ def _explanations(margin: float, metrics: str) -> list[str]:
         "Neither is undecided, which is no evidence of equivalence.",
         f"seeds needed: of each method, to show equivalence if there is no difference, or a difference as large as the "
         f"one found, with a probability of {POWER:.0%} and without correction.",
-        "All of this is over seeds: of the evaluation rows as they are.",
+        "All of this is over seeds: of the evaluation examples as they are.",
     ]
 
 
@@ -133,6 +133,6 @@ def _rank_table(table: Table, model: str, found: Mapping[str, RankSummary], task
         notes=[
             f"mean rank over {', '.join(tasks)} of the methods that have two seeds on each, 1 for the best, with its "
             f"{CONFIDENCE:.0%} interval; best: how often it is the lowest. Both from {RESAMPLES:,} bootstrap resamples "
-            "of the seeds; tasks and evaluation rows are as they are.",
+            "of the seeds; tasks and evaluation examples are as they are.",
         ],
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, only_run, with_highlights
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, only_run, with_highlights, with_references_once
 
 TASK = Column("rte", "rte", ("acc",), task="rte", better="higher")
 
@@ -30,6 +30,18 @@ def test_nothing_is_best_of_one_kind(values: tuple[float | None, ...]) -> None:
 
 def test_a_column_that_is_neither_good_nor_bad_has_no_best() -> None:
     assert highlights(Column("rte", "rte", ("n",)), 1.0, 2.0) == [None, None]
+
+
+def test_what_rows_of_a_method_stand_beside_is_said_once() -> None:
+    """Differences stay, and so does what another method or another number is beside."""
+
+    def row(method: str, variant: str, reference: float) -> Row:
+        return Row("m", method, {"rte": Cell((Stat(80.0, reference=reference).compared(),))}, variant, "paper")
+
+    rows = [row("a", "", 78.0), row("a", "epochs=1", 78.0), row("b", "", 78.0), row("a", "epochs=2", 77.0)]
+    shown = [row.cells["rte"].parts[0] for row in with_references_once(Table("t", "t", [TASK], rows)).rows]
+    assert [part.reference for part in shown] == [78.0, None, 78.0, 77.0]
+    assert [part.difference for part in shown] == [2.0, 2.0, 2.0, 3.0]
 
 
 def test_what_was_not_run_is_left_out_where_that_is_asked_for() -> None:

@@ -59,6 +59,22 @@ def test_a_simple_table_looks_simple() -> None:
     )
 
 
+def test_what_an_earlier_table_told_at_length_is_referred_to() -> None:
+    """A single note is told again, and so is a short condition."""
+    first, second, third = (replace(glue_table(), number=number) for number in ("4", "5", None))
+    protocol = "a sentence of a protocol, " * 8
+    for table in (first, second):
+        table.conditions = {**table.conditions, "Protocol": protocol}
+    second.notes = [*first.notes, "a third"]
+    third.notes = ["a third", "a fourth"]
+    one, two, three = (" ".join(part.split()) for part in printed(first, second, third).split("\n\n"))
+    assert "Protocol: a sentence" in one
+    assert one.endswith("- a note - another")
+    assert "Model: some/model · Data: the hub, validation · Protocol: as of Table 4 " in two
+    assert two.endswith("- a third - 2 notes as of Table 4")
+    assert three.endswith("- a third - a fourth")
+
+
 def test_several_models_head_their_rows() -> None:
     lines = printed(glue_table(("small", "large"))).splitlines()
     assert [line for line in lines if line in ("small", "large")] == ["small", "large"]

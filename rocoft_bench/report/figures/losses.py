@@ -85,7 +85,7 @@ def _history(run: Run) -> Curve | None:
 
 
 def _figure(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], looks: Looks) -> Figure:
-    names = [style.short(name, 40) for name in looks]
+    names = [style.short(name, 60) for name in looks]
     figure, panels = style.small_multiples([task.title for task in tasks], COLUMNS, names, "step", "training loss")
     for axes, task in zip(panels, tasks, strict=True):
         for name, curve in curves[task.key].items():

@@ -61,8 +61,8 @@ def _drawing(data: FigureData, table: Table, rows: Sequence[Row], memory: Bars, 
     rows = sorted(rows, key=lambda row: _value(row, time))
     figure = style.new_figure(0.95 + BAR * len(rows))
     left, right = figure.subplots(1, 2, sharey=True)
-    names = [style.short(row.title) for row in rows]
-    margin = 0.15 + style.LETTER * max(map(len, names))
+    names = [style.in_two_lines(row.title) for row in rows]
+    margin = 0.15 + style.LETTER * max(len(line) for name in names for line in name.split("\n"))
     style.place(figure, left=margin, right=0.2, bottom=0.5, top=0.4, wspace=0.12)
     _memory_bars(left, rows, memory)
     _time_bars(right, rows, time, [style.OURS if data.is_ours(row) else style.OTHERS for row in rows])

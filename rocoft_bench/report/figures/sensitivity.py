@@ -46,7 +46,8 @@ def _of(title: str, key: str, searches: Sequence[TuningRecord]) -> Drawing:
         axes.minorticks_off()
     style.legend(figure, [Line2D([], [], **look.line_settings()) for _, look in looks], names)
     caption = (
-        f"Trials of tuning: {first.metric.replace('_', ' ')} on {first.hold_out} held-out training rows by {setting}, "
-        f"{first.budget} trials a method. A method that needs the one right value is harder to use than a flat one."
+        f"Trials of tuning: {first.metric.replace('_', ' ')} on {first.hold_out} held-out training examples by "
+        f"{setting}, {first.budget} trials a method. A method that needs the one right value is harder to use than a "
+        "flat one."
     )
     return Drawing(key_of("sensitivity", title), f"Sensitivity to the {setting}: {title}", caption, figure)

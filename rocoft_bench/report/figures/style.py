@@ -1,6 +1,7 @@
 """How every figure looks: one ink, colours that the colour-blind can tell apart, and text that stays text."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,6 +107,12 @@ def short(name: str, letters: int = 26) -> str:
     clean = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     end = (letters - 1) // 2
     return clean if len(clean) <= letters else clean[: letters - 1 - end] + "…" + clean[len(clean) - end :]
+
+
+def in_two_lines(name: str, letters: int = 36) -> str:
+    """A name for which there is room for two lines of so many letters."""
+    clean = short(name, len(name))
+    return "\n".join(textwrap.wrap(clean, letters, max_lines=2, placeholder=" …")) or clean
 
 
 def count(value: float, _: object = None) -> str:

@@ -88,8 +88,8 @@ def _conditions(benches: Sequence[Record]) -> dict[str, str]:
     steps = join_unique(str(bench.measured_steps) for bench in benches)
     return {
         "Model": of_any.pop("Model"),
-        "Data": f"rows of {first.task}" if first.task else "made-up rows",
-        "Batch": f"{first.batch_size} rows of {first.sequence_length} tokens, {first.precision}",
+        "Data": f"examples of {first.task}" if first.task else "made-up examples",
+        "Batch": f"{first.batch_size} examples of {first.sequence_length} tokens, {first.precision}",
         "Metric": f"medians of {steps} training steps, without loading and evaluation; "
         f"memory: {first.peak_memory_kind or UNKNOWN}",
         **of_any,

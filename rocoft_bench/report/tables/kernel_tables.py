@@ -80,7 +80,7 @@ ACCURACIES = KernelTable(
     "few-shot accuracy of kernel regression",
     "4",
     {"accuracy": ""},
-    "accuracy (F1 where it says so) on the test rows; in percent",
+    "accuracy (F1 where it says so) on the test examples; in percent",
     (KERNEL_NOTE, METRIC_NOTE, DEVIATION_NOTE),
 )
 
@@ -187,6 +187,7 @@ def _table(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame, 
     own = {setup: found for setup, found in setups.items() if spec.shots in (None, setup.shots)}
     analyses = [analysis for found in own.values() for analysis in found]
     columns = _columns(spec, model, analyses, values)
+    has_one_size = len({analysis.shots for analysis in analyses}) == 1
     quantities = {_key(spec, model, *wanted): wanted for wanted in _rows_of(spec, model, own, values)}
 
     def reference(key: RowKey, column: Column, place: int) -> Reference | None:
@@ -204,7 +205,7 @@ def _table(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame, 
         notes=[
             *stand_in_notes(model),
             *spec.notes,
-            *notes_by(analyses, lambda analysis: f"{analysis.task}, {analysis.shots}-shot"),
+            *notes_by(analyses, lambda a: a.task if has_one_size else f"{a.task} {a.shots}-shot"),
             *left_out,
         ],
     )

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rocoft_bench.analysis.naming import merge_notes, model_key, model_name, table_key
+from rocoft_bench.analysis.naming import in_examples, merge_notes, model_key, model_name, table_key
 from rocoft_bench.analysis.records import Stored
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, with_unique_keys
 from rocoft_bench.report.tables.kernel_tables import method_label
@@ -96,7 +96,7 @@ def _table(found: Sequence[OfMethod]) -> Table:
         rows=rows,
         conditions={
             "Model": model,
-            "Protocol": "; ".join(merge_notes((record.task, record.protocol) for record in records)),
+            "Protocol": "; ".join(merge_notes((record.task, in_examples(record.protocol)) for record in records)),
             "Seeds": ", ".join(map(str, seeds)),
         },
         notes=[

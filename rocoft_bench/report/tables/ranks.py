@@ -198,6 +198,6 @@ def _conditions(runs: Sequence[Record], benches: Sequence[Record]) -> dict[str, 
     source = "time of a whole training without evaluation, and memory, of the runs"
     if benches:
         first = benches[0]
-        batch = f"batches of {first.batch_size} rows of {first.sequence_length} tokens, {first.precision}"
+        batch = f"batches of {first.batch_size} examples of {first.sequence_length} tokens, {first.precision}"
         source = f"time of one epoch and memory of `rocoft bench`: {batch}, {first.hardware}"
     return {**(run_conditions(runs) if runs else origins(benches)), "Time and memory": source}

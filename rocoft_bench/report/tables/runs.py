@@ -70,7 +70,8 @@ class RunTable:
 
     @property
     def key(self) -> str:
-        return slug("-".join([self.paper.key if self.paper else f"{self.family}-{self.model}", *self._differences]))
+        texts = [self.paper.key if self.paper else f"{self.family}-{self.model}", *self._differences]
+        return slug("-".join(text.replace(",", "") for text in texts))
 
     @property
     def title(self) -> str:
@@ -275,7 +276,7 @@ def _of_the_paper(spec: RunTable, rows: Sequence[Row]) -> list[str]:
         ),
         "the paper's numbers are of a protocol whose prompts hold (part of) the right answer, so they stand here "
         "without differences; see `rocoft evaluate RUN --protocol published`": spec.prompts == "strict",
-        "the paper's numbers are of the whole benchmarks, ours of the rows named above" + without_differences: (
+        "the paper's numbers are of the whole benchmarks, ours of the examples named above" + without_differences: (
             spec.data_kind != "hub" or not spec.all_examples
         ),
         "the paper's #TTPs leave the head out for RoCoFT and count it for most baselines": spec.family == "glue",

@@ -47,8 +47,8 @@ def _table(searches: Sequence[TuningRecord]) -> Table:
         columns=[*columns, CHOSEN, FAILED],
         rows=rows,
         conditions={
-            "Metric": f"{first.metric.replace('_', ' ')} on {first.hold_out} training rows held out (drawn by seed "
-            f"{first.hold_out_seed}), in percent; no row of the evaluation was read",
+            "Metric": f"{first.metric.replace('_', ' ')} on {first.hold_out} training examples held out (drawn by seed "
+            f"{first.hold_out_seed}), in percent; no evaluation example was read",
             "Budget": f"{first.budget} trials for each row, failed ones counted",
             "Seeds": ", ".join(map(str, seeds)),
         },

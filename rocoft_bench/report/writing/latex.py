@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from rocoft_bench.analysis.table import Column, Highlight, Row, Table
+from rocoft_bench.analysis.table import Column, Highlight, Row, Table, with_references_once
 from rocoft_bench.report.writing.cleaning import cleaned
 from rocoft_bench.report.writing.latex_text import breakable, escaped
 from rocoft_bench.report.writing.texts import Line, Piece, heading, lines, place
@@ -37,7 +37,8 @@ def as_latex(tables: Sequence[Table]) -> str:
     """A whole document. Each table stands between comment lines with its key and is labelled `tab:KEY`; one too long
     for a page goes on in a further `table` of the same number. Best values are bold, second best underlined.
     """
-    return "\n".join([PREAMBLE, *(line for table in tables for line in _table(cleaned(table))), r"\end{document}", ""])
+    shown = [line for table in tables for line in _table(with_references_once(cleaned(table)))]
+    return "\n".join([PREAMBLE, *shown, r"\end{document}", ""])
 
 
 def _table(table: Table) -> list[str]:

@@ -12,7 +12,7 @@ from PIL import Image
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures import Drawn, draw_figures, themed_svg
-from rocoft_bench.report.figures.style import INK, short
+from rocoft_bench.report.figures.style import INK, in_two_lines, short
 from tests.made_up import kernel_record, stored
 from tests.report.figures.examples import kernels_of, row, table
 
@@ -118,3 +118,7 @@ def test_names_that_differ_at_their_ends_stay_different() -> None:
     assert len(set(names)) == 2
     assert all(len(name) == 24 for name in names)
     assert short("LoRA", 24) == "LoRA"
+    name = "RoCoFT-3-Column, selection=random, target_modules=attention_output + ffn_out"
+    assert in_two_lines(name).split("\n")[0] == "RoCoFT-3-Column, selection=random,"
+    assert len(in_two_lines(name).split("\n")) == 2
+    assert in_two_lines("LoRA") == "LoRA"

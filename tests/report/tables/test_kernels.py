@@ -176,8 +176,8 @@ def test_conditions_and_notes_are_stated(tmp_path: Path) -> None:
     assert table.conditions["Seeds"] == "13, 21"
     assert table.conditions["Hardware"] == "2 × NVIDIA X"
     assert table.conditions["Protocol"].startswith('sst-2, mr: "S It was [MASK]."')
-    assert "872 rows" in table.conditions["Data"]
-    assert "sst-2, 16-shot: 100 test rows only" in table.notes
+    assert "872 examples" in table.conditions["Data"]
+    assert "sst-2: 100 test examples only" in table.notes
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"hardware": "fast"}'])

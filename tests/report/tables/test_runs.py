@@ -605,9 +605,26 @@ def test_a_damaged_provenance_costs_the_hardware_only(tmp_path: Path) -> None:
 
 
 def test_notes_of_the_runs_are_shown_once() -> None:
-    fewer, cut = "only the first 9 of 40 training rows are used", "2 rows were cut"
+    fewer, cut = "only the first 9 of 40 training examples are used", "2 examples were cut"
     table = the_table(run_record(label="LoRA", notes=[fewer, cut]), run_record(label="FT", notes=[fewer]))
-    assert [note for note in table.notes if "rte: " in note] == [f"LoRA, rte: {cut}", f"rte: {fewer}"]
+    assert [note for note in table.notes if "rte: " in note] == [f"LoRA on rte: {cut}", f"rte: {fewer}"]
+
+
+def test_notes_that_differ_in_numbers_only_are_one() -> None:
+    """A method's own name in them is not said twice, and rows of earlier versions are examples."""
+    notes = {
+        "LoRA": "lora has its own learning rate 0.0005 (the config's 0.002 is rocoft's)",
+        "IA3": "ia3 has its own learning rate 3e-05 (the config's 0.002 is rocoft's)",
+    }
+    records = [run_record(label=label, notes=[note]) for label, note in notes.items()]
+    for task, count in (("rte", 30), ("cola", 30), ("mrpc", 4)):
+        record = run_record(task=task, label="FT", notes=[f"{count} training rows fill max_length 128"])
+        records.append(record)
+    told = [note for note in the_table(*records).notes if "rte" in note]
+    assert told == [
+        "has its own learning rate … (the config's 0.002 is rocoft's): IA3 on rte (3e-05); LoRA on rte (0.0005)",
+        "… training examples fill max_length 128: FT on cola and rte (30); FT on mrpc (4)",
+    ]
 
 
 def test_unreadable_answers_are_told_and_compared_by_nobody() -> None:
