@@ -31,9 +31,11 @@ HEIGHT = 4.6
 class Point:
     """A method. parameters: trained outside the head. value: mean over tasks, in percent; deviation: over seeds.
 
-    reference: the same mean of what stands beside the values; None unless it may be compared with each of them.
+    name: with the settings that tell it from others of the method. reference: the same mean of what stands beside the
+    values; None unless it may be compared with each of them.
     """
 
+    method: str
     name: str
     is_ours: bool
     parameters: float
@@ -90,6 +92,7 @@ def _point(data: FigureData, row: Row, tasks: Sequence[Column]) -> Point:
     parameters = number_in(row.cells["adapter"])
     value = statistics.mean(cell.parts[0].value or 0.0 for cell in cells)
     return Point(
+        method=row.method,
         name=style.short(row.title, 34),
         is_ours=data.is_ours(row),
         parameters=(parameters.value if parameters else None) or 0.0,
@@ -123,9 +126,15 @@ def _draw(axes: Axes, points: Sequence[Point]) -> None:
         line = {"color": style.INK, "alpha": 0.5, "linewidth": 1, "zorder": 1, "gid": "front"}
         axes.plot(*zip(*front, strict=True), drawstyle="steps-post", **line)
     corners = [corner for (x, y), (next_x, _) in pairwise(front) for corner in ((x, y), (next_x, y))]
-    order = sorted(trained, key=lambda point: (not point.is_ours, -point.value))
+    order = sorted(named(trained), key=lambda point: (not point.is_ours, -point.value))
     ends = [end for point in trained for end in _ends(point)]
     place_labels(axes, [_label(point) for point in order], ends, [*corners, *front[-1:]], texts)
+
+
+def named(points: Sequence[Point]) -> list[Point]:
+    """Of settings of a method that train as many parameters the best: the others' names would lie on one another."""
+    best = {(point.method, point.parameters): point for point in sorted(points, key=lambda point: point.value)}
+    return list(best.values())
 
 
 def _ends(point: Point) -> list[tuple[float, float]]:
@@ -194,12 +203,15 @@ def _caption(model: str, tasks: Sequence[Column], points: Sequence[Point], left_
     names = ", ".join(f"{column.title} ({column.parts[0]})" for column in tasks)
     text = f"{model}: mean over {names}" if len(tasks) > 1 else f"{model}: {names}"
     text += ", mean over the seeds of each method."
-    if len(pareto_front([point for point in points if point.parameters > 0])) > 1:
+    trained = [point for point in points if point.parameters > 0]
+    if len(pareto_front(trained)) > 1:
         text += " The line is the Pareto front."
     if any(point.deviation is not None for point in points):
         text += " Error bars: standard deviation over seeds, where there are at least two."
     if any(point.reference is not None for point in points):
         text += f" Hollow: {beside}, the same tasks, at our number of parameters."
+    if nameless := len(trained) - len(named(trained)):
+        text += f" Without a name, below the best: {nameless} other settings of a method with as many parameters."
     if any(point.parameters == 0 for point in points):
         text += " Dotted: trains nothing but the head."
     if left_out:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,17 @@ def test_each_method_is_a_point_at_its_parameters_and_its_mean_over_tasks(draw: 
 def test_the_front_leaves_out_what_another_method_beats_with_less(draw: Draw) -> None:
     _, axes = only(draw([table(ROCOFT, LORA, FT)]))
     assert line(axes, "front") == [(1000, 70), (90_000, 76)]
+
+
+def test_of_settings_with_as_many_parameters_the_best_is_named(draw: Draw) -> None:
+    worse = replace(row("RoCoFT-3-Row", 1000, {"rte": 60, "cola": 60}), variant="selection=max")
+    more = replace(row("RoCoFT-3-Row", 2000, {"rte": 50, "cola": 60}), variant="train_bias=True")
+    drawing, axes = only(draw([table(ROCOFT, worse, more, LORA)]))
+    assert len(points(axes)) == 4
+    names = {text.get_text() for text in axes.texts}
+    assert {"RoCoFT-3-Row", "RoCoFT-3-Row, train_bias=True"} <= names
+    assert "RoCoFT-3-Row, selection=max" not in names
+    assert "below the best: 1 other" in drawing.caption
 
 
 def test_methods_without_all_tasks_are_left_out_and_counted(draw: Draw) -> None:
