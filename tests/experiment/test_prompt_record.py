@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from rocoft_bench.analysis.groups import records_of, run_variants
+from rocoft_bench.analysis.groups import records_of
 from rocoft_bench.analysis.long_table import long_table
 from rocoft_bench.analysis.records import read_results
+from rocoft_bench.analysis.same_examples import by_examples
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.models import locate
 from rocoft_bench.tasks import prompt_tokens
@@ -60,8 +61,8 @@ def test_another_template_is_another_version_and_another_cell(
     after = trained(rocoft, tmp_path / "c", *LLAMA, "--seed", 2)
     assert before["template_version"] == again["template_version"] != after["template_version"]
     assert after["evaluation"]["text"].count("Answer this.") == 1
-    variants = run_variants(records_of(long_table(read_results(tmp_path))))
-    assert sorted(sorted(run.id for run in runs) for runs in variants.values()) == [["a", "b"], ["c"]]
+    tables = by_examples(records_of(long_table(read_results(tmp_path))))
+    assert sorted(sorted(run.id for run in table.runs) for table in tables) == [["a", "b"], ["c"]]
     evaluated = rocoft("evaluate", tmp_path / "a", "--set", "task.max_new_tokens=5")
     assert evaluated.code == 0, evaluated.err
     (record,) = (tmp_path / "a" / "evaluations").rglob("record.json")

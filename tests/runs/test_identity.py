@@ -18,9 +18,11 @@ from rocoft_bench.experiment.run_record import make_record
 from rocoft_bench.methods import METHODS
 from rocoft_bench.methods.rocoft import RoCoFT, RoCoFTSettings
 from rocoft_bench.models.weights import weights_sha256
+from rocoft_bench.plugins import load_files
 from rocoft_bench.runs import RunDirectory, write_json
 from rocoft_bench.sweep.plan import State, make_plan
 from rocoft_bench.tasks import OWN_FAMILIES, TASKS
+from tests.config.plugins import PLUGINS
 
 DEFAULTS = Path(__file__).with_name("defaults.jsonl")
 RESULTS = config_root().parent / "results"
@@ -254,7 +256,10 @@ def committed() -> list[Path]:
 
 
 @pytest.mark.skipif(not RESULTS.is_dir(), reason="not a checkout")
-def test_every_committed_record_is_of_the_run_that_its_config_describes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_committed_record_is_of_the_run_that_its_config_describes(
+    monkeypatch: pytest.MonkeyPatch, forgets_plugins: None
+) -> None:
+    load_files(PLUGINS.values())
     monkeypatch.setattr(RunDirectory, "damage", lambda self, record: None)  # trained values are not committed
     assert len(committed()) > 100
     for folder in committed():
