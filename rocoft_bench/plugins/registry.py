@@ -111,7 +111,7 @@ class Registry(Mapping[str, T]):
             return self._items[name]
         if isinstance(name, str) and name in self._contested:
             raise UserError(self._contested[name])
-        unknown = f"unknown {self.kind} {shortened(repr(name))}; {suggest(name, self)}"
+        unknown = f"unknown {self.kind} {shortened(repr(name))}; {suggest(name, self)}; --plugin FILE.py adds others"
         raise UserError("\n".join([unknown, *self.failures]))
 
     def origin(self, name: str) -> Plugin | None:

@@ -129,7 +129,7 @@ def test_a_name_alone_is_a_method_or_a_model(tmp_path: Path) -> None:
     config = resolve(read_settings(write(tmp_path / "run.yaml", "include: base.yaml\nmethod: dora"))).config
     assert (config.method["name"], config.model.name) == ("dora", "roberta-large")
     assert config.method["rank"] != 4
-    with pytest.raises(UserError, match=r'unknown method .dorra.; did you mean "dora"'):
+    with pytest.raises(UserError, match=r'unknown method .dorra.; did you mean "dora".*--plugin FILE.py adds'):
         resolve(read_settings(write(tmp_path / "run.yaml", "include: base.yaml\nmethod: dorra")))
 
 
