@@ -71,6 +71,12 @@ def test_unsupported_layers(target: str) -> None:
         get_peft_model(Odd(), RoCoFTConfig(target_modules=[target]))
 
 
+@pytest.mark.parametrize("name", ["int8", "float8"])
+def test_parameters_that_want_scales_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.weight is torch.{name}"):
+        get_peft_model(Odd(), RoCoFTConfig(target_modules=[], target_parameters=[f"{name}.weight"]))
+
+
 @pytest.mark.parametrize(("mode", "size"), [("row", 5), ("column", 2)])
 def test_rank_above_the_dimension_is_clipped(mode: str, size: int) -> None:
     with pytest.warns(UserWarning, match=f"small: rank 9 is above its {size} {mode}s; all {size} are trained"):
