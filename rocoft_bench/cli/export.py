@@ -99,4 +99,4 @@ def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool
     if not sys.stderr.isatty():
         disable_progress_bars()
     uploaded = publishing.push(find_run(run), name, private, merged, model)
-    say(f"{'merged model' if merged else 'trained values'}: {uploaded.url} at commit {uploaded.commit}")
+    say(f"{'merged model' if merged else 'trained values'}: {uploaded.repo_url} at commit {uploaded.oid}")

@@ -104,7 +104,9 @@ def load_checkpoint(
     _load_optimizer(optimizer, _under("optimizer.", tensors))
     hooks.restore(_under("method.", tensors))
     if random_states := _under(_random_prefix(processes.index), tensors):
-        _set_random_states(random_states)
+        torch.set_rng_state(random_states["cpu"])
+        if "cuda" in random_states and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random_states["cuda"])
     return state
 
 
@@ -131,9 +133,3 @@ def _random_states() -> dict[str, Tensor]:
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
-
-
-def _set_random_states(states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])

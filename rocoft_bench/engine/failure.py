@@ -1,7 +1,8 @@
 """How a run that ended badly is put on record."""
 
+import torch
+
 from rocoft_bench.engine.interrupt import Interrupted
-from rocoft_bench.engine.peak_memory import is_out_of_memory
 from rocoft_bench.runs import MAKE_ROOM, SMALLER, Failure, tells_of_full_disk
 
 
@@ -19,7 +20,8 @@ def diagnose(error: BaseException) -> Failure:
         )
     if isinstance(error, NotFiniteError):
         return Failure("nan", str(error), "try a lower training.learning_rate or precision fp32 or bf16")
-    if is_out_of_memory(error):
+    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError):
         return Failure("oom", "out of memory", SMALLER)
     message = " ".join(str(error).split())
     return Failure("failed", f"{type(error).__name__}: {message}", MAKE_ROOM if tells_of_full_disk(message) else None)

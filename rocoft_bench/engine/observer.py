@@ -1,6 +1,5 @@
 """How the engine tells the outside what it does; the command line shows it, tests and libraries ignore it."""
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 
@@ -9,50 +8,33 @@ class Observer:
 
     def training_started(self, total_steps: int, done_steps: int) -> None:
         """Training begins, or resumes after `done_steps`."""
-
-    def step_done(self, step: int) -> None:
-        """An optimizer step is complete."""
-
-    def logged(self, entry: dict[str, Any]) -> None:
-        """A line of the history: mean loss since the last one, or an evaluation."""
-
-    def evaluation_started(self, total_batches: int) -> None:
-        """An evaluation begins."""
-
-    def evaluation_batch_done(self) -> None:
-        """A batch of the evaluation is complete."""
-
-    def note(self, message: str) -> None:
-        """Something that the user should know; it is in the record too."""
-
-
-class Relay(Observer, ABC):
-    """Every event goes the same way: `_pass_on`."""
-
-    def training_started(self, total_steps: int, done_steps: int) -> None:
         self._pass_on("training_started", total_steps, done_steps)
 
     def step_done(self, step: int) -> None:
+        """An optimizer step is complete."""
         self._pass_on("step_done", step)
 
     def logged(self, entry: dict[str, Any]) -> None:
+        """A line of the history: mean loss since the last one, or an evaluation."""
         self._pass_on("logged", entry)
 
     def evaluation_started(self, total_batches: int) -> None:
+        """An evaluation begins."""
         self._pass_on("evaluation_started", total_batches)
 
     def evaluation_batch_done(self) -> None:
+        """A batch of the evaluation is complete."""
         self._pass_on("evaluation_batch_done")
 
     def note(self, message: str) -> None:
+        """Something that the user should know; it is in the record too."""
         self._pass_on("note", message)
 
-    @abstractmethod
     def _pass_on(self, event: str, *values: Any) -> None:
-        """event: name of a method of `Observer`; values: what that is called with."""
+        """Where every event goes whose method is not overridden. values: what that method is called with."""
 
 
-class Several(Relay):
+class Several(Observer):
     """Tells each of several observers."""
 
     def __init__(self, *observers: Observer) -> None:

@@ -19,10 +19,3 @@ def peak_memory_mib(device: torch.device) -> tuple[float, str]:
         return torch.cuda.max_memory_allocated(device) / MIB, "allocated GPU memory"
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB, "resident memory of the process"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory ran out, on GPU or CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

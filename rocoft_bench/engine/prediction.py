@@ -60,22 +60,17 @@ class EncoderText(Predictor):
 
     def __call__(self, model: Any, batch: Batch) -> list[np.ndarray]:
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        first = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]  # after a start token or prompt
         with _generating(model, self.tokenizer, self.generation) as end:
             # (examples, longest answer); with synced_gpus it lasts as long as another process' examples need it
             generated = model.generate(**inputs, synced_gpus=is_sharded(model))
-        return [_until_end(ids, end) for ids in generated[:, self._skipped(batch) :]]
-
-    def _skipped(self, batch: Batch) -> int:
-        return 1  # the token that starts the decoder
+        return [_until_end(ids, end) for ids in generated[:, first:]]
 
 
 class DecoderText(EncoderText):
     """The same for a decoder-only model; padded on the left, so that every prompt ends where its answer begins."""
 
     padding_side = "left"
-
-    def _skipped(self, batch: Batch) -> int:
-        return batch["input_ids"].shape[1]
 
 
 class Likelihood(Predictor):
@@ -230,7 +225,9 @@ class Evaluator:
         model.eval()
         outputs: dict[int, np.ndarray] = {}
         loader = make_loader(self.examples, batches, self.predictor.collate, self.accelerator.device)
-        with torch.no_grad(), self.accelerator.autocast(), _merged_exactly(model):
+        # trained values stand in the weights where that changes no bit of an answer: rows, columns, entries of RoCoFT,
+        # and parametrised weights, computed once; a product added to a weight rounds otherwise than one beside it
+        with torch.no_grad(), self.accelerator.autocast(), standing_values(model), parametrize.cached():
             for numbers, batch in zip(batches, loader, strict=True):
                 if any(self.processes.any(stop.requested)):
                     raise Interrupted
@@ -243,10 +240,8 @@ class Evaluator:
         """Example numbers of this process' batches. All have equally many, so that they can agree on each: where the
         last round is not full, its first batch is there twice.
         """
-        batches = longest_first_batches(lengths_of(self.examples), self.batch_size)
-        rounds = [
-            batches[start : start + self.processes.count] for start in range(0, len(batches), self.processes.count)
-        ]
+        batches, count = longest_first_batches(lengths_of(self.examples), self.batch_size), self.processes.count
+        rounds = [batches[start : start + count] for start in range(0, len(batches), count)]
         return [batches_now[self.processes.index % len(batches_now)] for batches_now in rounds]
 
     def _scored(self, outputs: dict[int, np.ndarray]) -> Evaluation:
@@ -257,15 +252,6 @@ class Evaluator:
             self.processes.from_main(evaluation.metrics)
             return evaluation
         return Evaluation(self.processes.from_main(None), [])
-
-
-@contextmanager
-def _merged_exactly(model: Any) -> Iterator[None]:
-    """Trained values in the weights, where that changes no bit of an answer: rows, columns and entries of RoCoFT, and
-    parametrised weights, which are computed once. A product added to a weight rounds otherwise than one beside it.
-    """
-    with standing_values(model), parametrize.cached():
-        yield
 
 
 def make_loader(examples: Any, batches: Sequence[list[int]], collate: Collate, device: torch.device) -> DataLoader[Any]:

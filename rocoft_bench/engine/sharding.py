@@ -48,17 +48,13 @@ def _gathered(tensor: Tensor, change: bool = False) -> AbstractContextManager[An
 
 def is_sharded(model: Any) -> bool:
     """Whether processes share the model's parameters, so that all have to call it at the same time."""
-    return _is_of_fsdp(model) or any(map(_is_empty, model.parameters()))
-
-
-def _is_of_fsdp(model: Any) -> bool:
-    return isinstance(model, FSDPModule)
+    return isinstance(model, FSDPModule) or any(map(_is_empty, model.parameters()))
 
 
 def let_generate(model: Any) -> None:
     """Let a sharded model gather for `generate` what it gathers for `forward`."""
-    if _is_of_fsdp(model) and hasattr(model, "generate"):
-        register_fsdp_forward_method(model, "generate")
+    if isinstance(model, FSDPModule) and hasattr(model, "generate"):
+        register_fsdp_forward_method(model, "generate")  # type: ignore[arg-type]
 
 
 def make_trained_whole(model: nn.Module) -> None:

@@ -14,15 +14,13 @@ from enum import StrEnum
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.config import RunConfig, flatten
 from rocoft_bench.engine.observer import Observer, Several
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.runs import write_text
+from rocoft_bench.runs import RunDirectory, config_values, write_text
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
-
-    from rocoft_bench.config import RunConfig
-    from rocoft_bench.runs import RunDirectory
 
 PROJECT = "rocoft"
 
@@ -112,9 +110,6 @@ def _curves(entry: dict[str, Any]) -> dict[str, float]:
 
 def _plain(config: RunConfig) -> dict[str, Any]:
     """All settings by dotted names; lists as JSON, since trackers take single values only."""
-    from rocoft_bench.config import flatten
-    from rocoft_bench.runs import config_values
-
     values = flatten(config_values(config))
     return {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in values}
 

@@ -58,11 +58,7 @@ class TrainResult:
 
     evaluation: Evaluation
     kept_epoch: int
-    steps: int
-    train_seconds: float
-    eval_seconds: float
-    history: list[dict[str, Any]]
-    notes: list[str]
+    state: TrainState
 
 
 class Trainer:
@@ -294,15 +290,7 @@ class Trainer:
             last = None
         evaluation = last or self._evaluate(stop)
         make_trained_whole(self.bare_model)
-        return TrainResult(
-            evaluation=evaluation,
-            kept_epoch=kept_epoch,
-            steps=self.state.step,
-            train_seconds=self.state.train_seconds,
-            eval_seconds=self.state.eval_seconds,
-            history=self.state.history,
-            notes=self.state.notes,
-        )
+        return TrainResult(evaluation, kept_epoch, self.state)
 
 
 def make_optimizer(model: nn.Module, settings: TrainingConfig, hooks: Hooks) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from rocoft_bench.engine.observer import Observer, Relay
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.runs import LOG_TAIL, Failure
 
 GRACE_SECONDS = 120
@@ -142,7 +142,7 @@ def _readable(lines: Iterable[bytes]) -> Iterator[list[Any]]:
             yield json.loads(line)
 
 
-class EventSender(Relay):
+class EventSender(Observer):
     """Writes every event as a line of JSON. Closed after each, the file shows it to other machines at once."""
 
     def __init__(self, file: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rocoft_bench.config import Settings
 from rocoft_bench.execution.launch_options import Launch
-from rocoft_bench.experiment.resolve import Experiment, restored
+from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.plugins import load_files, named_files
 from rocoft_bench.runs import RunDirectory
 
@@ -47,7 +48,7 @@ class Job:
     def experiment(self) -> Experiment:
         """Raises: UserError if a plug-in cannot be loaded here."""
         load_files(self.plugins)
-        return restored(self.config, self.notes)
+        return replace(resolve(Settings(self.config)), notes=tuple(self.notes))
 
     def as_json(self) -> str:
         return json.dumps(asdict(self))

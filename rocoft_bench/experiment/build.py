@@ -3,7 +3,8 @@
 import itertools
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rocoft_bench import models
@@ -12,7 +13,7 @@ from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, held_out_of, limited
 from rocoft_bench.experiment.resolve import Experiment
-from rocoft_bench.models import Limits, Loaded, ModelSource
+from rocoft_bench.models import Loaded, ModelSource
 from rocoft_bench.models.quantised import quantised_options
 
 CALIBRATION_EXAMPLES = 32
@@ -35,7 +36,7 @@ class Built:
     train: EncodedSplit
     evaluation: EncodedSplit
     model_origin: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
 def build(experiment: Experiment, observer: Observer) -> Built:
@@ -61,7 +62,7 @@ def build(experiment: Experiment, observer: Observer) -> Built:
         train, evaluation = held_out_of(train, config.task, notes)
     else:
         evaluation = limited(evaluation, config.task.max_eval_rows, "evaluation", notes)
-    settings = fitted_settings(task, config.task, limits(experiment, model, tokenizer), notes)
+    settings = fitted_settings(experiment, config.task, model, tokenizer, notes)
     built = Built(
         model=model,
         tokenizer=tokenizer,
@@ -80,28 +81,10 @@ def build(experiment: Experiment, observer: Observer) -> Built:
 def load_base(experiment: Experiment, source: ModelSource) -> Loaded:
     """The model that the method starts from, and its tokenizer."""
     method, task, config = experiment.method, experiment.task, experiment.config
-
-    def check(model_type: str) -> None:
-        method.check_supports(task.kind, model_type)
-
     how = method.loading_options | quantised_options(config.model)
+    check = partial(method.check_supports, task.kind)
     loaded = models.load(source, config.model, task.kind, task.model_options, check, how)
     return loaded._replace(model=task.prepared(loaded.model, loaded.tokenizer, config.task))
-
-
-def limits(experiment: Experiment, model: Any, tokenizer: Any) -> Limits:
-    """How many tokens of a text the model takes beside the method's own.
-
-    Raises: UserError if the method leaves none.
-    """
-    own = experiment.method.virtual_tokens
-    there = models.limits(model, tokenizer)
-    if any(tokens is not None and tokens <= own for tokens in there):
-        raise UserError(
-            f"{experiment.config.model.name}: takes {min(filter(None, there))} tokens, of which "
-            f"{experiment.method.name} needs {own} (num_virtual_tokens) for its own"
-        )
-    return Limits(*(None if tokens is None else tokens - own for tokens in there))
 
 
 def _check_precision(precision: str) -> None:

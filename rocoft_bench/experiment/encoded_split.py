@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import TaskConfig, TrainingConfig
+from rocoft_bench import models
+from rocoft_bench.config import TaskConfig
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
+from rocoft_bench.experiment.resolve import Experiment
+from rocoft_bench.tasks import LoadedSplit, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from rocoft_bench.engine.observer import Observer
-    from rocoft_bench.engine.prediction import Evaluation, Evaluator, Predictor
+    from rocoft_bench.engine.prediction import Evaluation, Evaluator
     from rocoft_bench.engine.processes import Processes
-    from rocoft_bench.models import Limits
-    from rocoft_bench.tasks import LoadedSplit, Task
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,20 @@ class EncodedSplit:
         return max(lengths_of(self.encoded, column))
 
 
-def fitted_settings(task: Task, settings: TaskConfig, limits: Limits, notes: list[str]) -> TaskConfig:
-    """The task's settings with lengths that the model can take.
+def fitted_settings(
+    experiment: Experiment, settings: TaskConfig, model: Any, tokenizer: Any, notes: list[str]
+) -> TaskConfig:
+    """The task's settings with lengths that the model can take beside the method's own tokens.
 
-    Raises: UserError if answers could be longer than the model can take.
+    Raises: UserError if the method leaves none, or if answers could be longer than the model can take.
     """
-    fitted = task.fitted(settings, *limits)
+    own, limits = experiment.method.virtual_tokens, models.limits(model, tokenizer)
+    if any(tokens is not None and tokens <= own for tokens in limits):
+        raise UserError(
+            f"{experiment.config.model.name}: takes {min(filter(None, limits))} tokens, of which "
+            f"{experiment.method.name} needs {own} (num_virtual_tokens) for its own"
+        )
+    fitted = experiment.task.fitted(settings, *(None if tokens is None else tokens - own for tokens in limits))
     for name in ("max_length", "max_target_length"):
         new, old = getattr(fitted, name, None), getattr(settings, name, None)
         if new != old:
@@ -52,8 +61,6 @@ def fitted_settings(task: Task, settings: TaskConfig, limits: Limits, notes: lis
 
 def limited(split: LoadedSplit, limit: int | None, name: str, notes: list[str]) -> LoadedSplit:
     """The first examples of a split, where only so many are wanted."""
-    from rocoft_bench.tasks import LoadedSplit
-
     total = len(split.examples)
     if limit is None or limit >= total:
         return split
@@ -68,8 +75,6 @@ def held_out_of(split: LoadedSplit, settings: TaskConfig, notes: list[str]) -> t
     Raises: UserError if nothing would be left to train on.
     """
     import numpy as np
-
-    from rocoft_bench.tasks import LoadedSplit
 
     count, wanted = len(split.examples), settings.hold_out or 0
     drawn = sorted(np.random.default_rng(settings.hold_out_seed).permutation(count)[:wanted].tolist())
@@ -95,39 +100,38 @@ def encode(
     return EncodedSplit(split.examples, result.examples, split.origin)
 
 
-def predictor_for(task: Task, settings: TaskConfig, tokenizer: Any) -> Predictor:
-    """What asks the model for the output that a task reads its answers from."""
-    from rocoft_bench.engine.prediction import PREDICTORS
-
-    return PREDICTORS[task.kind, task.output(settings)](tokenizer, task.generation(settings))
-
-
 def make_evaluator(
-    task: Task,
+    experiment: Experiment,
     split: EncodedSplit,
     tokenizer: Any,
     settings: TaskConfig,
-    training: TrainingConfig,
-    accelerator: Any,
     observer: Observer,
+    accelerator: Any = None,
     processes: Processes | None = None,
+    scored: bool = True,
 ) -> Evaluator:
-    """An evaluator of the model's answers to a split, as the task reads and scores them."""
-    from rocoft_bench.engine.prediction import Evaluation, Evaluator
+    """An evaluator of the model's answers to a split, as the task reads and, where they are known, scores them.
+
+    accelerator, processes: by default of this process alone.
+    """
+    from rocoft_bench.engine.accelerator import make_accelerator
+    from rocoft_bench.engine.prediction import PREDICTORS, Evaluation, Evaluator
     from rocoft_bench.engine.processes import Processes
 
-    references = task.references(split.raw)
+    task, training = experiment.task, experiment.config.training
+    references = task.references(split.raw) if scored else []
 
     def score(outputs: list[Any]) -> Evaluation:
         predictions = task.read(outputs, split.encoded, split.raw, tokenizer, settings)
-        return Evaluation(task.score([each["prediction"] for each in predictions], references), predictions)
+        answers = [each["prediction"] for each in predictions]
+        return Evaluation(task.score(answers, references) if scored else {}, predictions)
 
     return Evaluator(
         examples=split.encoded,
-        predictor=predictor_for(task, settings, tokenizer),
+        predictor=PREDICTORS[task.kind, task.output(settings)](tokenizer, task.generation(settings)),
         score=score,
         batch_size=training.eval_batch_size,
-        accelerator=accelerator,
+        accelerator=accelerator or make_accelerator(training.precision),
         observer=observer,
         processes=processes or Processes(),
     )

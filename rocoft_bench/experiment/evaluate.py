@@ -1,20 +1,18 @@
 """The model of a finished run, evaluated once more: on another task of its family, or by another protocol."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from rocoft_bench.config import Settings, flatten
+from rocoft_bench.engine.interrupt import GracefulStop
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment.build import limits
 from rocoft_bench.experiment.encoded_split import encode, fitted_settings, limited, make_evaluator, prediction_lines
-from rocoft_bench.experiment.prompt_record import prompt_facts
 from rocoft_bench.experiment.resolve import Experiment, resolve
-from rocoft_bench.experiment.run_record import evaluation_fields
+from rocoft_bench.experiment.run_record import evaluation_fields, prompt_facts
 from rocoft_bench.experiment.trained_model import (
     experiment_of,
     load_trained,
@@ -35,9 +33,6 @@ from rocoft_bench.runs import (
     write_json_lines,
     write_text,
 )
-
-if TYPE_CHECKING:
-    from rocoft_bench.engine.observer import Observer
 
 EVALUATION_SETTINGS = {
     "task.name",
@@ -148,28 +143,24 @@ def _changed(directory: RunDirectory, changes: Settings) -> Settings:
 def _evaluated(
     experiment: Experiment, directory: RunDirectory, observer: Observer, base: str | None
 ) -> tuple[RunRecord, list[dict[str, Any]]]:
-    from rocoft_bench.engine.accelerator import make_accelerator
     from rocoft_bench.engine.failure import NotFiniteError
-    from rocoft_bench.engine.interrupt import GracefulStop
 
     task, config = experiment.task, experiment.config
-    notes: list[str] = []
     loaded = task.load(task.eval_split, config.task.data_dir)
-    notes += loaded.notes
+    notes = list(loaded.notes)
     split = limited(loaded, config.task.max_eval_rows, "evaluation", notes)
     trained = load_trained(experiment, directory, base)
-    settings = fitted_settings(task, config.task, limits(experiment, trained.model, trained.tokenizer), notes)
+    settings = fitted_settings(experiment, config.task, trained.model, trained.tokenizer, notes)
     examples = encode(task, split, trained.tokenizer, settings, False, notes)
     record = directory.read_record()
     notes += [*trained.notes, *_changed_examples(record, examples.origin)]
-    accelerator = make_accelerator(config.training.precision)
-    evaluator = make_evaluator(task, examples, trained.tokenizer, settings, config.training, accelerator, observer)
+    evaluator = make_evaluator(experiment, examples, trained.tokenizer, settings, observer)
     for note in notes:
         observer.note(note)
     started = time.perf_counter()
     try:
         with GracefulStop() as stop:
-            evaluation = evaluator.run(trained.model.to(accelerator.device), stop)
+            evaluation = evaluator.run(trained.model.to(evaluator.accelerator.device), stop)
     except NotFiniteError as error:
         raise UserError(f"{directory.path}: {error}") from None
     of_training = [note for note in record.notes if "evaluation" not in note]

@@ -23,12 +23,11 @@ from pathlib import Path
 
 from rocoft_bench import models
 from rocoft_bench.config import MIXED, ModelConfig
+from rocoft_bench.experiment.passes import FLOAT32, MethodNeeds, Passes
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
-from rocoft_bench.methods.method import MethodMemory
 from rocoft_bench.models import MASKED_LM, ModelShapes
 from rocoft_bench.models.activations import ExampleLength, LayerSizes
-from rocoft_bench.models.passes import FLOAT32, MethodKeeps, Passes
 from rocoft_bench.models.quantised import WEIGHT_BYTES
 
 MIB = 1024 * 1024
@@ -69,10 +68,10 @@ class MemoryEstimate:
 PARTS = ("weights", "trained", "gradients", "optimizer", "activations", "process")
 
 
-def memory_mib(experiment: Experiment, gpu: bool | None = None) -> float | None:
+def memory_mib(experiment: Experiment) -> float | None:
     """The estimate's total for one of the models that ship their shapes; None for others. Fast: for planning sweeps."""
     facts = shipped_facts(experiment.config.model.name, experiment.task.kind)
-    return None if facts is None else estimate(experiment, facts, gpu=gpu).total
+    return None if facts is None else estimate(experiment, facts).total
 
 
 def estimate(
@@ -93,7 +92,7 @@ def estimate(
     in_place = head * (not needs.memory.copies_head) + needs.added * (not needs.memory.adds_values)
     passes = Passes(
         facts=facts,
-        method=needs.kept,
+        method=needs,
         length=longest or longest_allowed(experiment, shapes),
         item=item,
         mixed=config.training.precision in MIXED,
@@ -170,35 +169,24 @@ def has_gpu() -> bool:
     return Path("/dev/nvidia0").exists()
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What a method needs on a model: trained values outside the head, memory, and what of it a pass keeps."""
-
-    added: int
-    memory: MethodMemory
-    kept: MethodKeeps
-
-
-def needs_of(method: Method, facts: LayerSizes, item: int) -> Needs:
+def needs_of(method: Method, facts: LayerSizes, item: int) -> MethodNeeds:
     """Computed once for equal settings. item: bytes of a value of the model."""
     return _needs(facts, type(method), method.settings.model_dump_json(), item)
 
 
 @cache
-def _needs(facts: LayerSizes, method_class: type[Method], settings: str, item: int) -> Needs:
+def _needs(facts: LayerSizes, method_class: type[Method], settings: str, item: int) -> MethodNeeds:
     """settings: of the method, as JSON."""
     method, shapes = method_class(method_class.Settings.model_validate_json(settings)), facts.shapes
-    memory, added = method.memory(shapes, item), method.adapter_parameters(shapes)
+    memory = method.memory(shapes, item)
     inputs = memory.inputs
     fused = {linear.name for linear in (*inputs, *memory.inputs_made_again)} if memory.fuses_matmul else set()
-    kept = MethodKeeps(
-        anything=added > 0,
+    return MethodNeeds(
+        memory=memory,
+        added=method.adapter_parameters(shapes),
         inputs=facts.distinct_inputs(inputs),
         inputs_apart=facts.per_token((linear, linear.d_in) for linear in inputs),
         beside=facts.per_token(memory.extra_saved_per_token),
-        in_float32=memory.adds_values and not memory.fuses_matmul,
-        per_pass=memory.saved_per_pass,
         copied_weights=sum(linear.d_in * linear.d_out for linear in shapes.linears if linear.name not in fused),
         trained_weights=0 if memory.adds_values else sum(linear.d_in * linear.d_out for linear in inputs),
     )
-    return Needs(added, memory, kept)

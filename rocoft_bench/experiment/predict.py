@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rocoft_bench.engine.interrupt import GracefulStop
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.experiment.build import limits
-from rocoft_bench.experiment.encoded_split import predictor_for
+from rocoft_bench.experiment.encoded_split import EncodedSplit, fitted_settings, make_evaluator
 from rocoft_bench.experiment.trained_model import TrainedModel, experiment_of, load_trained
 from rocoft_bench.models.pretrained import quiet_transformers
 from rocoft_bench.runs import RunDirectory, atomic_replacement, remove_leftovers, write_json_lines, write_text
@@ -130,29 +130,17 @@ def _predictions(trained: TrainedModel, questions: list[dict[str, Any]], observe
     """What the model answers to rows of its task, in batches."""
     from datasets import Dataset
 
-    from rocoft_bench.engine.accelerator import make_accelerator
-    from rocoft_bench.engine.interrupt import GracefulStop
-    from rocoft_bench.engine.prediction import Evaluation, Evaluator
-
-    config, task = trained.experiment.config, trained.experiment.task
+    experiment, tokenizer = trained.experiment, trained.tokenizer
+    settings = experiment.task.for_questions(experiment.config.task)
+    settings = fitted_settings(experiment, settings, trained.model, tokenizer, notes=[])
     rows = Dataset.from_list(questions)
-    settings = task.for_questions(config.task)
-    settings = task.fitted(settings, *limits(trained.experiment, trained.model, trained.tokenizer))
-    encoded = task.encode(rows, trained.tokenizer, settings, training=False)
-    inputs = encoded.examples
+    encoded = experiment.task.encode(rows, tokenizer, settings, training=False)
     for note in encoded.notes:
         observer.note(note)
-    accelerator = make_accelerator(config.training.precision)
-    evaluator = Evaluator(
-        examples=inputs,
-        predictor=predictor_for(task, settings, trained.tokenizer),
-        score=lambda outputs: Evaluation({}, task.read(outputs, inputs, rows, trained.tokenizer, settings)),
-        batch_size=config.training.eval_batch_size,
-        accelerator=accelerator,
-        observer=observer,
-    )
+    split = EncodedSplit(rows, encoded.examples, origin={})
+    evaluator = make_evaluator(experiment, split, tokenizer, settings, observer, scored=False)
     with GracefulStop() as stop:
-        return evaluator.run(trained.model.to(accelerator.device), stop).predictions
+        return evaluator.run(trained.model.to(evaluator.accelerator.device), stop).predictions
 
 
 def export(directory: RunDirectory, folder: Path, base: str | None = None, as_lora: bool = False) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """From settings to an experiment that can be run: everything checked, nothing loaded."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ def resolve(settings: Settings) -> Experiment:
     task = task.seeded(config.seed)
     found = [key for key, value in section if value != getattr(config.task, key)]
     settings.sources |= {f"task.{key}": "the examples" for key in found}
-    _check_head(config.model, task.kind)
+    if config.model.head != "fresh" and task.kind not in models.TASKS_WITH_HEAD:
+        raise UserError(f'model.head = "{config.model.head}": a {task.kind} model has no task head; leave it out')
     method = methods.resolve(config.method, settings.sources, task.kind, config.model.name)
     method.check_supports(task.kind, models.model_type_of(config.model.name))
     method.check_training(config.training)
@@ -109,16 +110,6 @@ def _check_model_is_named(config: RunConfig) -> None:
     if own is not None and own.kind not in models.TASKS_WITH_HEAD and "name" not in config.model.model_fields_set:
         wanted = models.AUTO_CLASSES[own.kind]
         raise UserError(f"--model is missing: {own.family} needs one that transformers loads with {wanted}")
-
-
-def _check_head(model: ModelConfig, task_kind: str) -> None:
-    if model.head != "fresh" and task_kind not in models.TASKS_WITH_HEAD:
-        raise UserError(f'model.head = "{model.head}": a {task_kind} model has no task head; leave it out')
-
-
-def restored(config: dict[str, Any], notes: Iterable[str]) -> Experiment:
-    """The experiment that complete settings and notes, as one process tells them to another, are of."""
-    return replace(resolve(Settings(config)), notes=tuple(notes))
 
 
 def _contents(task: Task, config: RunConfig) -> dict[str, Callable[[], Parts]]:

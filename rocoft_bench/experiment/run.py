@@ -7,12 +7,14 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.build import Built, build
 from rocoft_bench.experiment.card import CARD, CardContext, form_of, model_card
 from rocoft_bench.experiment.encoded_split import make_evaluator, prediction_lines
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.experiment.run_record import make_record, record_of_result
+from rocoft_bench.methods import Method
 from rocoft_bench.runs import (
     MAKE_ROOM,
     RunDirectory,
@@ -28,10 +30,8 @@ from rocoft_bench.runs import (
 from rocoft_bench.untrusted import read_json
 
 if TYPE_CHECKING:
-    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.engine.processes import Processes
     from rocoft_bench.engine.trainer import Trainer, TrainResult
-    from rocoft_bench.methods import Method
 
 
 def run(experiment: Experiment, folder: Path, observer: Observer, force: bool = False) -> tuple[RunRecord, bool]:
@@ -92,7 +92,7 @@ def execute(
         built = build(experiment, observer)
         _begin(experiment, built, directory, force, processes)
         result = make_trainer(experiment, built, directory, observer, processes).run()
-        built.notes.extend(result.notes)
+        built.notes.extend(result.state.notes)
         record = _finish(experiment, built, result, directory, processes) if processes.is_main else None
         return processes.from_main(record)
     except UserError:
@@ -168,20 +168,14 @@ def make_trainer(
         keep_logits_only(built.model)
         if cuts_logits(built.model):
             collate = without_unused_logits(collate)
+    evaluator = make_evaluator(
+        experiment, built.evaluation, built.tokenizer, built.settings, observer, accelerator, processes
+    )
     trainer = Trainer(
         model=built.model,
         examples=built.train.encoded,
         collate=collate,
-        evaluator=make_evaluator(
-            experiment.task,
-            built.evaluation,
-            built.tokenizer,
-            built.settings,
-            settings,
-            accelerator,
-            observer,
-            processes,
-        ),
+        evaluator=evaluator,
         settings=settings,
         seed=seed,
         accelerator=accelerator,
@@ -209,7 +203,7 @@ def _finish(
     experiment: Experiment, built: Built, result: TrainResult, directory: RunDirectory, processes: Processes
 ) -> RunRecord:
     """Write everything that the run leaves, the record last."""
-    write_json_lines(directory.history, result.history)
+    write_json_lines(directory.history, result.state.history)
     write_json_lines(directory.predictions, prediction_lines(experiment.task, built.evaluation, result.evaluation))
     source = provenance(experiment.plugins)
     write_json(directory.provenance, source)

@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import models
+from rocoft_bench.config import TaskConfig
 from rocoft_bench.experiment import memory_estimate
-from rocoft_bench.experiment.prompt_record import prompt_facts
+from rocoft_bench.experiment.encoded_split import EncodedSplit
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models.activations import ExampleLength
 from rocoft_bench.runs import RunRecord, SavedFile
+from rocoft_bench.runs.identity import template_version
+from rocoft_bench.tasks import Task
 
 if TYPE_CHECKING:
     from rocoft_bench.engine.trainer import TrainResult
@@ -25,19 +28,13 @@ def make_record(experiment: Experiment, built: Built | None, **outcome: Any) -> 
     facts: dict[str, Any] = {"notes": list(experiment.notes)}
     if built is not None:
         origins = {"train": built.train.origin, "evaluation": built.evaluation.origin}
+        splits = {"training": built.train, "evaluation": built.evaluation}
         facts = {
             "data": {**origins, "train_rows": len(built.train.raw), "eval_rows": len(built.evaluation.raw)},
             "parameters": _parameters(experiment, built.model),
             "memory_estimate_mib": _memory_estimate(experiment, built),
             "notes": built.notes,
-            "prompt": prompt_facts(
-                experiment.task,
-                built.settings,
-                built.tokenizer,
-                built.model,
-                training=built.train,
-                evaluation=built.evaluation,
-            ),
+            "prompt": prompt_facts(experiment.task, built.settings, built.tokenizer, built.model, **splits),
         }
     return RunRecord(
         **evaluation_fields(experiment),
@@ -60,6 +57,7 @@ def record_of_result(
     """adapter_files: what was saved of the trained values. processes: how many trained them."""
     from rocoft_bench.engine.peak_memory import peak_memory_mib
 
+    state = result.state
     peak, kind = peak_memory_mib(next(built.model.parameters()).device)
     return make_record(
         experiment,
@@ -70,11 +68,11 @@ def record_of_result(
         adapter_files=adapter_files,
         metrics=result.evaluation.metrics,
         kept_epoch=result.kept_epoch,
-        initial_metrics=next((entry["metrics"] for entry in result.history if entry.get("epoch") == 0), None),
-        epoch_metrics=[entry["metrics"] for entry in result.history if entry.get("epoch")],
-        steps=result.steps,
-        train_seconds=round(result.train_seconds, 3),
-        eval_seconds=round(result.eval_seconds, 3),
+        initial_metrics=next((entry["metrics"] for entry in state.history if entry.get("epoch") == 0), None),
+        epoch_metrics=[entry["metrics"] for entry in state.history if entry.get("epoch")],
+        steps=state.step,
+        train_seconds=round(state.train_seconds, 3),
+        eval_seconds=round(state.eval_seconds, 3),
         peak_memory_mib=round(peak, 1),
         peak_memory_kind=kind if processes == 1 else f"{kind}, the first of {processes} processes",
     )
@@ -121,3 +119,46 @@ def _memory_estimate(experiment: Experiment, built: Built) -> dict[str, float] |
     length = ExampleLength(source, target if layers.shapes.is_encoder_decoder else 0)
     on_gpu = next(built.model.parameters()).device.type != "cpu"
     return memory_estimate.estimate(experiment, layers, length, on_gpu).as_record()
+
+
+def prompt_facts(
+    task: Task, settings: TaskConfig, tokenizer: Any, model: Any, **splits: EncodedSplit
+) -> dict[str, Any]:
+    """`RunRecord.prompt`, with the first example of each split by its name; empty where no words are answered."""
+    template = task.template(tokenizer)
+    if template is None:
+        return {}
+    first = {name: _as_seen(task, split.encoded[0], tokenizer) for name, split in splits.items()}
+    stop = _stop_rules(task, settings, tokenizer, model)
+    return {"template": template, "template_version": template_version(template), **first, "stop": stop}
+
+
+def _as_seen(task: Task, example: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """loss_mask: 1 for each label that is learnt or, of a choice, scored."""
+    from rocoft_bench.engine.batching import NO_LABEL
+
+    seen = {"text": _text(tokenizer, example["input_ids"]), "input_ids": example["input_ids"]}
+    if "mask_position" in example:
+        return {**seen, "mask_position": example["mask_position"]}
+    labels = example.get("labels")
+    if labels is None:
+        return seen
+    if task.kind == "seq2seq_lm":
+        seen |= {"target_text": _text(tokenizer, labels), "target_ids": labels}
+    return {**seen, "loss_mask": [int(label != NO_LABEL) for label in labels]}
+
+
+def _stop_rules(task: Task, settings: TaskConfig, tokenizer: Any, model: Any) -> dict[str, Any]:
+    """How answers are generated and what ends them; empty where nothing is generated."""
+    from rocoft_bench.engine.prediction import special_tokens
+
+    if task.output(settings) != "text":
+        return {}
+    tokens = {name: ids for name, ids in special_tokens(model, tokenizer).items() if ids is not None}
+    end = tokens.get("eos_token_id")
+    return {**task.generation(settings), **tokens, "eos_token": None if end is None else _text(tokenizer, end)}
+
+
+def _text(tokenizer: Any, ids: Any) -> str:
+    text: str = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    return text

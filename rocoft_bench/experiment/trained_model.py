@@ -40,7 +40,18 @@ def experiment_of(directory: RunDirectory) -> Experiment:
     Raises: UserError if the run is not finished, or its config.yaml is not the one that its record is of.
     """
     experiment = resolve(settings_of(directory))
-    _check_settings(experiment, directory)
+    record, config = directory.read_record(), experiment.config
+    task = config.task.model_dump(mode="json")
+    stated = {"family": record.task["family"], "name": record.task["name"], **record.task.get("settings", {})}
+    for path in ROW_PATHS:  # rows may lie elsewhere now
+        stated.pop(path.removeprefix("task."), None)
+    differing = [f"task.{key}" for key, value in stated.items() if task.get(key, value) != value]
+    differing += [f"method.{key}" for key, value in record.method.items() if config.method.get(key) != value]
+    differing += ["seed"] if record.seed != config.seed else []
+    if differing:
+        raise UserError(
+            f"{directory.config}: {differing[0]} is not what the run's record says; one of them was changed"
+        )
     return experiment
 
 
@@ -67,25 +78,6 @@ def load_trained(experiment: Experiment, directory: RunDirectory, base: str | No
     notes = (*notes, *changed_since(_plugins_of(directory)))
     model = experiment.method.load(model, folder, experiment.task.kind)
     return TrainedModel(experiment, model.eval(), tokenizer, notes)
-
-
-def _check_settings(experiment: Experiment, directory: RunDirectory) -> None:
-    """Refuse a config.yaml that is not the one by which the values were trained. Rows may lie elsewhere now."""
-    record, config = directory.read_record(), experiment.config
-    task = config.task.model_dump(mode="json")
-    stated = {"family": record.task["family"], "name": record.task["name"], **record.task.get("settings", {})}
-    differing = [
-        f"task.{key}"
-        for key, value in stated.items()
-        if f"task.{key}" not in ROW_PATHS and task.get(key, value) != value
-    ]
-    differing += [f"method.{key}" for key, value in record.method.items() if config.method.get(key) != value]
-    if record.seed != config.seed:
-        differing.append("seed")
-    if differing:
-        raise UserError(
-            f"{directory.config}: {differing[0]} is not what the run's record says; one of them was changed"
-        )
 
 
 def with_base(experiment: Experiment, base: str | None) -> Experiment:

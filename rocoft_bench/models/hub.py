@@ -4,6 +4,8 @@ The hub's libraries retry for minutes when a connection hangs; a compute node wi
 seconds what it can do instead.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import re
@@ -11,9 +13,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rocoft_bench.errors import UserError, reason
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo, ModelInfo
 
 PROBE_SECONDS = 5.0
 WAYS_OUT = (
@@ -25,21 +30,6 @@ TOKEN = re.compile(r"Bearer [^'\"]*|hf_[^\s'\"]+")
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN, to a token that may write"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 T = TypeVar("T")
-
-
-class Repository(NamedTuple):
-    """A model repository on the hub that is there. id: with its owner; files: names of those at its root."""
-
-    id: str
-    url: str
-    files: frozenset[str]
-
-
-class Upload(NamedTuple):
-    """What was uploaded where. commit: its full hash."""
-
-    url: str
-    commit: str
 
 
 def from_cache_or_hub(what: str, load: Callable[[], T]) -> T:
@@ -106,10 +96,8 @@ def check_upload(name: str) -> None:
         raise UserError(f"--push-to-hub {name}: nobody is logged in to the hub; {LOG_IN}")
 
 
-def open_repository(name: str, private: bool) -> Repository:
-    """A model repository of the hub, made if it is not there yet.
-
-    private: it must be seen by its owner alone.
+def open_repository(name: str, private: bool) -> ModelInfo:
+    """A model repository of the hub, made if it is not there yet. private: it must be seen by its owner alone.
 
     Raises: UserError where that may not be done, or a repository that was to be private is public.
     """
@@ -121,22 +109,21 @@ def open_repository(name: str, private: bool) -> Repository:
         info = api.model_info(url.repo_id)
     if private and not info.private:
         raise UserError(f"--private: {url} is there already and public; choose another name or change it on its page")
-    return Repository(url.repo_id, str(url), frozenset(file.rfilename for file in info.siblings or ()))
+    return info
 
 
-def upload(repository: Repository, files: Mapping[str, Path | bytes], message: str) -> Upload:
+def upload(repository: str, files: Mapping[str, Path | bytes], message: str) -> CommitInfo:
     """Put files into a repository, all in one commit or none of them.
 
-    files: by their names there, a path or the content.
+    repository: its name with the owner. files: by their names there, a path or the content.
 
     Raises: UserError where the hub does not take them.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    with _uploading(repository.id):
+    with _uploading(repository):
         additions = [CommitOperationAdd(name, content) for name, content in files.items()]
-        commit = HfApi().create_commit(repository.id, additions, commit_message=message)
-    return Upload(repository.url, commit.oid)
+        return HfApi().create_commit(repository, additions, commit_message=message)
 
 
 @contextmanager

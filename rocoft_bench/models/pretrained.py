@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from rocoft_bench.config import ModelConfig, expanded, is_folder
 from rocoft_bench.config.catalog import KNOWN_MODELS, EmbeddedModel, known_model
 from rocoft_bench.errors import UserError, reason, suggest
+from rocoft_bench.models.architectures import on_meta
 from rocoft_bench.models.hub import from_cache_or_hub, hub_errors
 from rocoft_bench.models.limits import POSITION_FIELDS
 from rocoft_bench.models.model_files import check_files, check_size
@@ -159,9 +160,7 @@ def load(
     """
     with quiet_transformers():
         if source.revision is not None:
-            what = (
-                f"model {source.path}" if known_model(config.name) else f"model {source.path} (here is no such folder)"
-            )
+            what = f"model {source.path}" + ("" if known_model(config.name) else " (here is no such folder)")
             return from_cache_or_hub(what, lambda: _load(source, config, kind, options, check, how))
         with reading(source, config.name, "it"):
             return _load(source, config, kind, options, check, how)
@@ -185,7 +184,8 @@ def _load(
     _set_fields(hf_config, DROPOUT_FIELDS, config.dropout, "model.dropout")
     _set_norm_eps(hf_config, config.norm_eps)
     if source.revision is None:
-        _check_size(source, config.name, hf_config, kind)
+        with reading(source, config.name, "its config.json"), _of_kind(config.name, hf_config, kind):
+            check_size(Path(source.path), on_meta(hf_config, AUTO_CLASSES[kind]))
     tokenizer = load_tokenizer(source, config.name)
     if getattr(hf_config, "pad_token_id", None) is None:
         hf_config.pad_token_id = tokenizer.pad_token_id
@@ -213,17 +213,6 @@ def load_config(source: ModelSource, name: str, **how: Any) -> Any:
         if not isinstance(positions := getattr(config, field, None), int | None):
             raise UserError(f"--model {name}: its config.json has {field} = {positions!r}; it must be a number")
     return config
-
-
-def _check_size(source: ModelSource, name: str, hf_config: Any, kind: str) -> None:
-    from rocoft_bench.models.architectures import on_meta
-
-    with reading(source, name, "its config.json"):
-        try:
-            model = on_meta(hf_config, AUTO_CLASSES[kind])
-        except ValueError as error:
-            raise _not_of_kind(error, name, hf_config, kind) from None
-        check_size(Path(source.path), model)
 
 
 def load_tokenizer(source: ModelSource, name: str) -> Any:
@@ -265,23 +254,23 @@ def _load_weights(
         weights = str(converted.folder)
         setattr(hf_config, WEIGHTS_REVISION, converted.revision)
     where |= {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    with reading(source, config.name, "its weights"):
-        try:
-            return getattr(transformers, AUTO_CLASSES[kind]).from_pretrained(
-                weights, config=hf_config, dtype=config.dtype, **where
-            )
-        except ValueError as error:
-            raise _not_of_kind(error, config.name, hf_config, kind) from None
+    auto_class = getattr(transformers, AUTO_CLASSES[kind])
+    with reading(source, config.name, "its weights"), _of_kind(config.name, hf_config, kind):
+        return auto_class.from_pretrained(weights, config=hf_config, dtype=config.dtype, **where)
 
 
-def _not_of_kind(error: ValueError, name: str, hf_config: Any, kind: str) -> Exception:
-    """What is to be said instead of an error by which transformers has no such class of a model; else the error."""
-    if "Unrecognized configuration class" not in str(error):
-        return error
-    return UserError(
-        f"--model {name}: a {hf_config.model_type} model cannot do {kind}; choose one that transformers loads with "
-        f"{AUTO_CLASSES[kind]}"
-    )
+@contextmanager
+def _of_kind(name: str, hf_config: Any, kind: str) -> Iterator[None]:
+    """Says in this package's words that transformers has no such class of a model."""
+    try:
+        yield
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise UserError(
+            f"--model {name}: a {hf_config.model_type} model cannot do {kind}; choose one that transformers loads with "
+            f"{AUTO_CLASSES[kind]}"
+        ) from None
 
 
 @contextmanager

@@ -9,10 +9,10 @@ import torch
 
 from rocoft_bench import models, tasks
 from rocoft_bench.errors import UserError
-from rocoft_bench.experiment.build import CALIBRATION_EXAMPLES, applied, calibrate, limits, load_base, single_examples
+from rocoft_bench.experiment.build import CALIBRATION_EXAMPLES, applied, calibrate, load_base, single_examples
 from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_settings, limited
-from rocoft_bench.experiment.prompt_record import prompt_facts
 from rocoft_bench.experiment.resolve import Experiment
+from rocoft_bench.experiment.run_record import prompt_facts
 from rocoft_bench.experiment.trained_model import experiment_of, load_trained
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import SCRATCH, Block, Capturer, Example, GradientProducts, Parameters, Readout, make_set
@@ -118,7 +118,7 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
     tests = task.load(task.eval_split, of_task.data_dir)
     notes: list[str] = []
     model, tokenizer, origin = _loaded(settings, experiment, notes)
-    fitted = fitted_settings(task, of_task, limits(experiment, model, tokenizer), notes)
+    fitted = fitted_settings(experiment, of_task, model, tokenizer, notes)
     if settings.label_words is not None:
         usual: Any = tasks.get(FAMILY, task.name)
         notes.append(f"label words {', '.join(task.label_names)} in place of {', '.join(usual.label_names)}")

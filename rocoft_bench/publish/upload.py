@@ -4,11 +4,13 @@ Beside them go the card, `record.json` and `config.yaml`, in which no path of th
 downloaded folder is a run again: `rocoft predict` and `rocoft evaluate` take it.
 """
 
+from __future__ import annotations
+
 import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -18,9 +20,11 @@ from rocoft_bench.experiment.predict import export
 from rocoft_bench.experiment.trained_model import experiment_of, trained_values
 from rocoft_bench.methods.in_model import FILE_NAME as OWN_FILE
 from rocoft_bench.models import PEFT_CONFIG, hub
-from rocoft_bench.models.hub import Upload
 from rocoft_bench.runs import RunDirectory, RunRecord, read_provenance
 from rocoft_bench.untrusted import read_json
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitInfo
 
 FORM_FILES = {PEFT_CONFIG, OWN_FILE, "config.json"}
 """The file that each form of trained values has: by them a loader decides what a repository holds."""
@@ -28,7 +32,7 @@ FORM_FILES = {PEFT_CONFIG, OWN_FILE, "config.json"}
 
 def push(
     directory: RunDirectory, name: str, private: bool = False, merged: bool = False, base: str | None = None
-) -> Upload:
+) -> CommitInfo:
     """Upload a finished run to the model repository `name` (owner/name, or a name of the token's owner) in one commit.
 
     private: nobody else sees the repository if it is made now. merged: the merged model instead of the trained values.
@@ -48,12 +52,13 @@ def push(
         form = "merged" if merged else form_of(folder)
         context = CardContext(experiment, record, read_provenance(directory.path), form, repository.id, evaluations)
         files = {**_trained(folder, context), **_descriptions(context)}
-        if others := (FORM_FILES & repository.files) - files.keys():
+        there = {file.rfilename for file in repository.siblings or ()}
+        if others := (FORM_FILES & there) - files.keys():
             raise UserError(
                 f"--push-to-hub {repository.id}: holds {', '.join(sorted(others))} of a model in another form, "
                 "and both together could not be loaded; choose another repository"
             )
-        return hub.upload(repository, files, f"{record.label} on {record.task['family']} {record.task['name']}")
+        return hub.upload(repository.id, files, f"{record.label} on {record.task['family']} {record.task['name']}")
 
 
 def _trained(folder: Path, context: CardContext) -> dict[str, Path | bytes]:

@@ -122,14 +122,14 @@ def trained(
     result = trainer.run()
     frozen = [p for name, p in model.named_parameters() if ".layers." in name and not p.requires_grad]
     return {
-        "losses": [entry["loss"] for entry in result.history if "loss" in entry],
-        "metrics": [entry["metrics"] for entry in result.history if "metrics" in entry],
+        "losses": [entry["loss"] for entry in result.state.history if "loss" in entry],
+        "metrics": [entry["metrics"] for entry in result.state.history if "metrics" in entry],
         "answers": result.evaluation.predictions,
         "values": {n: p.detach().tolist() for n, p in model.named_parameters() if p.requires_grad},
         "own_share": sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in parameters.values())
         / size,
         "frozen_stay_shared": all(isinstance(p, DTensor) for p in frozen),
-        "steps": result.steps,
+        "steps": result.state.step,
     }
 
 

@@ -106,7 +106,7 @@ def test_parameters_may_have_a_rate_and_a_decay_of_their_own(tmp_path: Path) -> 
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (2, 0.25)]
     assert seen[0] == [0.05, 0.5]
     assert seen[3] == pytest.approx([0.05 * 6 / 9, 0.5 * 6 / 9])
-    assert result.history[0]["learning_rate"] == 0.05
+    assert result.state.history[0]["learning_rate"] == 0.05
 
 
 class PullToZero(Hooks):
@@ -127,7 +127,7 @@ def test_an_extra_loss_is_added_once_and_not_logged(tmp_path: Path, accumulation
     hooks.after_backward = lambda step: gradients.append(t.bare_model.head.weight.grad.clone())  # type: ignore
     result = t.run()
     torch.testing.assert_close(gradients[0], 2e4 * before, rtol=1e-3, atol=1.0)
-    assert all(entry["loss"] < 10 for entry in result.history if "loss" in entry)
+    assert all(entry["loss"] < 10 for entry in result.state.history if "loss" in entry)
 
 
 class TwoStages(Hooks):
@@ -137,7 +137,7 @@ class TwoStages(Hooks):
 
 def test_the_schedule_may_start_again(tmp_path: Path) -> None:
     result = trainer(tmp_path, TwoStages(), lr_scheduler="linear").run()
-    rates = [entry["learning_rate"] / 0.05 for entry in result.history if "loss" in entry]
+    rates = [entry["learning_rate"] / 0.05 for entry in result.state.history if "loss" in entry]
     assert rates == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 1, 2 / 3, 1 / 3])
 
 

@@ -122,8 +122,8 @@ def test_a_crashed_run_goes_on_to_the_identical_result(tmp_path: Path, crash_at:
 
 def assert_same(expected: TrainResult, result: TrainResult) -> None:
     assert result.evaluation == expected.evaluation
-    assert result.history == expected.history
-    assert (result.kept_epoch, result.steps) == (expected.kept_epoch, expected.steps)
+    assert result.state.history == expected.state.history
+    assert (result.kept_epoch, result.state.step) == (expected.kept_epoch, expected.state.step)
 
 
 def test_a_run_without_a_checkpoint_starts_afresh(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_accumulation_does_not_change_the_loss_or_the_step(tmp_path: Path, size:
 @pytest.mark.parametrize(("accumulation", "steps"), [(1, 8), (3, 3), (100, 1)])
 def test_steps_per_epoch(tmp_path: Path, accumulation: int, steps: int) -> None:
     result = trainer(tmp_path, epochs=1, gradient_accumulation=accumulation).run()
-    assert result.steps == steps
+    assert result.state.step == steps
 
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_stop_signal_loses_no_finished_step(tmp_path: Path) -> None:
         trainer(tmp_path, AskToStop(), checkpoint_seconds=1000).run()
     resumed = trainer(tmp_path)
     result = resumed.run()
-    assert result.history == expected.history
+    assert result.state.history == expected.state.history
 
 
 def test_a_damaged_checkpoint_costs_the_steps_that_it_held_and_is_named(tmp_path: Path) -> None:
@@ -206,14 +206,14 @@ def test_a_damaged_checkpoint_costs_the_steps_that_it_held_and_is_named(tmp_path
     expected = trainer(whole).run()
     (tmp_path / "checkpoint.safetensors").write_bytes(b"half a file")
     result = trainer(tmp_path).run()
-    assert result.history == expected.history
-    (note,) = result.notes
+    assert result.state.history == expected.state.history
+    (note,) = result.state.notes
     assert note.startswith("the run began again from its first step: its checkpoint was damaged: ")
 
 
 def test_training_learns(tmp_path: Path) -> None:
     result = trainer(tmp_path, epochs=20).run()
-    losses = [entry["loss"] for entry in result.history if "loss" in entry]
+    losses = [entry["loss"] for entry in result.state.history if "loss" in entry]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -225,7 +225,7 @@ def test_weight_decay_spares_biases_and_norms() -> None:
 
 def test_evaluation_before_the_first_step_and_at_the_end_only(tmp_path: Path) -> None:
     result = trainer(tmp_path, evaluate="end", evaluate_before=True).run()
-    assert [entry["epoch"] for entry in result.history if "metrics" in entry] == [0, 3]
+    assert [entry["epoch"] for entry in result.state.history if "metrics" in entry] == [0, 3]
     assert result.kept_epoch == 3
 
 

@@ -20,11 +20,11 @@ from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import memory_estimate
+from rocoft_bench.experiment.passes import Passes
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import AUTO_CLASSES, ModelShapes
 from rocoft_bench.models.activations import ExampleLength, LayerSizes
-from rocoft_bench.models.passes import Passes
 from rocoft_bench.models.shape_reading import shapes_of
 
 ROWS, TOKENS, TARGET_TOKENS = 2, 48, 20
@@ -115,7 +115,7 @@ class Case:
 
     def estimated(self, autocast: bool) -> float:
         row = ExampleLength(TOKENS + self.method.added_tokens, TARGET_TOKENS if self.kind == "seq2seq_lm" else 0)
-        kept = memory_estimate.needs_of(self.method, self.facts, self.item).kept
+        kept = memory_estimate.needs_of(self.method, self.facts, self.item)
         passes = Passes(self.facts, kept, row, self.item, autocast, False, None, self.kind not in TASKS_WITH_HEAD)
         return passes.kept_bytes(ROWS) + passes.kept_logits_bytes(ROWS)
 

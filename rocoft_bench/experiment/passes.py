@@ -2,29 +2,28 @@
 
 from dataclasses import dataclass
 
+from rocoft_bench.methods.method import MethodMemory
 from rocoft_bench.models.activations import ExampleLength, LayerSizes, PerToken
 
 FLOAT32 = 4
 
 
 @dataclass(frozen=True)
-class MethodKeeps:
-    """What a fine-tuning method makes of a model: what its layers keep for backward beside what a frozen model keeps.
+class MethodNeeds:
+    """What a method needs on a model, and what its layers keep for backward beside what a frozen model keeps.
 
-    anything: False where nothing but the head is trained, so that no gradient enters the model. inputs: of layers,
-    once where several share one; inputs_apart: once for each, as they are kept where every layer converts its input.
-    beside: further values. in_float32: whether it computes with these in float32, unless in mixed precision. per_pass:
-    values kept however many tokens there are. copied_weights: values of weights of which mixed precision keeps a copy.
-    trained_weights: values of the model's own weights that are trained: in float32, of which a 16-bit model keeps a
-    copy too, and computes its norms in float32.
+    added: trained values outside the head; without any, no gradient enters the model. inputs: of layers, once where
+    several share one; inputs_apart: once for each, as they are kept where every layer converts its input. beside:
+    further values. copied_weights: values of weights of which mixed precision keeps a copy. trained_weights: values of
+    the model's own weights that are trained: in float32, of which a 16-bit model keeps a copy too, and computes its
+    norms in float32.
     """
 
-    anything: bool
+    memory: MethodMemory
+    added: int
     inputs: PerToken
     inputs_apart: PerToken
     beside: PerToken
-    in_float32: bool
-    per_pass: int
     copied_weights: int
     trained_weights: int
 
@@ -38,7 +37,7 @@ class Passes:
     """
 
     facts: LayerSizes
-    method: MethodKeeps
+    method: MethodNeeds
     length: ExampleLength
     item: int
     mixed: bool
@@ -57,7 +56,7 @@ class Passes:
 
     def kept_bytes(self, examples: int) -> float:
         """What the model, without its head, keeps for backward."""
-        if not self.method.anything:
+        if not self.method.added:
             return 0.0
         facts, length = self.facts, self.length
         mask = (1 if self.gpu else self._product) if self._dropout(facts.shapes.forward.hidden_dropout) else 0
@@ -68,12 +67,14 @@ class Passes:
         copies = 2 * (
             self.method.copied_weights + self._vocabulary_weights if self.mixed and self.item > 2 else in_place
         )
-        return examples * (stream + products + self._attention_bytes()) + copies + FLOAT32 * self.method.per_pass
+        per_pass = FLOAT32 * self.method.memory.saved_per_pass
+        return examples * (stream + products + self._attention_bytes()) + copies + per_pass
 
     def _method_bytes(self) -> float:
-        """Of an example, what the method keeps."""
+        """Of an example, what the method keeps: it computes in float32 with values of its own, if not in mixed ones."""
         method = self.method
-        item = FLOAT32 if method.in_float32 and not self.mixed else self._product
+        own = method.memory.adds_values and not method.memory.fuses_matmul
+        item = FLOAT32 if own and not self.mixed else self._product
         inputs = method.inputs_apart if self.mixed or item != self.item else method.inputs
         return item * (inputs + method.beside).of(self.length)
 
