@@ -1,6 +1,6 @@
 """What a reader has to know of the records in a table: the conditions that hold for all of it, and their own notes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rocoft_bench.analysis.groups import Record
 from rocoft_bench.analysis.long_table import SOURCES, UNPARSED
@@ -11,10 +11,11 @@ LOSSES = {"sequence": "on the whole sequence, prompt included", "response": "on 
 CHECKPOINTS = {"last": "last epoch", "best": "best epoch, chosen on the examples that it is evaluated on"}
 
 
-def origins(records: Sequence[Record]) -> dict[str, str]:
-    """The conditions that records of every kind have: which model, which seeds, which machine."""
+def origins(records: Sequence[Record], between: Mapping[str, str] = {}) -> dict[str, str]:
+    """The conditions that records of every kind have: which model, which seeds, which machine; between: the others."""
     return {
         "Model": join_unique(record.model_text for record in records),
+        **between,
         "Seeds": seeds(records),
         "Hardware": join_unique((record.hardware for record in records), "; "),
     }
@@ -26,11 +27,10 @@ def seeds(records: Iterable[Record]) -> str:
 
 def run_conditions(runs: Sequence[Record]) -> dict[str, str]:
     """What to state above a table of these runs, which agree in data kind, loss, protocol and checkpoint rule."""
-    first, of_any = runs[0], origins(runs)
+    first = runs[0]
     template = by_task(runs, lambda run: run.template_version or "")
     sources = join_unique(SOURCES.get(run.data_source, run.data_source) for run in runs)
-    return {
-        "Model": of_any["Model"],
+    conditions = {
         "Data": f"{sources}: {by_task(runs, lambda run: run.data)}" if sources else "no run got as far as its examples",
         "Metric": f"{by_task(runs, _metrics)}; in percent",
         "Protocol": by_task(runs, lambda run: run.protocol),
@@ -40,9 +40,8 @@ def run_conditions(runs: Sequence[Record]) -> dict[str, str]:
         "Head": "trained in full by every method, counted in a column of its own"
         if any(run.has_head for run in runs)
         else "the models have no task head",
-        "Seeds": of_any["Seeds"],
-        "Hardware": of_any["Hardware"],
     }
+    return origins(runs, conditions)
 
 
 def _metrics(run: Record) -> str:

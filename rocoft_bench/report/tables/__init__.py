@@ -5,14 +5,12 @@ import re
 from rocoft_bench.analysis.long_table import long_table
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table, with_unique_keys
+from rocoft_bench.report.tables.benches import complexity_tables, cost_tables
 from rocoft_bench.report.tables.compare import side_by_side
-from rocoft_bench.report.tables.complexity import complexity_tables
-from rocoft_bench.report.tables.costs import cost_tables
-from rocoft_bench.report.tables.demo import before_and_after
 from rocoft_bench.report.tables.kernel_tables import kernel_tables
 from rocoft_bench.report.tables.kernels_against_training import tables_against_training
 from rocoft_bench.report.tables.ranks import rank_tables
-from rocoft_bench.report.tables.runs import run_tables, selection_tables
+from rocoft_bench.report.tables.runs import before_and_after, run_tables, selection_tables
 from rocoft_bench.report.tables.searches import tuning_tables
 
 __all__ = ["all_tables", "before_and_after", "side_by_side"]

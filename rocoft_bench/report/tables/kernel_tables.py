@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rocoft_bench import methods, paper
 from rocoft_bench.analysis.conditions import notes_by, origins, repeats, stand_in_notes
@@ -43,7 +43,7 @@ TITLES: dict[KernelName, str] = {
     "K_head": "K_head",
     "K_trained": "K_trained",
 }
-KERNELS: tuple[KernelName, ...] = get_args(KernelName)
+"""In the order of the rows."""
 
 KERNEL_NOTE = (
     "K_θ is of the gradients of all parameters, K_row and K_col of one row or column of each matrix, "
@@ -57,58 +57,6 @@ DEVIATION_NOTE = "ours are sample standard deviations; the paper does not say of
 
 DIFFERENCE_TABLES = {16: "5", 64: "13"}
 """The paper's tables of relative differences, by shots."""
-
-
-@dataclass(frozen=True)
-class KernelTable:
-    """What one of the tables shows, of some shots or of all. metrics: a row of each kernel for each, and what is said
-    of it in place of the shots.
-    """
-
-    key: str
-    title: str
-    number: str | None
-    metrics: dict[str, str]
-    description: str
-    notes: tuple[str, ...]
-    better: Literal["higher", "lower"] = "higher"
-    shots: int | None = None
-
-
-ACCURACIES = KernelTable(
-    "table4",
-    "few-shot accuracy of kernel regression",
-    "4",
-    {"accuracy": ""},
-    "accuracy (F1 where it says so) on the test examples; in percent",
-    (KERNEL_NOTE, METRIC_NOTE, DEVIATION_NOTE),
-)
-
-
-def _differences(shots: int) -> KernelTable:
-    number = DIFFERENCE_TABLES.get(shots)
-    return KernelTable(
-        f"table{number}" if number else f"kernel-differences-{shots}-shot",
-        f"relative differences of kernels, {shots}-shot",
-        number,
-        {"relative_difference_1": "p = 1", "relative_difference_2": "p = 2"},
-        "‖K/‖K‖_p − K_θ/‖K_θ‖_p‖_p of the flattened training kernels; lower is nearer",
-        (KERNEL_NOTE, DEVIATION_NOTE),
-        better="lower",
-        shots=shots,
-    )
-
-
-def _alignments(shots: int) -> KernelTable:
-    return KernelTable(
-        f"kernel-alignment-{shots}-shot",
-        f"centred alignment of kernels with K_θ, {shots}-shot",
-        None,
-        {"alignment": ""},
-        "⟨HKH, HK_θH⟩ / ‖HKH‖‖HK_θH‖ of the training kernels, H = I − 11ᵀ/n (Cortes et al. 2012); 1 is the nearest",
-        (KERNEL_NOTE, "the paper has no such table"),
-        shots=shots,
-    )
 
 
 class Setup(NamedTuple):
@@ -126,7 +74,63 @@ class Quantity(NamedTuple):
     metric: str
 
 
-Setups = dict[Setup, list[Record]]
+Setups = Mapping[Setup, Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """What one of the tables shows, of some shots or of all. metrics: a row of each kernel for each, and what is said
+    of it in place of the shots.
+    """
+
+    key: str
+    title: str
+    number: str | None
+    metrics: dict[str, str]
+    description: str
+    notes: tuple[str, ...]
+    better: Literal["higher", "lower"] = "higher"
+    shots: int | None = None
+
+    def row_key(self, model: str, setup: Setup, kernel: KernelName, metric: str) -> RowKey:
+        return RowKey(
+            model, TITLES[kernel], join_unique([self.metrics[metric] or f"{setup.shots}-shot", setup.variant])
+        )
+
+
+ACCURACIES = KernelTable(
+    "table4",
+    "few-shot accuracy of kernel regression",
+    "4",
+    {"accuracy": ""},
+    "accuracy (F1 where it says so) on the test examples; in percent",
+    (KERNEL_NOTE, METRIC_NOTE, DEVIATION_NOTE),
+)
+
+
+def _nearness(shots: int, aligned: bool) -> Iterator[KernelTable]:
+    """How near kernels are to that of all parameters: the differences and, if they were measured, the alignments."""
+    number = DIFFERENCE_TABLES.get(shots)
+    yield KernelTable(
+        f"table{number}" if number else f"kernel-differences-{shots}-shot",
+        f"relative differences of kernels, {shots}-shot",
+        number,
+        {"relative_difference_1": "p = 1", "relative_difference_2": "p = 2"},
+        "‖K/‖K‖_p − K_θ/‖K_θ‖_p‖_p of the flattened training kernels; lower is nearer",
+        (KERNEL_NOTE, DEVIATION_NOTE),
+        better="lower",
+        shots=shots,
+    )
+    if aligned:
+        yield KernelTable(
+            f"kernel-alignment-{shots}-shot",
+            f"centred alignment of kernels with K_θ, {shots}-shot",
+            None,
+            {"alignment": ""},
+            "⟨HKH, HK_θH⟩ / ‖HKH‖‖HK_θH‖ of the training kernels, H = I − 11ᵀ/n (Cortes et al. 2012); 1 is the nearest",
+            (KERNEL_NOTE, "the paper has no such table"),
+            shots=shots,
+        )
 
 
 def kernel_tables(table: pd.DataFrame) -> list[Table]:
@@ -137,15 +141,21 @@ def kernel_tables(table: pd.DataFrame) -> list[Table]:
     return with_unique_keys(made for own in by_model for made in _tables(own, values))
 
 
-def _tables(analyses: Sequence[Record], values: pd.DataFrame) -> list[Table]:
+def _tables(analyses: Sequence[Record], values: pd.DataFrame) -> Iterator[Table]:
     setups = _setups(analyses)
-    left_out = repeats(len(analyses) - sum(map(len, setups.values())), "analyses")
-    values = values[values.id.isin([analysis.id for own in setups.values() for analysis in own])]
-    aligned = set(values.shots[(values.metric == "alignment") & values.value.notna()])
-    specs = [ACCURACIES]
-    for shots in dict.fromkeys(setup.shots for setup, own in setups.items() if own):
-        specs += [_differences(shots), *([_alignments(shots)] if shots in aligned else [])]
-    return [_table(spec, analyses[0].model, setups, values, left_out) for spec in specs]
+    places = [(analysis, setup) for setup, own in setups.items() for analysis in own]
+    own = placed(values, places)
+    # F1 is the second number in the cells of accuracy
+    own = own.assign(
+        column=own.task, place=(own.metric == "f1").astype(int), metric=own.metric.replace("f1", "accuracy")
+    )
+    aligned = {setup.shots for setup in own.row[(own.metric == "alignment") & own.value.notna()]}
+    all_shots = dict.fromkeys(setup.shots for _, setup in places)
+    left_out = repeats(len(analyses) - len(places), "analyses")
+    for spec in [ACCURACIES, *(spec for shots in all_shots for spec in _nearness(shots, shots in aligned))]:
+        in_table = {setup: found for setup, found in setups.items() if spec.shots in (None, setup.shots)}
+        fitting = own[own.metric.isin(list(spec.metrics)) & own.row.map(in_table.__contains__)]
+        yield _table(spec, analyses[0].model, in_table, fitting, left_out)
 
 
 def _setups(analyses: Sequence[Record]) -> Setups:
@@ -184,24 +194,30 @@ def method_label(method: dict[str, Any]) -> str:
 
 
 def _table(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame, left_out: Sequence[str]) -> Table:
-    own = {setup: found for setup, found in setups.items() if spec.shots in (None, setup.shots)}
-    analyses = [analysis for found in own.values() for analysis in found]
-    columns = _columns(spec, model, analyses, values)
+    """values: those of the table, each in its `row` (a setup), `column` and `place`."""
+    analyses = [analysis for own in setups.values() for analysis in own]
+    columns = _columns(spec, model, analyses, with_f1=set(values.task[values.place == 1]))
     has_one_size = len({analysis.shots for analysis in analyses}) == 1
-    quantities = {_key(spec, model, *wanted): wanted for wanted in _rows_of(spec, model, own, values)}
+    quantities = {spec.row_key(model, *shown): shown for shown in _quantities(spec, model, setups, values)}
+    rows = [spec.row_key(model, *cell) for cell in zip(values.row, values.kernel, values.metric, strict=True)]
 
     def reference(key: RowKey, column: Column, place: int) -> Reference | None:
         setup, kernel, metric = quantities[key]
         printed = _printed().get((column.key, setup.shots, kernel, metric)) if place == 0 else None
         return Reference(printed.mean, printed.deviation, compare=model == PAPER_MODEL) if printed else None
 
+    conditions = {
+        "Data": "; ".join(merge_notes((analysis.task, analysis.data) for analysis in analyses)),
+        "Metric": spec.description,
+        "Protocol": "; ".join(merge_notes((analysis.task, analysis.protocol) for analysis in analyses)),
+    }
     return Table(
         key=table_key(spec.key, model),
         title=f"{spec.title}, {model}",
         columns=columns,
-        rows=pivot(_in_rows(spec, model, own, values), quantities, columns, reference, {}, reference_title),
+        rows=pivot(values.assign(row=rows), quantities, columns, reference, {}, reference_title),
         number=spec.number,
-        conditions=_conditions(analyses, spec.description),
+        conditions=origins(analyses, conditions),
         notes=[
             *stand_in_notes(model),
             *spec.notes,
@@ -211,34 +227,21 @@ def _table(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame, 
     )
 
 
-def _rows_of(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame) -> Iterator[Quantity]:
+def _quantities(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame) -> Iterator[Quantity]:
     """Every kernel that was measured or that the paper has; if all analyses failed, whatever the shots."""
     known = values[values.value.notna()]
+    measured = set(zip(known.row, known.kernel, known.metric, strict=True))
     for setup, analyses in setups.items():
-        own = known[known.id.isin([analysis.id for analysis in analyses]) & known.metric.isin(list(spec.metrics))]
-        measured = set(zip(own.kernel, own.metric, strict=True))
+        all_failed = bool(analyses) and not any(row == setup for row, _, _ in measured)
         of_paper = {
             (kernel, metric)
             for _, shots, kernel, metric in _printed()
-            if (analyses and not measured) or (shots == setup.shots and model == PAPER_MODEL)
+            if all_failed or (shots == setup.shots and model == PAPER_MODEL)
         }
-        for kernel in KERNELS:
+        for kernel in TITLES:
             for metric in spec.metrics:
-                if (kernel, metric) in measured | of_paper:
+                if (setup, kernel, metric) in measured or (kernel, metric) in of_paper:
                     yield Quantity(setup, kernel, metric)
-
-
-def _key(spec: KernelTable, model: str, setup: Setup, kernel: KernelName, metric: str) -> RowKey:
-    return RowKey(model, TITLES[kernel], join_unique([spec.metrics[metric] or f"{setup.shots}-shot", setup.variant]))
-
-
-def _in_rows(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame) -> pd.DataFrame:
-    """The values where they stand; F1 is the second number in the cells of accuracy."""
-    own = placed(values, [(analysis, setup) for setup, analyses in setups.items() for analysis in analyses])
-    own = own.assign(place=(own.metric == "f1").astype(int), metric=own.metric.replace("f1", "accuracy"))
-    own = own[own.metric.isin(list(spec.metrics))]
-    cells = zip(own.row, own.kernel, own.metric, strict=True)
-    return own.assign(column=own.task, row=[_key(spec, model, *cell) for cell in cells])
 
 
 @cache
@@ -248,12 +251,11 @@ def _printed() -> dict[tuple[str, int, str, str], paper.KernelResult]:
     return {(r.task, r.shots, r.kernel, metrics[r.p]): r for r in paper.kernel_results()}
 
 
-def _columns(spec: KernelTable, model: str, analyses: Iterable[Record], values: pd.DataFrame) -> list[Column]:
+def _columns(spec: KernelTable, model: str, analyses: Iterable[Record], with_f1: set[str]) -> list[Column]:
     """The tasks in the paper's order, then others; of another model than the paper's only those that were run."""
     run = {analysis.task for analysis in analyses}
     of_table = {r.task for r in paper.kernel_results() if str(r.table) == spec.number and model == PAPER_MODEL}
     order = dict.fromkeys(result.task for result in paper.kernel_results() if result.table == 5)
-    with_f1 = set(values.task[values.metric == "f1"])
 
     def column(task: str) -> Column:
         title = {"subj": "Subj"}.get(task, task.upper())  # as the paper prints it
@@ -263,14 +265,3 @@ def _columns(spec: KernelTable, model: str, analyses: Iterable[Record], values: 
         return Column(task, title, ("",), task=task, decimals=3, better=spec.better)
 
     return [column(task) for task in (*order, *sorted(run - set(order))) if task in run | of_table]
-
-
-def _conditions(analyses: Sequence[Record], metric: str) -> dict[str, str]:
-    of_any = origins(analyses)
-    return {
-        "Model": of_any.pop("Model"),
-        "Data": "; ".join(merge_notes((analysis.task, analysis.data) for analysis in analyses)),
-        "Metric": metric,
-        "Protocol": "; ".join(merge_notes((analysis.task, analysis.protocol) for analysis in analyses)),
-        **of_any,
-    }

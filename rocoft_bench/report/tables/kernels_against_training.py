@@ -3,20 +3,21 @@ does, and what training really gives. The paper has no such table.
 """
 
 import json
-import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from rocoft_bench.analysis.conditions import seeds
 from rocoft_bench.analysis.naming import in_examples, merge_notes, model_key, model_name, table_key
+from rocoft_bench.analysis.pivot import stat_of
 from rocoft_bench.analysis.records import Stored
-from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, with_unique_keys
+from rocoft_bench.analysis.table import Cell, Column, Row, Table, with_unique_keys
 from rocoft_bench.report.tables.kernel_tables import method_label
 from rocoft_bench.runs import Kernel, KernelRecord
 
 KEY = "kernels-against-training"
 OF_METHOD = ("method", "run", "kernels", "fine_tuning")
 """Settings in which the analyses of a table differ."""
-EVERYTHING = "all parameters"
 DISTANCE, ACCURACY, FINE_TUNED = "distance_2", "accuracy", "fine_tuned"
 AFTER = "after_"
 """Begins what holds of a kernel in the state of a finished run."""
@@ -64,16 +65,16 @@ def _found(analysis: Stored[KernelRecord]) -> OfMethod | None:
         return None
     tuned = kernels.get("full_ft" if method is None else "trained_ft", Kernel())
     distances = {"1": 0.0, "2": 0.0} if method is None else own.relative_difference
-    values = {
+    of_kernel = {
         "distance_1": distances.get("1"),
         DISTANCE: distances.get("2"),
         "alignment": 1.0 if method is None else own.alignment,
         ACCURACY: _percent(own),
     }
-    before = "run" not in record.settings
-    values = values if before else {f"{AFTER}{name}": value for name, value in values.items()}
+    when = AFTER if "run" in record.settings else ""
+    values = {f"{when}{name}": value for name, value in of_kernel.items()}
     values |= {"parameters": own.parameters, FINE_TUNED: _percent(tuned)}
-    return OfMethod(analysis, EVERYTHING if method is None else method_label(method), values)
+    return OfMethod(analysis, "all parameters" if method is None else method_label(method), values)
 
 
 def _percent(kernel: Kernel) -> float | None:
@@ -87,18 +88,13 @@ def _table(found: Sequence[OfMethod]) -> Table:
     for each in found:
         cells.setdefault((each.analysis.record.task, each.label), []).append(each)
     rows = [Row(model, label, dict(_cells(own)), variant=task) for (task, label), own in sorted(cells.items())]
-    columns = [column for column in COLUMNS if any(column.key in row.cells for row in rows)]
-    seeds = sorted({record.seed for record in records})
+    protocols = merge_notes((record.task, in_examples(record.protocol)) for record in records)
     return Table(
         key=table_key(f"{KEY}-{shots}-shot", model),
         title=f"kernels of what methods train against fine-tuning, {shots}-shot, {model}",
-        columns=columns,
+        columns=[column for column in COLUMNS if any(column.key in row.cells for row in rows)],
         rows=rows,
-        conditions={
-            "Model": model,
-            "Protocol": "; ".join(merge_notes((record.task, in_examples(record.protocol)) for record in records)),
-            "Seeds": ", ".join(map(str, seeds)),
-        },
+        conditions={"Model": model, "Protocol": "; ".join(protocols), "Seeds": seeds(records)},
         notes=[
             "the kernel is of the parameters that a method trains, before training; K_θ is of all, before training",
             "fine-tuned: by that method on the same prompts and draws, with its own learning rate",
@@ -116,7 +112,6 @@ def _cells(found: Sequence[OfMethod]) -> Iterator[tuple[str, Cell]]:
             if (value := each.values.get(column.key)) is not None
         }
         if by_seed:
-            values = [value for value, _ in by_seed.values()]
-            deviation = statistics.stdev(values) if len(values) > 1 and column.key != "parameters" else None
-            stat = Stat(statistics.mean(values), deviation, len(values))
+            stat = stat_of([value for value, _ in by_seed.values()])
+            stat = replace(stat, deviation=None) if column.key == "parameters" else stat
             yield column.key, Cell((stat,), runs=tuple(id for _, id in by_seed.values()))

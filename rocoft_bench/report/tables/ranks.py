@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from rocoft_bench import paper
@@ -55,7 +55,7 @@ NOTES = [
     "the paper's 0.022M for RoCoFT at rank 1 does not fit its other ranks: 12 layers × 3 matrices × 768 are 27,648",
 ]
 
-OTHER_BENCHES = "benches under other circumstances stand with the numbers of Figure 2 only"
+OTHER_BENCHES = "{} benches under other circumstances stand with the numbers of Figure 2 only"
 
 
 class Setting(NamedTuple):
@@ -63,10 +63,6 @@ class Setting(NamedTuple):
 
     rank: int
     method: str
-
-    @property
-    def order(self) -> tuple[int, int]:
-        return (self.rank, list(TITLES.values()).index(self.method))
 
 
 def setting_of(record: Record) -> Setting | None:
@@ -92,16 +88,14 @@ def rank_tables(table: pd.DataFrame) -> list[Table]:
     benches = [record for record in known if record.source == "bench"]
     by = (*MODEL_KEY, "data_kind", "checkpoint", "protocol")
     alike = group_compatible(filter(is_table_8, known), lambda run: key_of(run, by))
-    groups = [(part.runs, part.difference) for own in alike for part in by_examples(own)]
-    tables = [_table(own, [b for b in benches if _of_one_model(b, own[0])], values, of) for own, of in groups]
-    left = [bench for bench in benches if not any(_of_one_model(bench, own[0]) for own, _ in groups)]
-    of_models = group_compatible(left, lambda bench: key_of(bench, MODEL_KEY))
-    tables += [_table([], own, values) for own in of_models]
+    tables, used = [], set()
+    for part in (part for own in alike for part in by_examples(own)):
+        of_model = [b for b in benches if compatible(key_of(b, MODEL_KEY), key_of(part.runs[0], MODEL_KEY))]
+        used |= {bench.id for bench in of_model}
+        tables.append(_table(part.runs, of_model, values, part.difference))
+    left = [bench for bench in benches if bench.id not in used]
+    tables += [_table([], own, values) for own in group_compatible(left, lambda bench: key_of(bench, MODEL_KEY))]
     return sorted(tables, key=lambda made: (made.key != "table8", made.key))
-
-
-def _of_one_model(one: Record, other: Record) -> bool:
-    return compatible(key_of(one, MODEL_KEY), key_of(other, MODEL_KEY))
 
 
 def _table(runs: Sequence[Record], benches: Sequence[Record], values: pd.DataFrame, difference: str = "") -> Table:
@@ -109,27 +103,27 @@ def _table(runs: Sequence[Record], benches: Sequence[Record], values: pd.DataFra
     most = max(group_compatible(benches, comparability_key), key=len, default=[])
     settings = {found for record in (*runs, *most) if (found := setting_of(record))}
     settings |= set(_printed()) if model == PAPER_MODEL else set()
-    keys: dict[RowKey, Setting] = {}
-    places: list[tuple[Record, RowKey]] = []
-    for setting in sorted(settings, key=lambda setting: setting.order):
+    rows: dict[RowKey, list[Record]] = {}
+    printed: dict[RowKey, paper.RankResult | None] = {}
+    for setting in sorted(settings, key=lambda setting: (setting.rank, list(TITLES.values()).index(setting.method))):
         own = [[record for record in records if setting_of(record) == setting] for records in (runs, most)]
         for variant, records in _variants(*own):
             key = RowKey(model, setting.method, join_unique([f"rank {setting.rank}", variant]))
-            keys[key] = setting
-            places += [(record, key) for record in records]
-    left_out = {record.id for record in (*runs, *most)} - {record.id for record, _ in places}
+            rows[key], printed[key] = records, _printed().get(setting)
+    shown = {record.id for records in rows.values() for record in records}
+    left_out = {record.id for record in (*runs, *most)} - shown
     others = len(benches) - len(most)
     return Table(
         key=table_key("table8", model),
         title=join_unique([f"rank, {model}", difference]),
         columns=COLUMNS,
-        rows=_rows(keys, places, values, has_benches=bool(benches)),
+        rows=_rows(rows, printed, values, has_benches=bool(benches)),
         number="8",
         conditions=_conditions(runs, most),
         notes=[
             *stand_in_notes(model),
             *NOTES,
-            *([f"{others} {OTHER_BENCHES}"] if others else []),
+            *([OTHER_BENCHES.format(others)] if others else []),
             *notes_by(most, lambda bench: bench.label),
             *run_notes(runs),
             *repeats(len(left_out), "records"),
@@ -151,22 +145,35 @@ def _variants(runs: Sequence[Record], benches: Sequence[Record]) -> Iterable[tup
 
 
 def _rows(
-    keys: Mapping[RowKey, Setting], places: Sequence[tuple[Record, RowKey]], values: pd.DataFrame, has_benches: bool
+    rows: Mapping[RowKey, Sequence[Record]],
+    printed: Mapping[RowKey, paper.RankResult | None],
+    values: pd.DataFrame,
+    has_benches: bool,
 ) -> list[Row]:
     """Time and memory are those of benches, if there are any; numbers of parameters are those of runs, if there are."""
-    with_runs = {key for record, key in places if record.source == "run"}
-    columns = {("run", metric): metric for metric in RUN_COSTS if not has_benches or metric in ("adapter", "head")}
-    columns |= {("run", "accuracy"): TASK, ("bench", "adapter"): "adapter", ("bench", "head"): "head"}
+    with_runs = [key for key, own in rows.items() if any(record.source == "run" for record in own)]
+    columns = {("run", metric): metric for metric in RUN_COSTS if not has_benches or metric in COUNTS}
+    of_runs = {metric: OF_RUNS[metric] for _, metric in columns}
+    columns |= {("run", "accuracy"): TASK, **{("bench", metric): metric for metric in COUNTS}}
     columns |= {("bench", "seconds_per_epoch"): "train_seconds", ("bench", "peak_memory_mib"): "peak_memory_mib"}
-    own = in_columns(placed(values, places), columns)
-    is_second = own.column.isin(["adapter", "head"]) & (own.source == "bench") & own.row.isin(with_runs)
+    own = in_columns(placed(values, [(record, key) for key, records in rows.items() for record in records]), columns)
+    is_second = own.column.isin(COUNTS) & (own.source == "bench") & own.row.isin(with_runs)
     own = own.assign(value=without_unfinished_costs(own))[~is_second]
-    rows: dict[RowKey, Row] = {}
-    of_runs = {name: reducer for name, reducer in OF_RUNS.items() if ("run", name) in columns}
-    for some, reducers in ((with_runs, of_runs), (set(keys) - with_runs, {})):
-        references = partial(_reference, keys)
-        rows |= zip(some, pivot(own, some, COLUMNS, references, reducers, reference_title), strict=True)
-    return [rows[key] for key in keys]
+
+    def reference(key: RowKey, column: Column, place: int) -> Reference | None:
+        if (of_paper := printed[key]) is None:
+            return None
+        return {
+            "train_seconds": Reference(of_paper.train_seconds, compare=False),
+            TASK: Reference(100 * of_paper.accuracy, compare=key.model == PAPER_MODEL),
+            "adapter": Reference(text=f"{of_paper.trainable_millions}M"),
+            "peak_memory_mib": Reference(of_paper.memory_mb, compare=False),
+        }.get(column.key)
+
+    made: dict[RowKey, Row] = {}
+    for some, reducers in ((with_runs, of_runs), ([key for key in rows if key not in with_runs], {})):
+        made |= zip(some, pivot(own, some, COLUMNS, reference, reducers, reference_title), strict=True)
+    return [made[key] for key in rows]
 
 
 def _linked(reducer: Reducer) -> Reducer:
@@ -174,18 +181,8 @@ def _linked(reducer: Reducer) -> Reducer:
     return lambda column, values: replace(reducer(column, values), runs=tuple(values.ids))
 
 
-OF_RUNS = {name: reducer if name in ("adapter", "head") else _linked(reducer) for name, reducer in RUN_COSTS.items()}
-
-
-def _reference(settings: Mapping[RowKey, Setting], key: RowKey, column: Column, place: int) -> Reference | None:
-    if (printed := _printed().get(settings[key])) is None:
-        return None
-    return {
-        "train_seconds": Reference(printed.train_seconds, compare=False),
-        TASK: Reference(100 * printed.accuracy, compare=key.model == PAPER_MODEL),
-        "adapter": Reference(text=f"{printed.trainable_millions}M"),
-        "peak_memory_mib": Reference(printed.memory_mb, compare=False),
-    }.get(column.key)
+COUNTS = ("adapter", "head")
+OF_RUNS = {name: reducer if name in COUNTS else _linked(reducer) for name, reducer in RUN_COSTS.items()}
 
 
 @cache

@@ -24,10 +24,11 @@ from rocoft_bench.analysis.pivot import (
 from rocoft_bench.analysis.ranking import summarized, summary_columns
 from rocoft_bench.analysis.references import STAND_INS, PaperTable, paper_table_of, references
 from rocoft_bench.analysis.same_examples import by_examples
-from rocoft_bench.analysis.table import Cell, Column, Row, Table, with_unique_keys
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells, with_unique_keys
 from rocoft_bench.analysis.variants import variants_by_task
 from rocoft_bench.report.tables.ranks import TASK as TASK_8
 from rocoft_bench.report.tables.ranks import is_table_8
+from rocoft_bench.runs import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,14 +113,13 @@ def run_tables(table: pd.DataFrame) -> list[Table]:
     values = table[table.source == "run"]
     known = records_of(values)
     wrong = [run for run in known if not run.metric_names]
-    groups = _groups([run for run in known if run.metric_names])
-    elsewhere = _of_table_8_alone([run for _, runs in groups for run in runs])
+    fitting = [run for run in known if run.metric_names]
+    elsewhere = _of_table_8_alone(fitting)
     tables = []
-    for spec, runs in groups:
+    for spec, runs in _groups(fitting):
         if own := [run for run in runs if run.id not in elsewhere]:
             made = _table(spec, own, values)
-            left = len(runs) - len(own)
-            made.notes += [f"{TASK_8}: {left} {RANK_RUNS}"] if left else []
+            made.notes += [f"{TASK_8}: {left} {RANK_RUNS}"] if (left := len(runs) - len(own)) else []
             tables.append(made)
     return with_unique_keys([*tables, *([_wrong_settings(wrong)] if wrong else [])])
 
@@ -175,16 +175,17 @@ def _table(spec: RunTable, runs: Sequence[Record], values: pd.DataFrame) -> Tabl
         Column(task, task, tuple(METRIC_NAMES.get(name, name) for name in names), task=task, better="higher")
         for task, names in metrics.items()
     ]
-    keys, places = _rows_of(spec, runs)
+    records = _rows_of(spec, runs)
+    places = [(run, key) for key, own in records.items() for run in own]
     rows = pivot(
         _in_columns(placed(values, places), metrics),
-        keys,
+        records,
         [*PARAMETERS, *columns, *COSTS],
         _references(spec, metrics),
         RUN_COSTS,
         spec.reference_title,
     )
-    models = dict.fromkeys(key.model for key in keys)
+    models = dict.fromkeys(key.model for key in records)
     found = [row for model in models for row in summarized([row for row in rows if row.model == model], columns)]
     shown = [*PARAMETERS, *columns, *summary_columns(found, columns), *COSTS]
     table = Table(spec.key, spec.title, shown, found, spec.paper.number if spec.paper else None, run_conditions(runs))
@@ -210,34 +211,30 @@ def _metrics(spec: RunTable, runs: Iterable[Record]) -> dict[str, list[str]]:
     return {task: found[task] for task in sorted(found, key=lambda task: order.get(task, len(order)))}
 
 
-def _rows_of(spec: RunTable, runs: Iterable[Record]) -> tuple[list[RowKey], list[tuple[Record, RowKey]]]:
-    """A row for each method of the paper and of the runs; and the row of each run that does not repeat another one."""
+def _rows_of(spec: RunTable, runs: Iterable[Record]) -> dict[RowKey, list[Record]]:
+    """A row for each method of the paper and of the runs, with those of its runs that do not repeat another one."""
     of_paper = {model: spec.paper.methods(model) for model in spec.paper.models} if spec.paper else {}
-    cells: dict[RowKey, dict[str, list[Record]]] = {
+    by_method: dict[RowKey, dict[str, list[Record]]] = {
         RowKey(model, method): {} for model, methods in of_paper.items() for method in methods
     }
     for run in sorted(runs, key=lambda run: run.label):
-        cells.setdefault(RowKey(run.model, run.label), {}).setdefault(run.task, []).append(run)
-    keys, places = [], []
-    for key, by_task in cells.items():
-        variants = list(variants_by_task(by_task).values())
-        names = sorted({name for own in variants for name in own}) or [""]
-        keys += [key._replace(variant=name) for name in names]
-        places += [(run, key._replace(variant=n)) for own in variants for n, same in own.items() for run in same]
-    return keys, places
+        by_method.setdefault(RowKey(run.model, run.label), {}).setdefault(run.task, []).append(run)
+    rows = {}
+    for key, by_task in by_method.items():
+        variants = variants_by_task(by_task).values()
+        for name in sorted({name for own in variants for name in own}) or [""]:
+            rows[key._replace(variant=name)] = [run for own in variants for run in own.get(name, ())]
+    return rows
 
 
 def _in_columns(values: pd.DataFrame, metrics: Mapping[str, list[str]]) -> pd.DataFrame:
     """Scores in the columns of their tasks, in the order of the metrics; costs in columns of their own."""
-    import pandas as pd
-
-    is_cost = values.metric.isin(RUN_COSTS)
+    cells = {(task, name): (task, place) for task, names in metrics.items() for place, name in enumerate(names)}
+    cells |= {(task, name): (name, 0) for task in metrics for name in RUN_COSTS}
     pairs = list(zip(values.task, values.metric, strict=True))
-    place = [metrics[task].index(metric) if metric in metrics[task] else 0 for task, metric in pairs]
-    is_score = pd.Series([metric in metrics[task] for task, metric in pairs], values.index)
-    column = values.metric.where(is_cost, values.task)
-    own = values.assign(column=column, place=place, value=without_unfinished_costs(values))
-    return own[is_cost | is_score]
+    own = values.assign(value=without_unfinished_costs(values))[[pair in cells for pair in pairs]]
+    known = [cells[pair] for pair in pairs if pair in cells]
+    return own.assign(column=[column for column, _ in known], place=[place for _, place in known])
 
 
 def _references(spec: RunTable, metrics: Mapping[str, list[str]]) -> References:
@@ -293,3 +290,45 @@ def _wrong_settings(runs: Sequence[Record]) -> Table:
         texts = {"task": f"{run.family} {run.task}", "seed": str(run.seed), "why": run.error or ""}
         rows.append(Row(run.model, run.label, {key: Cell(text=text, runs=(run.id,)) for key, text in texts.items()}))
     return Table("wrong-settings", "not run: wrong settings", columns, rows)
+
+
+BEFORE_AND_AFTER = [
+    Column("task", "task"),
+    Column("adapter", "adapter", ("",), decimals=0),
+    Column("head", "head", ("",), decimals=0),
+    Column("metric", "metric"),
+    Column("before", "before", ("",)),
+    Column("after", "after", ("",)),
+    Column("random_baseline", "random", ("",), decimals=1),
+    Column("train_seconds", "train s", ("",), decimals=0),
+    Column("eval_seconds", "eval s", ("",), decimals=0),
+]
+
+
+def before_and_after(records: Iterable[RunRecord]) -> Table:
+    """What training added, for runs that were evaluated before their first step: a row a run, its main metric in
+    percent, beside random answers.
+    """
+    table = Table("before-and-after", "before and after training", BEFORE_AND_AFTER)
+    notes = set()
+    for record in records:
+        task, metric = record.task, record.task["metric_names"][0]
+        before, after = (
+            100 * scores[metric] if scores else None for scores in (record.initial_metrics, record.metrics)
+        )
+        numbers = {
+            "adapter": record.parameters["adapter"],
+            "head": record.parameters["head"],
+            "before": before,
+            "after": after,
+            "random_baseline": 100 * task["random_baseline"],
+            "train_seconds": record.train_seconds,
+            "eval_seconds": record.eval_seconds,
+        }
+        texts = text_cells(task=f"{task['family']} {task['name']}", metric=METRIC_NAMES.get(metric, metric))
+        cells = {**texts, **{key: Cell((Stat(value),)) for key, value in numbers.items()}}
+        table.rows.append(Row(record.model["name"], record.label, cells))
+        table.notes.append(f"{task['name']}: {record.protocol}; {record.data['eval_rows']} rows")
+        notes |= {f"{task['name']}: {note}" for note in record.notes}
+    table.notes += sorted(notes)
+    return table

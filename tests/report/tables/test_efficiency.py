@@ -13,8 +13,7 @@ from rocoft_bench.analysis.groups import records_of
 from rocoft_bench.analysis.long_table import long_table
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Row, Table, with_unique_keys
-from rocoft_bench.report.tables.complexity import complexity_tables, formula_value, plain
-from rocoft_bench.report.tables.costs import cost_tables
+from rocoft_bench.report.tables.benches import complexity_tables, cost_tables, formula_value, plain
 from rocoft_bench.report.tables.ranks import is_table_8, rank_tables
 from rocoft_bench.runs import EfficiencyRecord, RunRecord
 from tests.made_up import a_run, efficiency_record, long_table_of, run_record, stored
