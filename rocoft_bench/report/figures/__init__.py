@@ -11,7 +11,7 @@ import matplotlib
 from rocoft_bench.analysis.method_comparison import OURS
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
-from rocoft_bench.report.figures.figure import Drawing, FigureFiles, remove_figures, write
+from rocoft_bench.report.figures.figure import Drawing, FigureData, FigureFiles, remove_figures, write
 from rocoft_bench.report.figures.kernel_figures import heatmaps, spectra
 from rocoft_bench.report.figures.losses import losses
 from rocoft_bench.report.figures.memory_time import memory_time
@@ -21,7 +21,6 @@ from rocoft_bench.report.figures.selection_figure import selection
 from rocoft_bench.report.figures.sensitivity import sensitivity
 from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.report.figures.svg import themed_svg
-from rocoft_bench.report.figures.values import FigureData
 
 __all__ = ["Drawing", "Drawn", "FigureData", "FigureFiles", "draw_figures", "drawings", "remove_figures", "themed_svg"]
 

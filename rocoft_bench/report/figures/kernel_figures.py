@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from rocoft_bench.analysis.conditions import seeds
 from rocoft_bench.analysis.groups import group_compatible
 from rocoft_bench.analysis.naming import model_key, model_name
 from rocoft_bench.analysis.records import Stored
 from rocoft_bench.report.figures import style
-from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import FigureData
+from rocoft_bench.report.figures.figure import Drawing, FigureData, key_of
 from rocoft_bench.runs import KernelName, KernelRecord
 
 TITLES = {"K_full": "all parameters", "K_row": "one row", "K_column": "one column", "K_lora": "LoRA"}
@@ -66,9 +66,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _heatmap(record: KernelRecord, kernels: dict[str, np.ndarray]) -> Drawing:
-    figure = style.new_figure(2.05)
-    panels = figure.subplots(1, len(TITLES), squeeze=False)[0]
-    style.place(figure, left=0.1, right=0.1, bottom=0.3, top=0.3, wspace=0.12)
+    figure, panels = style.panels(1, len(TITLES), 2.05, (0.1, 0.1, 0.3, 0.3), (0.12, 0))
     for axes in panels[len(kernels) :]:
         axes.remove()
     borders = class_borders(record, len(next(iter(kernels.values()))))
@@ -125,10 +123,9 @@ def _spectra(model: str, shots: int, records: Sequence[KernelRecord]) -> Drawing
     for axes, record in zip(panels, records, strict=True):
         _lines(axes, record)
     style.legend(figure, panels[0].get_lines(), names)
-    seeds = ", ".join(map(str, sorted({record.seed for record in records})))
     caption = (
-        f"Eigenvalues of the kernels of {model}, {shots} examples per class, seed {seeds}, the largest first; each "
-        "kernel's are divided by its largest (the paper scales each task by a factor that it does not state). "
+        f"Eigenvalues of the kernels of {model}, {shots} examples per class, seed {seeds(records)}, the largest first; "
+        "each kernel's are divided by its largest (the paper scales each task by a factor that it does not state). "
         "Eigenvalues that are zero but for rounding are not shown."
     )
     key, title = key_of("spectra", f"{shots}-shot", model), f"Spectra, {shots}-shot, {model}"

@@ -9,10 +9,9 @@ from matplotlib.lines import Line2D
 from scipy.signal import savgol_filter
 
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.table import Column, Row, Table
+from rocoft_bench.analysis.table import Column, Row
 from rocoft_bench.report.figures import style
-from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import FigureData, main_metric, rows_with_results, stated, task_columns, titled
+from rocoft_bench.report.figures.figure import Drawing, FigureData, drawing_of, number_in, results_of
 
 METHODS = len(style.SERIES)
 """Lines in a panel at the most."""
@@ -33,29 +32,24 @@ Looks = Mapping[str, style.Series]
 def losses(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each model of each table of runs, where they have a history."""
     for table, model in data.tables_of_runs():
-        yield from _of_model(data, table, model)
-
-
-def _of_model(data: FigureData, table: Table, model: str) -> Iterator[Drawing]:
-    tasks = task_columns(table)
-    results = rows_with_results(table, model)
-    rows = sorted(results, key=lambda row: _importance(data, row, tasks))[:METHODS]
-    curves = {task.key: {row.title: curve for row in rows if (curve := _curve(row, task, data.runs))} for task in tasks}
-    tasks = [task for task in tasks if curves[task.key]]
-    if not tasks:
-        return
-    looks = {row.title: look for row, look in zip(rows, style.SERIES, strict=False)}
-    looks = {name: look for name, look in looks.items() if any(name in curves[task.key] for task in tasks)}
-    figure = _figure(tasks, curves, looks)
-    left_out = [row.title for row in results if row.title not in looks]
-    key, title = titled(table, model)
-    caption = _caption(model, left_out) + stated(table)
-    yield Drawing(key_of("losses", key), f"Training loss: {title}", caption, figure, table=table.key)
+        results, tasks = results_of(table, model)
+        rows = sorted(results, key=lambda row: _importance(data, row, tasks))[:METHODS]
+        curves = {
+            task.key: {row.title: curve for row in rows if (curve := _curve(row, task, data.runs))} for task in tasks
+        }
+        tasks = [task for task in tasks if curves[task.key]]
+        if not tasks:
+            continue
+        looks = {row.title: look for row, look in zip(rows, style.SERIES, strict=False)}
+        looks = {name: look for name, look in looks.items() if any(name in curves[task.key] for task in tasks)}
+        figure = _figure(tasks, curves, looks)
+        left_out = [row.title for row in results if row.title not in looks]
+        yield drawing_of(table, model, figure, _caption(model, left_out), "losses", "Training loss")
 
 
 def _importance(data: FigureData, row: Row, tasks: Sequence[Column]) -> tuple[bool, int, float]:
     """Ours first, then what has the most tasks, then what did best in them."""
-    values = [value for task in tasks if (value := main_metric(row, task)) is not None]
+    values = [value for task in tasks if (value := number_in(row, task.key)) is not None]
     return not data.is_ours(row), -len(values), -statistics.mean(values) if values else 0.0
 
 

@@ -9,8 +9,7 @@ from rocoft_bench.analysis.naming import UNKNOWN
 from rocoft_bench.analysis.run_costs import run_cost_tables
 from rocoft_bench.analysis.table import Row, Table
 from rocoft_bench.report.figures import style
-from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import FigureData, number_in
+from rocoft_bench.report.figures.figure import Drawing, FigureData, key_of, number_in
 
 BAR = 0.27
 """Inches for each method."""
@@ -36,7 +35,7 @@ def _of_benches(data: FigureData, table: Table) -> Drawing | str:
     if (machine := table.conditions.get("Hardware", UNKNOWN)) == UNKNOWN:
         return f"{table.title}: no figure, the benches do not say what hardware they were made on"
     needed = [column for column, _, _ in STACKED.values()] + ["seconds_per_step"]
-    rows = [row for row in table.rows if all(number_in(row.cells.get(key)) for key in needed)]
+    rows = [row for row in table.rows if all(number_in(row, key) is not None for key in needed)]
     if not rows:
         return f"{table.title}: no figure, no bench has both memory and time"
     caption = (
@@ -56,14 +55,13 @@ def _of_runs(data: FigureData, table: Table) -> Drawing:
 
 
 def _drawing(data: FigureData, table: Table, rows: Sequence[Row], memory: Bars, caption: str) -> Drawing:
-    by_epoch = all(number_in(row.cells.get("epoch_minutes")) for row in rows)
+    by_epoch = all(number_in(row, "epoch_minutes") is not None for row in rows)
     time, unit = ("epoch_minutes", "minutes per epoch") if by_epoch else ("seconds_per_step", "seconds per step")
-    rows = sorted(rows, key=lambda row: _value(row, time))
-    figure = style.new_figure(0.95 + BAR * len(rows))
-    left, right = figure.subplots(1, 2, sharey=True)
+    rows = sorted(rows, key=lambda row: number_in(row, time) or 0.0)
     names = [style.in_two_lines(row.title) for row in rows]
     margin = 0.15 + style.LETTER * max(len(line) for name in names for line in name.split("\n"))
-    style.place(figure, left=margin, right=0.2, bottom=0.5, top=0.4, wspace=0.12)
+    height = 0.95 + BAR * len(rows)
+    figure, (left, right) = style.panels(1, 2, height, (margin, 0.2, 0.5, 0.4), (0.12, 0), sharey=True)
     _memory_bars(left, rows, memory)
     _time_bars(right, rows, time, [style.OURS if data.is_ours(row) else style.OTHERS for row in rows])
     left.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6), xlabel="memory (MiB)")
@@ -82,15 +80,10 @@ def _drawing(data: FigureData, table: Table, rows: Sequence[Row], memory: Bars, 
     )
 
 
-def _value(row: Row, key: str) -> float:
-    number = number_in(row.cells[key])
-    return np.nan if number is None or number.value is None else number.value
-
-
 def _memory_bars(axes: Axes, rows: Sequence[Row], memory: Bars) -> None:
     starts = np.zeros(len(rows))
     for name, (key, colour, hatch) in memory.items():
-        values = [_value(row, key) for row in rows]
+        values = [number_in(row, key) or 0.0 for row in rows]
         axes.barh(range(len(rows)), values, 0.7, starts, facecolor=colour, hatch=hatch, linewidth=0, label=name)
         starts = starts + values
 
@@ -99,4 +92,4 @@ def _time_bars(axes: Axes, rows: Sequence[Row], key: str, colours: Sequence[str]
     for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
         deviation = row.cells[key].parts[0].deviation
         error = {"elinewidth": 1, "ecolor": style.INK}
-        axes.barh(place, _value(row, key), 0.7, xerr=deviation, facecolor=colour, error_kw=error)
+        axes.barh(place, number_in(row, key) or 0.0, 0.7, xerr=deviation, facecolor=colour, error_kw=error)

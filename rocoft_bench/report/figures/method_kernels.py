@@ -10,16 +10,14 @@ from scipy.stats import kendalltau
 
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures import style
-from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.labels import Label, place_labels
-from rocoft_bench.report.figures.values import FigureData, number_in
+from rocoft_bench.report.figures.figure import Drawing, FigureData, key_of, number_in
 from rocoft_bench.report.tables.kernels_against_training import ACCURACY, DISTANCE, FINE_TUNED, KEY
 
 PANELS = {
     DISTANCE: "distance of the kernel from K_θ (p = 2)",
     ACCURACY: "accuracy of kernel regression (%)",
 }
-HEIGHT = 3.6
+VALUES = (*PANELS, FINE_TUNED)
 
 Points = dict[str, dict[str, float]]
 """By method the mean of each value over the tasks."""
@@ -38,23 +36,20 @@ def _points(table: Table) -> tuple[list[str], Points]:
     """Of the methods that have everything, over the tasks that all of them have."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for row in table.rows:
-        numbers = {key: number_in(row.cells.get(key)) for key in (*PANELS, FINE_TUNED)}
-        values = {key: stat.value for key, stat in numbers.items() if stat is not None and stat.value is not None}
-        if len(values) == len(numbers):
+        values = {key: value for key in VALUES if (value := number_in(row, key)) is not None}
+        if len(values) == len(VALUES):
             found.setdefault(row.method, {})[row.variant] = values
     tasks = sorted(set.intersection(*(set(own) for own in found.values()))) if found else []
-    means = {
-        method: {key: statistics.mean(own[task][key] for task in tasks) for key in (*PANELS, FINE_TUNED)}
+    if not tasks:
+        return [], {}
+    return tasks, {
+        method: {key: statistics.mean(own[task][key] for task in tasks) for key in VALUES}
         for method, own in found.items()
-        if tasks
     }
-    return tasks, means
 
 
 def _drawing(table: Table, tasks: list[str], points: Points) -> Drawing:
-    figure = style.new_figure(HEIGHT)
-    panels = figure.subplots(1, len(PANELS), sharey=True)
-    style.place(figure, left=0.6, right=0.25, bottom=0.55, top=0.15, wspace=0.08)
+    figure, panels = style.panels(1, len(PANELS), 3.6, (0.6, 0.25, 0.55, 0.15), (0.08, 0), sharey=True)
     for axes, (key, title) in zip(panels, PANELS.items(), strict=True):
         _draw(axes, key, points)
         axes.set_xlabel(title)
@@ -75,7 +70,9 @@ def _draw(axes: Axes, key: str, points: Points) -> None:
         limits(min(values) - margin, max(values) + margin)
     if key == ACCURACY:
         axes.axline((0, 0), slope=1, linestyle=":", linewidth=1, color=style.INK, alpha=0.6)
-    place_labels(axes, [Label(style.short(name), own[key], own[FINE_TUNED]) for name, own in points.items()])
+    style.place_labels(
+        axes, [style.Label(style.short(name), own[key], own[FINE_TUNED]) for name, own in points.items()]
+    )
 
 
 def _agreement(points: Points) -> str:

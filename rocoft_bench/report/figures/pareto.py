@@ -10,21 +10,12 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator
 
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.table import Cell, Column, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row
 from rocoft_bench.report.figures import style
-from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.labels import Label, place_labels
-from rocoft_bench.report.figures.values import (
-    FigureData,
-    main_metric,
-    number_in,
-    rows_with_results,
-    stated,
-    task_columns,
-    titled,
-)
+from rocoft_bench.report.figures.figure import Drawing, FigureData, drawing_of, number_in, results_of
 
-HEIGHT = 4.6
+OURS, OTHERS = (style.OURS, "bold"), (style.INK, "normal")
+"""Colour and weight of names."""
 
 
 @dataclass(frozen=True)
@@ -47,35 +38,27 @@ class Point:
 def pareto(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each model of each table of runs, if there is more than one method."""
     for table, model in data.tables_of_runs():
-        yield from _of_model(data, table, model)
-
-
-def _of_model(data: FigureData, table: Table, model: str) -> Iterator[Drawing]:
-    results = rows_with_results(table, model)
-    rows = [row for row in results if number_in(row.cells.get("adapter")) is not None]
-    tasks, shown = common_tasks(rows, task_columns(table))
-    if len(shown) < 2:
-        return  # one point is not against anything
-    points = [_point(data, row, tasks) for row in shown]
-    figure = style.new_figure(HEIGHT)
-    axes = figure.add_subplot()
-    style.place(figure, left=0.65, right=0.15, bottom=0.55, top=0.15)
-    _draw(axes, points)
-    metrics = ", ".join(dict.fromkeys(column.parts[0] for column in tasks))
-    axes.set_ylabel(style.short(f"{'mean over tasks' if len(tasks) > 1 else tasks[0].title} ({metrics}; %)", 60))
-    axes.set_xlabel("trained parameters outside the head")
-    references = dict.fromkeys(row.reference_title for row in shown)
-    caption = _caption(model, tasks, points, len(results) - len(shown), ", ".join(filter(None, references)))
-    key, title = titled(table, model)
-    title = f"Quality against trained parameters: {title}"
-    yield Drawing(key_of("pareto", key), title, caption + stated(table), figure, table=table.key)
+        results, columns = results_of(table, model)
+        rows = [row for row in results if number_in(row, "adapter") is not None]
+        tasks, shown = common_tasks(rows, columns)
+        if len(shown) < 2:
+            continue  # one point is not against anything
+        points = [_point(data, row, tasks) for row in shown]
+        figure, [axes] = style.panels(1, 1, 4.6, (0.65, 0.15, 0.55, 0.15))
+        _draw(axes, points)
+        metrics = ", ".join(dict.fromkeys(column.parts[0] for column in tasks))
+        axes.set_ylabel(style.short(f"{'mean over tasks' if len(tasks) > 1 else tasks[0].title} ({metrics}; %)", 60))
+        axes.set_xlabel("trained parameters outside the head")
+        references = dict.fromkeys(row.reference_title for row in shown)
+        caption = _caption(model, tasks, points, len(results) - len(shown), ", ".join(filter(None, references)))
+        yield drawing_of(table, model, figure, caption, "pareto", "Quality against trained parameters")
 
 
 def common_tasks(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[Column], list[Row]]:
     """The tasks to take the mean over, and the methods that have all of them: of the sets of tasks that some method
     has, the one that keeps the most results; of several such, the one with the most tasks.
     """
-    had = [[column for column in columns if main_metric(row, column) is not None] for row in rows]
+    had = [[column for column in columns if number_in(row, column.key) is not None] for row in rows]
 
     def with_all(tasks: list[Column]) -> list[Row]:
         keys = {column.key for column in tasks}
@@ -89,13 +72,12 @@ def _point(data: FigureData, row: Row, tasks: Sequence[Column]) -> Point:
     cells = [row.cells[task.key] for task in tasks]
     differences = [cell.parts[0].difference for cell in cells]
     known = [difference for difference in differences if difference is not None]
-    parameters = number_in(row.cells["adapter"])
     value = statistics.mean(cell.parts[0].value or 0.0 for cell in cells)
     return Point(
         method=row.method,
         name=style.short(row.title, 34),
         is_ours=data.is_ours(row),
-        parameters=(parameters.value if parameters else None) or 0.0,
+        parameters=number_in(row, "adapter") or 0.0,
         value=value,
         deviation=_deviation(cells, data.runs),
         reference=value - statistics.mean(known) if len(known) == len(differences) else None,
@@ -128,7 +110,8 @@ def _draw(axes: Axes, points: Sequence[Point]) -> None:
     corners = [corner for (x, y), (next_x, _) in pairwise(front) for corner in ((x, y), (next_x, y))]
     order = sorted(named(trained), key=lambda point: (not point.is_ours, -point.value))
     ends = [end for point in trained for end in _ends(point)]
-    place_labels(axes, [_label(point) for point in order], ends, [*corners, *front[-1:]], texts)
+    labels = [style.Label(p.name, p.parameters, p.value, *(OURS if p.is_ours else OTHERS)) for p in order]
+    style.place_labels(axes, labels, ends, [*corners, *front[-1:]], texts)
 
 
 def named(points: Sequence[Point]) -> list[Point]:
@@ -183,11 +166,6 @@ def _line(axes: Axes, point: Point, is_highest: bool) -> Text:
     text = axes.text(0.99, point.value, f"{point.name} (0)", transform=axes.get_yaxis_transform(), ha="right")
     text.set_verticalalignment("bottom" if is_highest else "top")
     return text
-
-
-def _label(point: Point) -> Label:
-    colour, weight = (style.OURS, "bold") if point.is_ours else (style.INK, "normal")
-    return Label(point.name, point.parameters, point.value, colour, weight)
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:

@@ -9,16 +9,7 @@ from matplotlib.patches import Patch
 
 from rocoft_bench.analysis.table import Column, Row, Stat, Table
 from rocoft_bench.report.figures import style
-from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import (
-    FigureData,
-    main_metric,
-    number_in,
-    rows_with_results,
-    stated,
-    task_columns,
-    titled,
-)
+from rocoft_bench.report.figures.figure import Drawing, FigureData, drawing_of, number_in, results_of
 
 NUMBER = "Figure 4"
 PANEL = 2.1
@@ -33,18 +24,18 @@ def selection(data: FigureData) -> Iterator[Drawing | str]:
 
 
 def _of_model(table: Table, model: str) -> Iterator[Drawing]:
-    rows = rows_with_results(table, model)
-    tasks = [task for task in task_columns(table) if any(main_metric(row, task) is not None for row in rows)]
+    rows, columns = results_of(table, model)
+    tasks = [task for task in columns if any(number_in(row, task.key) is not None for row in rows)]
     if not tasks:
         return
     methods = list(dict.fromkeys(row.method for row in rows))
     looks = dict(zip(dict.fromkeys(row.variant for row in rows), cycle(style.SERIES), strict=False))
     names = [style.short(variant or "only") for variant in looks]
-    parts = [part for row in rows for task in tasks if (part := number_in(row.cells.get(task.key)))]
+    parts = [row.cells[task.key].parts[0] for row in rows for task in tasks if number_in(row, task.key) is not None]
     start, end = _limits(parts)
-    figure = style.new_figure(0.75 + style.legend_height(names) + PANEL * len(methods))
-    panels = figure.subplots(len(methods), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-    style.place(figure, left=0.65, right=0.1, bottom=0.45, top=0.25 + style.legend_height(names), hspace=0.2)
+    height, top = 0.75 + style.legend_height(names) + PANEL * len(methods), 0.25 + style.legend_height(names)
+    margins = (0.65, 0.1, 0.45, top)
+    figure, panels = style.panels(len(methods), 1, height, margins, (0, 0.2), sharex=True, sharey=True)
     for axes, method in zip(panels, methods, strict=True):
         _bars(axes, [row for row in rows if row.method == method], tasks, looks)
         axes.set_title(style.short(method, 60))
@@ -56,8 +47,7 @@ def _of_model(table: Table, model: str) -> Iterator[Drawing]:
     )
     if any(part.deviation is not None for part in parts):
         caption += " Error bars: standard deviation over seeds, where there are at least two."
-    key, title = titled(table, model)
-    yield Drawing(key_of(key), title, caption + stated(table), figure, NUMBER, table.key)
+    yield drawing_of(table, model, figure, caption, number=NUMBER)
 
 
 def _limits(parts: Sequence[Stat]) -> tuple[float, float]:
@@ -73,10 +63,11 @@ def _bars(axes: Axes, rows: Sequence[Row], tasks: Sequence[Column], looks: dict[
     for index, row in enumerate(rows):
         look = looks[row.variant]
         for place, task in enumerate(tasks):
-            if part := number_in(row.cells.get(task.key)):
+            if (value := number_in(row, task.key)) is not None:
                 where = place - 0.4 + (index + 0.5) * width
+                deviation = row.cells[task.key].parts[0].deviation
                 error = {"elinewidth": 1, "ecolor": style.INK}
-                bar = axes.bar(where, part.value or 0.0, width * 0.9, yerr=part.deviation, error_kw=error)
+                bar = axes.bar(where, value, width * 0.9, yerr=deviation, error_kw=error)
                 bar.patches[0].set(label=row.title, **look.bar_settings())
     axes.set_xticks(
         range(len(tasks)), [f"{style.short(task.title, 12)}\n({style.short(task.parts[0], 12)})" for task in tasks]

@@ -6,8 +6,7 @@ from itertools import cycle
 from matplotlib.lines import Line2D
 
 from rocoft_bench.report.figures import style
-from rocoft_bench.report.figures.figure import Drawing, key_of
-from rocoft_bench.report.figures.values import FigureData
+from rocoft_bench.report.figures.figure import Drawing, FigureData, key_of
 from rocoft_bench.runs.tuning_record import TuningRecord
 
 TICKS = 8

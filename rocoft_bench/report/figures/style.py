@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import textalloc
 from matplotlib import rc_params_from_file
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 SETTINGS = rc_params_from_file(Path(__file__).with_name("rocoft.mplstyle"), use_default_template=False)
 
@@ -53,16 +56,22 @@ SERIES = (
 """Okabe and Ito's colours, without the yellow that a white page swallows and the black that is the ink."""
 
 
-def new_figure(height: float) -> Figure:
-    """An empty figure so many inches high."""
-    return Figure(figsize=(WIDTH, height))
-
-
-def place(figure: Figure, left: float, right: float, bottom: float, top: float, **spaces: float) -> None:
-    """The margins around a figure's axes, in inches; spaces between them as shares of an axis."""
-    width, height = figure.get_size_inches()
-    margins = {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
-    figure.subplots_adjust(**margins, **spaces)
+def panels(
+    rows: int,
+    columns: int,
+    height: float,
+    margins: tuple[float, float, float, float],
+    spaces: tuple[float, float] = (0, 0),
+    **shared: Any,
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its panels. height: in inches, as the margins on the left, on the right, below and above; spaces
+    between panels, across and down, as shares of one; shared: whether they have one axis, sharex or sharey.
+    """
+    figure = Figure(figsize=(WIDTH, height))
+    found = list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+    left, right, bottom, top = margins
+    figure.subplots_adjust(left / WIDTH, bottom / height, 1 - right / WIDTH, 1 - top / height, *spaces)
+    return figure, found
 
 
 def small_multiples(
@@ -72,19 +81,18 @@ def small_multiples(
     columns = min(columns, len(titles))
     rows = math.ceil(len(titles) / columns)
     top = 0.3 + legend_height(names)
-    figure = new_figure(0.55 + top + PANEL * rows)
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat)
-    place(figure, left=0.75, right=0.2, bottom=0.5, top=top, wspace=0.12 if share_y else 0.22, hspace=0.45)
-    for axes in panels[len(titles) :]:
+    spaces = (0.12 if share_y else 0.22, 0.45)
+    figure, found = panels(rows, columns, 0.55 + top + PANEL * rows, (0.75, 0.2, 0.5, top), spaces, sharey=share_y)
+    for axes in found[len(titles) :]:
         axes.remove()
-    for axes, title in zip(panels, titles, strict=False):
+    for axes, title in zip(found, titles, strict=False):
         axes.set_title(short(title))
         axes.grid(axis="y")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_label_coords(0, 0)  # they have none, which need not be placed then
     figure.supxlabel(x_label, y=0.02)
     figure.supylabel(y_label, x=0.01)
-    return figure, panels[: len(titles)]
+    return figure, found[: len(titles)]
 
 
 def legend(figure: Figure, handles: list[Any], labels: list[str]) -> None:
@@ -127,3 +135,57 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     """Names as a phrase, the number of further ones in place of them all."""
     shown, more = names[:most], len(names) - most
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+class Label(NamedTuple):
+    """A name at a point of the data."""
+
+    text: str
+    x: float
+    y: float
+    colour: str = INK
+    weight: str = "normal"
+
+
+def place_labels(
+    axes: Axes,
+    labels: Sequence[Label],
+    points: Sequence[tuple[float, float]] = (),
+    line: Sequence[tuple[float, float]] = (),
+    texts: Sequence[Text] = (),
+) -> None:
+    """Write each name where there is room for it so that none hides another, the first ones nearest to their points,
+    and join the two.
+
+    By textalloc, which tries places for one name after the other and finds them for twenty points in a corner too;
+    adjustText, which pushes all names apart at once, leaves some of them on others there.
+
+    points, line, texts: what else is drawn, which names keep clear of.
+
+    The limits of the axes and the figure's margins must stand.
+    """
+    if not labels:
+        return
+    to_data = axes.transData.inverted()
+    corners = [to_data.transform(text.get_window_extent()) for text in texts]  # two opposite ones of each
+    lines = [own for own in (np.array(line), *corners) if len(own) > 1]
+    drawn: dict[str, Any] = {"x_lines": [own[:, 0] for own in lines], "y_lines": [own[:, 1] for own in lines]}
+    points = [*((label.x, label.y) for label in labels), *points]
+    textalloc.allocate(
+        axes,
+        [label.x for label in labels],
+        [label.y for label in labels],
+        [label.text for label in labels],
+        x_scatter=[x for x, _ in points],
+        y_scatter=[y for _, y in points],
+        textsize=8.5,
+        textcolor=[label.colour for label in labels],
+        fontweight=[label.weight for label in labels],
+        margin=0.008,
+        min_distance=0.012,
+        max_distance=0.3,
+        nbr_candidates=600,
+        linecolor=INK,
+        plot_kwargs={"alpha": 0.45, "linewidth": 0.6},
+        **(drawn if lines else {}),
+    )

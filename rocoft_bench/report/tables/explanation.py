@@ -20,7 +20,7 @@ from rocoft_bench.analysis.paper_cell import PaperCell
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.row_differences import other_rows
 from rocoft_bench.analysis.statistics import CONFIDENCE, Difference
-from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
 from rocoft_bench.errors import shortened
 
 _HASH = re.compile(r"[0-9a-f]{40,64}")
@@ -58,9 +58,8 @@ def _differences(found: Differences, ours: str, theirs: str) -> Table:
     columns = [Column("kind", "is of"), *(Column(side, side) for side in _SIDES)]
     rows = []
     for one in found.known:
-        values = (_without(one.ours, one.theirs), _without(one.theirs, one.ours))
-        cells = {side: Cell(text=_shown(value)) for side, value in zip(_SIDES, values, strict=True)}
-        rows.append(Row("", one.name, {"kind": Cell(text=one.kind), **cells}))
+        cells = text_cells(kind=one.kind, A=_shown(one.ours, one.theirs), B=_shown(one.theirs, one.ours))
+        rows.append(Row("", one.name, cells))
     counting = [one for one in found.known if one.kind not in (FOLLOWS, NO_EFFECT)]
     notes = [] if counting else ["nothing on record that could change numbers differs"]
     for side, names in zip(_SIDES, (found.ours_alone, found.theirs_alone), strict=True):
@@ -69,32 +68,27 @@ def _differences(found: Differences, ours: str, theirs: str) -> Table:
     return Table("differences", title, columns, rows, conditions={"A": ours, "B": theirs}, notes=notes)
 
 
-def _without(value: Any, other: Any) -> Any:
-    """Of remarks those that the other side does not have."""
-    return (
-        [each for each in value if each not in other] if isinstance(value, list) and isinstance(other, list) else value
-    )
-
-
-def _shown(value: Any) -> str:
+def _shown(value: Any, other: Any) -> str:
+    """A side's value as text; of remarks those that the other side does not have."""
     if isinstance(value, str):
         return value[:12] if _HASH.fullmatch(value) else shortened(value, _LONGEST_TEXT)
     if isinstance(value, list):
-        return shortened("; ".join(map(str, value)), _LONGEST_TEXT) or "none of these"
+        alone = [each for each in value if not isinstance(other, list) or each not in other]
+        return shortened("; ".join(map(str, alone)), _LONGEST_TEXT) or "none of these"
     return f"{value:g}" if isinstance(value, float) else "not set" if value is None else str(value)
 
 
 def _scores(ours: Run, theirs: dict[str, float], statistics: str) -> Table:
     """theirs: fractions by metric."""
     own = ours.record.metrics or {}
-    columns = [Column("A", "A", ("",), unit="%"), Column("B", "B", ("",), unit="%")]
+    columns = [*(Column(side, side, ("",), unit="%") for side in _SIDES)]
     columns.append(Column("difference", "A − B", ("",), unit="points"))
     rows = []
     for name in dict.fromkeys((*ours.record.task["metric_names"], *own, *theirs)):
         a, b = (100 * scores[name] if name in scores else None for scores in (own, theirs))
         both = None if a is None or b is None else a - b
         if name != UNPARSED or both:
-            cells = {"A": Cell((Stat(a),)), "B": Cell((Stat(b),)), "difference": Cell((Stat(both),))}
+            cells = {key: Cell((Stat(value),)) for key, value in (("A", a), ("B", b), ("difference", both))}
             rows.append(Row("", name.replace("_", " "), cells))
     return Table("scores", "the result", columns, rows, notes=[statistics])
 
@@ -135,10 +129,8 @@ def _disagreements(ours: Run, theirs: Run, most: int) -> Table:
     for index in differing[:most]:
         a, b = pairs[index]
         said = ours.named([a.get("reference"), a.get("prediction")]) + theirs.named([b.get("prediction")])
-        cells = {
-            key: Cell(text=shortened(str(value), _LONGEST_ANSWER))
-            for key, value in zip(("reference", *_SIDES), said, strict=True)
-        }
+        reference, *answers = (shortened(str(value), _LONGEST_ANSWER) for value in said)
+        cells = text_cells(reference=reference, **dict(zip(_SIDES, answers, strict=True)))
         table.rows.append(Row("", f"example {index}", cells))
     return table
 

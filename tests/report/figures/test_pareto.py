@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 
 from rocoft_bench.analysis.table import Cell, Row, Stat
 from rocoft_bench.report.figures import Drawing
-from rocoft_bench.report.figures.labels import Label, place_labels
-from rocoft_bench.report.figures.style import OURS, new_figure
+from rocoft_bench.report.figures.style import OURS, Label, panels, place_labels
 from tests.made_up import a_run, run_record
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import row, table
@@ -145,8 +144,7 @@ def test_values_that_are_no_numbers_are_left_out(draw: Draw) -> None:
 
 
 def test_names_of_many_methods_do_not_overlap() -> None:
-    figure = new_figure(4.6)
-    axes = figure.add_subplot()
+    _, [axes] = panels(1, 1, 4.6, (0.65, 0.15, 0.55, 0.15))
     axes.set(xlim=(0, 10), ylim=(0, 10))
     place_labels(axes, [Label(f"a method with a name {i}", 3 + 0.3 * (i % 4), 3 + 0.15 * i) for i in range(22)])
     boxes = [text.get_window_extent() for text in axes.texts if text.get_text()]
