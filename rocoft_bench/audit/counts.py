@@ -7,14 +7,14 @@ from rocoft_bench import paper
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
 from rocoft_bench.audit.parameters import AuditRow, explanation, parameter_audit, shapes_of
 
-_COLUMNS = (
+_COLUMNS = [
     Column("table", "table"),
     Column("printed", "printed"),
     Column("adapter", "adapter", ("",), unit="parameters", decimals=0),
     Column("head", "head", ("",), unit="parameters", decimals=0),
     Column("verdict", "verdict"),
     Column("arithmetic", "arithmetic"),
-)
+]
 
 
 def parameter_counts() -> Table:
@@ -22,10 +22,9 @@ def parameter_counts() -> Table:
     title = "trainable parameters: figures that the counts here do not give, and RoCoFT's"
     rows = [row for row in parameter_audit() if row.figure is not None and row.figure.table != 8]
     shown = [row for row in rows if not row.agrees or row.method.name == "rocoft"]
-    table = Table("audit-parameters", title, list(_COLUMNS), list(map(_row, shown)))
     agreeing = [row for row in rows if row.agrees]
     with_head = [row for row in agreeing if row.counted > row.adapter]
-    table.notes = [
+    notes = [
         f"{len(agreeing)} of {len(rows)} figures are given by the settings here, {len(with_head)} of them only if the "
         "task head is counted: "
         + ", ".join(sorted({f"{row.figure.method}" for row in with_head if row.figure}))
@@ -35,7 +34,7 @@ def parameter_counts() -> Table:
         "state the baselines' settings, so no figure of theirs need be wrong.",
         f"Table 7 does not print RoCoFT's rank; {paper.TABLE_7_RANK} is that of Table 10 and Appendix A.",
     ]
-    return table
+    return Table("audit-parameters", title, _COLUMNS, list(map(_row, shown)), notes=notes)
 
 
 def rank_counts() -> Table:
@@ -43,7 +42,18 @@ def rank_counts() -> Table:
     rows = [row for row in parameter_audit("roberta-base") if row.figure is not None and row.figure.table == 8]
     title = "Table 8: trainable parameters by rank, on query, key and value alone"
     columns = [column for column in _COLUMNS if column.key not in ("table", "head")]
-    return Table("audit-ranks", title, columns, list(map(_row, rows)), notes=[*_memory_notes(), _attention_note()])
+    attention = ["query", "key", "value"]
+    without, with_output = (inputs_of_base(targets) for targets in (attention, [*attention, "attention_output"]))
+    note = (
+        f'Appendix B.1 says "attention block"; the counts are those of query, key and value ({without:,} per rank), '
+        f"without the attention's output layer ({with_output:,} with it)."
+    )
+    return Table("audit-ranks", title, columns, list(map(_row, rows)), notes=[*_memory_notes(), note])
+
+
+def inputs_of_base(targets: list[str] | None) -> int:
+    """Parameters of one row of each of RoBERTa-base's layers, or of some."""
+    return sum(linear.d_in for linear in shapes_of("roberta-base").targeted(targets))
 
 
 def _row(row: AuditRow) -> Row:
@@ -90,14 +100,3 @@ def _memory_notes() -> list[str]:
             for a, b in falls
         ]
     return notes
-
-
-def _attention_note() -> str:
-    names, shapes = ["query", "key", "value"], shapes_of("roberta-base")
-    without, with_output = (
-        sum(linear.d_in for linear in shapes.targeted(targets)) for targets in (names, [*names, "attention_output"])
-    )
-    return (
-        f'Appendix B.1 says "attention block"; the counts are those of query, key and value ({without:,} per rank), '
-        f"without the attention's output layer ({with_output:,} with it)."
-    )

@@ -58,11 +58,8 @@ class AuditRow:
         """What comes nearest to the paper's figure: the adapter alone, or with the head."""
         if self.figure is None:
             return self.adapter
-        return min(self.adapter, self.adapter + self.head, key=self._distance)
-
-    def _distance(self, count: int) -> float:
-        assert self.figure is not None
-        return abs(count - float(self.figure.millions) * 1e6)
+        printed = float(self.figure.millions) * 1e6
+        return min(self.adapter, self.adapter + self.head, key=lambda count: abs(count - printed))
 
     @property
     def agrees(self) -> bool:
@@ -184,21 +181,16 @@ def _parts(row: AuditRow, size: str | None, has_targets: bool) -> dict[str, list
     parts = {}
     for name in reversed(list(names)):
         chosen = {"target_modules": [name]} if has_targets else {}
-        counts = [_count(row, chosen | ({size: value} if size else {})) for value in (1, 2, 3)]
-        parts[name] = _through(*counts)
+        at_1, at_2, at_3 = (_count(row, chosen | ({size: value} if size else {})) for value in (1, 2, 3))
+        second = (at_3 - 2 * at_2 + at_1) // 2
+        first = at_2 - at_1 - 3 * second
+        parts[name] = [at_1 - first - second, first, second]
     return parts
 
 
 def _count(row: AuditRow, changes: dict[str, Any]) -> int:
     settings = row.method.settings.model_copy(update=changes)
     return type(row.method)(settings).adapter_parameters(shapes_of(row.model))
-
-
-def _through(at_1: int, at_2: int, at_3: int) -> list[int]:
-    """The polynomial with these values at 1, 2 and 3."""
-    second = (at_3 - 2 * at_2 + at_1) // 2
-    first = at_2 - at_1 - 3 * second
-    return [at_1 - first - second, first, second]
 
 
 def _sizes_that_give(millions: str, polynomial: list[int], head: int, sized: bool) -> Iterator[tuple[int, bool]]:

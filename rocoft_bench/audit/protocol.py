@@ -7,6 +7,7 @@ import yaml
 
 from rocoft_bench import methods, paper
 from rocoft_bench.analysis.table import Column, Row, Table, text_cells
+from rocoft_bench.audit.counts import inputs_of_base
 from rocoft_bench.audit.parameters import TASK_KINDS, parameter_audit, shapes_of
 
 _COLUMNS = [Column("printed", "printed or published"), Column("meaning", "what it should be, or means here")]
@@ -29,8 +30,8 @@ def _facts() -> dict[str, int | str]:
     boolq = {r.method: r.value for r in paper.results() if (r.table, r.model, r.task) == (2, "llama-2-7b", "boolq")}
     selections = [row["pruning_strategy"] for row in table_10.values()]
     return {
-        "per_row": _sum_of_inputs(None),
-        "per_row_without_output": _sum_of_inputs(["query", "key", "value", "ffn_in", "ffn_out"]),
+        "per_row": inputs_of_base(None),
+        "per_row_without_output": inputs_of_base(["query", "key", "value", "ffn_in", "ffn_out"]),
         "selections": ", ".join(f"{value} ({selections.count(value)}×)" for value in dict.fromkeys(selections)),
         "tasks_without_accumulation": sum(row["gradient_accumulation"] == "0" for row in table_10.values()),
         "tasks_with_biases": ", ".join(task for task, row in table_10.items() if row["train_bias"] == "True"),
@@ -45,11 +46,6 @@ def _facts() -> dict[str, int | str]:
         "boolq": f"{boolq['RoCoFT-3-Column']:.2f}",
         "boolq_epochs": table_10["boolq"]["epochs"],
     }
-
-
-def _sum_of_inputs(targets: list[str] | None) -> int:
-    """Parameters of one row of each of RoBERTa-base's layers."""
-    return sum(linear.d_in for linear in shapes_of("roberta-base").targeted(targets))
 
 
 def _three_rows_of(model: str, train_bias: bool = False) -> int:

@@ -1,5 +1,7 @@
 """The data sizes of Tables 14 and 15 against those of the data."""
 
+from collections.abc import Mapping
+
 from rocoft_bench import paper, tasks
 from rocoft_bench.analysis.table import Column, Row, Table, text_cells
 from rocoft_bench.tasks.task import Task
@@ -20,17 +22,23 @@ OTHER_NAMES = {
 
 def data_sizes() -> Table:
     """Printed sizes that are no rounding of the sizes of the data that the tasks here load."""
-    sizes = [size for size in paper.dataset_sizes() if _counted(size) is not None]
-    differing = [size for size in sizes if not paper.is_printed_as(_counted(size) or 0, size.rows)]
-    table = Table("audit-data-sizes", "data sizes of Tables 14 and 15 that differ from the data", _COLUMNS)
-    table.rows = [_row(size, sizes) for size in differing]
-    table.notes = [
-        f"{len(sizes) - len(differing)} of {len(sizes)} sizes that can be checked agree, rounded or cut off at the "
+    sizes = paper.dataset_sizes()
+    counted = {size: rows for size in sizes if (rows := _counted(size)) is not None}
+    differing = [size for size, rows in counted.items() if not paper.is_printed_as(rows, size.rows)]
+    names = dict.fromkeys(size.dataset for size in sizes)
+    tested = {result.task for result in paper.results()}
+    without_results = [name for name in names if (task := _task(name)) is None or task.paper_task not in tested]
+    trained = {size.dataset for size in sizes if size.split == "train"}
+    notes = [
+        f"{len(counted) - len(differing)} of {len(counted)} sizes that can be checked agree, rounded or cut off at the "
         "printed digits. The data of Table 14 are those of LLM-Adapters, the others' those of the hub's datasets.",
-        *_without_results(),
-        *_without_training_rows(),
+        *(f"{name} is listed, but no table has results on it." for name in without_results),
+        f"{', '.join(name for name in names if name not in trained)} have no training rows in Table 14, while Table 10 "
+        "has hyperparameters for training on each; the paper does not say on what (the published notebooks: math_10k "
+        "of LLM-Adapters).",
     ]
-    return table
+    title = "data sizes of Tables 14 and 15 that differ from the data"
+    return Table("audit-data-sizes", title, _COLUMNS, [_row(size, counted) for size in differing], notes=notes)
 
 
 def _counted(size: paper.DatasetSize) -> int | None:
@@ -45,32 +53,9 @@ def _task(dataset: str) -> Task | None:
     return next((task for task in tasks.all_tasks() if task.name == name), None)
 
 
-def _row(size: paper.DatasetSize, others: list[paper.DatasetSize]) -> Row:
-    alike = [
-        other.dataset
-        for other in others
-        if (other.table, other.split) == (size.table, size.split)
-        and other != size
-        and paper.is_printed_as(_counted(other) or 0, size.rows)
-    ]
+def _row(size: paper.DatasetSize, counted: Mapping[paper.DatasetSize, int]) -> Row:
+    others = [other for other in counted if (other.table, other.split) == (size.table, size.split) and other != size]
+    alike = [other.dataset for other in others if paper.is_printed_as(counted[other], size.rows)]
     remark = f"it is the size of {', '.join(alike)}" if alike else ""
-    cells = text_cells(table=f"Table {size.table}", printed=size.rows, counted=f"{_counted(size):,}", remark=remark)
+    cells = text_cells(table=f"Table {size.table}", printed=size.rows, counted=f"{counted[size]:,}", remark=remark)
     return Row("", size.dataset, cells, size.split)
-
-
-def _without_results() -> list[str]:
-    """Datasets that are listed and that no table has results on."""
-    tested = {result.task for result in paper.results()}
-    named = dict.fromkeys(size.dataset for size in paper.dataset_sizes())
-    without = [name for name in named if (task := _task(name)) is None or task.paper_task not in tested]
-    return [f"{name} is listed, but no table has results on it." for name in without]
-
-
-def _without_training_rows() -> list[str]:
-    sizes = paper.dataset_sizes()
-    trained = {size.dataset for size in sizes if size.split == "train"}
-    names = [name for name in dict.fromkeys(size.dataset for size in sizes) if name not in trained]
-    return [
-        f"{', '.join(names)} have no training rows in Table 14, while Table 10 has hyperparameters for training on "
-        "each; the paper does not say on what (the published notebooks: math_10k of LLM-Adapters)."
-    ]

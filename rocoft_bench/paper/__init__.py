@@ -37,6 +37,16 @@ def results() -> tuple[PaperResult, ...]:
 
 
 @cache
+def cells(table: int, model: str) -> dict[str, dict[tuple[str, str], float]]:
+    """The values of a model in a results table: by method, and for each by task and metric."""
+    found: dict[str, dict[tuple[str, str], float]] = {}
+    for result in results():
+        if (result.table, result.model) == (table, model):
+            found.setdefault(result.method, {})[result.task, result.metric] = result.value
+    return found
+
+
+@cache
 def hyperparameters() -> dict[str, dict[str, str]]:
     """The rows of Table 10 by task, values as printed."""
     return {row["task"]: row for row in _read("hyperparameters")}
