@@ -13,7 +13,7 @@ from rocoft_bench import paper, tasks
 from rocoft_bench.analysis.long_table import long_table
 from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.analysis.references import PAPER_TABLES, PaperTable, references
-from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord
+from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunRecord
 
 FINISHED_AT = "2026-01-01T00:00:00+00:00"
 ROCOFT = {"name": "rocoft", "mode": "row", "rank": 3, "selection": "first", "target_modules": None}
@@ -116,7 +116,7 @@ def efficiency_record(label: str = "RoCoFT-3-Row", **changes: Any) -> Efficiency
 def a_run(record: RunRecord, id: str | None = None) -> Run:
     """A run that is nowhere on disk."""
     id = id or f"{record.task['name']}/{record.label}_seed{record.seed}_{record.settings_hash}"
-    return Run(id, record, RunDirectory(Path("nowhere") / id))
+    return Run(id, record, Path("nowhere") / id)
 
 
 def long_table_of(runs: Sequence[Run] = (), **analyses: Sequence[Stored[Any]]) -> pd.DataFrame:

@@ -1,19 +1,24 @@
 """In what two runs, or a run and a cell of the paper, differ: what can change numbers first."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rocoft_bench.analysis.naming import model_key
-from rocoft_bench.analysis.paper_cell import PaperCell
 from rocoft_bench.analysis.records import Run
+from rocoft_bench.analysis.references import PaperCell
 from rocoft_bench.config import ROW_PATHS, Settings, flatten
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import RunRecord, config_values, digest
 from rocoft_bench.runs.identity import HOW_ONLY, MODEL, REVISION
 from rocoft_bench.untrusted import parse_yaml
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 DATA, PROTOCOL, WEIGHTS, METHOD = "data", "prompt and protocol", "model", "method"
 TRAINING, SEED, PRECISION, HARDWARE, VERSIONS = "training", "seed", "precision", "hardware", "versions"
@@ -33,11 +38,20 @@ LOCATES = {
 }
 """Facts that say where something lies, and the one that says what it is: where that is known, the place is nothing."""
 
-Facts = dict[str, dict[str, Any]]
-"""By kind and name. What is not known is left out."""
+LOCAL = ("data_dir", "file")
+"""Kinds of sources whose rows are read again; none is fetched."""
 
 _AS_GOOD_AS_EQUAL = 1e-6
 """Losses that differ by no more of themselves are taken for equal."""
+
+
+class Fact(NamedTuple):
+    kind: str
+    value: Any
+
+
+Facts = dict[str, Fact]
+"""By name. What is not known is left out."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +73,11 @@ class Differences:
 
 def between(ours: Facts, theirs: Facts) -> Differences:
     """What differs between facts on two runs."""
-    mine, other = ({name: value for kind in KINDS for name, value in f.get(kind, {}).items()} for f in (ours, theirs))
-    kind_of = {name: kind for facts in (theirs, ours) for kind in KINDS for name in facts.get(kind, {})}
+    mine, other = (dict(sorted(facts.items(), key=lambda item: KINDS.index(item[1].kind))) for facts in (ours, theirs))
     found = [
-        DifferingFact(_kind(name, kind_of[name], mine, other), name, mine[name], other[name])
+        DifferingFact(_kind(name, mine, other), name, mine[name].value, other[name].value)
         for name in mine
-        if name in other and mine[name] != other[name]
+        if name in other and mine[name].value != other[name].value
     ]
     return Differences(
         sorted(found, key=lambda difference: KINDS.index(difference.kind)),
@@ -73,38 +86,34 @@ def between(ours: Facts, theirs: Facts) -> Differences:
     )
 
 
-def _kind(name: str, kind: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+def _kind(name: str, ours: Facts, theirs: Facts) -> str:
     content = LOCATES.get(name, "")
-    is_same = content in ours and ours[content] == theirs.get(content)
-    return NO_EFFECT if is_same else kind
+    is_same = content in ours and content in theirs and ours[content].value == theirs[content].value
+    return NO_EFFECT if is_same else ours[name].kind
 
 
 def facts_of(run: Run) -> Facts:
     """Everything that is on record of a run and can differ without being its result."""
     record = run.record
-    facts: Facts = {
-        DATA: _data(record),
-        PROTOCOL: _known(
-            {
-                "task": f"{record.task['family']} {record.task['name']}",
-                "template": record.prompt.get("template_version"),
-                "protocol": record.protocol,
-                "task version": record.task.get("version"),
-            }
-        ),
-        WEIGHTS: _known({"weights": model_key(record.model)[1]}),
-        HARDWARE: {"processes": record.processes},
-        FOLLOWS: _following(record),
-    }
     settings, ignored = _settings(run)
-    for key, value in settings.items():
-        facts.setdefault(_kind_of_setting(key, ignored), {})[key] = value
-    for kind, more in _provenance(run.provenance or {}).items():
-        facts.setdefault(kind, {}).update(_known(more))
-    return facts
+    prompt = {
+        "task": f"{record.task['family']} {record.task['name']}",
+        "template": record.prompt.get("template_version"),
+        "protocol": record.protocol,
+        "task version": record.task.get("version"),
+    }
+    return {
+        **_known(DATA, _data(record)),
+        **_known(PROTOCOL, prompt),
+        **_known(WEIGHTS, {"weights": model_key(record.model)[1]}),
+        **_known(HARDWARE, {"processes": record.processes}),
+        **_known(FOLLOWS, _following(record)),
+        **{key: Fact(_kind_of_setting(key, ignored), value) for key, value in settings.items()},
+        **_provenance(run.provenance or {}),
+    }
 
 
-def _kind_of_setting(key: str, ignored: frozenset[str]) -> str:
+def _kind_of_setting(key: str, ignored: frozenset[str] = frozenset()) -> str:
     if key in ignored:
         return NO_EFFECT
     return PRECISION if key in NUMBER_FORMATS else SECTIONS.get(key.partition(".")[0], NO_EFFECT)
@@ -141,7 +150,7 @@ def _data(record: RunRecord) -> dict[str, Any]:
         facts[f"{name} rows"] = source.get("sha256")
         facts[f"{name} examples"] = data.get(count)
         facts[f"{name} source"] = " ".join(map(str, filter(None, place))) or None
-    return _known(facts)
+    return facts
 
 
 def _following(record: RunRecord) -> dict[str, Any]:
@@ -158,17 +167,18 @@ def _following(record: RunRecord) -> dict[str, Any]:
 def _provenance(source: Mapping[str, Any]) -> Facts:
     hardware, packages, git = (_mapping(source.get(name)) for name in ("hardware", "packages", "git"))
     names = ("torch_threads", "gpus", "cuda", "cpu", "cpu_count")
+    versions = {
+        **packages,
+        "python": source.get("python"),
+        "platform": source.get("platform"),
+        "commit": git.get("commit"),
+        "uncommitted changes": git.get("dirty"),
+        "plug-ins": source.get("plugins"),
+    }
     return {
-        HARDWARE: {name: hardware.get(name) for name in names},
-        VERSIONS: {
-            **packages,
-            "python": source.get("python"),
-            "platform": source.get("platform"),
-            "commit": git.get("commit"),
-            "uncommitted changes": git.get("dirty"),
-            "plug-ins": source.get("plugins"),
-        },
-        NO_EFFECT: {"command": source.get("command"), "memory_mib": hardware.get("memory_mib")},
+        **_known(HARDWARE, {name: hardware.get(name) for name in names}),
+        **_known(VERSIONS, versions),
+        **_known(NO_EFFECT, {"command": source.get("command"), "memory_mib": hardware.get("memory_mib")}),
     }
 
 
@@ -176,56 +186,52 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in facts.items() if value is not None}
+def _known(kind: str, values: Mapping[str, Any]) -> Facts:
+    return {name: Fact(kind, value) for name, value in values.items() if value is not None}
 
 
 TABLE_10 = {
-    "dropout": (WEIGHTS, "model.dropout"),
-    "norm_eps": (WEIGHTS, "model.norm_eps"),
-    "pruning_strategy": (METHOD, "method.selection"),
-    "train_bias": (METHOD, "method.train_bias"),
-    "learning_rate": (TRAINING, "training.learning_rate"),
-    "epochs": (TRAINING, "training.epochs"),
-    "batch_size": (TRAINING, "training.batch_size"),
-    "gradient_accumulation": (TRAINING, "training.gradient_accumulation"),
-    "weight_decay": (TRAINING, "training.weight_decay"),
-    "warmup_steps": (TRAINING, "training.warmup_steps"),
-    "lr_scheduler": (TRAINING, "training.lr_scheduler"),
+    "dropout": "model.dropout",
+    "norm_eps": "model.norm_eps",
+    "pruning_strategy": "method.selection",
+    "train_bias": "method.train_bias",
+    "learning_rate": "training.learning_rate",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "gradient_accumulation": "training.gradient_accumulation",
+    "weight_decay": "training.weight_decay",
+    "warmup_steps": "training.warmup_steps",
+    "lr_scheduler": "training.lr_scheduler",
 }
-"""Of its columns what they are of, and the setting that they state (see configs/README.md)."""
+"""Of its columns the setting that they state (see configs/README.md)."""
 
 UNSAID = "seeds, the checkpoint that is evaluated, lengths in tokens, optimiser, versions and hardware"
 """What the paper leaves open."""
 
 
 def beside_paper(run: Run, cell: PaperCell) -> tuple[Facts, Facts]:
-    """What the paper states of a cell, as facts, and the same facts on a run."""
+    """The facts on a run that the paper states of a cell too, and what the paper states."""
     record, (settings, _) = run.record, _settings(run)
-    theirs: Facts = {
-        DATA: {"task.max_train_rows": None, "task.max_eval_rows": None},
-        PROTOCOL: {"task": cell.task, **({"task.protocol": "published"} if "task.protocol" in settings else {})},
-        WEIGHTS: {"model": cell.model},
-        METHOD: {"method": cell.method},
-        TRAINING: {},
-        FOLLOWS: {"millions of parameters (#TTPs)": cell.trainable_millions},
+    theirs = {
+        "task.max_train_rows": Fact(DATA, None),
+        "task.max_eval_rows": Fact(DATA, None),
+        "task": Fact(PROTOCOL, cell.task),
+        **({"task.protocol": Fact(PROTOCOL, "published")} if "task.protocol" in settings else {}),
+        "model": Fact(WEIGHTS, cell.model),
+        "method": Fact(METHOD, cell.method),
+        "millions of parameters (#TTPs)": Fact(FOLLOWS, cell.trainable_millions),
     }
     for column, text in cell.hyperparameters.items():
-        if column in TABLE_10:
-            kind, key = TABLE_10[column]
-            theirs[kind][key] = _as_setting(column, text)
+        if key := TABLE_10.get(column):
+            theirs[key] = Fact(_kind_of_setting(key), _as_setting(column, text))
     own = {
+        **settings,
         "task": record.task.get("paper_task") or record.task["name"],
         "model": record.model.get("paper_name") or record.model["name"],
         "method": record.label,
         "millions of parameters (#TTPs)": _as_printed(record, cell.trainable_millions),
     }
-    ours = {kind: _stated({**settings, **own}, names) for kind, names in theirs.items()}
-    return ours, theirs
-
-
-def _stated(facts: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: facts[name] for name in names if name in facts}
+    return {name: Fact(fact.kind, own[name]) for name, fact in theirs.items() if name in own}, theirs
 
 
 def _as_setting(column: str, text: str) -> Any:
@@ -252,3 +258,33 @@ def first_other_loss(ours: Run, theirs: Run) -> tuple[int, float, float] | None:
     steps = sorted(a.keys() & b.keys())
     other = (step for step in steps if not math.isclose(a[step], b[step], rel_tol=_AS_GOOD_AS_EQUAL))
     return next(((step, a[step], b[step]) for step in other), None)
+
+
+def other_rows(ours: Run, theirs: Run, split: str) -> str | None:
+    """How many rows of a split ("train" or "evaluation") differ between two runs, and which is the first.
+
+    None where they do not, or where the files of one of them are gone or have changed since.
+    """
+    a, b = ours.record.data.get(split, {}), theirs.record.data.get(split, {})
+    if a.get("sha256") == b.get("sha256") or not {a.get("kind"), b.get("kind")}.issubset(LOCAL):
+        return None
+    try:
+        mine, other = (list(zip(*_columns(run, split), strict=True)) for run in (ours, theirs))
+    except (UserError, TypeError, ValueError):
+        return None
+    places = [place for place, (one, another) in enumerate(zip(mine, other, strict=False), 1) if one != another]
+    counts = f"{len(mine):,} and {len(other):,} {split} rows"
+    if not places:
+        return f"{counts}: the same as far as both go"
+    return f"{counts}: {len(places):,} differ, the first is row {places[0]:,}"
+
+
+def _columns(run: Run, split: str) -> list[list[object]]:
+    """Raises: UserError if the rows cannot be read, or are not those of the run."""
+    experiment = resolve(Settings(dict(parse_yaml(run.config_text or "", run.id))))
+    task, settings = experiment.task, experiment.config.task
+    loaded = task.load_training(settings) if split == "train" else task.load(task.eval_split, settings.data_dir)
+    if loaded.origin["sha256"] != run.record.data[split].get("sha256"):
+        raise UserError(f"{run.id}: its rows have changed since")
+    examples: Dataset = loaded.examples
+    return [examples[name][:] for name in examples.column_names]

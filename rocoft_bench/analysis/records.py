@@ -25,42 +25,53 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+R = TypeVar("R", bound=BaseModel)
+
+
 @dataclass(frozen=True)
-class Run:
-    """A run's record, and its other files, read when they are asked for. id: its folder below the results."""
+class Stored(Generic[R]):
+    """A record, and the folder that holds it. id: the folder below the results."""
 
     id: str
-    record: RunRecord
-    directory: RunDirectory
-
-    @cached_property
-    def config_text(self) -> str | None:
-        return _text(self.directory.config)
+    record: R
+    folder: Path
 
     @cached_property
     def provenance(self) -> dict[str, Any] | None:
         """As `rocoft_bench.runs.provenance` made it; None if it is missing or damaged."""
-        return read_provenance(self.directory.path)
+        return read_provenance(self.folder)
+
+
+@dataclass(frozen=True)
+class Run(Stored[RunRecord]):
+    """A run's record, and its other files, read when they are asked for."""
+
+    @cached_property
+    def directory(self) -> RunDirectory:
+        return RunDirectory(self.folder)
+
+    @cached_property
+    def config_text(self) -> str | None:
+        try:
+            return read_text(self.directory.config)
+        except UserError:
+            return None
 
     def losses(self, points: int = HISTORY_POINTS) -> list[tuple[int, float]]:
         """(step, loss) at about so many steps, evenly spread over the file, where both are numbers, infinity not
         among them; empty if there is no history.
         """
         lines = _lines(self.directory.history)
-        chosen = lines[:: max(1, len(lines) // points)]
-        try:
-            entries = _values(chosen)
-        except ValueError:  # the run was killed while it wrote
-            entries = [value for line in chosen for value in _whole(line)]
+        values = (_value(line) for line in lines[:: max(1, len(lines) // points)])
         pairs: list[tuple[Any, Any]] = [
-            (entry.get("step"), entry.get("loss")) for entry in entries if isinstance(entry, dict)
+            (value.get("step"), value.get("loss")) for value in values if isinstance(value, dict)
         ]
         return [(step, loss) for step, loss in pairs if _is_number(step) and _is_number(loss)]
 
     def predictions(self, limit: int | None = None) -> list[dict[str, Any]]:
         """The first lines of predictions.jsonl; none if it is missing or damaged."""
         try:
-            rows = _values(_lines(self.directory.predictions)[:limit])
+            rows = from_json(b"[%b]" % b",".join(_lines(self.directory.predictions)[:limit]))
         except ValueError:
             return []
         return rows if all(isinstance(row, dict) for row in rows) else []
@@ -70,23 +81,6 @@ class Run:
         labels = self.record.task.get("settings", {}).get("labels")
         names = dict(enumerate(labels)) if isinstance(labels, list) else {}
         return [names.get(answer, answer) if type(answer) is int else answer for answer in answers]
-
-
-R = TypeVar("R", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Stored(Generic[R]):
-    """A record of an analysis, and the folder that holds it. id: the folder below the results."""
-
-    id: str
-    record: R
-    folder: Path
-
-    @cached_property
-    def provenance(self) -> dict[str, Any] | None:
-        """As a run's."""
-        return read_provenance(self.folder)
 
 
 @dataclass
@@ -103,10 +97,6 @@ class Results:
     trials: list[Run] = field(default_factory=list)
     tuning: list[Stored[TuningRecord]] = field(default_factory=list)
 
-    @property
-    def is_empty(self) -> bool:
-        return not (self.runs or self.trials or self.kernels or self.efficiency)
-
 
 def read_results(folder: Path) -> Results:
     """Everything below a folder: `record.json` of runs, `tuning.json` of searches, `kernels.json` and `efficiency.json`
@@ -122,7 +112,7 @@ def read_results(folder: Path) -> Results:
             _add(results, file)
         except UserError as error:
             results.problems.append(Unreadable(file, str(error).removeprefix(f"{file}: ")))
-    if results.is_empty and not results.problems:
+    if not any((results.runs, results.trials, results.kernels, results.efficiency, results.problems)):
         raise UserError(f"{folder}: holds no runs (no record.json); make one with `rocoft train` or `rocoft demo`")
     return results
 
@@ -145,7 +135,7 @@ def _add(results: Results, file: Path) -> None:
     place = file.parent
     id = place.relative_to(results.root).as_posix()
     if file.name == "record.json":
-        run = Run(id, read_record(file, RunRecord), RunDirectory(place))
+        run = Run(id, read_record(file, RunRecord), place)
         is_trial = run.record.task.get("settings", {}).get("hold_out")
         (results.trials if is_trial else results.runs).append(run)
     elif file.name == "tuning.json":
@@ -156,13 +146,6 @@ def _add(results: Results, file: Path) -> None:
         results.efficiency.append(Stored(id, read_record(file, EfficiencyRecord), place))
 
 
-def _text(file: Path) -> str | None:
-    try:
-        return read_text(file)
-    except UserError:
-        return None
-
-
 def _lines(file: Path) -> list[bytes]:
     try:
         return read_bytes(file, limit=None).splitlines()
@@ -170,19 +153,13 @@ def _lines(file: Path) -> list[bytes]:
         return []
 
 
-def _values(lines: list[bytes]) -> list[Any]:
-    """The values of JSON lines. Raises: ValueError."""
-    values: list[Any] = from_json(b"[%b]" % b",".join(lines))
-    return values
+def _value(line: bytes) -> Any:
+    """Of a line of JSON; None where the run was killed while it wrote."""
+    try:
+        return from_json(line)
+    except ValueError:
+        return None
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and abs(value) <= LARGEST
-
-
-def _whole(line: bytes) -> list[Any]:
-    """The value of a line, if there is one."""
-    try:
-        return _values([line])
-    except ValueError:
-        return []

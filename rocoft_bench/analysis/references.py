@@ -1,11 +1,27 @@
-"""The paper's tables of training runs: which runs belong in them, and which numbers those stand beside."""
+"""The paper's tables of training runs: which runs belong in them, which numbers those stand beside, and a cell of them
+that is named on the command line: `paper:table1/RoCoFT-3-Row/rte`.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from rocoft_bench import paper
 from rocoft_bench.analysis.groups import Record
+from rocoft_bench.analysis.records import Run
+from rocoft_bench.errors import UserError, suggest
+
+PREFIX = "paper"
+"""Of a cell's name."""
+
+ROW_TITLES = {f"RoCoFT-{mode}": f"RoCoFT-{paper.TABLE_7_RANK}-{mode}" for mode in ("Row", "Column")}
+"""Row titles of Table 7, as runs have them."""
+
+
+@cache
+def _titled_results() -> tuple[paper.PaperResult, ...]:
+    """The paper's results by the row titles that runs have."""
+    return tuple(replace(result, method=ROW_TITLES.get(result.method, result.method)) for result in paper.results())
 
 
 @dataclass(frozen=True)
@@ -25,12 +41,11 @@ class PaperTable:
     @property
     def results(self) -> list[paper.PaperResult]:
         """The paper's cells, without its averages."""
-        cells = (r for r in paper.results() if str(r.table) == self.number and r.model in self.models)
+        cells = (cell for cell in _titled_results() if str(cell.table) == self.number and cell.model in self.models)
         return [cell for cell in cells if cell.task != "average"]
 
     def methods(self, model: str) -> list[str]:
-        """Row titles, as runs have them."""
-        return list(dict.fromkeys(ROW_TITLES.get(r.method, r.method) for r in self.results if r.model == model))
+        return list(dict.fromkeys(cell.method for cell in self.results if cell.model == model))
 
 
 _LLMS = ("bloomz-7b", "gpt-j-6b", "llama-2-7b", "llama-2-13b")
@@ -49,9 +64,6 @@ PAPER_TABLES = (
 STAND_INS = {"glue": "roberta-base", "squad": "deberta-v3-base", "summarization": "bart-large"}
 """The model of the paper whose numbers stand beside those of a model that the paper does not have."""
 
-ROW_TITLES = {f"RoCoFT-{mode}": f"RoCoFT-{paper.TABLE_7_RANK}-{mode}" for mode in ("Row", "Column")}
-"""Row titles of Table 7, as runs have them."""
-
 
 def paper_table_of(run: Record) -> PaperTable | None:
     """The table of the paper that a run belongs in; None if there is none."""
@@ -65,8 +77,68 @@ def paper_table_of(run: Record) -> PaperTable | None:
 @cache
 def references(model: str, title: str) -> Mapping[tuple[str, str], paper.PaperResult]:
     """The paper's results of a method on one of its models, by (task, metric)."""
-    return {
-        (result.task, result.metric): result
-        for result in paper.results()
-        if result.model == model and ROW_TITLES.get(result.method, result.method) == title
-    }
+    own = (result for result in _titled_results() if (result.model, result.method) == (model, title))
+    return {(result.task, result.metric): result for result in own}
+
+
+@dataclass(frozen=True)
+class PaperCell:
+    """values: in percent, by metric. hyperparameters: Table 10's, which are of RoCoFT."""
+
+    table: int
+    model: str
+    method: str
+    task: str
+    trainable_millions: str
+    values: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{PREFIX}:{'/'.join(self.parts)}"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (f"table{self.table}", self.model, self.method, self.task)
+
+    @property
+    def hyperparameters(self) -> dict[str, str]:
+        return paper.hyperparameters()[self.task] if self.method.startswith("RoCoFT") else {}
+
+
+def is_paper(text: str) -> bool:
+    """Whether a cell of the paper is meant, and no folder."""
+    return text.partition(":")[0] == PREFIX
+
+
+def find_cell(text: str, run: Run) -> PaperCell:
+    """The cell that `paper` or `paper:PART/PART/…` names: a table, model, method and task, in any order. What it leaves
+    open is as of the run.
+
+    Raises: UserError if there is no such cell, or several.
+    """
+    left = _cells()
+    for part in filter(None, text.partition(":")[2].split("/")):
+        named = [cell for cell in left if part.casefold() in map(str.casefold, cell.parts)]
+        if not named:
+            known = {name for cell in left for name in cell.parts}
+            raise UserError(f"{text}: the paper has no {part} there; {suggest(part, known)}")
+        left = named
+    record = run.record
+    own = (record.task.get("paper_task"), record.model.get("paper_name"), record.label)
+    for place, name in zip((3, 1, 2), own, strict=True):
+        left = [cell for cell in left if cell.parts[place] == name] or left
+    if len(left) != 1:
+        raise UserError(
+            f"{text}: is {len(left)} cells of the paper; name table, model, method and task, e.g. {left[0].name}"
+        )
+    return left[0]
+
+
+def _cells() -> list[PaperCell]:
+    found: dict[tuple[int, str, str, str], PaperCell] = {}
+    for result in _titled_results():
+        if result.task != "average":
+            key = (result.table, result.model, result.method, result.task)
+            cell = found.setdefault(key, PaperCell(*key, result.trainable_millions, {}))
+            cell.values[result.metric] = result.value
+    return list(found.values())

@@ -102,7 +102,6 @@ def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
     from rocoft_bench.execution import launcher
     from rocoft_bench.experiment.resolve import resolve
     from rocoft_bench.report import Run
-    from rocoft_bench.runs import RunDirectory
 
     settings = read_settings(config_root() / "demo" / file)
     settings.update(override("seed", seed), "--seed")
@@ -111,4 +110,4 @@ def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
     with shown_run(experiment, folder) as observer:
         record, was_run = launcher.run(experiment, folder, observer, force)
     check_result(record, was_run, folder)
-    return Run(folder.name, record, RunDirectory(folder))
+    return Run(folder.name, record, folder)

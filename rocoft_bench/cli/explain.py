@@ -41,7 +41,7 @@ def explain(
     Settings, data, prompt, weights, precision, hardware and versions are compared as they are on record; then what
     statistics say of the difference in score, and the first evaluation examples that are answered differently.
     """
-    from rocoft_bench.analysis.paper_cell import find_cell, is_paper
+    from rocoft_bench.analysis.references import find_cell, is_paper
     from rocoft_bench.cli.tables import print_tables
     from rocoft_bench.report import explain_beside_paper, explain_runs
 
@@ -58,4 +58,4 @@ def _run(path: Path) -> Run:
     from rocoft_bench.runs import find_run
 
     directory = find_run(path)
-    return Run(str(directory.path), directory.read_record(), directory)
+    return Run(str(directory.path), directory.read_record(), directory.path)

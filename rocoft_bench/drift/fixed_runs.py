@@ -9,7 +9,6 @@ from rocoft_bench.analysis.records import Run
 from rocoft_bench.config import config_root, read_settings
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.experiment.resolve import Experiment, resolve
-from rocoft_bench.runs import RunDirectory
 
 FEW = (
     *("task.max_train_rows=96", "task.max_eval_rows=24"),
@@ -48,7 +47,7 @@ def measured(experiment: Experiment) -> dict[str, Any]:
 
     with TemporaryDirectory() as folder:
         record, _ = run(experiment, Path(folder) / "run", Observer())
-        left = Run("run", record, RunDirectory(Path(folder) / "run"))
+        left = Run("run", record, Path(folder) / "run")
         return {
             "status": record.status,
             "data": {name: record.data[name]["sha256"] for name in ("train", "evaluation")},

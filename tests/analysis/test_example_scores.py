@@ -12,7 +12,6 @@ from rocoft_bench import tasks
 from rocoft_bench.analysis.example_scores import SCORES, example_scores
 from rocoft_bench.analysis.records import Run, read_results
 from rocoft_bench.errors import UserError
-from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -40,7 +39,7 @@ def written(folder: Path, family: str, task: str, predictions: list[Any], refere
     record = run_record(family, task, metrics=metrics)
     record.data["eval_rows"] = len(references)
     write_run(folder, record, predictions, references)
-    return Run("a", record, RunDirectory(folder))
+    return Run("a", record, folder)
 
 
 @pytest.mark.parametrize(("family", "task"), CASES, ids=["-".join(case) for case in CASES])

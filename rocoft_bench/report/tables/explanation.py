@@ -13,12 +13,12 @@ from rocoft_bench.analysis.differences import (
     between,
     facts_of,
     first_other_loss,
+    other_rows,
 )
 from rocoft_bench.analysis.long_table import UNPARSED
 from rocoft_bench.analysis.method_comparison import compare_runs, compare_with_number
-from rocoft_bench.analysis.paper_cell import PaperCell
 from rocoft_bench.analysis.records import Run
-from rocoft_bench.analysis.row_differences import other_rows
+from rocoft_bench.analysis.references import PaperCell
 from rocoft_bench.analysis.statistics import CONFIDENCE, Difference
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
 from rocoft_bench.errors import shortened

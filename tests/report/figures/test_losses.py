@@ -9,7 +9,6 @@ import pytest
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.table import Cell, Row, Stat
 from rocoft_bench.report.figures import Drawing
-from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
 from tests.report.figures.conftest import Draw
 from tests.report.figures.examples import table
@@ -22,7 +21,7 @@ def trained(folder: Path, label: str, *losses: Sequence[float], task: str = "rte
         id = f"{label}-{task}-{seed}"
         record = run_record(task=task, label=label, seed=seed)
         write_run(folder / id, record, losses=series)
-        runs.append(Run(id, record, RunDirectory(folder / id)))
+        runs.append(Run(id, record, folder / id))
     cell = Cell((Stat(75, n=len(runs)),), runs=tuple(run.id for run in runs))
     return Row("roberta-base", label, {task: cell, "adapter": Cell((Stat(1000),))}), runs
 

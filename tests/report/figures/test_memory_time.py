@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.figures import Drawing
-from rocoft_bench.runs import RunDirectory
 from tests.made_up import run_record, write_run
 from tests.report.figures.conftest import Draw
 
@@ -75,7 +74,7 @@ def trained(folder: Path, label: str, provenance: dict[str, Any] | None = GPU, *
     record = run_record(label=label, epoch_metrics=[{"accuracy": 0.5}] * 2, **{"train_seconds": 240.0, **changes})
     id = f"{label}-{record.task['name']}-{record.seed}-{record.settings_hash}-{len(list(folder.iterdir()))}"
     write_run(folder / id, record, provenance=provenance)
-    return Run(id, record, RunDirectory(folder / id))
+    return Run(id, record, folder / id)
 
 
 def test_without_benches_the_runs_are_drawn_and_the_caption_says_so(draw: Draw, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rocoft_bench.config import config_files, config_root, find_config, override
 from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.report import Cell, Column, Row, Run, Table, read_results
 from rocoft_bench.report.tables.runs import run_tables, selection_tables
-from rocoft_bench.runs import RunDirectory, RunRecord, config_values
+from rocoft_bench.runs import RunRecord, config_values
 from tests.made_up import (
     ABOVE_PAPER,
     ROBERTA,
@@ -675,5 +675,5 @@ def test_runs_of_table_8_are_left_to_it() -> None:
 
 
 def test_a_model_of_the_paper_from_a_local_folder_is_that_model() -> None:
-    run = Run("x", run_record(model={**ROBERTA, "name": "roberta-base"}), RunDirectory(Path("nowhere")))
+    run = Run("x", run_record(model={**ROBERTA, "name": "roberta-base"}), Path("nowhere"))
     assert run_tables(long_table_of([run]))[0].models == ["roberta-base"]
