@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rocoft_bench.analysis.table import Highlight, Table, with_references_once
+from rocoft_bench.analysis.table import Highlight, Table
 from rocoft_bench.cli.columns import BENEATH, plain_table, print_blocks
 from rocoft_bench.cli.console import TerminalConsole, width_of_output
-from rocoft_bench.report.writing.cleaning import cleaned
+from rocoft_bench.report.writing.cleaning import readable
 from rocoft_bench.report.writing.texts import caption, heading, lines, place
 
 PIPE_WIDTH = 200
@@ -28,7 +28,7 @@ def print_tables(tables: Sequence[Table], console: TerminalConsole | None = None
     """
     console = console or TerminalConsole(width=width_of_output(PIPE_WIDTH))
     told: dict[str, str] = {}
-    for table in map(with_references_once, map(cleaned, tables)):
+    for table in map(readable, tables):
         console.print(Text(f"\n{caption(table)}", style="bold"))
         where = place(table) or caption(table)
         if holds := " · ".join(_conditions(table, told, where)):

@@ -1,8 +1,7 @@
 """A report as files: a page for the browser, the tables in three formats, and the figures."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,27 +36,20 @@ def write_report(
 
     Raises: UserError if the folder cannot be written.
     """
+    # what has been read stays; to look through it again and again for garbage takes a third of the time where there are
+    # thousands of runs
+    gc.freeze()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder, PAGE)
-        with _kept_in_memory(), private_folder(folder / PAGE) as made:
+        with private_folder(folder / PAGE) as made:
             _write(results, tables, made, title, progress or (lambda what, done, total: None), ours, margin)
             _put_in_place(made, folder)
     except OSError as error:
         raise UserError(f"--output {folder}: cannot be written ({reason(error)}); choose another folder") from None
-    return folder / PAGE
-
-
-@contextmanager
-def _kept_in_memory() -> Iterator[None]:
-    """What has been read stays, and is not looked through again and again for garbage, which takes a third of the time
-    where there are thousands of runs.
-    """
-    gc.freeze()
-    try:
-        yield
     finally:
         gc.unfreeze()
+    return folder / PAGE
 
 
 def _put_in_place(made: Path, folder: Path) -> None:

@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 import rocoft_bench
 from rocoft_bench.analysis.records import Results
-from rocoft_bench.analysis.table import Cell, Table
+from rocoft_bench.analysis.table import Cell, Column, Stat, Table
 from rocoft_bench.report.page.packing import pack
-from rocoft_bench.report.page.page_filters import FILTERS
-from rocoft_bench.report.writing.texts import caption
+from rocoft_bench.report.writing.texts import MISSING, caption, difference_text, place, reference_text, with_deviation
 from rocoft_bench.runs.atomic_files import write_text
 
 if TYPE_CHECKING:
@@ -48,9 +47,11 @@ def write_page(
 
     Raises: OSError if the file cannot be written or a figure cannot be read.
     """
+    from rocoft_bench.report.figures import themed_svg
+
     packed = pack(results)
     shown = [*tables, *comparisons]
-    script = _script()
+    script = "\n".join(_asset(f"script/{name}.js") for name in SCRIPTS)
     page = _environment(packed.numbers).get_template("page.html.j2").render(
         title=title,
         made=datetime.now(UTC),
@@ -58,7 +59,7 @@ def write_page(
         statuses=Counter(run.record.status for run in results.runs),
         results=results,
         sections=[("Tables", tables), ("Statistics", comparisons)],
-        figures=[(figure.drawing, _inline(figure.svg)) for figure in figures],
+        figures=[(figure.drawing, themed_svg(figure.svg.read_text(encoding="utf-8"))) for figure in figures],
         notes=notes,
         choices=_choices(shown),
         packed=packed,
@@ -70,6 +71,7 @@ def write_page(
 
 
 def _environment(numbers: dict[str, int]) -> Environment:
+    """numbers: the places of runs in the page's index."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -81,15 +83,10 @@ def _environment(numbers: dict[str, int]) -> Environment:
     )
     environment.filters |= {
         **FILTERS,
-        "run_numbers": _run_numbers(numbers),
+        "run_numbers": lambda cell: [numbers[id] for id in cell.runs if id in numbers],
         "anchor": partial(quote, safe="", errors="replace"),
     }
     return environment
-
-
-def _run_numbers(numbers: dict[str, int]) -> Callable[[Cell], list[int]]:
-    """The places in the page's index of the runs that a cell is made of."""
-    return lambda cell: [numbers[id] for id in cell.runs if id in numbers]
 
 
 def _choices(tables: Sequence[Table]) -> dict[str, list[tuple[str, str]]]:
@@ -120,15 +117,53 @@ def _versions(results: Results) -> list[str]:
     return [f"rocoft-bench {rocoft_bench.__version__}", *used]
 
 
-def _script() -> str:
-    return "\n".join(_asset(f"script/{name}.js") for name in SCRIPTS)
-
-
 def _asset(name: str) -> str:
     return files("rocoft_bench.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def _inline(svg: Path) -> str:
-    from rocoft_bench.report.figures import themed_svg
+# What the page's tables say beside what all writers do: filters of the template.
 
-    return themed_svg(svg.read_text(encoding="utf-8"))
+
+def mean(part: Stat, column: Column) -> str:
+    """The mean, and the standard deviation where there is one."""
+    return with_deviation(part.value, part.deviation, column) or MISSING
+
+
+def counts(cell: Cell) -> str:
+    """Over how many runs the means are: "n = 3", or "n = 3/2" where the parts differ; empty if over one or none."""
+    numbers = [part.n for part in cell.parts if part.value is not None]
+    if cell.text or max(numbers, default=0) < 2:
+        return ""
+    return f"n = {'/'.join(map(str, numbers if len(set(numbers)) > 1 else numbers[:1]))}"
+
+
+def failures(cell: Cell) -> list[tuple[str, str]]:
+    """Status and text of each badge: how many runs ended that way."""
+    return [(status, status if n == 1 else f"{n} × {status}") for status, n in Counter(cell.failures).items()]
+
+
+def sort_value(cell: Cell) -> str:
+    """What a table is sorted by: the first number, else the text; empty cells have none."""
+    values = [part.value for part in cell.parts if part.value is not None]
+    return repr(float(values[0])) if values else cell.text
+
+
+def measured(column: Column) -> str:
+    """What the numbers of a column are, and in which unit, unless its title says so."""
+    names = " / ".join(column.parts)
+    known = column.title.split()
+    return ", ".join(text for text in (names, column.unit) if text and text not in known)
+
+
+def shared_reference(table: Table) -> str:
+    """What all references of the table are of; empty if there are none, or of several things."""
+    titles = {row.reference_title for row in table.rows} - {""}
+    return titles.pop() if len(titles) == 1 else ""
+
+
+FILTERS: dict[str, Callable[..., object]] = {
+    text.__name__: text
+    for text in (
+        mean, counts, failures, sort_value, measured, shared_reference, reference_text, difference_text, caption, place,
+    )
+}  # fmt: skip

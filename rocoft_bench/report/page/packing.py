@@ -59,11 +59,10 @@ def _pack_predictions(packed: Packed, runs: list[Run], room: int) -> dict[str, i
         pieces = {f"answers-{packed.numbers[run.id]}": _piece(found.answers)}
         if examples not in numbers:
             pieces[f"examples-{number}"] = _piece(found.examples)
-        room -= (size := sum(map(len, pieces.values())))
-        if room < 0:
-            room += size
+        if (size := sum(map(len, pieces.values()))) > room:
             packed.left_out.append(run.id)
             continue
+        room -= size
         packed.pieces |= pieces
         groups[run.id] = numbers[examples] = number
     return groups

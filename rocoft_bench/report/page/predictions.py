@@ -89,21 +89,17 @@ def predictions_of(run: Run) -> Predictions | None:
 
 def _scored(task: dict[str, Any], predictions: list[Any], references: list[Any]) -> tuple[str | None, str | None]:
     """The rule in words and what it says of each example; None and None where there is no rule, or it does not fit."""
-    rule = _rule(task, predictions)
-    if rule is None:
-        return None, None
-    try:
-        return rule.text, "".join("01"[rule.is_right(*row)] for row in zip(predictions, references, strict=True))
-    except (TypeError, ValueError, KeyError, AttributeError):
-        return None, None
-
-
-def _rule(task: dict[str, Any], predictions: list[Any]) -> Rule | None:
     try:
         rule = RULES.get(tasks.get(task["family"], task["name"]).scored_by)
     except UserError:
-        return None
-    return PUBLISHED if rule and any(isinstance(prediction, dict) for prediction in predictions) else rule
+        rule = None
+    if rule and any(isinstance(prediction, dict) for prediction in predictions):
+        rule = PUBLISHED
+    try:
+        right = rule and "".join("01"[rule.is_right(*row)] for row in zip(predictions, references, strict=True))
+    except (TypeError, ValueError, KeyError, AttributeError):
+        rule = None
+    return (rule.text, right) if rule else (None, None)
 
 
 def _left_out(run: Run, read: int) -> int | None:
@@ -115,14 +111,12 @@ def _left_out(run: Run, read: int) -> int | None:
 
 def _short(values: list[Any]) -> list[Any]:
     """The values, fit to be shown: those that are neither numbers nor texts become texts, and long texts are cut."""
-    return [value if value is None or isinstance(value, (int, float)) else _cut(_text(value)) for value in values]
+    return [value if value is None or isinstance(value, (int, float)) else _text(value) for value in values]
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return str(value["read"]) if "read" in value else json.dumps(value)
-    return " | ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _cut(text: str) -> str:
+        text = str(value["read"]) if "read" in value else json.dumps(value)
+    else:
+        text = " | ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + "…"

@@ -4,10 +4,15 @@ import unicodedata
 from dataclasses import fields, replace
 from typing import Any
 
-from rocoft_bench.analysis.table import Cell, Column, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Table, with_references_once
 
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that show a text in another order than it has."""
+
+
+def readable(table: Table) -> Table:
+    """What is shown to readers: the table, cleaned, what several rows stand beside said once."""
+    return with_references_once(cleaned(table))
 
 
 def cleaned(table: Table) -> Table:
@@ -15,7 +20,7 @@ def cleaned(table: Table) -> Table:
     can hold. Keys, by which cells are found, stay as they are.
     """
     result: Table = _cleaned(table)
-    return result
+    return replace(result, conditions={one_line(name): text for name, text in result.conditions.items()})
 
 
 def _cleaned(value: Any) -> Any:
@@ -26,17 +31,10 @@ def _cleaned(value: Any) -> Any:
             return type(value)(map(_cleaned, value))
         case dict():
             return {name: _cleaned(inner) for name, inner in value.items()}
-        case Table():
-            conditions = {one_line(name): one_line(text) for name, text in value.conditions.items()}
-            return replace(value, **_cleaned_fields(value), conditions=conditions)
-        case Row() | Column() | Cell():
-            return replace(value, **_cleaned_fields(value))
+        case Table() | Row() | Column() | Cell():
+            names = [field.name for field in fields(value) if field.name != "key"]
+            return replace(value, **{name: _cleaned(getattr(value, name)) for name in names})
     return value
-
-
-def _cleaned_fields(value: Table | Row | Column | Cell) -> dict[str, Any]:
-    names = [field.name for field in fields(value)]
-    return {name: _cleaned(getattr(value, name)) for name in names if name not in ("key", "conditions")}
 
 
 def one_line(text: str) -> str:

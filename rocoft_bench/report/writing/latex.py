@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from rocoft_bench.analysis.table import Column, Highlight, Row, Table, with_references_once
-from rocoft_bench.report.writing.cleaning import cleaned
+from rocoft_bench.analysis.table import Highlight, Row, Table
+from rocoft_bench.report.writing.cleaning import readable
 from rocoft_bench.report.writing.latex_text import breakable, escaped
 from rocoft_bench.report.writing.texts import Line, Piece, heading, lines, place
 
@@ -37,7 +37,7 @@ def as_latex(tables: Sequence[Table]) -> str:
     """A whole document. Each table stands between comment lines with its key and is labelled `tab:KEY`; one too long
     for a page goes on in a further `table` of the same number. Best values are bold, second best underlined.
     """
-    shown = [line for table in tables for line in _table(with_references_once(cleaned(table)))]
+    shown = [line for table in tables for line in _table(readable(table))]
     return "\n".join([PREAMBLE, *shown, r"\end{document}", ""])
 
 
@@ -100,7 +100,9 @@ def _tabular(table: Table, rows: Sequence[Row]) -> list[str]:
     """The model is a column of its own where there are several, with a rule between them."""
     several = len(table.models) > 1
     names = [*([table.models] if several else []), [row.title for row in table.rows]]
-    layout = "".join([*map(_words, names), *(_alignment(table, column) for column in table.columns)])
+    texts = ([row.cell(column).text for row in table.rows] for column in table.columns)
+    of_columns = ("r" if column.parts else _words(own) for column, own in zip(table.columns, texts, strict=True))
+    layout = "".join([*map(_words, names), *of_columns])
     titles = [*(["model"] if several else []), "method", *(escaped(heading(column)) for column in table.columns)]
     body: list[str] = []
     for model, group in groupby(rows, key=lambda row: row.model):
@@ -116,10 +118,6 @@ def _tabular(table: Table, rows: Sequence[Row]) -> list[str]:
         r"\bottomrule",
         r"\end{tabular}}",
     ]
-
-
-def _alignment(table: Table, column: Column) -> str:
-    return "r" if column.parts else _words([row.cell(column).text for row in table.rows])
 
 
 def _words(texts: Sequence[str]) -> str:

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from rocoft_bench.analysis.table import Highlight, Table, with_references_once
-from rocoft_bench.report.writing.cleaning import cleaned, one_line
+from rocoft_bench.analysis.table import Highlight, Table
+from rocoft_bench.report.writing.cleaning import one_line, readable
 from rocoft_bench.report.writing.texts import Piece, caption, heading, lines
 
 MARKS: dict[Highlight | None, str] = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
@@ -18,7 +18,7 @@ LIST_MARK = re.compile(r"^(\d*)([-+#=.)])")
 def as_markdown(tables: Sequence[Table], title: str = "") -> str:
     """One document; best values bold, second best underlined."""
     sections = [f"# {escaped(one_line(title))}"] if title else []
-    return "\n\n".join([*sections, *(_section(with_references_once(cleaned(table))) for table in tables)]) + "\n"
+    return "\n\n".join([*sections, *(_section(readable(table)) for table in tables)]) + "\n"
 
 
 def escaped(text: str) -> str:

@@ -45,7 +45,8 @@ def cell_pieces(cell: Cell, column: Column) -> tuple[Piece, ...]:
     result.
     """
     result = [Piece(cell.text)] if cell.text else _number_pieces(cell.parts, column)
-    return _joined([group for group in (result, *_failures(cell)) if group], " ")
+    failures = [[Piece(f"[{status}{f' ×{n}' if n > 1 else ''}]")] for status, n in Counter(cell.failures).items()]
+    return _joined([group for group in (result, *failures) if group], " ")
 
 
 def cell_text(cell: Cell, column: Column) -> str:
@@ -108,11 +109,6 @@ def _part_pieces(part: Stat, column: Column, with_n: bool) -> list[Piece]:
 
 def _count(n: int) -> list[Piece]:
     return [Piece(f" (n={n})")]
-
-
-def _failures(cell: Cell) -> list[list[Piece]]:
-    counts = Counter(cell.failures)
-    return [[Piece(f"[{status}{f' ×{n}' if n > 1 else ''}]")] for status, n in counts.items()]
 
 
 def _joined(groups: Sequence[Sequence[Piece]], separator: str) -> tuple[Piece, ...]:
