@@ -23,7 +23,7 @@ from rocoft_bench.ntk.kernel_inputs import KernelInputs, prepare
 from rocoft_bench.ntk.kernel_observer import KernelObserver
 from rocoft_bench.ntk.kernel_settings import FineTuning, KernelSettings, analyses
 from rocoft_bench.report.figures.figure import FigureData
-from rocoft_bench.report.figures.method_kernels import kernels_against_training
+from rocoft_bench.report.figures.kernel_figures import kernels_against_training
 from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.report.tables.kernels_against_training import tables_against_training
 from rocoft_bench.runs import RunDirectory

@@ -12,10 +12,9 @@ from rocoft_bench.analysis.method_comparison import OURS
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.report.figures.figure import Drawing, FigureData, FigureFiles, remove_figures, write
-from rocoft_bench.report.figures.kernel_figures import heatmaps, spectra
+from rocoft_bench.report.figures.kernel_figures import heatmaps, kernels_against_training, spectra
 from rocoft_bench.report.figures.losses import losses
 from rocoft_bench.report.figures.memory_time import memory_time
-from rocoft_bench.report.figures.method_kernels import kernels_against_training
 from rocoft_bench.report.figures.pareto import pareto
 from rocoft_bench.report.figures.selection_figure import selection
 from rocoft_bench.report.figures.sensitivity import sensitivity

@@ -91,5 +91,4 @@ def _memory_bars(axes: Axes, rows: Sequence[Row], memory: Bars) -> None:
 def _time_bars(axes: Axes, rows: Sequence[Row], key: str, colours: Sequence[str]) -> None:
     for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
         deviation = row.cells[key].parts[0].deviation
-        error = {"elinewidth": 1, "ecolor": style.INK}
-        axes.barh(place, number_in(row, key) or 0.0, 0.7, xerr=deviation, facecolor=colour, error_kw=error)
+        axes.barh(place, number_in(row, key) or 0.0, 0.7, xerr=deviation, facecolor=colour, error_kw=style.ERROR_BAR)

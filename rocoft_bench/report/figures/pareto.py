@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.text import Text
@@ -141,23 +142,14 @@ def _limits(axes: Axes, points: Sequence[Point], parameters: Sequence[float]) ->
 
 
 def _mark(axes: Axes, point: Point) -> None:
-    colour, marker, size = (style.OURS, "D", 7) if point.is_ours else (style.OTHERS, "o", 6)
-    axes.errorbar(
-        point.parameters,
-        point.value,
-        yerr=point.deviation,
-        color=colour,
-        marker=marker,
-        markersize=size,
-        elinewidth=1,
-        zorder=4 if point.is_ours else 3,
-        label=point.name,
-    )
+    colour, marker, size, place = (style.OURS, "D", 7, 4) if point.is_ours else (style.OTHERS, "o", 6, 3)
+    look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": size}
+    axes.errorbar(point.parameters, point.value, point.deviation, elinewidth=1, zorder=place, label=point.name, **look)
     if point.reference is not None:
         ends = [point.parameters] * 2, [point.value, point.reference]
         axes.plot(*ends, color=colour, linewidth=0.8, linestyle=":", zorder=2)
-        hollow = axes.plot(*(end[1:] for end in ends), marker, color=colour, gid=f"paper: {point.name}")
-        hollow[0].set(markersize=size, markerfacecolor="none")
+        hollow = {**look, "linestyle": "", "markerfacecolor": "none", "gid": f"paper: {point.name}"}
+        axes.plot(point.parameters, point.reference, **hollow)
 
 
 def _line(axes: Axes, point: Point, is_highest: bool) -> Text:

@@ -24,6 +24,8 @@ LETTER = 0.078
 INK = SETTINGS["text.color"]
 """Of everything that is not data."""
 OURS, OTHERS = "#d55e00", "#7a8194"
+ERROR_BAR = {"elinewidth": 1, "ecolor": INK}
+"""Of bars."""
 
 
 class Series(NamedTuple):

@@ -19,28 +19,19 @@ def themed_svg(svg_text: str) -> str:
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", LINK)
     root = ElementTree.fromstring(svg_text)
-    for tag in ("metadata", "style"):  # a style sheet in a page is the whole page's
-        _remove(root, tag)
+    for parent in list(root.iter()):
+        for child in (*parent.findall(f"{{{SVG}}}metadata"), *parent.findall(f"{{{SVG}}}style")):
+            parent.remove(child)  # a style sheet in a page is the whole page's
     root.attrib |= {"role": "img", "stroke-linejoin": "round", "stroke-linecap": "butt"}
     prefix = hashlib.sha256(svg_text.encode()).hexdigest()[:8]
-    used = _used_ids(root)
+    values = [(name, value) for element in root.iter() for name, value in element.items()]
+    used = {value[1:] for name, value in values if _is_link(name) and value.startswith("#")}
+    used |= {id for name, value in values if not _is_link(name) for id in REFERENCE.findall(value)}
     for element in root.iter():
         if element.get("id") not in used:
             element.attrib.pop("id", None)
         element.attrib.update({name: _themed(name, value, prefix) for name, value in element.items()})
     return ElementTree.tostring(root, encoding="unicode")
-
-
-def _remove(root: ElementTree.Element, tag: str) -> None:
-    for parent in list(root.iter()):
-        for child in parent.findall(f"{{{SVG}}}{tag}"):
-            parent.remove(child)
-
-
-def _used_ids(root: ElementTree.Element) -> set[str]:
-    values = [(name, value) for element in root.iter() for name, value in element.items()]
-    linked = {value[1:] for name, value in values if _is_link(name) and value.startswith("#")}
-    return linked.union(*(REFERENCE.findall(value) for name, value in values if not _is_link(name)))
 
 
 def _is_link(name: str) -> bool:

@@ -93,13 +93,13 @@ def _scored(task: dict[str, Any], predictions: list[Any], references: list[Any])
         rule = RULES.get(tasks.get(task["family"], task["name"]).scored_by)
     except UserError:
         rule = None
-    if rule and any(isinstance(prediction, dict) for prediction in predictions):
-        rule = PUBLISHED
+    if rule is None:
+        return None, None
+    rule = PUBLISHED if any(isinstance(prediction, dict) for prediction in predictions) else rule
     try:
-        right = rule and "".join("01"[rule.is_right(*row)] for row in zip(predictions, references, strict=True))
+        return rule.text, "".join("01"[rule.is_right(*row)] for row in zip(predictions, references, strict=True))
     except (TypeError, ValueError, KeyError, AttributeError):
-        rule = None
-    return (rule.text, right) if rule else (None, None)
+        return None, None
 
 
 def _left_out(run: Run, read: int) -> int | None:

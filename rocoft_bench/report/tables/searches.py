@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
+from rocoft_bench.analysis.conditions import seeds
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.runs.tuning_record import TuningRecord
 
-CHOSEN = Column("chosen", "chosen")
 ON_EDGE = "chosen on the edge of what was tried, so that a better value may lie beyond"
-FAILED = Column("failed", "failed", ("",), decimals=0)
 
 
 def tuning_tables(results: Results) -> list[Table]:
@@ -37,20 +36,20 @@ def _table(searches: Sequence[TuningRecord]) -> Table:
     first = searches[0]
     model = first.model.rstrip("/").rpartition("/")[2]
     columns = [Column(slug(name), name, ("",), unit="%") for name in _combinations(first)]
+    columns += [Column("chosen", "chosen"), Column("failed", "failed", ("",), decimals=0)]
     labels = [one.label for one in searches]
     rows = [Row(model, one.label, _cells(one), one.place if labels.count(one.label) > 1 else "") for one in searches]
     edges = [f"{one.label}: {', '.join(one.on_edge)}" for one in searches if one.on_edge]
-    seeds = sorted({trial.seed for one in searches for trial in one.trials})
     return Table(
         key=slug(f"tuning-{first.family}-{first.task}-{model}"),
         title=f"tuning, {first.family} {first.task}, {model}: the result by what was tried",
-        columns=[*columns, CHOSEN, FAILED],
+        columns=columns,
         rows=rows,
         conditions={
             "Metric": f"{first.metric.replace('_', ' ')} on {first.hold_out} training examples held out (drawn by seed "
             f"{first.hold_out_seed}), in percent; no evaluation example was read",
             "Budget": f"{first.budget} trials for each row, failed ones counted",
-            "Seeds": ", ".join(map(str, seeds)),
+            "Seeds": seeds(trial for one in searches for trial in one.trials),
         },
         notes=[f"{ON_EDGE}: {'; '.join(edges)}"] if edges else [],
     )
