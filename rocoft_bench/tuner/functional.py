@@ -128,6 +128,9 @@ def _thin_gradient(ctx: Any, grad_y: Tensor, kept: Any) -> Tensor:
 SAMPLED_SHARE = 0.15
 """Of a matrix's entries, for which a product is computed entry by entry; for more the whole one takes less time."""
 
+TOKENS_AT_ONCE = 128
+"""For which such a product is computed: what many entries read again and again stays in a core's own cache."""
+
 
 def entries_of_product(place: Place, grad_y: Tensor, x: Tensor) -> Tensor:
     """Entries (n,) of the dense gradient g^T x (d_out, d_in), at flat indices; g (N, d_out), x (N, d_in).
@@ -138,21 +141,24 @@ def entries_of_product(place: Place, grad_y: Tensor, x: Tensor) -> Tensor:
     few = isinstance(place, Tensor) and len(place) <= SAMPLED_SHARE * shape[0] * shape[1]
     is_one = not torch._C._functorch.is_legacy_batchedtensor(grad_y)  # of a batch of gradients
     if few and is_one and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        pattern = csr_pattern(place, shape, x.dtype)
-        if pattern is not None:
-            return torch.sparse.sampled_addmm(pattern, grad_y.t(), x, beta=0.0).values()
+        product = csr_pattern(place, shape, x.dtype)
+        if product is not None:
+            parts = zip(grad_y.split(TOKENS_AT_ONCE), x.split(TOKENS_AT_ONCE), strict=True)
+            for block, (g, of_x) in enumerate(parts):
+                torch.sparse.sampled_addmm(product, g.t(), of_x, beta=float(block > 0), out=product)
+            return product.values()
     return taken((grad_y.t() @ x).view(-1), place, 0)
 
 
 def csr_pattern(flat: Any, shape: tuple[int, int], dtype: torch.dtype) -> Tensor | None:
-    """A sparse matrix of zeros at flat indices (n,) int64; None if those are not ascending by row."""
-    _announce_csr()
-    rows = torch.div(flat, shape[1], rounding_mode="floor")
-    if not bool((rows[1:] >= rows[:-1]).all()):
+    """A sparse matrix of zeros at flat indices (n,) int64; None if those are not ascending."""
+    if not bool((flat[1:] > flat[:-1]).all()):
         return None
-    ends = torch.searchsorted(rows, torch.arange(shape[0] + 1))
-    columns, zeros = flat - rows * shape[1], torch.zeros(len(flat), dtype=dtype)
-    return torch.sparse_csr_tensor(ends, columns, zeros, shape, check_invariants=False)
+    _announce_csr()
+    starts = torch.arange(shape[0] + 1) * shape[1]  # of the matrix's rows, and its end
+    ends = torch.searchsorted(flat, starts)
+    columns = flat - starts[:-1].repeat_interleave(ends.diff())
+    return torch.sparse_csr_tensor(ends, columns, torch.zeros(len(flat), dtype=dtype), shape, check_invariants=False)
 
 
 @cache
