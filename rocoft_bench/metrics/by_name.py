@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rocoft_bench.metrics import answers, classification, rouge, squad_metrics
+from rocoft_bench.metrics import classification, text_metrics
 from rocoft_bench.metrics.local_metric import LocalMetric
 from rocoft_bench.plugins import Registry
 
@@ -19,6 +19,6 @@ METRICS: Registry[type[LocalMetric]] = Registry(
     "metric",
     "rocoft.metrics",
     lambda metric: metric.metric_name,
-    [metric for module in (classification, rouge, squad_metrics, answers) for metric in module.METRICS],
+    [metric for module in (classification, text_metrics) for metric in module.METRICS],
     _problem_of,
 )

@@ -1,6 +1,6 @@
 """What one example scores: the metrics that are means over examples, without what `evaluate` makes of them.
 
-`rocoft_bench.metrics.squad_metrics`, `.rouge` and `.answers` are the metrics; this light module has their formulas.
+`rocoft_bench.metrics.text_metrics` has the metrics; this light module has their formulas.
 """
 
 import re

@@ -56,7 +56,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_choice, listed_choices
@@ -78,7 +78,7 @@ class MultipleChoice(InstructionTask):
     choices: all that examples of this task may list; None where any may be listed.
     """
 
-    answer_metric: ClassVar[str] = "choice_answers"
+    scored_by = "choice_answers"
     choices: tuple[str, ...] | None
 
     def protocol(self, settings: Any) -> str:
@@ -115,17 +115,14 @@ class MultipleChoice(InstructionTask):
             return super().in_words(prediction)
         return f"{prediction['prediction']}  (log-probabilities: {prediction['scores']})"
 
-    def training_task(self, settings: Any) -> InstructionTask:
+    def training_task(self, settings: Any) -> Self:
         if settings.hold_out and settings.train_on not in (None, self.name) and settings.scoring != "likelihood":
             raise UserError(
                 f"task.hold_out: answers to the rows of {settings.train_on} cannot be read as those of {self.name}; "
                 "compare likelihoods (task.scoring: likelihood)"
             )
-        return super().training_task(settings)
-
-    def training_source(self, train_on: str | None) -> InstructionTask:
-        source: Any = super().training_source(train_on)
-        return source if train_on is None else replace(source, choices=None)
+        task = super().training_task(settings)
+        return task if settings.train_on is None else replace(task, choices=None)
 
     def _evaluation(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
         """For likelihoods a row for each choice: "row" is the number of the question, "choice" what is answered."""
@@ -153,8 +150,8 @@ def _numbered(word: str, count: int) -> tuple[str, ...]:
     return tuple(f"{word}{number}" for number in range(1, count + 1))
 
 
-_ANSWERS = _numbered("answer", 5)
-_FOUR_ANSWERS = _numbered("answer", 4)
+_ANSWERS, _FOUR_ANSWERS, _THREE_ANSWERS = (_numbered("answer", count) for count in (5, 4, 3))
+_ENDINGS, _OPTIONS = _numbered("ending", 4), _numbered("option", 2)
 _AFTER_RESPONSE, _AFTER_ANSWER = "### Response:", "correct answer"
 _SIZES = {
     "boolq": ("boolq", 9427, 3270),
@@ -201,19 +198,9 @@ _SOLUTIONS = contained_choice(("solution1",), otherwise="solution2")
 TASKS: tuple[Task, ...] = (
     _task("boolq", ("true", "false"), 1 / 2, Published(3, 4, _AFTER_RESPONSE, _FALSE_OR_TRUE)),
     _task("piqa", _numbered("solution", 2), 1 / 2, Published(3, 7, _AFTER_ANSWER, _SOLUTIONS)),
-    _task("siqa", _ANSWERS, 1 / 3, Published(3, 4, _AFTER_RESPONSE, contained_choice(_numbered("answer", 3)))),
-    _task(
-        "hellaswag",
-        _numbered("ending", 4),
-        1 / 4,
-        Published(2, 7, _AFTER_ANSWER, contained_choice(_numbered("ending", 4))),
-    ),
-    _task(
-        "winogrande",
-        _numbered("option", 2),
-        1 / 2,
-        Published(3, 4, _AFTER_RESPONSE, contained_choice(_numbered("option", 2))),
-    ),
+    _task("siqa", _ANSWERS, 1 / 3, Published(3, 4, _AFTER_RESPONSE, contained_choice(_THREE_ANSWERS))),
+    _task("hellaswag", _ENDINGS, 1 / 4, Published(2, 7, _AFTER_ANSWER, contained_choice(_ENDINGS))),
+    _task("winogrande", _OPTIONS, 1 / 2, Published(3, 4, _AFTER_RESPONSE, contained_choice(_OPTIONS))),
     _task("arc_easy", _ANSWERS, 0.250161, Published(3, 4, _AFTER_RESPONSE, contained_choice(_FOUR_ANSWERS))),
     _task("arc_challenge", _ANSWERS, 0.250156, Published(2, 3, "### Response", contained_choice(_FOUR_ANSWERS))),
     _task("obqa", _ANSWERS, 1 / 4, Published(2, 3, "### Response", contained_choice(_FOUR_ANSWERS))),

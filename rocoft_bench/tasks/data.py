@@ -13,13 +13,13 @@ import json
 import re
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.models.hub import from_cache_or_hub
-from rocoft_bench.tasks.readers import RawRows, read_rows, require_columns
+from rocoft_bench.tasks.readers import RawRows, require_columns
 from rocoft_bench.untrusted.data_files import FORMS
 
 if TYPE_CHECKING:
@@ -42,15 +42,6 @@ class HubDataset:
     def is_pinned(self) -> bool:
         """A branch is not: what it holds changes."""
         return self.revision != NOT_PINNED
-
-
-def read_folder(data_dir: Path, family: str, name: str, split: str, wanted: Sequence[str]) -> RawRows:
-    """The columns `wanted` of the file <data_dir>/<family>/<name>/<split> in one of `FORMS`, unchecked.
-
-    Raises: UserError where there is no such file, more than one, or one that cannot be read.
-    """
-    path = find_split(data_dir, family, name, split)
-    return replace(read_rows(path, wanted), origin={"kind": "data_dir", "path": str(path)})
 
 
 def files_of_split(folder: Path, split: str) -> list[Path]:
@@ -179,7 +170,10 @@ def content_sha256(columns: dict[str, list[Any]]) -> str:
 
 
 def find_split(data_dir: Path, family: str, name: str, split: str) -> Path:
-    """The file <data_dir>/<family>/<name>/<split> in one of `FORMS`. Raises: as `read_folder`."""
+    """The file <data_dir>/<family>/<name>/<split> in one of `FORMS`.
+
+    Raises: UserError where there is no such file, or more than one.
+    """
     folder = data_dir / family / name
     found = files_of_split(folder, split)
     if len(found) > 1:

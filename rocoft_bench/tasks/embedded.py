@@ -25,39 +25,30 @@ from rocoft_bench.tasks.summarization import Summarization
 from rocoft_bench.tasks.task import Task
 
 
-def _facts(name: str, made_by: tuple[str, str], version: int = 1) -> dict[str, Any]:
-    return {
-        "name": name,
-        "family": "demo",
-        "version": version,
-        "hub": None,
-        "train_split": "train",
-        "eval_split": "test",
-        "paper_task": None,
-        "made_by": made_by,
-    }
+def _facts(name: str, module: str, function: str) -> dict[str, Any]:
+    return {"name": name, "family": "demo", "made_by": (module, function)}
 
 
 _CHOICES = ("answer1", "answer2", "answer3", "answer4")
 
 TASKS: tuple[Task, ...] = (
     SequenceClassification(
-        **_facts("entailment", ("entailment", "entailment_rows")),
+        **_facts("entailment", "entailment", "entailment_rows"),
         text_columns=("sentence1", "sentence2"),
         label_names=("entailment", "not_entailment"),
         metric_names=("accuracy",),
         random_baseline=0.5,
     ),
-    SpanExtraction(**_facts("questions", ("questions", "question_rows")), random_baseline=0.0),
-    Summarization(**_facts("summaries", ("summaries", "summary_rows"))),
+    SpanExtraction(**_facts("questions", "questions", "question_rows")),
+    Summarization(**_facts("summaries", "summaries", "summary_rows")),
     MultipleChoice(
-        **_facts("choices", ("choices", "choice_rows")),
+        **_facts("choices", "choices", "choice_rows"),
         choices=_CHOICES,
         random_baseline=0.25,
         published=Published(3, 3, "the correct answer", contained_choice(_CHOICES)),
     ),
     WordProblems(
-        **_facts("word_problems", ("word_problems", "word_problem_rows"), version=2),
+        **_facts("word_problems", "word_problems", "word_problem_rows"),
         published=Published(3, 3, "The answer is", first_number(r"\d+", int)),
     ),
 )

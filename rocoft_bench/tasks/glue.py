@@ -24,73 +24,56 @@ sentence2 "Fog stopped the ferry to Lumo.", label 0. For RoBERTa `encode` gives 
 predicted 1, 0, 1 where the labels are 1, 1, 1, `score` gives {"accuracy": 0.75}.
 """
 
+from typing import Any
+
 from rocoft_bench.tasks.data import HubDataset
 from rocoft_bench.tasks.sequence import SequenceClassification, SequenceRegression
 from rocoft_bench.tasks.task import Task
 
-_VERSION = 1
 _REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
-_SENTENCE_PAIR = ("sentence1", "sentence2")
+_SENTENCE, _SENTENCE_PAIR, _QUESTIONS = ("sentence",), ("sentence1", "sentence2"), ("question1", "question2")
 _ENTAILMENT = ("entailment", "not_entailment")
-_ROWS = {
-    "cola": (8551, 1043),
-    "sst2": (67349, 872),
-    "mrpc": (3668, 408),
-    "stsb": (5749, 1500),
-    "qqp": (363846, 40430),
-    "mnli": (392702, 9815),
-    "qnli": (104743, 5463),
-    "rte": (2490, 277),
-}
-"""Examples to train on and to be evaluated on."""
+
+
+def _facts(name: str, train: int, evaluated: int, eval_split: str = "validation") -> dict[str, Any]:
+    """train, evaluated: how many examples there are."""
+    return {
+        "name": name,
+        "family": "glue",
+        "hub": HubDataset("nyu-mll/glue", name, _REVISION),
+        "eval_split": eval_split,
+        "paper_task": name,
+        "split_sizes": {"train": train, eval_split: evaluated},
+    }
 
 
 def _classification(
-    name: str,
-    text_columns: tuple[str, ...],
-    label_names: tuple[str, ...],
-    metric_names: tuple[str, ...] = ("accuracy",),
-    eval_split: str = "validation",
-) -> Task:
+    facts: dict[str, Any], texts: tuple[str, ...], labels: tuple[str, ...], *metrics: str
+) -> SequenceClassification:
+    names = metrics or ("accuracy",)
+    random_baseline = 1 / len(labels) if names[0] == "accuracy" else 0.0
     return SequenceClassification(
-        name=name,
-        family="glue",
-        version=_VERSION,
-        hub=HubDataset("nyu-mll/glue", name, _REVISION),
-        train_split="train",
-        eval_split=eval_split,
-        text_columns=text_columns,
-        label_names=label_names,
-        metric_names=metric_names,
-        random_baseline=1 / len(label_names) if metric_names[0] == "accuracy" else 0.0,
-        paper_task=name,
-        split_sizes=dict(zip(("train", eval_split), _ROWS[name], strict=True)),
+        **facts, text_columns=texts, label_names=labels, metric_names=names, random_baseline=random_baseline
     )
 
 
 TASKS: tuple[Task, ...] = (
-    _classification("cola", ("sentence",), ("unacceptable", "acceptable"), ("matthews_correlation",)),
-    _classification("sst2", ("sentence",), ("negative", "positive")),
-    _classification("mrpc", _SENTENCE_PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1")),
+    _classification(_facts("cola", 8551, 1043), _SENTENCE, ("unacceptable", "acceptable"), "matthews_correlation"),
+    _classification(_facts("sst2", 67349, 872), _SENTENCE, ("negative", "positive")),
+    _classification(_facts("mrpc", 3668, 408), _SENTENCE_PAIR, ("not_equivalent", "equivalent"), "accuracy", "f1"),
     SequenceRegression(
-        name="stsb",
-        family="glue",
-        version=_VERSION,
-        hub=HubDataset("nyu-mll/glue", "stsb", _REVISION),
-        train_split="train",
-        eval_split="validation",
+        **_facts("stsb", 5749, 1500),
         text_columns=_SENTENCE_PAIR,
         metric_names=("pearson", "spearman"),
-        random_baseline=0.0,
-        paper_task="stsb",
         lowest_score=0.0,
         highest_score=5.0,
-        split_sizes=dict(zip(("train", "validation"), _ROWS["stsb"], strict=True)),
     ),
-    _classification("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
+    _classification(_facts("qqp", 363846, 40430), _QUESTIONS, ("not_duplicate", "duplicate"), "accuracy", "f1"),
     _classification(
-        "mnli", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), eval_split="validation_matched"
+        _facts("mnli", 392702, 9815, "validation_matched"),
+        ("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
     ),
-    _classification("qnli", ("question", "sentence"), _ENTAILMENT),
-    _classification("rte", _SENTENCE_PAIR, _ENTAILMENT),
+    _classification(_facts("qnli", 104743, 5463), ("question", "sentence"), _ENTAILMENT),
+    _classification(_facts("rte", 2490, 277), _SENTENCE_PAIR, _ENTAILMENT),
 )

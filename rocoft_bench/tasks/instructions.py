@@ -21,7 +21,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import ValidationInfo, field_validator
 
@@ -29,7 +29,7 @@ from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.answer_reading import Published
-from rocoft_bench.tasks.data import HubDataset, check_texts, files_of_split
+from rocoft_bench.tasks.data import check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
 from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder
 from rocoft_bench.tasks.prompted import PromptConfig, PromptedTask
@@ -76,22 +76,15 @@ class InstructionTask(PromptedTask):
     """An answer that is read out of a response.
 
     published: how the notebook of this task evaluates.
-    answer_metric: what compares answers; it gives `metric_names`.
     path: of a split in LLM-Adapters; None where the examples come from elsewhere.
     needs_output: whether examples without a response are errors; they are where they are trained on.
     """
 
     Settings: ClassVar[type[TaskConfig]] = InstructionConfig
-    answer_metric: ClassVar[str]
     answer_names: ClassVar[tuple[str, ...]] = ("prediction", "response")
     train_files: ClassVar[Mapping[str, TrainingFile]] = {}
     """What `train_on` may name."""
 
-    version: int = 1
-    hub: HubDataset | None = None
-    train_split: str = "train"
-    eval_split: str = "test"
-    text_columns: tuple[str, ...] = ("instruction",)
     target_columns: tuple[str, ...] = ("output", "answer")
     metric_names: tuple[str, ...] = ("accuracy", "unparsed")
     published: Published
@@ -101,10 +94,6 @@ class InstructionTask(PromptedTask):
     @property
     def columns(self) -> tuple[str, ...]:
         return ("instruction", "input", "output", "answer")
-
-    @property
-    def scored_by(self) -> str:
-        return self.answer_metric
 
     @property
     def source(self) -> str:
@@ -121,33 +110,25 @@ class InstructionTask(PromptedTask):
             return {"max_new_tokens": self.published.new_tokens, "num_beams": 1}
         return super().generation(settings)
 
-    def training_task(self, settings: Any) -> InstructionTask:
-        return self.training_source(settings.train_on)
-
-    def training_source(self, train_on: str | None) -> InstructionTask:
-        """This task with the training examples that `train_on` names in place of its own.
-
-        Raises: UserError if it names none.
-        """
-        if train_on is None:
+    def training_task(self, settings: Any) -> Self:
+        """This task with the training examples that `train_on` names in place of its own. Raises: as `splits`."""
+        name = settings.train_on
+        if name is None:
             return replace(self, needs_output=True)
-        if train_on not in self.train_files:
-            raise UserError(f'task.train_on = "{train_on}": {suggest(train_on, self.train_files)}')
-        chosen = self.train_files[train_on]
+        if name not in self.train_files:
+            raise UserError(f'task.train_on = "{name}": {suggest(name, self.train_files)}')
+        chosen = self.train_files[name]
         sizes = {self.train_split: chosen.examples} if chosen.examples else {}
         return replace(self, folder=chosen.folder, path=chosen.path, split_sizes=sizes, needs_output=True)
 
     def _require_training_file(self, data_dir: Path) -> None:
         """Raises: UserError that names the training examples that are there instead, and how to choose them."""
-        if self._has_training_file(data_dir, self.folder or self.name):
+        own, split = data_dir / self.family / (self.folder or self.name), self.train_split
+        if files_of_split(own, split):
             return
-        there = [name for name, file in self.train_files.items() if self._has_training_file(data_dir, file.folder)]
+        there = [name for name, file in self.train_files.items() if files_of_split(own.parent / file.folder, split)]
         ways = f"choose examples that are there with --train-on: {', '.join(there)}" if there else "add them"
-        where = data_dir / self.family / (self.folder or self.name) / self.train_split
-        raise UserError(f"no training examples: looked for {where}{', '.join(FORMS)}; {ways}")
-
-    def _has_training_file(self, data_dir: Path, folder: str) -> bool:
-        return bool(files_of_split(data_dir / self.family / folder, self.train_split))
+        raise UserError(f"no training examples: looked for {own / split}{', '.join(FORMS)}; {ways}")
 
     def _longest_example(self, settings: Any, training: bool) -> int:
         """For the protocol "published" with the tokens that are then taken off again."""
@@ -165,21 +146,17 @@ class InstructionTask(PromptedTask):
         full = [before + response for before, response in zip(prompts, batch["output"], strict=True)]
         return encoder.truncated(full, self.published.cut)
 
-    def _cut_side(self, settings: Any, training: bool) -> str:
-        is_published = settings.protocol == "published" and not training
-        return "end" if is_published else super()._cut_side(settings, training)
-
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         """See `Task.read`. Predictions: an answer or None; in the protocol "published" also what should be read.
 
         text: what the model said.
         """
-        texts = [_text(tokenizer, ids, skip_special_tokens=True).strip() for ids in outputs]
+        texts = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in outputs]
         if settings.protocol == "strict":
             return [{"prediction": self.answer_in(text), "text": text} for text in texts]
         given, removed = encoded["input_ids"][:], encoded["removed"][:]
         scored = [
-            self._as_published(_text(tokenizer, [*ids, *new]), _text(tokenizer, [*ids, *gone]))
+            self._as_published(tokenizer.decode([*ids, *new]), tokenizer.decode([*ids, *gone]))
             for ids, new, gone in zip(given, outputs, removed, strict=True)
         ]
         return [{"prediction": answer, "text": text} for answer, text in zip(scored, texts, strict=True)]
@@ -196,7 +173,7 @@ class InstructionTask(PromptedTask):
         """See `Task.score`. Predictions of the protocol "published" bring their own references."""
         scored = [answer for answer in predictions if isinstance(answer, dict)]
         if not scored:
-            return compute((self.scored_by,), predictions, references)
+            return super().score(predictions, references)
         read, gold = [answer["read"] for answer in scored], [answer["gold"] for answer in scored]
         return {**compute(("choice_answers",), read, gold), "unparsed": 1 - len(scored) / len(predictions)}
 
@@ -246,7 +223,3 @@ def _as_text(answer: Any) -> Any:
     if answer is None:
         return ""
     return json.dumps(answer) if type(answer) in (int, float) else answer
-
-
-def _text(tokenizer: Any, ids: Any, **options: Any) -> str:
-    return tokenizer.decode(ids, **options)

@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MATH_10K = "math_10k"
-_VERSION = 2
 
 
 class NumberConfig(InstructionConfig):
@@ -80,9 +79,8 @@ class WordProblems(InstructionTask):
     """A number, the last one of the response."""
 
     Settings: ClassVar[type[TaskConfig]] = NumberConfig
-    answer_metric: ClassVar[str] = "number_answers"
-    version: int = _VERSION
-    random_baseline: float = 0.0
+    scored_by = "number_answers"
+    version: int = 2
 
     def answer_in(self, text: str) -> float | None:
         return last_number(text)

@@ -86,11 +86,13 @@ class ExampleEncoder:
     """Makes examples of at most `max_length` tokens, and counts those that did not fit.
 
     What does not fit is cut from the beginning of the prompt: `start`, the instruction's end and the response stay.
+    Only texts that are `truncated` are cut at their end.
     """
 
     tokens: PromptTokens
     max_length: int
     cut: int = 0
+    cut_side: str = "beginning"
     dropped: int = 0
 
     def training(
@@ -131,6 +133,7 @@ class ExampleEncoder:
 
     def truncated(self, texts: Sequence[str], ending: int) -> Iterator[Example]:
         """Full texts, cut at their end as the published code cuts, without their last `ending` tokens ("removed")."""
+        self.cut_side = "end"
         for body in self.tokens.ids(texts):
             ids = self.tokens.start + body
             self.cut += len(ids) > self.max_length

@@ -44,6 +44,8 @@ class PromptedTask(Task):
 
     kind: ClassVar[str] = "causal_lm"
     Settings: ClassVar[type[TaskConfig]] = PromptConfig
+    text_columns: tuple[str, ...] = ("instruction",)
+    target_columns: tuple[str, ...] = ("output",)
 
     def asked(self, table: RawRows) -> list[dict[str, Any]]:
         """See `Task.asked`. Inputs are read too, where there is a column of them."""
@@ -97,16 +99,14 @@ class PromptedTask(Task):
 
     def responses(self, batch: Example, tokenizer: Any, settings: Any) -> list[str]:
         """What follows each of `prompts`."""
-        responses: list[str] = batch["output"]
-        return responses
+        return batch["output"]
 
     def _tokens(self, tokenizer: Any, settings: Any) -> PromptTokens:
         return PromptTokens(tokenizer)
 
     def _longest_example(self, settings: Any, training: bool) -> int:
         """In tokens."""
-        limit: int = settings.max_length if training else _prompt_limit(settings)
-        return limit
+        return settings.max_length if training else _prompt_limit(settings)
 
     def _training(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
         tokenizer = encoder.tokens.tokenizer
@@ -118,9 +118,9 @@ class PromptedTask(Task):
         return encoder.prompts(self.prompts(batch, encoder.tokens.tokenizer, settings))
 
     def _notes(self, encoder: ExampleEncoder, settings: Any, training: bool) -> Iterator[str]:
-        end = self._cut_side(settings, training)
         what = "training examples" if training else "evaluation prompts"
         if encoder.cut:
+            end = encoder.cut_side
             yield f"{encoder.cut} {what} have more than {encoder.max_length} tokens and were cut at their {end}"
         if encoder.dropped:
             yield (
@@ -128,11 +128,6 @@ class PromptedTask(Task):
                 f"their response alone has more than {encoder.max_length} tokens"
             )
 
-    def _cut_side(self, settings: Any, training: bool) -> str:
-        """Where what is too long is cut."""
-        return "beginning"
-
 
 def _prompt_limit(settings: Any) -> int:
-    limit: int = settings.max_prompt_length or settings.max_length
-    return limit
+    return settings.max_prompt_length or settings.max_length

@@ -17,12 +17,12 @@ import json
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from gzip import GzipFile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rocoft_bench.errors import UserError, reason, shortened
 from rocoft_bench.tasks.squad_form import is_squad_form, squad_questions
@@ -67,13 +67,27 @@ class RawRows:
     def error(self, row: int, problem: str) -> UserError:
         return UserError(f"{self.source}, {self.unit} {self.places[row]}: {problem}")
 
+    def selected(self, numbers: Sequence[int]) -> Self:
+        """Some of the rows, in this order."""
+        columns = {name: [cells[number] for number in numbers] for name, cells in self.columns.items()}
+        return replace(self, places=[self.places[number] for number in numbers], columns=columns)
+
 
 def read_rows(path: Path, wanted: Sequence[str]) -> RawRows:
     """The columns `wanted` of a benchmark's file whose name ends as one of `FORMS`.
 
     Raises: UserError that says what is wrong with the file, and in which line.
     """
-    return _READERS[_form(path)](path, wanted)
+    form = _form(path)
+    if form == ".parquet":
+        return _read_parquet(path, wanted)
+    if form == ".csv":
+        return _from_table(path, _csv_lines(path, _text(path)), wanted)
+    if form == ".tsv":
+        lines = enumerate(_text(path).split("\n"), start=1)
+        cells = ((number, line.removesuffix("\r").split("\t")) for number, line in lines if line.strip())
+        return _from_table(path, cells, wanted)
+    return _from_objects(path, *_json_rows(path), wanted)
 
 
 def read_own_rows(path: Path, wanted: Sequence[str] | None = None) -> RawRows:
@@ -119,10 +133,6 @@ def _check_fits(path: Path) -> None:
         )
 
 
-def _read_json(path: Path, wanted: Sequence[str]) -> RawRows:
-    return _from_objects(path, *_json_rows(path), wanted)
-
-
 def _json_rows(path: Path) -> tuple[str, Iterable[Row]]:
     """What its places count, and the rows.
 
@@ -140,16 +150,6 @@ def _json_rows(path: Path) -> tuple[str, Iterable[Row]]:
     if not isinstance(whole, list):
         raise UserError(f"{path}: holds {_kind(whole)}, not a list of objects or one object a line")
     return "row", enumerate(whole, start=1)
-
-
-def _read_csv(path: Path, wanted: Sequence[str]) -> RawRows:
-    return _from_table(path, _csv_lines(path, _text(path)), wanted)
-
-
-def _read_tsv(path: Path, wanted: Sequence[str]) -> RawRows:
-    lines = enumerate(_text(path).split("\n"), start=1)
-    cells = ((number, line.removesuffix("\r").split("\t")) for number, line in lines if line.strip())
-    return _from_table(path, cells, wanted)
 
 
 def _read_parquet(path: Path, wanted: Sequence[str] | None) -> RawRows:
@@ -187,15 +187,6 @@ def _check_unpacked(path: Path, metadata: Any, wanted: Sequence[str], limit: int
     if sum(sizes) > limit:
         raise _too_large(path)
     return max(sizes, default=1) or 1
-
-
-_READERS: dict[str, Callable[[Path, Sequence[str]], RawRows]] = {
-    ".jsonl": _read_json,
-    ".json": _read_json,
-    ".parquet": _read_parquet,
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-}
 
 
 def require_columns(where: str, found: Iterable[str], wanted: Sequence[str]) -> None:
@@ -299,15 +290,16 @@ def _from_table(
     _require_once(str(path), header)
     wanted = list(filter(None, header)) if wanted is None else wanted
     require_columns(str(path), header, wanted)
-    rows = ((number, _table_row(path, number, header, row, numbers)) for number, row in lines)
-    return _from_objects(path, "line", rows, wanted)
+    return _from_objects(path, "line", _table_rows(path, header, lines, numbers), wanted)
 
 
-def _table_row(path: Path, number: int, header: list[str], row: list[str], numbers: Sequence[str]) -> dict[str, Any]:
-    if len(row) != len(header):
-        raise UserError(f"{path}, line {number}: {len(row)} cells, but the header has {len(header)}")
-    cells: dict[str, Any] = dict(zip(header, row, strict=True))
-    return {name: _number(cell) if name in numbers else cell for name, cell in cells.items()}
+def _table_rows(
+    path: Path, header: list[str], lines: Iterator[tuple[int, list[str]]], numbers: Sequence[str]
+) -> Iterator[Row]:
+    for line, cells in lines:
+        if len(cells) != len(header):
+            raise UserError(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}")
+        yield line, {name: _number(cell) if name in numbers else cell for name, cell in zip(header, cells, strict=True)}
 
 
 def _number(cell: str) -> Any:

@@ -78,9 +78,6 @@ class SequenceClassification(Task):
         label = self.label_names[prediction["prediction"]]
         return {"prediction": label, "probability": round(float(scores.max() / scores.sum()), 6)}
 
-    def references(self, examples: Dataset) -> list[Any]:
-        return examples[LABEL][:]
-
     def _no_target(self) -> dict[str, Any]:
         return {LABEL: 0}
 

@@ -12,7 +12,7 @@ import json
 import math
 import reprlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +21,6 @@ from pydantic import model_validator
 
 from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError, shortened
-from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.data import check_texts
 from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
 
@@ -145,9 +144,6 @@ class SpanExtraction(Task):
     @property
     def scored_by(self) -> str:
         return "squad_v2" if self.has_unanswerable else "squad"
-
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        return compute((self.scored_by,), predictions, references)
 
     def in_words(self, prediction: Prediction) -> str:
         return prediction["prediction"] or "(no answer)"
@@ -356,13 +352,7 @@ def _wrong_answer(context: str, text: Any, start: Any) -> str | None:
     if not 0 <= start < len(context):
         return f"answer_start {reprlib.repr(start)} is not inside the context of {len(context)} characters"
     end = start + len(text)
-    found = context[start:end]
-    return (
-        None
-        if found == text
-        else f"the span {start}..{end} of the context is {_shown(found)}, not the answer {_shown(text)}"
-    )
-
-
-def _shown(text: str) -> str:
-    return f'"{shortened(text, _SHOWN)}"'
+    if context[start:end] == text:
+        return None
+    found, answer = (f'"{shortened(part, _SHOWN)}"' for part in (context[start:end], text))
+    return f"the span {start}..{end} of the context is {found}, not the answer {answer}"

@@ -9,7 +9,7 @@ question, context, and answers, {"text": [...], "answer_start": [...]}, where a 
 from 0. Examples are trained on their first answer; validation examples mostly have several. In v2.0 both lists are
 empty where the paragraph does not answer the question.
 
-Metrics are those of SQuAD's own scripts (`rocoft_bench.metrics.squad_metrics`): exact_match, which ranks runs, and f1.
+Metrics are those of SQuAD's own scripts (`rocoft_bench.metrics.text_metrics`): exact_match, which ranks runs, and f1.
 A task with questions without an answer also reports them for the examples with and without one. A random span scores
 next to nothing, so `random_baseline` is 0; giving no answer to any question of v2.0 scores 50.1 %.
 
@@ -24,36 +24,21 @@ from rocoft_bench.tasks.data import HubDataset
 from rocoft_bench.tasks.spans import SpanExtraction
 from rocoft_bench.tasks.task import Task
 
-_VERSION = 1
-
-
-def _squad(name: str, hub: HubDataset, examples: tuple[int, int], paper_task: str, has_unanswerable: bool) -> Task:
-    return SpanExtraction(
-        name=name,
-        family="squad",
-        version=_VERSION,
-        hub=hub,
-        train_split="train",
-        eval_split="validation",
-        split_sizes=dict(zip(("train", "validation"), examples, strict=True)),
-        random_baseline=0.0,
-        paper_task=paper_task,
-        has_unanswerable=has_unanswerable,
-    )
-
-
 TASKS: tuple[Task, ...] = (
-    _squad(
-        "v1.1",
-        HubDataset("rajpurkar/squad", "plain_text", "7b6d24c440a36b6815f21b70d25016731768db1f"),
-        examples=(87599, 10570),
+    SpanExtraction(
+        name="v1.1",
+        family="squad",
+        hub=HubDataset("rajpurkar/squad", "plain_text", "7b6d24c440a36b6815f21b70d25016731768db1f"),
+        eval_split="validation",
+        split_sizes={"train": 87599, "validation": 10570},
         paper_task="squad_v1",
-        has_unanswerable=False,
     ),
-    _squad(
-        "v2.0",
-        HubDataset("rajpurkar/squad_v2", "squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412"),
-        examples=(130319, 11873),
+    SpanExtraction(
+        name="v2.0",
+        family="squad",
+        hub=HubDataset("rajpurkar/squad_v2", "squad_v2", "3ffb306f725f7d2ce8394bc1873b24868140c412"),
+        eval_split="validation",
+        split_sizes={"train": 130319, "validation": 11873},
         paper_task="squad_v2",
         has_unanswerable=True,
     ),

@@ -8,7 +8,7 @@ Both pinned to the commits below. XSum (Narayan et al. 2018, https://aclantholog
 a BBC article, CNN/DailyMail (See et al. 2017, https://aclanthology.org/P17-1099) for the three or four highlights of an
 article, one a line. Trained on the train split, evaluated on test.
 
-Metrics: ROUGE-1, -2, -L and -Lsum (`rocoft_bench.metrics.rouge`); the first ranks runs. No guess scores anything.
+Metrics: ROUGE-1, -2, -L and -Lsum (`metrics.text_metrics`); the first ranks runs. No guess scores anything.
 (Version 2: summaries in other scripts than the Latin one are scored too, which a note in the record says.)
 
 Answers are made by beam search with the settings of BART's own evaluation (Lewis et al. 2020,
@@ -33,7 +33,6 @@ two of its four word pairs among the summary's six: ROUGE-1 and ROUGE-L are 2·4
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,7 +40,6 @@ from pydantic import model_validator
 
 from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError
-from rocoft_bench.metrics import compute
 from rocoft_bench.metrics.other_scripts import is_of_other_script
 from rocoft_bench.tasks.data import HubDataset, check_texts
 from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
@@ -101,7 +99,7 @@ class Summarization(Task):
     text_columns: tuple[str, ...] = ("document",)
     target_columns: tuple[str, ...] = ("summary",)
     metric_names: tuple[str, ...] = ("rouge1", "rouge2", "rougeL")
-    random_baseline: float = 0.0
+    scored_by = "rouge"  # and also gives rougeLsum
 
     def output(self, settings: Any) -> Output:
         return "text"
@@ -176,17 +174,6 @@ class Summarization(Task):
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return [{"prediction": str(tokenizer.decode(ids, **options)).strip()} for ids in outputs]
 
-    @property
-    def scored_by(self) -> str:
-        return "rouge"
-
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """ROUGE-1, -2, -L and -Lsum as fractions."""
-        return compute((self.scored_by,), predictions, references)
-
-    def references(self, examples: Dataset) -> list[Any]:
-        return examples[self.target_columns[0]][:]
-
     def _no_target(self) -> dict[str, Any]:
         return {self.target_columns[0]: ""}
 
@@ -235,8 +222,6 @@ TASKS: tuple[Task, ...] = (
         family="summarization",
         version=2,
         hub=HubDataset("EdinburghNLP/xsum", None, "7d4d486c2f8ef850b1a11aead99b894ff3dd7da9"),
-        train_split="train",
-        eval_split="test",
         paper_task="xsum",
         split_sizes={"train": 204045, "validation": 11332, "test": 11334},
     ),
@@ -245,8 +230,6 @@ TASKS: tuple[Task, ...] = (
         family="summarization",
         version=2,
         hub=HubDataset("abisee/cnn_dailymail", "3.0.0", "96df5e686bee6baa90b8bee7c28b81fa3fa6223d"),
-        train_split="train",
-        eval_split="test",
         paper_task="cnn_dailymail",
         split_sizes={"train": 287113, "validation": 13368, "test": 11490},
     ),

@@ -10,23 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.runs import known_hashes
-from rocoft_bench.tasks.data import (
-    HubDataset,
-    check_texts,
-    content_sha256,
-    filled,
-    find_split,
-    read_embedded,
-    read_folder,
-    read_hub,
-)
-from rocoft_bench.tasks.readers import require_columns
+from rocoft_bench.tasks.data import HubDataset, check_texts, content_sha256, filled, find_split, read_embedded, read_hub
+from rocoft_bench.tasks.readers import read_rows, require_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,15 +89,15 @@ class Task(ABC):
 
     name: str
     family: str
-    version: int
-    hub: HubDataset | None
-    train_split: str
-    eval_split: str
+    version: int = 1
+    hub: HubDataset | None = None
+    train_split: str = "train"
+    eval_split: str = "test"
     text_columns: tuple[str, ...]
     target_columns: tuple[str, ...]
     metric_names: tuple[str, ...]
-    random_baseline: float
-    paper_task: str | None
+    random_baseline: float = 0.0
+    paper_task: str | None = None
     folder: str | None = None
     split_sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
     made_by: tuple[str, str] | None = None
@@ -131,14 +122,14 @@ class Task(ABC):
         """Fields of the model's configuration that the task decides, such as the number of labels."""
         return {}
 
-    def bound(self, settings: Any) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Self, Any]:
         """The task as its settings make it, and the settings with what the examples say of them; most stay as they are.
 
         Raises: UserError where a task needs the examples for that, and they cannot be had.
         """
         return self, settings
 
-    def seeded(self, seed: int) -> Task:
+    def seeded(self, seed: int) -> Self:
         """The task as a run of that seed has it; most are the same to all."""
         return self
 
@@ -185,7 +176,7 @@ class Task(ABC):
         training = self.training_task(settings), self.train_split
         return training, training if settings.hold_out else (self, self.eval_split)
 
-    def training_task(self, settings: Any) -> Task:
+    def training_task(self, settings: Any) -> Self:
         """The task whose examples a run trains on. Raises: as `splits`."""
         return self
 
@@ -196,7 +187,8 @@ class Task(ABC):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """The task's metrics as fractions in [-1, 1], the main one first. Raises: as `rocoft_bench.metrics.compute`."""
-        return compute(self.metric_names, predictions, references)
+        names = self.metric_names if self.scored_by in self.metric_names else (self.scored_by,)
+        return compute(names, predictions, references)
 
     def template(self, tokenizer: Any) -> str | None:
         """What a model that answers in words is given, with {column} for the texts of a row; None for other models.
@@ -245,9 +237,9 @@ class Task(ABC):
             token ids, for "likelihood" (2,) the summed log-probability of the labels and their number.
         """
 
-    @abstractmethod
     def references(self, examples: Dataset) -> list[Any]:
         """The right answers, in the form that `score` compares."""
+        return examples[self.target_columns[0]][:]
 
     def in_words(self, prediction: Prediction) -> str:
         """A prediction as it is told to a person."""
@@ -296,7 +288,8 @@ class Task(ABC):
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         """The examples of a split with the task's columns, unchecked."""
         if data_dir is not None:
-            return read_folder(data_dir, self.family, self.folder or self.name, split, self.columns)
+            (path,) = self._files(split, data_dir)
+            return replace(read_rows(path, self.columns), origin={"kind": "data_dir", "path": str(path)})
         if self.hub is None:
             raise UserError(f"{self.family} {self.name}: has no examples of its own; say where they are: --data-dir")
         return read_hub(self.hub, *self.on_hub(split))

@@ -15,15 +15,7 @@ from typing import Any
 
 from rocoft_bench.tasks.data import NOT_PINNED
 from rocoft_bench.tasks.fewshot.few_shot_task import FewShotSource, FewShotTask
-from rocoft_bench.tasks.fewshot.prompts import (
-    CLS,
-    FIRST,
-    FIRST_AFTER_BLANK,
-    FIRST_WITHOUT_END,
-    MASK,
-    SECOND,
-    SEP,
-)
+from rocoft_bench.tasks.fewshot.prompts import CLS, FIRST, FIRST_AFTER_BLANK, FIRST_WITHOUT_END, MASK, SECOND, SEP
 
 _SINGLE = ("text",)
 _PAIR = ("text_a", "text_b")

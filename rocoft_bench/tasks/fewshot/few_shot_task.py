@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError
@@ -20,7 +20,7 @@ from rocoft_bench.tasks.data import LABEL, HubDataset, check_class_labels, check
 from rocoft_bench.tasks.fewshot.prompts import Prompter, in_one_line
 from rocoft_bench.tasks.readers import RawRows
 from rocoft_bench.tasks.sequence import SequenceClassification
-from rocoft_bench.tasks.task import Encoded, Task
+from rocoft_bench.tasks.task import Encoded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,16 +79,12 @@ class FewShotTask(SequenceClassification):
     draw: int | None = None
     run_seed: int | None = None
     family: str = FAMILY
-    version: int = 1
-    train_split: str = "train"
-    eval_split: str = "test"
-    paper_task: str | None = None
 
     @property
     def model_options(self) -> dict[str, Any]:
         return {}
 
-    def bound(self, settings: Any) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Self, Any]:
         """See `Task.bound`. Raises: UserError if there is not one word for each class."""
         words = settings.label_words or self.label_names
         if len(words) != len(self.label_names):
@@ -97,7 +93,7 @@ class FewShotTask(SequenceClassification):
         left_open = {name: value for name, value in own.items() if getattr(settings, name) is None}
         return replace(self, label_names=words), settings.model_copy(update=left_open)
 
-    def seeded(self, seed: int) -> Task:
+    def seeded(self, seed: int) -> Self:
         """Whose seed draws the training rows."""
         return replace(self, run_seed=seed)
 
@@ -110,7 +106,7 @@ class FewShotTask(SequenceClassification):
 
     # Rows
 
-    def training_task(self, settings: Any) -> Task:
+    def training_task(self, settings: Any) -> Self:
         """Of the rows in DATA_DIR/fewshot/TASK/SHOTS-DRAW where they are there, else of a draw from all."""
         draw = self.run_seed if settings.draw is None else settings.draw
         folder = f"{self.name}/{settings.shots}-{draw}"
@@ -140,19 +136,18 @@ class FewShotTask(SequenceClassification):
         codes = {theirs: code for code, theirs in enumerate(self.hub.classes)}
         columns[LABEL] = [codes.get(label, label) for label in columns[LABEL]]
         labelled = [row for row, label in enumerate(columns[LABEL]) if label != -1]
-        return _rows_of(
-            replace(raw, columns=columns), labelled if self.hub.drops_unlabelled else range(len(raw.places))
-        )
+        ours = replace(raw, columns=columns)
+        return ours.selected(labelled) if self.hub.drops_unlabelled else ours
 
     def _drawn(self, raw: RawRows, split: str) -> RawRows:
         """The rows that are used, checked. Raises: UserError also if a class has too few."""
         self._checked(raw)
         count, notes = len(raw.places), []
         if split == self.eval_split and count > TEST_ROWS:
-            raw = _rows_of(raw, self._test_rows(count), count)
+            raw = _drawn_rows(raw, self._test_rows(count))
             notes.append(f"{TEST_ROWS:,} of {count:,} test rows are used")
         elif split == self.train_split and self.draw is not None:
-            raw = _rows_of(raw, self._training_rows(raw), count)
+            raw = _drawn_rows(raw, self._training_rows(raw))
             notes.append(f"the training rows were drawn by the rule of LM-BFF from {count:,} rows of {raw.source}")
         elif split == self.train_split and self.shots is not None:
             self._check_counts(raw, raw.columns[LABEL])
@@ -164,10 +159,9 @@ class FewShotTask(SequenceClassification):
         """Row numbers, class by class in the order in which the classes first come."""
         import numpy as np
 
-        labels, order = raw.columns[LABEL], list(range(len(raw.places)))
-        np.random.RandomState(self.draw).shuffle(order)
+        labels = raw.columns[LABEL]
         by_class: dict[int, list[int]] = {}
-        for row in order:
+        for row in np.random.RandomState(self.draw).permutation(len(labels)).tolist():
             by_class.setdefault(labels[row], []).append(row)
         chosen = [row for rows in by_class.values() for row in rows[: self.shots]]
         self._check_counts(raw, [labels[row] for row in chosen])
@@ -179,9 +173,7 @@ class FewShotTask(SequenceClassification):
         generator = np.random.RandomState(TEST_SEED)
         if self.test_by == "sample":  # as pandas.DataFrame.sample
             return generator.choice(count, TEST_ROWS, replace=False).tolist()
-        order = list(range(count))
-        generator.shuffle(order)
-        return order[:TEST_ROWS]
+        return generator.permutation(count)[:TEST_ROWS].tolist()
 
     def _check_counts(self, raw: RawRows, labels: Sequence[int]) -> None:
         for code, word in enumerate(self.label_names):
@@ -200,9 +192,6 @@ class FewShotTask(SequenceClassification):
     def template(self, tokenizer: Any) -> str:
         return in_one_line(self.pieces)
 
-    def prompter(self, tokenizer: Any, settings: Any) -> Prompter:
-        return Prompter(self.name, self.pieces, tokenizer, settings.max_length, settings.first_limit)
-
     def prepared(self, model: Any, tokenizer: Any, settings: Any) -> Any:
         from rocoft_bench.models.label_words import read_words
 
@@ -211,7 +200,10 @@ class FewShotTask(SequenceClassification):
 
     def word_ids(self, tokenizer: Any, settings: Any) -> list[int]:
         """By class, the token whose logit is read. Raises: UserError if a word is not one token."""
-        return self.prompter(tokenizer, settings).word_ids(self.label_names)
+        return self._prompter(tokenizer, settings).word_ids(self.label_names)
+
+    def _prompter(self, tokenizer: Any, settings: Any) -> Prompter:
+        return Prompter(self.name, self.pieces, tokenizer, settings.max_length, settings.first_limit)
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`; mask_position: where the logits are read.
@@ -222,7 +214,7 @@ class FewShotTask(SequenceClassification):
 
         texts = list(zip(*(examples[name] for name in self.text_columns), strict=True))
         name = self.train_split if training else self.eval_split
-        prompts, notes = self.prompter(tokenizer, settings).prompts(texts, name)
+        prompts, notes = self._prompter(tokenizer, settings).prompts(texts, name)
         columns = {
             "input_ids": prompts,
             "attention_mask": [[1] * len(prompt) for prompt in prompts],
@@ -232,8 +224,5 @@ class FewShotTask(SequenceClassification):
         return Encoded(Dataset.from_dict(columns), notes)
 
 
-def _rows_of(raw: RawRows, rows: Sequence[int], drawn_from: int | None = None) -> RawRows:
-    """Some of the rows, in this order."""
-    columns = {name: [cells[row] for row in rows] for name, cells in raw.columns.items()}
-    origin = raw.origin if drawn_from is None else {**raw.origin, DRAWN_FROM: drawn_from}
-    return replace(raw, places=[raw.places[row] for row in rows], columns=columns, origin=origin)
+def _drawn_rows(raw: RawRows, rows: Sequence[int]) -> RawRows:
+    return replace(raw.selected(rows), origin={**raw.origin, DRAWN_FROM: len(raw.places)})

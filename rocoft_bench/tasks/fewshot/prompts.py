@@ -48,21 +48,17 @@ class Prompter:
         """
         if self.tokenizer.mask_token_id is None:
             raise UserError(f"{self.tokenizer.name_or_path}: has no mask token; prompts need a masked language model")
-        tokens = [self._word_id(word) for word in words]
-        if len(set(tokens)) < len(tokens):
+        tokens = self._ids([f" {word}" for word in words])
+        for word, ids in zip(words, tokens, strict=True):
+            if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
+                found = " ".join(self.tokenizer.convert_ids_to_tokens(ids))
+                raise UserError(
+                    f'label word " {word}" of {self.task} is not one token of this model ({found}); '
+                    "name words that are, by class, with label_words"
+                )
+        if len({token for (token,) in tokens}) < len(tokens):
             raise UserError(f"label_words: two of {', '.join(words)} are the same token")
-        return tokens
-
-    def _word_id(self, word: str) -> int:
-        ids = self._ids([f" {word}"])[0]
-        if len(ids) != 1 or ids[0] == self.tokenizer.unk_token_id:
-            found = " ".join(self.tokenizer.convert_ids_to_tokens(ids))
-            raise UserError(
-                f'label word " {word}" of {self.task} is not one token of this model ({found}); '
-                "name words that are, by class, with label_words"
-            )
-        token: int = ids[0]
-        return token
+        return [token for (token,) in tokens]
 
     def prompts(self, texts: Texts, split: str) -> tuple[list[list[int]], tuple[str, ...]]:
         """The tokens of a prompt for each row, and what was cut, for the record. split: for messages.
@@ -72,7 +68,11 @@ class Prompter:
         columns = [self._piece(piece, texts) for piece in self.pieces]
         rows = [[token for part in parts for token in part] for parts in zip(*columns, strict=True)]
         for number, row in enumerate(rows, 1):
-            self._check_mask(row, f"{self.task}, {split} row {number}")
+            if self.tokenizer.mask_token_id not in row[: self.max_length]:
+                raise UserError(
+                    f"{self.task}, {split} row {number}: the prompt has {len(row)} tokens and loses its mask to the "
+                    f"cut at {self.max_length}; raise max_length or lower first_limit"
+                )
         cut, notes = sum(len(row) > self.max_length for row in rows), []
         if cut:
             notes.append(f"{cut} {split} prompts were cut at {self.max_length} tokens")
@@ -80,22 +80,11 @@ class Prompter:
             notes.append(f"the first sentence of {short} {split} prompts was cut at {self.first_limit} tokens")
         return [row[: self.max_length] for row in rows], tuple(notes)
 
-    def _check_mask(self, row: list[int], place: str) -> None:
-        if self.tokenizer.mask_token_id not in row[: self.max_length]:
-            raise UserError(
-                f"{place}: the prompt has {len(row)} tokens and loses its mask to the cut at {self.max_length}; raise "
-                "max_length or lower first_limit"
-            )
-
     def _piece(self, piece: str, texts: Texts) -> list[list[int]]:
         """The tokens of one piece of the prompt in each row."""
-        special = {
-            CLS: self.tokenizer.cls_token_id,
-            MASK: self.tokenizer.mask_token_id,
-            SEP: self.tokenizer.sep_token_id,
-        }
-        if piece in special:
-            return [[special[piece]] if special[piece] is not None else []] * len(texts)
+        if piece in (CLS, MASK, SEP):
+            token = getattr(self.tokenizer, f"{piece[1:-1]}_token_id")
+            return [[token] if token is not None else []] * len(texts)
         if piece not in OF_ROW:
             return [self._literal(piece)] * len(texts)
         limit = None if piece == SECOND else self.first_limit
@@ -107,8 +96,7 @@ class Prompter:
         return self._ids([text])[0] if own in (None, self.tokenizer.unk_token_id) else [own]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        found: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return found
+        return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
     def _shortened(self, texts: Texts) -> int:
         """How many first sentences are longer than they may be."""

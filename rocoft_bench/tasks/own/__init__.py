@@ -17,13 +17,14 @@ classification, train_file reviews.csv, text_column review, label_column stars m
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from rocoft_bench.tasks.own.instruct import Instruct
 from rocoft_bench.tasks.own.label_tasks import Classification, Regression
 from rocoft_bench.tasks.own.text_tasks import Questions, Seq2Seq
-from rocoft_bench.tasks.own.user_rows import OwnTask
+from rocoft_bench.tasks.own.user_rows import EVALUATION, OwnTask
 
-FAMILIES: Mapping[str, OwnTask] = {
-    task.family: task for task in (Classification(), Regression(), Questions(), Seq2Seq(), Instruct())
-}
+_KINDS: tuple[Any, ...] = (Classification, Regression, Questions, Seq2Seq, Instruct)
+
+FAMILIES: Mapping[str, OwnTask] = {kind.family: kind(name=kind.family, eval_split=EVALUATION) for kind in _KINDS}
 """A task without settings for each family."""

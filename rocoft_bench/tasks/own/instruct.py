@@ -16,17 +16,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.data import check_texts
 from rocoft_bench.tasks.own.user_rows import OwnConfig, OwnTask, is_missing
 from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, PromptTokens, prompt
 from rocoft_bench.tasks.prompted import PromptConfig, PromptedTask
 from rocoft_bench.tasks.readers import RawRows, require_columns
-from rocoft_bench.tasks.task import Outputs, Prediction, Task
+from rocoft_bench.tasks.task import Outputs, Prediction
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,30 +57,22 @@ class InstructConfig(PromptConfig, OwnConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instruct(OwnTask, PromptedTask):
+class Instruct(PromptedTask, OwnTask):
     """A response in words, compared with the one that is given by ROUGE."""
 
     Settings: ClassVar[type[TaskConfig]] = InstructConfig
     own_columns: ClassVar[tuple[str, str | None, str]] = ("instruction", "input", "output")
-    name: str = "instruct"
     family: str = "instruct"
-    text_columns: tuple[str, ...] = ("instruction",)
-    target_columns: tuple[str, ...] = ("output",)
     metric_names: tuple[str, ...] = ("rouge1", "rouge2", "rougeL")
-    random_baseline: float = 0.0
+    scored_by = "rouge"
 
     @property
     def columns(self) -> tuple[str, ...]:
         return COLUMNS
 
-    @property
-    def scored_by(self) -> str:
-        return "rouge"
-
-    def bound(self, settings: Any) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Self, Any]:
         """See `Task.bound`. Which columns there are decides what is read, where the settings leave it open."""
         task, settings = super().bound(settings)
-        assert isinstance(task, Instruct)
         if not settings.model_fields_set & {"messages_column", "text_pair_column"}:
             found, pair = task._found_columns(), settings.text_pair_column
             is_chat = MESSAGES in found and settings.text_column not in found
@@ -155,12 +146,6 @@ class Instruct(OwnTask, PromptedTask):
 
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         return [{"prediction": str(tokenizer.decode(ids, skip_special_tokens=True)).strip()} for ids in outputs]
-
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        return compute((self.scored_by,), predictions, references)
-
-    def references(self, examples: Dataset) -> list[Any]:
-        return examples["output"][:]
 
     def _no_target(self) -> dict[str, Any]:
         return {"input": "", "history": "[]", "output": ""}

@@ -4,9 +4,10 @@ import math
 import re
 import reprlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import field_validator
 
@@ -16,7 +17,6 @@ from rocoft_bench.tasks.data import LABEL, check_texts, is_text, shortest_float3
 from rocoft_bench.tasks.own.user_rows import TRAIN, OwnConfig, OwnTask
 from rocoft_bench.tasks.readers import RawRows
 from rocoft_bench.tasks.sequence import SequenceClassification, SequenceRegression
-from rocoft_bench.tasks.task import Task
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 """A whole number as pandas writes it where the column lacks a value somewhere."""
@@ -55,22 +55,18 @@ def label_name(cell: str | float | bool) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(OwnTask, SequenceClassification):
+class Classification(SequenceClassification, OwnTask):
     """One of the labels that the training examples have."""
 
     Settings: ClassVar[type[TaskConfig]] = ClassificationConfig
     own_columns: ClassVar[tuple[str, str | None, str]] = ("text", "text_pair", LABEL)
-    name: str = "classification"
     family: str = "classification"
     text_columns: tuple[str, ...] = ("text",)
-    target_columns: tuple[str, ...] = (LABEL,)
     label_names: tuple[str, ...] = ()
     metric_names: tuple[str, ...] = ("accuracy", "macro_f1")
-    random_baseline: float = 0.0
 
-    def bound(self, settings: Any) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Self, Any]:
         task, settings = super().bound(settings)
-        assert isinstance(task, Classification)
         labels = settings.labels or task._found_labels()
         settings = settings.model_copy(update={"labels": labels})
         texts = tuple(task._text_names)
@@ -98,7 +94,7 @@ class Classification(OwnTask, SequenceClassification):
             )
         is_whole = all(re.fullmatch(r"-?\d+", name) for name in found)
         # "1" and "01" have one value, and Python reads no more than 4,300 digits
-        return tuple(sorted(found, key=_by_value) if is_whole else sorted(found))
+        return tuple(sorted(found, key=lambda name: (Decimal(name), name)) if is_whole else sorted(found))
 
     def _strata(self, rows: RawRows) -> Sequence[str]:
         return _names(rows)
@@ -109,15 +105,10 @@ class Classification(OwnTask, SequenceClassification):
         names = _names(raw)
         for row, name in enumerate(names):
             if name not in codes:
-                raise raw.error(
-                    row,
-                    f'label "{shortened(name)}" is not one of those that are learnt: {_listed(self.label_names)}',
-                )
+                more = f" and {len(codes) - _FEW} more" if len(codes) > _FEW else ""
+                learnt = ", ".join(map(shortened, self.label_names[:_FEW])) + more
+                raise raw.error(row, f'label "{shortened(name)}" is not one of those that are learnt: {learnt}')
         return {**raw.columns, LABEL: [codes[name] for name in names]}
-
-
-def _by_value(name: str) -> tuple[Decimal, str]:
-    return Decimal(name), name
 
 
 def _names(rows: RawRows) -> list[str]:
@@ -132,28 +123,19 @@ def _names(rows: RawRows) -> list[str]:
     return [label_name(cell) for cell in rows.columns[LABEL]]
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return ", ".join(map(shortened, names[:_FEW])) + more
-
-
 @dataclass(frozen=True, kw_only=True)
-class Regression(OwnTask, SequenceRegression):
+class Regression(SequenceRegression, OwnTask):
     """A number for each row, learnt as it is."""
 
     own_columns: ClassVar[tuple[str, str | None, str]] = ("text", "text_pair", LABEL)
-    name: str = "regression"
     family: str = "regression"
     text_columns: tuple[str, ...] = ("text",)
-    target_columns: tuple[str, ...] = (LABEL,)
     metric_names: tuple[str, ...] = ("pearson", "spearman")
-    random_baseline: float = 0.0
     lowest_score: float = -math.inf
     highest_score: float = math.inf
 
-    def bound(self, settings: Any) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Self, Any]:
         task, settings = super().bound(settings)
-        assert isinstance(task, Regression)
         return replace(task, text_columns=tuple(task._text_names)), settings
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
@@ -171,20 +153,14 @@ class Regression(OwnTask, SequenceRegression):
 
 
 def _scores(rows: RawRows) -> list[float]:
-    """Raises: UserError for a label that is no number."""
-    scores = [_score(cell) for cell in rows.columns[LABEL]]
-    for row, score in enumerate(scores):
-        if score is None:
-            raise rows.error(
-                row, f"label {reprlib.repr(rows.columns[LABEL][row])} is not a number within ±{_LARGEST:g}"
-            )
-    return [score for score in scores if score is not None]
-
-
-def _score(cell: Any) -> float | None:
-    """The number that a cell is or spells; None where it is none, or not a finite one of float32."""
-    try:
-        score = float(cell) if isinstance(cell, int | float | str) and not isinstance(cell, bool) else math.nan
-    except ValueError:
-        return None
-    return score if abs(score) <= _LARGEST else None
+    """The numbers that the labels are or spell. Raises: UserError for one that is no finite number of float32."""
+    scores = []
+    for row, cell in enumerate(rows.columns[LABEL]):
+        score = math.nan
+        if isinstance(cell, int | float | str) and not isinstance(cell, bool):
+            with suppress(ValueError):
+                score = float(cell)
+        if not abs(score) <= _LARGEST:
+            raise rows.error(row, f"label {reprlib.repr(cell)} is not a number within ±{_LARGEST:g}")
+        scores.append(score)
+    return scores

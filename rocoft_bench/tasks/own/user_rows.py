@@ -3,12 +3,12 @@
 import random
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -97,6 +97,8 @@ def name_of_file(source: str) -> str:
 class OwnTask(Task):
     """A task that its settings make: one without them has the properties of the family alone.
 
+    A family names the adapter as its first base, so that the adapter's columns and metrics go before those of `Task`.
+
     config: the settings; None in a task that is not `bound` to any.
     """
 
@@ -104,11 +106,6 @@ class OwnTask(Task):
     own_columns: ClassVar[tuple[str, str | None, str]]
     """What the adapter calls the text, the second text (None where it takes one alone) and the label."""
 
-    version: int = 1
-    hub: HubDataset | None = None
-    train_split: str = TRAIN
-    eval_split: str = EVALUATION
-    paper_task: str | None = None
     config: OwnConfig | None = None
 
     @property
@@ -122,7 +119,7 @@ class OwnTask(Task):
             return "your own files, or a dataset of the hub"
         return str(self.config.train_file or self.config.dataset)
 
-    def bound(self, settings: Any) -> tuple[Task, Any]:
+    def bound(self, settings: Any) -> tuple[Self, Any]:
         """See `Task.bound`. Raises: UserError where the settings do not say where the examples are, or do so twice."""
         _check_source(settings)
         settings, hub = _pinned(settings)
@@ -130,7 +127,11 @@ class OwnTask(Task):
         task = replace(self, name=settings.name, config=settings, eval_split=eval_split, hub=hub)
         if self.own_columns[1] is None and settings.text_pair_column is not None:
             raise UserError(f"task.text_pair_column = {settings.text_pair_column}: {self.family} takes one text")
-        _check_columns(task._user_columns)
+        names = list(task._user_columns.values())
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(
+                f'column "{shortened(twice[0])}" is named twice; text, text pair and label are columns apart'
+            )
         return task, settings
 
     @property
@@ -190,7 +191,7 @@ class OwnTask(Task):
             f"{Path(rows.source).name} are held out{', stratified by label' if any(strata) else ''} "
             f"(eval_share {config.eval_share:g}, split_seed {config.split_seed})"
         )
-        return replace(_selected(rows, chosen), notes=(note,) if split == HELD_OUT else rows.notes)
+        return replace(rows.selected(chosen), notes=(note,) if split == HELD_OUT else rows.notes)
 
     def _strata(self, rows: RawRows) -> Sequence[str]:
         """For each row what it is a case of: of all cases about the same share is held out."""
@@ -249,13 +250,6 @@ def _pinned(settings: OwnConfig) -> tuple[OwnConfig, HubDataset | None]:
     return pinned, HubDataset(settings.dataset, settings.dataset_config, revision)
 
 
-def _check_columns(names: Mapping[str, str]) -> None:
-    """Raises: UserError where one column is named for two things."""
-    twice = [name for name in names.values() if list(names.values()).count(name) > 1]
-    if twice:
-        raise UserError(f'column "{shortened(twice[0])}" is named twice; text, text pair and label are columns apart')
-
-
 def _state_of(file: Path) -> tuple[int, int] | None:
     with suppress(OSError):
         state = file.stat()
@@ -298,13 +292,8 @@ def _complete(rows: RawRows, needed: Sequence[str]) -> RawRows:
                 f'rows of {Path(rows.source).name} left out for lack of "{rows.called[name]}": {lost:,} '
                 f"(the first: {rows.unit} {first})"
             )
-            rows = _selected(rows, kept)
+            rows = rows.selected(kept)
     return replace(rows, notes=tuple(notes))
-
-
-def _selected(rows: RawRows, numbers: Sequence[int]) -> RawRows:
-    columns = {name: [cells[number] for number in numbers] for name, cells in rows.columns.items()}
-    return replace(rows, places=[rows.places[number] for number in numbers], columns=columns)
 
 
 def held_out(texts: Sequence[Hashable], strata: Sequence[str], share: float, seed: int) -> set[int]:
