@@ -1,4 +1,7 @@
-"""Device and precision of a run, by accelerate."""
+"""Device and precision of a run, by accelerate, and the peak of its memory."""
+
+import resource
+import sys
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -7,6 +10,8 @@ from accelerate.utils import parse_flag_from_env
 
 from rocoft_bench.config import MIXED
 from rocoft_bench.engine.launchers import forget_launchers
+
+MIB = 1024 * 1024
 
 
 def make_accelerator(precision: str, skips_parameters: bool = False) -> Accelerator:
@@ -25,3 +30,16 @@ def make_accelerator(precision: str, skips_parameters: bool = False) -> Accelera
     distributed = DistributedDataParallelKwargs(find_unused_parameters=skips_parameters, broadcast_buffers=False)
     mixed = precision if precision in MIXED else "no"
     return Accelerator(mixed_precision=mixed, kwargs_handlers=[distributed])
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mib(device: torch.device) -> tuple[float, str]:
+    """The peak and what it measures: allocated GPU memory, or the whole process' resident memory on CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB, "allocated GPU memory"
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB, "resident memory of the process"

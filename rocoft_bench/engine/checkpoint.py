@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.processes import Processes
@@ -67,12 +68,7 @@ def load_trained_values(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 def save_checkpoint(
-    path: Path,
-    state: TrainState,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    hooks: Hooks,
-    processes: Processes,
+    path: Path, state: TrainState, model: nn.Module, optimizer: Optimizer, hooks: Hooks, processes: Processes
 ) -> None:
     """Replace the checkpoint at `path`; a crash in the middle leaves the old one. All processes must call it."""
     state.processes = processes.count
@@ -80,13 +76,16 @@ def save_checkpoint(
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": whole(torch.as_tensor(value)) for key, value in slots.items()}
     tensors |= {f"method.{name}": value for name, value in hooks.state().items()}
-    for index, states in enumerate(processes.gather(_random_states())):
+    random_states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random_states["cuda"] = torch.cuda.get_rng_state()
+    for index, states in enumerate(processes.gather(random_states)):
         tensors |= {f"{_random_prefix(index)}{name}": value for name, value in states.items()}
     _save(tensors, path, processes, {"state": json.dumps(asdict(state))})
 
 
 def load_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, hooks: Hooks, processes: Processes
+    path: Path, model: nn.Module, optimizer: Optimizer, hooks: Hooks, processes: Processes
 ) -> TrainState:
     """Restore model, optimizer, what the method adds, and random generators, and return the progress.
 
@@ -110,7 +109,7 @@ def load_checkpoint(
     return state
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     """tensors: by `index.key`, with the parameters counted through all groups."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
@@ -126,10 +125,3 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _random_prefix(process: int) -> str:
     return f"random{process or ''}."
-
-
-def _random_states() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states

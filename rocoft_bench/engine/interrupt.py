@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 
 class Interrupted(Exception):  # noqa: N818 - the run did nothing wrong
@@ -31,9 +31,7 @@ class GracefulStop:
                     self._previous[number] = signal.signal(number, self._request)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._restore(*STOPPING)
 
     def _request(self, number: int, frame: FrameType | None) -> None:

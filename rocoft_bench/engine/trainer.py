@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import Evaluation, Evaluator, make_loader
 from rocoft_bench.engine.processes import Processes
-from rocoft_bench.engine.schedule import rate_factor
 from rocoft_bench.engine.sharding import let_generate, make_trained_whole
 from rocoft_bench.models.parameter_counts import is_bias, is_norm
 
@@ -41,15 +40,9 @@ CHECKPOINT_SHARE = 0.02
 """At most this share of the time goes into writing checkpoints."""
 
 
-@dataclass(frozen=True)
-class Pass:
-    """A forward and backward pass of a step: a batch, and how many terms of the step's loss it has.
-
-    Without any, it is there because other processes have a pass that they need a counterpart for.
-    """
-
-    batch: Batch
-    terms: int
+Pass = tuple[Batch, int]
+"""A forward and backward pass of a step: a batch, and how many terms of the step's loss it has. Without any, it is
+there because other processes have a pass that they need a counterpart for."""
 
 
 @dataclass
@@ -61,52 +54,47 @@ class TrainResult:
     state: TrainState
 
 
+@dataclass(eq=False)
 class Trainer:
     """Trains a model on encoded examples, evaluates it after each epoch, and can stop and resume at any step.
 
     Several processes share the examples of each step, which are the same for any number of them, as is its loss.
 
-    Args:
-        model: Its trainable parameters are trained; its forward returns `loss`, a mean over examples or tokens.
-        examples: Encoded (`input_ids`, …, targets); can be indexed by number.
-        collate: Makes a padded batch of some examples.
-        evaluator: Evaluates the model; its first metric decides which epoch is best.
-        workdir: Where checkpoints are kept; a checkpoint found there is resumed.
-        make_hooks: From the number of optimizer steps to what the method adds to the loop.
+    model: its trainable parameters are trained; its forward returns `loss`, a mean over examples or tokens.
+    examples: encoded (`input_ids`, …, targets); can be indexed by number.
+    collate: makes a padded batch of some examples.
+    evaluator: evaluates the model; its first metric decides which epoch is best.
+    workdir: where checkpoints are kept; a checkpoint found there is resumed.
+    make_hooks: from the number of optimizer steps to what the method adds to the loop.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        examples: Any,
-        collate: Collate,
-        evaluator: Evaluator,
-        settings: TrainingConfig,
-        seed: int,
-        accelerator: Accelerator,
-        workdir: Path,
-        observer: Observer,
-        make_hooks: Callable[[int], Hooks] = lambda total_steps: Hooks(),
-        processes: Processes | None = None,
-    ) -> None:
-        self.settings, self.seed, self.evaluator, self.collate = settings, seed, evaluator, collate
-        self.accelerator, self.observer, self.processes = accelerator, observer, processes or Processes()
-        self.examples = examples
-        self.lengths = lengths_of(examples)
-        self.checkpoint_path = workdir / "checkpoint.safetensors"
-        self.best_path = workdir / "best.safetensors"
-        self.steps_per_epoch = math.ceil(
-            math.ceil(len(examples) / settings.batch_size) / settings.gradient_accumulation
-        )
+    model: nn.Module
+    examples: Any
+    collate: Collate
+    evaluator: Evaluator
+    settings: TrainingConfig
+    seed: int
+    accelerator: Accelerator
+    workdir: Path
+    observer: Observer
+    make_hooks: Callable[[int], Hooks] = lambda total_steps: Hooks()
+    processes: Processes = field(default_factory=Processes)
+
+    def __post_init__(self) -> None:
+        settings, batches = self.settings, math.ceil(len(self.examples) / self.settings.batch_size)
+        self.lengths = lengths_of(self.examples)
+        self.checkpoint_path = self.workdir / "checkpoint.safetensors"
+        self.best_path = self.workdir / "best.safetensors"
+        self.steps_per_epoch = math.ceil(batches / settings.gradient_accumulation)
         self.total_steps = self.steps_per_epoch * settings.epochs
         self.log_every = max(1, self.total_steps // LOG_ENTRIES)
-        self.bare_model = model
-        self.hooks = make_hooks(self.total_steps)
-        self.model, self.optimizer = accelerator.prepare(model, make_optimizer(model, settings, self.hooks))
-        let_generate(model)
+        self.hooks = self.make_hooks(self.total_steps)
+        optimizer = make_optimizer(self.model, settings, self.hooks)
+        self.prepared, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        let_generate(self.model)
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.state = TrainState()
-        self._loss_sum = torch.zeros((), device=accelerator.device)
+        self._loss_sum = torch.zeros((), device=self.accelerator.device)
         self._step_began = 0.0
         self._next_checkpoint = time.monotonic() + settings.checkpoint_seconds
 
@@ -126,7 +114,7 @@ class Trainer:
             if self.settings.evaluate_before and not self.state.history:
                 self._log_evaluation(0, stop)
             for epoch in range(self.state.epochs, self.settings.epochs):
-                self.model.train()
+                self.prepared.train()
                 self._step_began = time.perf_counter()
                 for passes in self._passes_by_step(epoch):
                     self._step(passes)
@@ -138,7 +126,7 @@ class Trainer:
         """Take up the checkpoint, or begin again, and say so, where it cannot be used."""
         try:
             self.state = load_checkpoint(
-                self.checkpoint_path, self.bare_model, self.optimizer.optimizer, self.hooks, self.processes
+                self.checkpoint_path, self.model, self.optimizer.optimizer, self.hooks, self.processes
             )
         except CheckpointError as error:
             # lost are hours, not the run: its inputs are checked, so it comes out the same
@@ -168,7 +156,7 @@ class Trainer:
         loader = iter(make_loader(self.examples, numbers, self.collate, self.accelerator.device))
         for share in own:
             batches = [(next(loader), numbers) for numbers in share]
-            yield [Pass(batch, loss_terms(batch) if numbers else 0) for batch, numbers in batches]
+            yield [(batch, loss_terms(batch) if numbers else 0) for batch, numbers in batches]
 
     def _step(self, passes: list[Pass]) -> None:
         """One optimizer step. Its loss is the mean over all terms of all processes' passes, however they are split."""
@@ -180,7 +168,7 @@ class Trainer:
         self._backward(passes)
         self.hooks.after_backward(number)
         if self.settings.max_grad_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
+            self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.settings.max_grad_norm)
         self.optimizer.step()
         self.hooks.after_step(number)
         self.optimizer.zero_grad()
@@ -193,12 +181,11 @@ class Trainer:
         They are averaged over the processes, so each takes its share of the loss times their number.
         """
         extra = self.hooks.extra_loss()
-        total = self.processes.sum(sum(part.terms for part in passes))
-        for part in passes:
-            last = part is passes[-1]
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                batch = send_to_device(part.batch, self.accelerator.device, non_blocking=True)
-                loss = self.model(**batch).loss * (self.processes.count * part.terms / total)
+        total = self.processes.sum(sum(terms for _, terms in passes))
+        for number, (batch, terms) in enumerate(passes, 1):
+            with nullcontext() if number == len(passes) else self.accelerator.no_sync(self.prepared):
+                batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
+                loss = self.prepared(**batch).loss * (self.processes.count * terms / total)
                 self._loss_sum += loss.detach()
                 self.accelerator.backward(loss if extra is None else loss + extra)
             extra = None
@@ -246,16 +233,12 @@ class Trainer:
         wanted = self.settings.evaluate == "epochs" or epoch + 1 == self.settings.epochs
         evaluation = self._log_evaluation(epoch + 1, stop) if wanted else None
         self.state.epochs = epoch + 1
-        if self.settings.keep == "best" and self._last_is_best():
+        scores = [next(iter(entry["metrics"].values())) for entry in self.state.history if entry.get("epoch")]
+        if self.settings.keep == "best" and all(scores[-1] > score for score in scores[:-1]):
             self.state.best_epoch = epoch + 1
-            save_trained_values(self.best_path, self.bare_model, self.processes)
+            save_trained_values(self.best_path, self.model, self.processes)
         self._checkpoint()
         return evaluation
-
-    def _last_is_best(self) -> bool:
-        evaluations = [entry["metrics"] for entry in self.state.history if entry.get("epoch")]
-        values = [next(iter(metrics.values())) for metrics in evaluations]
-        return all(values[-1] > value for value in values[:-1])
 
     def _log_evaluation(self, epoch: int, stop: GracefulStop) -> Evaluation:
         started = time.perf_counter()
@@ -266,7 +249,7 @@ class Trainer:
 
     def _evaluate(self, stop: GracefulStop) -> Evaluation:
         try:
-            return self.evaluator.run(self.bare_model, stop)
+            return self.evaluator.run(self.model, stop)
         except Interrupted:
             self._checkpoint()
             raise
@@ -277,7 +260,7 @@ class Trainer:
         if self.accelerator.scaler is not None:
             self.state.loss_scaler = self.accelerator.scaler.state_dict()
         optimizer = self.optimizer.optimizer
-        save_checkpoint(self.checkpoint_path, self.state, self.bare_model, optimizer, self.hooks, self.processes)
+        save_checkpoint(self.checkpoint_path, self.state, self.model, optimizer, self.hooks, self.processes)
         cost = time.monotonic() - started
         self._next_checkpoint = time.monotonic() + max(self.settings.checkpoint_seconds, cost / CHECKPOINT_SHARE)
 
@@ -286,10 +269,10 @@ class Trainer:
         kept_epoch = self.state.best_epoch or self.settings.epochs
         if kept_epoch != self.settings.epochs:
             self.processes.wait()  # the main one may still be writing
-            load_trained_values(self.bare_model, load_file(self.best_path))
+            load_trained_values(self.model, load_file(self.best_path))
             last = None
         evaluation = last or self._evaluate(stop)
-        make_trained_whole(self.bare_model)
+        make_trained_whole(self.model)
         return TrainResult(evaluation, kept_epoch, self.state)
 
 
@@ -316,3 +299,18 @@ def _is_exempt(model: nn.Module, name: str) -> bool:
     if not tensor:
         owner, _, tensor = name.rpartition(".")
     return is_bias(name) or is_bias(f"{owner}.{tensor.partition('.')[0]}") or is_norm(model.get_submodule(owner))
+
+
+def rate_factor(step: int, total_steps: int, settings: TrainingConfig) -> float:
+    """Share of the peak rate at step `step` (from 0): linear warm-up, then cosine, linear or no decay to zero.
+
+    The same values as transformers' `get_scheduler` of that name.
+    """
+    if step < settings.warmup_steps:
+        return step / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)
+    return {
+        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+        "linear": 1 - progress,
+        "constant": 1.0,
+    }[settings.lr_scheduler]

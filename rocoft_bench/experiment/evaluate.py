@@ -19,7 +19,6 @@ from rocoft_bench.experiment.trained_model import (
     locate_base,
     settings_of,
     trained_values,
-    with_base,
 )
 from rocoft_bench.runs import (
     Failure,
@@ -68,7 +67,7 @@ def evaluate(
     target.check_kinds()
     if target.record.is_file() and not force and (known := target.read_record()).status == "ok":
         remove_leftovers(target.path)  # of a process that died at the very end
-        _check_still_true(known, with_base(experiment, base), directory)
+        _check_still_true(known, experiment, directory, base)
         return known, target
     with target.locked():
         record, lines = _evaluated(experiment, directory, observer, base)
@@ -80,9 +79,9 @@ def evaluate(
     return record, target
 
 
-def _check_still_true(known: RunRecord, experiment: Experiment, directory: RunDirectory) -> None:
+def _check_still_true(known: RunRecord, experiment: Experiment, directory: RunDirectory, base: str | None) -> None:
     """Refuse to repeat the result of an evaluation whose examples or model have changed."""
-    locate_base(experiment, directory)
+    locate_base(experiment, directory, base)
     trained_values(directory)
     origin = experiment.task.load(experiment.task.eval_split, experiment.config.task.data_dir).origin
     if known.data["evaluation"].get("sha256") != origin["sha256"]:

@@ -23,11 +23,10 @@ from pathlib import Path
 
 from rocoft_bench import models
 from rocoft_bench.config import MIXED, ModelConfig
-from rocoft_bench.experiment.passes import FLOAT32, MethodNeeds, Passes
+from rocoft_bench.experiment.passes import FLOAT32, ExampleLength, LayerSizes, MethodNeeds, Passes
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD, Method
 from rocoft_bench.models import MASKED_LM, ModelShapes
-from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.quantised import WEIGHT_BYTES
 
 MIB = 1024 * 1024
@@ -43,19 +42,10 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 class MemoryEstimate:
     """By part in MiB (see above), for batches of so many examples of a length; of one process if there are several."""
 
-    weights: float
-    trained: float
-    gradients: float
-    optimizer: float
-    activations: float
-    process: float
+    parts: dict[str, float]
     examples: int
     length: ExampleLength
     on_gpu: bool
-
-    @property
-    def parts(self) -> dict[str, float]:
-        return {part: getattr(self, part) for part in PARTS}
 
     @property
     def total(self) -> float:
@@ -63,9 +53,6 @@ class MemoryEstimate:
 
     def as_record(self) -> dict[str, float]:
         return {part: round(mib, 1) for part, mib in {**self.parts, "total": self.total}.items()}
-
-
-PARTS = ("weights", "trained", "gradients", "optimizer", "activations", "process")
 
 
 def memory_mib(experiment: Experiment) -> float | None:
@@ -102,17 +89,15 @@ def estimate(
     )
     examples = min(config.training.batch_size, config.task.max_train_rows or config.training.batch_size)
     training = passes.training_bytes(examples, config.training.gradient_checkpointing)
-    return MemoryEstimate(
-        weights=(needs.memory.base_bytes - _saved_bytes(config.model, shapes)) / MIB,
-        trained=(trained - in_place * item) / MIB,
-        gradients=trained / MIB,
-        optimizer=needs.memory.optimizer_values * trained / MIB,
-        activations=max(training, _evaluation_bytes(experiment, passes)) / MIB,
-        process=0.0 if passes.gpu else PROCESS_MIB,
-        examples=examples,
-        length=passes.length,
-        on_gpu=passes.gpu,
-    )
+    parts = {
+        "weights": (needs.memory.base_bytes - _saved_bytes(config.model, shapes)) / MIB,
+        "trained": (trained - in_place * item) / MIB,
+        "gradients": trained / MIB,
+        "optimizer": needs.memory.optimizer_values * trained / MIB,
+        "activations": max(training, _evaluation_bytes(experiment, passes)) / MIB,
+        "process": 0.0 if passes.gpu else PROCESS_MIB,
+    }
+    return MemoryEstimate(parts, examples, passes.length, on_gpu=passes.gpu)
 
 
 def _saved_bytes(model: ModelConfig, shapes: ModelShapes) -> float:

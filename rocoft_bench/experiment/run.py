@@ -151,10 +151,9 @@ def make_trainer(
     """The trainer of what was built, with its checkpoints in the run's folder."""
     from accelerate.utils import set_seed
 
-    from rocoft_bench.engine.accelerator import make_accelerator
+    from rocoft_bench.engine.accelerator import make_accelerator, reset_peak_memory
     from rocoft_bench.engine.batching import padding_collate, without_unused_logits
     from rocoft_bench.engine.causal_loss import keep_logits_only
-    from rocoft_bench.engine.peak_memory import reset_peak_memory
     from rocoft_bench.engine.prediction import cuts_logits
     from rocoft_bench.engine.trainer import Trainer
 

@@ -9,9 +9,9 @@ from rocoft_bench import models
 from rocoft_bench.config import TaskConfig
 from rocoft_bench.experiment import memory_estimate
 from rocoft_bench.experiment.encoded_split import EncodedSplit
+from rocoft_bench.experiment.passes import ExampleLength
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.models.activations import ExampleLength
 from rocoft_bench.runs import RunRecord, SavedFile
 from rocoft_bench.runs.identity import template_version
 from rocoft_bench.tasks import Task
@@ -55,7 +55,7 @@ def record_of_result(
     experiment: Experiment, built: Built, result: TrainResult, adapter_files: dict[str, SavedFile], processes: int
 ) -> RunRecord:
     """adapter_files: what was saved of the trained values. processes: how many trained them."""
-    from rocoft_bench.engine.peak_memory import peak_memory_mib
+    from rocoft_bench.engine.accelerator import peak_memory_mib
 
     state = result.state
     peak, kind = peak_memory_mib(next(built.model.parameters()).device)

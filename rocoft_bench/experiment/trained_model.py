@@ -70,8 +70,7 @@ def _plugins_of(directory: RunDirectory) -> Any:
 
 def load_trained(experiment: Experiment, directory: RunDirectory, base: str | None) -> TrainedModel:
     folder = trained_values(directory)
-    based = with_base(experiment, base)
-    source, notes = locate_base(based, directory)
+    based, source, notes = locate_base(experiment, directory, base)
     model, tokenizer, _ = load_base(based, source)
     if source.revision is not None:
         notes = _check_base(based, source.origin(model.config), directory)
@@ -80,31 +79,29 @@ def load_trained(experiment: Experiment, directory: RunDirectory, base: str | No
     return TrainedModel(experiment, model.eval(), tokenizer, notes)
 
 
-def with_base(experiment: Experiment, base: str | None) -> Experiment:
-    """The experiment with its base model where that is now."""
-    if base is None:
-        return experiment
-    model = experiment.config.model.model_copy(update={"name": base, "revision": None})
-    return replace(experiment, config=experiment.config.model_copy(update={"model": model}))
-
-
-def locate_base(experiment: Experiment, directory: RunDirectory) -> tuple[ModelSource, tuple[str, ...]]:
-    """Where the base model is, and what `_check_base` notes of one in a folder; of one of the hub, the commit is known
-    only when it is loaded.
+def locate_base(
+    experiment: Experiment, directory: RunDirectory, base: str | None
+) -> tuple[Experiment, ModelSource, tuple[str, ...]]:
+    """The experiment with its base model where that is now (`base`, if it is not where the run had it), the model's
+    source, and what `_check_base` notes of one in a folder; of one of the hub, the commit is known only when it is
+    loaded.
     """
+    if base is not None:
+        model = experiment.config.model.model_copy(update={"name": base, "revision": None})
+        experiment = replace(experiment, config=experiment.config.model_copy(update={"model": model}))
     config = experiment.config.model
     try:
         source = models.locate(config)
     except UserError as error:
         raise UserError(f"{error}; --model says where the base model is now") from None
     if source.revision is None:
-        return source, _check_base(experiment, source.origin(None), directory)
+        return experiment, source, _check_base(experiment, source.origin(None), directory)
     if directory.read_record().model.get("kind") == "folder":
         raise UserError(
             f"{directory.path}: its base model is the folder {config.name}, which is not here; "
             "--model says where the base model is now"
         )
-    return source, ()
+    return experiment, source, ()
 
 
 def _check_base(experiment: Experiment, origin: dict[str, Any], directory: RunDirectory) -> tuple[str, ...]:

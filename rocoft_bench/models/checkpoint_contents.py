@@ -1,12 +1,11 @@
 """What a checkpoint holds of a model: all of it, but for the head where a task brings a new one."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.models.parameter_counts import head_parameter_names
@@ -31,7 +30,7 @@ class Checkpoint:
     missing_keys: Collection[str]
     mismatched_keys: Collection[tuple[str, tuple[int, ...], tuple[int, ...]]]
     unexpected_keys: Collection[str]
-    error_msgs: Collection[str] = field(default=())
+    error_msgs: Collection[str] = ()
 
     @cached_property
     def head(self) -> list[str]:
@@ -108,7 +107,9 @@ class Checkpoint:
                 f'model.head = "checkpoint": {self.name} has no head for this task, it {trouble}; take a fresh head'
             )
         if order != sorted(order):
-            for parameter in _output_layer(self.model, self.head, len(order)).parameters():
+            linears = [module for name, module in self.model.named_modules() if f"{name}.weight" in self.head]
+            output = [linear for linear in linears if linear.out_features == len(order)][-1]
+            for parameter in output.parameters():
                 parameter.data = parameter.data[order].contiguous()  # (classes, width) and (classes,)
         return ["training starts from the head that the checkpoint has (model.head)"]
 
@@ -135,12 +136,6 @@ def _initialize(model: Any, names: Iterable[str]) -> None:
             parameter._is_hf_initialized = False  # transformers leaves alone what it has loaded
         with torch.no_grad():
             model._init_weights(module)
-
-
-def _output_layer(model: Any, head: Collection[str], classes: int) -> nn.Linear:
-    """The last linear layer of the head."""
-    linears = [module for name, module in model.named_modules() if f"{name}.weight" in head]
-    return [module for module in linears if module.out_features == classes][-1]
 
 
 def _shape(sizes: Iterable[int]) -> str:

@@ -1,7 +1,7 @@
 """Reading a language model as a classifier: the logits of a few words at one position of each example."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +54,8 @@ def _head_only_at(model: Any, positions: Tensor, length: int) -> Iterator[None]:
             return None
         return (_at(inputs[0], positions), *inputs[1:])
 
-    heads = [module for module in model.children() if module is not model.base_model]
-    handles = [module.register_forward_pre_hook(pick) for module in heads]
-    try:
+    with ExitStack() as hooks:
+        for module in model.children():
+            if module is not model.base_model:
+                hooks.enter_context(module.register_forward_pre_hook(pick))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -11,9 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from rocoft_bench import models
+from rocoft_bench.engine.accelerator import peak_memory_mib, reset_peak_memory
 from rocoft_bench.engine.failure import diagnose
 from rocoft_bench.engine.observer import Observer
-from rocoft_bench.engine.peak_memory import peak_memory_mib, reset_peak_memory
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.run import run
 from rocoft_bench.ntk.kernel_files import KernelDirectory

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rocoft_bench.engine.peak_memory import MIB
+from rocoft_bench.engine.accelerator import MIB
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.kernel_files import KernelDirectory, identity, read_tensors, save_tensors
 from rocoft_bench.ntk.kernel_inputs import KernelInputs

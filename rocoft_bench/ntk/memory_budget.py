@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rocoft_bench.engine.peak_memory import MIB
+from rocoft_bench.engine.accelerator import MIB
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import Capturer, Example

@@ -83,7 +83,7 @@ class Recorder(Hooks):
 def test_the_order_of_the_calls(tmp_path: Path) -> None:
     hooks = Recorder()
     t = trainer(tmp_path, hooks, epochs=1, batch_size=2, gradient_accumulation=3)
-    hooks.model = t.bare_model
+    hooks.model = t.model
     t.run()
     assert hooks.calls == [
         (what, step, there)
@@ -121,10 +121,10 @@ class PullToZero(Hooks):
 def test_an_extra_loss_is_added_once_and_not_logged(tmp_path: Path, accumulation: int) -> None:
     hooks = PullToZero()
     t = trainer(tmp_path, hooks, max_grad_norm=None, gradient_accumulation=accumulation)
-    hooks.model = t.bare_model
-    before = t.bare_model.get_parameter("head.weight").detach().clone()
+    hooks.model = t.model
+    before = t.model.get_parameter("head.weight").detach().clone()
     gradients = []
-    hooks.after_backward = lambda step: gradients.append(t.bare_model.head.weight.grad.clone())  # type: ignore
+    hooks.after_backward = lambda step: gradients.append(t.model.head.weight.grad.clone())  # type: ignore
     result = t.run()
     torch.testing.assert_close(gradients[0], 2e4 * before, rtol=1e-3, atol=1.0)
     assert all(entry["loss"] < 10 for entry in result.state.history if "loss" in entry)
@@ -173,7 +173,7 @@ def test_a_methods_state_survives_a_crash(tmp_path: Path, crash_at: int) -> None
     def run(folder: Path, observer: Observer | None = None) -> Trainer:
         hooks = Momentum()
         t = trainer(folder, hooks, observer, checkpoint_seconds=1e-6)
-        hooks.model = t.bare_model
+        hooks.model = t.model
         t.run()
         return t
 
@@ -182,5 +182,5 @@ def test_a_methods_state_survives_a_crash(tmp_path: Path, crash_at: int) -> None
         run(tmp_path / "crashed", CrashAt(crash_at))
     resumed = run(tmp_path / "crashed")
     assert resumed.state.history == expected.state.history
-    for name, value in expected.bare_model.state_dict().items():
-        assert torch.equal(value, resumed.bare_model.state_dict()[name])
+    for name, value in expected.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name])

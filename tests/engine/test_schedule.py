@@ -5,7 +5,7 @@ import torch
 from transformers import get_scheduler
 
 from rocoft_bench.config import TrainingConfig
-from rocoft_bench.engine.schedule import rate_factor
+from rocoft_bench.engine.trainer import rate_factor
 
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "constant"])

@@ -21,7 +21,7 @@ from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.observer import Observer
 from rocoft_bench.engine.prediction import Evaluation, Evaluator, Logits
-from rocoft_bench.engine.trainer import Pass, Trainer, TrainResult, make_optimizer
+from rocoft_bench.engine.trainer import Trainer, TrainResult, make_optimizer
 
 
 class Output:
@@ -86,7 +86,7 @@ def trainer(folder: Path, observer: Observer | None = None, model: nn.Module | N
 
 
 def weights(t: Trainer) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in t.bare_model.state_dict().items()}
+    return {name: value.clone() for name, value in t.model.state_dict().items()}
 
 
 class StopAfter(Observer):
@@ -137,14 +137,14 @@ def test_accumulation_does_not_change_the_loss_or_the_step(tmp_path: Path, size:
     """30 rows make two full steps of 12 rows and one of 6, whichever way they are split into batches."""
     common = {"epochs": 1, "length": 5, "max_grad_norm": None}
     reference = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=12, **common)
-    batches = [part.batch for group in reference._passes_by_step(0) for part in group]
+    batches = [batch for group in reference._passes_by_step(0) for batch, _ in group]
     other = trainer(tmp_path, model=MeanClassifier(0.0), batch_size=size, gradient_accumulation=accumulation, **common)
-    other.bare_model.load_state_dict(reference.bare_model.state_dict())
+    other.model.load_state_dict(reference.model.state_dict())
     for batch in batches:
         count = len(batch["labels"])
         parts = [{key: value[i : i + size] for key, value in batch.items()} for i in range(0, count, size)]
-        reference._step([Pass(batch, count)])
-        other._step([Pass(part, len(part["labels"])) for part in parts])
+        reference._step([(batch, count)])
+        other._step([(part, len(part["labels"])) for part in parts])
     assert other._loss_sum.item() == pytest.approx(reference._loss_sum.item(), rel=1e-6)
     for name, value in weights(reference).items():
         torch.testing.assert_close(weights(other)[name], value)
@@ -162,20 +162,20 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     seen: list[Tensor] = []
 
     def score(logits: list[np.ndarray]) -> Evaluation:
-        seen.append(t.bare_model.get_parameter("head.weight").detach().clone())
+        seen.append(t.model.get_parameter("head.weight").detach().clone())
         return Evaluation({"accuracy": next(accuracies)}, [])
 
     t.evaluator = dataclasses.replace(t.evaluator, score=score)
     result = t.run()
     assert result.kept_epoch == 2
-    assert torch.equal(t.bare_model.get_parameter("head.weight"), seen[1])
+    assert torch.equal(t.model.get_parameter("head.weight"), seen[1])
     assert result.evaluation.metrics == {"accuracy": 0.8}
 
 
 def test_a_nan_loss_ends_the_run(tmp_path: Path) -> None:
     t = trainer(tmp_path)
     with torch.no_grad():
-        t.bare_model.get_parameter("head.bias").fill_(float("nan"))
+        t.model.get_parameter("head.bias").fill_(float("nan"))
     with pytest.raises(NotFiniteError, match="the loss is nan at step 1"):
         t.run()
 
@@ -249,7 +249,7 @@ def test_the_loss_of_accumulated_tokens_is_a_mean_over_tokens(tmp_path: Path) ->
         t = trainer(tmp_path, model=NextToken(), batch_size=size, gradient_accumulation=accumulation)
         t.examples, t.lengths, t.collate = data, [4, 2], padded
         batches = [padded([data[i] for i in rows]) for rows in ([[0, 1]] if size == 2 else [[0], [1]])]
-        t._step([Pass(batch, loss_terms(batch)) for batch in batches])
+        t._step([(batch, loss_terms(batch)) for batch in batches])
         results.append((t._loss_sum.item(), weights(t)))
     (loss, one), (same_loss, other) = results
     assert loss == pytest.approx(same_loss, rel=1e-6)

@@ -20,11 +20,10 @@ from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment import memory_estimate
-from rocoft_bench.experiment.passes import Passes
+from rocoft_bench.experiment.passes import ExampleLength, LayerSizes, Passes
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.methods import TASKS_WITH_HEAD
 from rocoft_bench.models import AUTO_CLASSES, ModelShapes
-from rocoft_bench.models.activations import ExampleLength, LayerSizes
 from rocoft_bench.models.shape_reading import shapes_of
 
 ROWS, TOKENS, TARGET_TOKENS = 2, 48, 20
@@ -213,16 +212,16 @@ def test_weights_gradients_and_optimizer_are_exact(section: dict[str, Any], dtyp
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     state = [value for values in optimizer.state.values() for value in values.values() if value.dim()]
-    assert found.gradients * memory_estimate.MIB == _bytes(trained)
-    assert found.optimizer * memory_estimate.MIB == _bytes(state)
+    assert found.parts["gradients"] * memory_estimate.MIB == _bytes(trained)
+    assert found.parts["optimizer"] * memory_estimate.MIB == _bytes(state)
     scattered = case.method.adapter_parameters(case.facts.shapes) * 4 if section.get("mode") == "random" else 0
-    assert found.weights * memory_estimate.MIB == case.base_bytes + scattered
+    assert found.parts["weights"] * memory_estimate.MIB == case.base_bytes + scattered
     if section["name"] not in (
         "vera",
         "diff-pruning",
     ):  # vera adds frozen matrices; gated weights are counted apart
         everything = _bytes(list(case.model.parameters()))
-        assert (found.weights + found.trained) * memory_estimate.MIB - scattered == everything
+        assert (found.parts["weights"] + found.parts["trained"]) * memory_estimate.MIB - scattered == everything
 
 
 def _hooks(case: Case) -> Hooks:
@@ -237,8 +236,8 @@ def test_parts_add_up_and_a_gpu_has_no_process() -> None:
     found = estimated(("model.name", "roberta-base"))
     assert found.total == pytest.approx(sum(found.parts.values()))
     assert found.as_record()["total"] == pytest.approx(found.total, abs=0.05)
-    assert found.process > 0
-    assert estimated(gpu=True).process == 0
+    assert found.parts["process"] > 0
+    assert estimated(gpu=True).parts["process"] == 0
 
 
 @pytest.mark.parametrize("method", ["rocoft", "lora", "full", "head-only"])
@@ -248,22 +247,22 @@ def test_larger_batches_and_longer_rows_take_more(method: str) -> None:
             ("method.name", method), ("training.batch_size", batch), ("training.eval_batch_size", batch),
             ("task.max_length", length),
         )  # fmt: skip
-        return found.activations
+        return found.parts["activations"]
 
     assert activations(8, 128) < activations(16, 128) < activations(16, 256) < activations(32, 256)
 
 
 def test_settings_that_save_memory() -> None:
     plain = estimated()
-    assert estimated(("training.gradient_checkpointing", True)).activations < plain.activations / 3
-    assert estimated(("model.dtype", "bfloat16")).weights == plain.weights / 2
-    assert estimated(("training.precision", "bf16")).activations < plain.activations
+    assert estimated(("training.gradient_checkpointing", True)).parts["activations"] < plain.parts["activations"] / 3
+    assert estimated(("model.dtype", "bfloat16")).parts["weights"] == plain.parts["weights"] / 2
+    assert estimated(("training.precision", "bf16")).parts["activations"] < plain.parts["activations"]
     lora, columns = (
         estimated(("method", {"name": "lora"})),
         estimated(("method", {"name": "rocoft", "mode": "column"})),
     )
-    assert max(plain.activations, columns.activations) < lora.activations
-    assert estimated(row=ExampleLength(64)).activations < plain.activations / 4
+    assert max(plain.parts["activations"], columns.parts["activations"]) < lora.parts["activations"]
+    assert estimated(row=ExampleLength(64)).parts["activations"] < plain.parts["activations"] / 4
 
 
 def test_rows_are_no_longer_than_the_model_takes() -> None:
@@ -278,7 +277,7 @@ def test_generation_counts_its_cache() -> None:
         )  # fmt: skip
         facts = memory_estimate.shipped_facts("llama-2-7b", "causal_lm")
         assert facts is not None
-        return memory_estimate.estimate(chosen, facts, gpu=True).activations
+        return memory_estimate.estimate(chosen, facts, gpu=True).parts["activations"]
 
     cache = 64 * (512 + 256) * 32 * 2 * 4096 * 4 / memory_estimate.MIB  # of 64 examples
     assert activations(1) < cache < activations(64) < 1.5 * cache
@@ -308,12 +307,13 @@ def test_a_run_records_the_estimate_beside_what_it_measured(
     )
     record = json.loads((tmp_path / "run" / "record.json").read_text(encoding="utf-8"))
     estimate = record["memory_estimate_mib"]
-    assert set(estimate) == {*memory_estimate.PARTS, "total"}
+    assert set(estimate) == {"weights", "trained", "gradients", "optimizer", "activations", "process", "total"}
     assert f"; estimated {estimate['total']:.0f})" in outcome.out
     longest = memory_estimate.estimate(
         experiment(("model.name", str(tiny_model))), LayerSizes(shapes_of_folder(tiny_model))
     )
-    assert 0 < estimate["activations"] < longest.activations  # of the rows that there are, not of the longest allowed
+    # of the rows that there are, not of the longest allowed
+    assert 0 < estimate["activations"] < longest.parts["activations"]
 
 
 def shapes_of_folder(folder: Path) -> ModelShapes:
@@ -327,5 +327,5 @@ def test_a_quantised_base(quantization: str, bytes_per_weight: float) -> None:
     plain, packed = estimated(*model), estimated(*model, ("model.quantization", quantization))
     in_blocks = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
     saved = in_blocks * (2 - bytes_per_weight) / memory_estimate.MIB
-    assert plain.weights - packed.weights == pytest.approx(saved)
+    assert plain.parts["weights"] - packed.parts["weights"] == pytest.approx(saved)
     assert plain.total - packed.total == pytest.approx(saved)

@@ -89,7 +89,7 @@ def crashed_and_whole(
     with safe_open(resumed.checkpoint_path, framework="pt") as file:
         assert json.loads(file.metadata()["state"])["step"] == crash_at - 1
     torch.manual_seed(99)  # the checkpoint, not luck, restores the random state
-    assert resumed.run().history == expected.history
-    for name, value in whole.bare_model.state_dict().items():
-        assert torch.equal(value, resumed.bare_model.state_dict()[name]), name
+    assert resumed.run().state.history == expected.state.history
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
     return whole, resumed

@@ -106,7 +106,7 @@ def test_a_crashed_run_goes_on_to_the_identical_result(
 ) -> None:
     """Crashes within each of the three phases, 1, 8 and 3 steps long."""
     whole, resumed = crashed_and_whole(methods.resolve(TINY), make_model, tmp_path, crash_at)
-    configs = [run.bare_model.peft_config["default"] for run in (whole, resumed)]
+    configs = [run.model.peft_config["default"] for run in (whole, resumed)]
     assert configs[0].rank_pattern == configs[1].rank_pattern
     assert (configs[0].tinit, configs[0].tfinal, configs[0].total_step) == (1, 3, STEPS)
 
@@ -116,7 +116,7 @@ def trained(make_model: Callable[..., Any], tmp_path: Path) -> tuple[methods.Met
     method = methods.resolve(TINY)
     run = trainer(method, make_model, tmp_path / "run")
     run.run()
-    return method, run.bare_model
+    return method, run.model
 
 
 def test_the_budget_is_kept_and_moves(trained: tuple[methods.Method, Any]) -> None:
@@ -149,13 +149,13 @@ def test_a_half_precision_base_is_loaded_exactly(
     method, batch = methods.resolve(TINY), make_batch(KIND)
     run = trainer(method, lambda *which: make_model(*which).bfloat16(), tmp_path / "run")
     run.run()
-    method.save(run.bare_model, tmp_path)
+    method.save(run.model, tmp_path)
     loaded = method.load(make_model("roberta", KIND).bfloat16(), tmp_path, KIND).eval()
-    for own, other in zip(layers(run.bare_model), layers(loaded), strict=True):
+    for own, other in zip(layers(run.model), layers(loaded), strict=True):
         kept = own.lora_E["default"].flatten() != 0
         assert torch.equal(own.lora_A["default"][kept], other.lora_A["default"])
     with torch.no_grad():
-        torch.testing.assert_close(loaded(**batch).logits, run.bare_model.eval()(**batch).logits)
+        torch.testing.assert_close(loaded(**batch).logits, run.model.eval()(**batch).logits)
 
 
 def test_an_overflow_leaves_no_trace(make_model: Callable[..., Any], make_batch: Callable[..., Any]) -> None:

@@ -49,11 +49,11 @@ def test_a_stays_as_it_was_drawn(optimizer: str, make_model: Callable[..., Any],
     """Weight decay, which the runs here have, would shrink a matrix whose gradient is merely zero."""
     method = methods.resolve({"name": "lora-fa", "optimizer": optimizer})
     run = trainer(method, make_model, tmp_path / "run")
-    before = {name: a.clone() for name, a in factor(run.bare_model, "lora_A").items()}
+    before = {name: a.clone() for name, a in factor(run.model, "lora_A").items()}
     run.run()
-    assert all(torch.equal(a, before[name]) for name, a in factor(run.bare_model, "lora_A").items())
-    assert all(b.abs().sum() > 0 for b in factor(run.bare_model, "lora_B").values())
-    method.save(run.bare_model, tmp_path)
+    assert all(torch.equal(a, before[name]) for name, a in factor(run.model, "lora_A").items())
+    assert all(b.abs().sum() > 0 for b in factor(run.model, "lora_B").values())
+    method.save(run.model, tmp_path)
     saved = load_file(tmp_path / "adapter_model.safetensors")
     assert all(torch.equal(saved[f"{name}.lora_A.weight"], a) for name, a in before.items())
 

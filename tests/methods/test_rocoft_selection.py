@@ -43,9 +43,9 @@ def test_rows_are_chosen_anew_and_saved_with_what_they_are(make_model: Callable[
         method = methods.resolve({"name": "rocoft", "rank": 2, "reselect_every": every})
         run = trainer(method, make_model, tmp_path / str(every))
         run.run()
-        state = run.bare_model.state_dict()
+        state = run.model.state_dict()
         chosen[every] = [value.tolist() for name, value in state.items() if name.endswith("row_indices")]
-        method.save(run.bare_model, tmp_path / f"adapter-{every}")
+        method.save(run.model, tmp_path / f"adapter-{every}")
         loaded = method.load(make_model("roberta", KIND), tmp_path / f"adapter-{every}", KIND).state_dict()
         assert chosen[every] == [value.tolist() for name, value in loaded.items() if name.endswith("row_indices")]
     assert chosen[None] == chosen[12]  # not after the last step
@@ -57,7 +57,7 @@ def test_the_rate_rises_again_after_each_choice(make_model: Callable[..., Any], 
     for warmup in (0, 2):
         settings = {"name": "rocoft", "rank": 2, "reselect_every": 3, "reselect_warmup": warmup}
         run = trainer(methods.resolve(settings), make_model, tmp_path / str(warmup))
-        rates[warmup] = [entry["learning_rate"] for entry in run.run().history if "loss" in entry]
+        rates[warmup] = [entry["learning_rate"] for entry in run.run().state.history if "loss" in entry]
     shares = [warm / plain for warm, plain in zip(rates[2], rates[0], strict=True) if plain]
     assert shares[:9] == pytest.approx([1, 1, 1, 0.5, 1, 1, 0.5, 1, 1])
 
@@ -66,10 +66,10 @@ def test_what_is_left_and_kept_is_stored_beside_what_is_trained(make_model: Call
     method = methods.resolve({"name": "rocoft", "rank": 2, "reselect_every": 3, "reselect_keeps": True})
     run = trainer(method, make_model, tmp_path / "run")
     run.run()
-    saved = {name: value for name, value in run.bare_model.state_dict().items() if ".rocoft_adapter." in name}
+    saved = {name: value for name, value in run.model.state_dict().items() if ".rocoft_adapter." in name}
     kept = sum(value.numel() for name, value in saved.items() if name.endswith("kept_values"))
-    assert method.stored_parameters(run.bare_model, 1000) == 1000 + kept > 1000
-    method.save(run.bare_model, tmp_path / "adapter")
+    assert method.stored_parameters(run.model, 1000) == 1000 + kept > 1000
+    method.save(run.model, tmp_path / "adapter")
     loaded = method.load(make_model("roberta", KIND), tmp_path / "adapter", KIND).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in saved.items())
 

@@ -4,11 +4,11 @@ Metadata in YAML for the hub's search and leaderboards, then a text from which a
 run (`card.md.j2`). All of it is from the run's own files; nothing is guessed.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from rocoft_bench.experiment.card.card_context import CardContext, Form, form_of
-from rocoft_bench.experiment.card.card_markup import block, code, plain
 from rocoft_bench.experiment.card.metadata import SOURCES, metadata
 from rocoft_bench.experiment.card.portable import without_machine_paths
 from rocoft_bench.models.pretrained import NORM_EPS_FIELDS
@@ -27,6 +27,30 @@ def model_card(context: CardContext) -> str:
     names: dict[str, Any] = {"sources": SOURCES, "norm_eps_fields": NORM_EPS_FIELDS}
     card = ModelCard.from_template(metadata(context), str(TEMPLATE), **words, **names)
     return str(card)
+
+
+def plain(text: object) -> str:
+    """Text without any mark-up in it, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&])", r"\\\1", " ".join(str(text).split()))
+
+
+def code(value: object) -> str:
+    """A value in a code span that also stands in a table."""
+    text = " ".join(str(value).split()) or " "
+    fence = _fence(text, 1)
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
+
+
+def block(text: str, language: str) -> str:
+    """A fenced block of code."""
+    fence = _fence(text, 3)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    """Backticks, more than any row of them in a text, so that none can close the fence."""
+    return "`" * max([least, *(len(row) + 1 for row in re.findall("`+", text))])
 
 
 __all__ = ["CARD", "CardContext", "Form", "form_of", "model_card", "without_machine_paths"]

@@ -38,7 +38,6 @@ class Base:
     id: str | None
     revision: str | None
     expression: str
-    weights_sha256: str | None
     kind: str
 
 
@@ -73,7 +72,7 @@ class CardContext:
     def base(self) -> Base:
         origin = self.record.model
         kind, name = origin.get("kind", "folder"), origin["name"]
-        common = {"weights_sha256": origin.get("weights_sha256"), "kind": kind, "revision": origin.get("revision")}
+        common = {"kind": kind, "revision": origin.get("revision")}
         if kind == "hub":
             return Base(name=origin["id"], id=origin["id"], expression=repr(origin["id"]), **common)
         known = known_model(name)
