@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from rocoft_bench.execution import slurm_executor as module
 from rocoft_bench.execution.channel import Channel
 from rocoft_bench.execution.cluster import LostError
 from rocoft_bench.execution.executor import Demand
-from rocoft_bench.execution.job import Outcome
 from rocoft_bench.execution.run_process import RunProcess
 from rocoft_bench.execution.slurm_executor import SlurmExecutor, sbatch_options, slurm_executor
 from rocoft_bench.runs import RunDirectory
@@ -33,7 +30,6 @@ submitit = pytest.importorskip("submitit")
 
 EPOCHS = 60
 ONE_RUN = Demand(1, None, 1, None)
-WAIT_SECONDS = 120
 
 
 @pytest.fixture
@@ -128,28 +124,26 @@ def worker_of(run: PlannedRun) -> psutil.Process | None:
     return None
 
 
-def send(signals: dict[str, signal.Signals], runs: list[PlannedRun]) -> None:
-    """A signal to the job of each run that has one by its name, as soon as the run can be resumed."""
-    end = time.monotonic() + WAIT_SECONDS
-    while signals:
-        assert time.monotonic() < end, f"waited in vain for {list(signals)}"
-        for run in runs:
-            if run.name in signals and (worker := worker_of(run)) is not None:
-                job: Any = worker.parent()
-                job.send_signal(signals.pop(run.name))
-        time.sleep(0.05)
+class StoppingView(SweepView):
+    """Sends a signal to the job of each run that has one by its name, at the first step after which it can be resumed.
 
+    done_steps: by run, how many steps it had made at each of its starts.
+    """
 
-class StartsView(SweepView):
-    """done_steps: by run, how many steps it had made at each of its starts."""
-
-    def __init__(self) -> None:
+    def __init__(self, signals: dict[str, signal.Signals]) -> None:
+        self.signals = signals
         self.done_steps: dict[str, list[int]] = {}
 
     def started(self, run: PlannedRun) -> Observer:
         observer, starts = Observer(), self.done_steps.setdefault(run.name, [])
         observer.training_started = lambda total_steps, done_steps: starts.append(done_steps)  # type: ignore[method-assign]
+        observer.step_done = lambda step: self._stop(run)  # type: ignore[method-assign]
         return observer
+
+    def _stop(self, run: PlannedRun) -> None:
+        if run.name in self.signals and (worker := worker_of(run)) is not None:
+            job: Any = worker.parent()
+            job.send_signal(self.signals.pop(run.name))
 
 
 @pytest.mark.slow
@@ -158,14 +152,10 @@ def test_preempted_runs_and_one_whose_job_is_killed_are_resumed(
 ) -> None:
     monkeypatch.setattr(submitit.LocalJob, "_results_timeout_s", 1)
     executor = SlurmExecutor(2, tmp_path / "results", cluster="local")
-    found: list[tuple[PlannedRun, Outcome]] = []
-    view = StartsView()
-    runner = Runner(runs, executor, view, lambda run: run.job(["rocoft"]))
-    sweep = threading.Thread(target=lambda: found.extend(runner.run()))
-    sweep.start()
     sent = (signal.SIGUSR2, signal.SIGKILL, signal.SIGTERM)
-    send({run.name: each for run, each in zip(runs, sent, strict=False)}, runs)
-    sweep.join(WAIT_SECONDS)
+    view = StoppingView({run.name: each for run, each in zip(runs, sent, strict=False)})
+    found = list(Runner(runs, executor, view, lambda run: run.job(["rocoft"])).run())
+    assert not view.signals, "ended before it could be stopped"
     assert {run.name: outcome.status for run, outcome in found} == {run.name: "ok" for run in runs}
     for run, starts in zip(runs, (2, 2, 2, 1), strict=True):
         assert RunDirectory(run.folder).read_record().steps == EPOCHS * 5
