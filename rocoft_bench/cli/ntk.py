@@ -193,9 +193,12 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
     """
     from rocoft_bench.config import Settings, find_config, parse_assignment, read_settings
     from rocoft_bench.errors import UserError
-    from rocoft_bench.ntk.kernel_settings import SECTION, analyses, flagged
+    from rocoft_bench.ntk.kernel_settings import SECTION, analyses
 
-    settings = flagged(read_settings(find_config(config)) if config else Settings(), flags)
+    settings = read_settings(find_config(config)) if config else Settings()
+    for key, value in flags.items():
+        if value is not None:
+            settings.update({SECTION: {key: value}}, f"--{key.replace('_', '-')}")
     for assignment in assignments:
         settings.update({SECTION: parse_assignment(assignment)}, f"--set {assignment}")
     section = settings.values.get(SECTION) or {}

@@ -4,7 +4,7 @@ from rich.progress import TaskID
 
 from rocoft_bench.cli.progress import Display
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
-from rocoft_bench.ntk.kernel_observer import KernelObserver
+from rocoft_bench.ntk.training_kernels import KernelObserver
 
 
 class KernelDisplay(Display, KernelObserver):

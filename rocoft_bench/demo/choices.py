@@ -7,8 +7,8 @@ subjects of its own, partly in words of its own; each relation gives equally man
 
 import random
 
+from rocoft_bench.demo import generator_of
 from rocoft_bench.demo.world import RELATIONS, Fact, Relation, held_out
-from rocoft_bench.errors import UserError, suggest
 
 SPLIT_SIZES = {"train": 2016, "test": 280}
 """Multiples of 28: seven relations, four places of the right answer."""
@@ -23,9 +23,7 @@ def choice_rows(split: str) -> list[dict[str, str]]:
 
     Raises: UserError if there is no such split.
     """
-    if split not in SPLIT_SIZES:
-        raise UserError(f"no split {split!r} in the choices; {suggest(split, SPLIT_SIZES)}")
-    rng = random.Random(f"{SEED} {split}")
+    rng = generator_of(split, SPLIT_SIZES, SEED, "choices")
     count = SPLIT_SIZES[split] // len(RELATIONS)
     rows = [row for name in RELATIONS for row in _relation_rows(name, split == "test", count, rng)]
     rng.shuffle(rows)

@@ -17,8 +17,8 @@ likely ("not" in the second sentence, say), but no word decides it.
 import random
 from collections.abc import Callable
 
+from rocoft_bench.demo import generator_of
 from rocoft_bench.demo.lexicon import NUMBERS, TEST, TRAIN, Lexicon
-from rocoft_bench.errors import UserError, suggest
 
 SPLIT_SIZES = {"train": 2520, "test": 700}
 SEED = 20
@@ -42,9 +42,7 @@ def entailment_rows(split: str) -> list[dict[str, object]]:
 
     Raises: UserError if there is no such split.
     """
-    if split not in SPLIT_SIZES:
-        raise UserError(f"no split {split!r} in the demo data; {suggest(split, SPLIT_SIZES)}")
-    rng = random.Random(f"{SEED} {split}")
+    rng = generator_of(split, SPLIT_SIZES, SEED, "demo data")
     words = TEST if split == "test" else TRAIN
     count = SPLIT_SIZES[split] // len(PHENOMENA)
     rows = [row for name in PHENOMENA for row in _phenomenon_rows(name, words, count, rng)]

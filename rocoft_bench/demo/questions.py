@@ -17,8 +17,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rocoft_bench.demo import generator_of
 from rocoft_bench.demo.words import DAYS, MONTHS, NUMBERS, WORDS, YEARS, Words, fill, slots
-from rocoft_bench.errors import UserError, suggest
 
 SPLIT_SIZES = {"train": 2000, "test": 300}
 SEED = 21
@@ -128,9 +128,7 @@ def question_rows(split: str) -> list[dict[str, object]]:
 
     Raises: UserError if there is no such split.
     """
-    if split not in SPLIT_SIZES:
-        raise UserError(f"no split {split!r} in the demo data; {suggest(split, SPLIT_SIZES)}")
-    rng = random.Random(f"{SEED} {split}")
+    rng = generator_of(split, SPLIT_SIZES, SEED, "demo data")
     rows: dict[str, dict[str, object]] = {}
     while len(rows) < SPLIT_SIZES[split]:
         row = _row(WORDS[split], rng, held_out=split == "test")

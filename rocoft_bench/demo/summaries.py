@@ -13,8 +13,8 @@ The test split has names, towns, places, things and jobs of its own, and sentenc
 import random
 from dataclasses import dataclass
 
+from rocoft_bench.demo import generator_of
 from rocoft_bench.demo.words import DAYS, NUMBERS, WORDS, Words, fill, slots
-from rocoft_bench.errors import UserError, suggest
 
 SPLIT_SIZES = {"train": 2000, "test": 200}
 SEED = 22
@@ -162,9 +162,7 @@ def summary_rows(split: str) -> list[dict[str, object]]:
 
     Raises: UserError if there is no such split.
     """
-    if split not in SPLIT_SIZES:
-        raise UserError(f"no split {split!r} in the demo data; {suggest(split, SPLIT_SIZES)}")
-    rng = random.Random(f"{SEED} {split}")
+    rng = generator_of(split, SPLIT_SIZES, SEED, "demo data")
     rows: dict[str, dict[str, object]] = {}
     while len(rows) < SPLIT_SIZES[split]:
         document, summary = _pair(WORDS[split], rng, held_out=split == "test")

@@ -15,8 +15,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rocoft_bench.demo import generator_of
 from rocoft_bench.demo.world import TEST_CAST, TRAIN_CAST, Cast
-from rocoft_bench.errors import UserError, suggest
 
 SPLIT_SIZES = {"train": 2400, "test": 240}
 SEED = 21
@@ -82,9 +82,7 @@ def word_problem_rows(split: str) -> list[dict[str, str]]:
 
     Raises: UserError if there is no such split.
     """
-    if split not in SPLIT_SIZES:
-        raise UserError(f"no split {split!r} in the word problems; {suggest(split, SPLIT_SIZES)}")
-    rng = random.Random(f"{SEED} {split}")
+    rng = generator_of(split, SPLIT_SIZES, SEED, "word problems")
     frames, cast = (TEST, TEST_CAST) if split == "test" else (TRAIN, TRAIN_CAST)
     rows: dict[str, dict[str, str]] = {}
     while len(rows) < SPLIT_SIZES[split]:

@@ -76,20 +76,12 @@ def _unlike(what: str, golden: Any, now: Any, tolerance: Mapping[str, float]) ->
         for key in dict.fromkeys((*golden, *now)):
             yield from _unlike(f"{what}.{key}", golden.get(key), now.get(key), tolerance)
     elif isinstance(golden, list) and isinstance(now, list):
-        yield from _first_unlike(what, golden, now, tolerance)
+        pairs = enumerate(zip(golden, now, strict=False))
+        unlike = (list(_unlike(f"{what}[{place}]", one, other, tolerance)) for place, (one, other) in pairs)
+        lengths = [(f"{what}, how many", len(golden), len(now))] if len(golden) != len(now) else []
+        yield from next(filter(None, unlike), lengths)
     elif not _equal(golden, now, tolerance):
         yield what, golden, now
-
-
-def _first_unlike(
-    what: str, golden: list[Any], now: list[Any], tolerance: Mapping[str, float]
-) -> Iterator[tuple[str, Any, Any]]:
-    for place, (one, other) in enumerate(zip(golden, now, strict=False)):
-        if found := list(_unlike(f"{what}[{place}]", one, other, tolerance)):
-            yield from found
-            return
-    if len(golden) != len(now):
-        yield f"{what}, how many", len(golden), len(now)
 
 
 def _equal(golden: Any, now: Any, tolerance: Mapping[str, float]) -> bool:

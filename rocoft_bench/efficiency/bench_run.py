@@ -15,7 +15,6 @@ import torch
 from rocoft_bench.efficiency.bench_settings import FROZEN, BenchSettings
 from rocoft_bench.efficiency.bench_subject import BenchSubject, random_model
 from rocoft_bench.efficiency.reference_methods import method_of
-from rocoft_bench.efficiency.step_counts import StepCounts
 from rocoft_bench.engine.failure import diagnose
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.models import known_model
@@ -92,17 +91,15 @@ def _measured(benches: Sequence[BenchSettings], advance: Advance) -> list[tuple[
         try:
             subjects[name], findings[name] = _prepared(bench, base)
         except Exception as error:  # on record; what it is does not matter to the other methods
-            subjects.pop(name, None)
             findings[name] = _failure(error)
     seconds = _taken_in_turn(subjects, findings, benches[0].turns, advance)
     frozen = benches[0].folder_name
     if frozen in seconds:
         for name, own in seconds.items():
-            findings[name] |= (
-                subjects[name].memory_over_steps()
-                | _beside(own, seconds[frozen])
-                | _added(findings[name], findings[frozen], subjects[name])
-            )
+            findings[name] |= subjects[name].memory_over_steps() | _times_beside(own, seconds[frozen])
+            layers = subjects[name].targeted_layers
+            added = findings[name]["operations_per_step"] - findings[frozen]["operations_per_step"]
+            findings[name]["added_operations_per_layer"] = added / layers if layers else None
     for name, subject in subjects.items():
         advance(f"{subject.method.name}: merging")
         _guarded(findings[name], subject.merge_and_decode)
@@ -111,24 +108,16 @@ def _measured(benches: Sequence[BenchSettings], advance: Advance) -> list[tuple[
 
 def _prepared(bench: BenchSettings, base: torch.nn.Module) -> tuple[BenchSubject, dict[str, Any]]:
     """A subject that has taken a step, and what was counted of it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         subject = BenchSubject(bench, base)
         counts = subject.counts()
     return subject, {
         "parameters": subject.parameters(),
-        **_counted(counts),
-        **subject.memory(counts),
-        "adapter_bytes": subject.adapter_bytes(),
-        "targeted_layers": subject.targeted_layers,
-    }
-
-
-def _counted(counts: StepCounts) -> dict[str, Any]:
-    return {
         "flops_per_step": counts.flops,
         "saved_bytes_per_step": counts.saved_bytes,
         "operations_per_step": counts.operations,
+        **subject.memory(counts),
+        "adapter_bytes": subject.adapter_bytes(),
     }
 
 
@@ -164,7 +153,7 @@ def _taken_in_turn(
     return seconds
 
 
-def _beside(own: list[float], frozen: list[float]) -> dict[str, Any]:
+def _times_beside(own: list[float], frozen: list[float]) -> dict[str, Any]:
     ratios = [mine / theirs for mine, theirs in zip(own, frozen, strict=True)]
     return {
         "seconds_per_step": statistics.median(own),
@@ -173,20 +162,12 @@ def _beside(own: list[float], frozen: list[float]) -> dict[str, Any]:
     }
 
 
-def _added(finding: dict[str, Any], frozen: dict[str, Any], subject: BenchSubject) -> dict[str, Any]:
-    layers = subject.targeted_layers
-    more = finding["operations_per_step"] - frozen["operations_per_step"]
-    return {"added_operations_per_layer": more / layers if layers else None}
-
-
 def _record(bench: BenchSettings, finding: dict[str, Any]) -> EfficiencyRecord:
     try:
         method = method_of(bench.method, bench.task_kind, bench.model["name"])
         label, settings = method.label, {"name": method.name, **method.settings.model_dump(mode="json")}
     except UserError:  # on record as a failure already
         label, settings = str(bench.method.get("name")), dict(bench.method)
-    finding = {"status": "ok", **finding}
-    finding.pop("targeted_layers", None)
     return EfficiencyRecord(
         config_hash=bench.config_hash(),
         settings_hash=bench.settings_hash(),
@@ -204,7 +185,7 @@ def _record(bench: BenchSettings, finding: dict[str, Any]) -> EfficiencyRecord:
             mode="json", include={"task_kind", "gradient_checkpointing", "gradient_accumulation", "compile"}
         ),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        **finding,
+        **{"status": "ok", **finding},
     )
 
 

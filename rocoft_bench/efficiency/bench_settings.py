@@ -20,7 +20,8 @@ from rocoft_bench.runs import digest
 
 SECTION = "bench"
 """The one group of a file of benches."""
-AXES = ("models", "methods", "shapes", "variants")
+AXES: dict[str, list[Any]] = {"models": ["roberta-base"], "methods": ["rocoft"], "shapes": [[8, 128]], "variants": [{}]}
+"""Lists of a file, and what stands for one that is not there."""
 OF_AXES = {"model": "models", "method": "methods", "batch_size": "shapes", "sequence_length": "shapes"}
 """Settings of a bench that the axes say, by the axis; given beside it they would have no effect."""
 FROZEN = "frozen"
@@ -110,16 +111,15 @@ def benches_of(settings: Settings) -> list[list[BenchSettings]]:
             raise UserError(f"{SECTION}.{key}: is of one bench; name them all in a list, {SECTION}.{OF_AXES[key]}")
     common = {key: value for key, value in values.items() if key not in AXES}
     methods = [_named(method) for method in [FROZEN, *axes["methods"]]]
+    unique = [method for index, method in enumerate(methods) if method not in methods[:index]]
     return [
         [_bench({**common, **_shaped(shape), "model": _model(model), **variant, "method": m}, settings) for m in unique]
         for model, shape, variant in product(axes["models"], axes["shapes"], axes["variants"])
-        for unique in [[m for i, m in enumerate(methods) if m not in methods[:i]]]
     ]
 
 
 def _listed(value: Any, axis: str) -> list[Any]:
-    defaults = {"models": ["roberta-base"], "methods": ["rocoft"], "shapes": [[8, 128]], "variants": [{}]}
-    value = defaults[axis] if value is None else value
+    value = AXES[axis] if value is None else value
     if not isinstance(value, list) or not value:
         raise UserError(f"{SECTION}.{axis} = {shortened(repr(value))}: must be a list")
     if axis == "variants" and not all(isinstance(variant, dict) for variant in value):

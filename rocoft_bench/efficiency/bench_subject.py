@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 import transformers
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.efficiency import single_layer
 from rocoft_bench.efficiency.bench_settings import BenchSettings
-from rocoft_bench.efficiency.gpu_memory import GpuMemory
-from rocoft_bench.efficiency.reference_methods import method_of
-from rocoft_bench.efficiency.step_counts import StepCounts, bytes_of, count_step
+from rocoft_bench.efficiency.reference_methods import Rebuilt, method_of
+from rocoft_bench.efficiency.step_counts import GpuMemory, StepCounts, bytes_of, count_step
 from rocoft_bench.engine.causal_loss import keep_logits_only
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.models import AUTO_CLASSES
@@ -43,19 +43,15 @@ def random_model(bench: BenchSettings, device: torch.device) -> nn.Module:
     return model
 
 
-def sharing(model: nn.Module) -> nn.Module:
-    """A copy of a model whose parameters are its own and their values the model's: many fit into memory."""
-    memo = {id(p): nn.Parameter(p.data, p.requires_grad) for p in model.parameters()}
-    return copy.deepcopy(model, memo)
-
-
 class BenchSubject:
-    """A method on its copy of the model, ready to take steps."""
+    """A method on its copy of the model, ready to take steps. The values of the copy's parameters are the model's own:
+    many fit into memory.
+    """
 
     def __init__(self, bench: BenchSettings, base: nn.Module) -> None:
         self.bench = bench
         self.method = method_of(bench.method, bench.task_kind, bench.model["name"])
-        model: Any = sharing(base)
+        model: Any = copy.deepcopy(base, {id(p): nn.Parameter(p.data, p.requires_grad) for p in base.parameters()})
         self.method.check_supports(bench.task_kind, model.config.model_type)
         training = TrainingConfig(learning_rate=1e-6, gradient_checkpointing=bench.gradient_checkpointing)
         self.method.check_training(training)
@@ -85,10 +81,6 @@ class BenchSubject:
     @property
     def targeted_layers(self) -> int:
         """Layers that the method has put its own in the place of."""
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        from rocoft_bench.efficiency.reference_methods import Rebuilt
-
         return sum(isinstance(module, BaseTunerLayer | Rebuilt) for module in self.model.modules())
 
     def passes(self) -> None:
@@ -144,24 +136,22 @@ class BenchSubject:
 
     def memory(self, counts: StepCounts) -> dict[str, Any]:
         """MiB of the weights, and of what training adds, after a step has been taken; on a GPU its measured peak."""
-        weights, state = self._weight_bytes(), self._state_bytes()
-        parts = {"gradients": sum(p.numel() * p.itemsize for p in self._trained()), "optimizer_state": state}
+        gradients, state = sum(p.numel() * p.itemsize for p in self._trained()), self._state_bytes()
         kind = "counted: weights, gradients, optimizer state, tensors kept for backward"
-        added = sum(parts.values()) + counts.saved_bytes
+        added = gradients + state + counts.saved_bytes
         if self.gpu_memory.is_counted:
             kind = "weights and optimizer state counted, and what a step allocates on the GPU"
             self.gpu_memory.give_back()
             self.timed_step()
             added = self.gpu_memory.allocated[-1] + state
-        mib = {key: value / 2**20 for key, value in {**parts, "model": weights, "added": added}.items()}
-        return {
-            "model_memory_mib": mib["model"],
-            "gradients_mib": mib["gradients"],
-            "optimizer_state_mib": mib["optimizer_state"],
-            "optimization_memory_mib": mib["added"],
-            "peak_memory_mib": mib["model"] + mib["added"],
-            "peak_memory_kind": kind,
+        found = {
+            "model_memory_mib": self._weight_bytes(),
+            "gradients_mib": gradients,
+            "optimizer_state_mib": state,
+            "optimization_memory_mib": added,
+            "peak_memory_mib": self._weight_bytes() + added,
         }
+        return {**{name: value / 2**20 for name, value in found.items()}, "peak_memory_kind": kind}
 
     def memory_over_steps(self) -> dict[str, float]:
         """MiB, on a GPU, of the steps that were taken since the first."""

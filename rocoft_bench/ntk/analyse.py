@@ -18,20 +18,18 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.run import run
 from rocoft_bench.ntk.kernel_files import KernelDirectory
 from rocoft_bench.ntk.kernel_inputs import KernelInputs, prepare
-from rocoft_bench.ntk.kernel_observer import KernelObserver
 from rocoft_bench.ntk.kernel_scores import TestScorer
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import make_set, size_of
 from rocoft_bench.ntk.similarity import alignment, eigenvalues, relative_difference
 from rocoft_bench.ntk.solvers import Array, KernelProblem, Solution, predicted, solve
-from rocoft_bench.ntk.training_kernels import OUTPUTS, full_kernel, training_kernels
+from rocoft_bench.ntk.training_kernels import OUTPUTS, KernelObserver, full_kernel, training_kernels
 from rocoft_bench.plugins import used
 from rocoft_bench.runs import (
     Failure,
     Kernel,
     KernelRecord,
     RunDirectory,
-    RunRecord,
     provenance,
     read_record,
     write_json,
@@ -57,21 +55,17 @@ def analyse(
     Raises: UserError if the input cannot be used; nothing is left behind then. Whatever ends the work before its end,
     after records that say so.
     """
-    directories = {own.seed: KernelDirectory(output / own.folder_name) for own in settings}
-    to_do = [own for own in settings if force or not directories[own.seed].is_done()]
+    directories = [KernelDirectory(output / own.folder_name) for own in settings]
+    to_do = [own for own, directory in zip(settings, directories, strict=True) if force or not directory.is_done()]
     are_alike = all(own.method is None for own in to_do)  # a method begins otherwise with each seed
     for group in filter(None, [to_do] if are_alike else [[own] for own in to_do]):
-        _make(group, {own.seed: directories[own.seed] for own in group}, observer, force)
-    return [read_record(directories[own.seed].record, KernelRecord) for own in settings]
+        _make(group, output, observer, force)
+    return [read_record(directory.record, KernelRecord) for directory in directories]
 
 
-def _make(
-    settings: Sequence[KernelSettings],
-    directories: Mapping[int, KernelDirectory],
-    observer: KernelObserver,
-    force: bool,
-) -> None:
+def _make(settings: Sequence[KernelSettings], output: Path, observer: KernelObserver, force: bool) -> None:
     started = time.monotonic()
+    directories = {own.seed: KernelDirectory(output / own.folder_name) for own in settings}
     with ExitStack() as locks:
         for directory in directories.values():
             directory.check_writable()
@@ -83,13 +77,13 @@ def _make(
             if force:
                 directories[own.seed].restart()
             directories[own.seed].record.unlink(missing_ok=True)
-            directories[own.seed].begin(own)
+            directories[own.seed].start(own)
         try:
             found = _findings(inputs, directories, observer)
             seconds = (time.monotonic() - started) / len(settings)
             for own in settings:
                 outcome = {"status": "ok", "seconds": round(seconds, 3), **found[own.seed]}
-                write_json(directories[own.seed].record, _record(inputs, own, outcome).model_dump(mode="json"))
+                _write_record(inputs, own, directories[own.seed], outcome)
                 directories[own.seed].remove_work()
         except UserError:
             raise
@@ -97,8 +91,7 @@ def _make(
             failure = failure_of(error)
             for own in settings:
                 with suppress(OSError):
-                    record = _record(inputs, own, failure._asdict())
-                    write_json(directories[own.seed].record, record.model_dump(mode="json"))
+                    _write_record(inputs, own, directories[own.seed], failure._asdict())
             raise
 
 
@@ -120,16 +113,17 @@ def _findings(
     plugins = used({"method": [inputs.settings.method["name"]] if inputs.settings.method else []})
     found: dict[int, dict[str, Any]] = {}
     for seed, directory in directories.items():
-        reference = kernels[seed].get(REFERENCE, full_kernel(inputs, seed, directory))
+        reference = kernels[seed][REFERENCE] if REFERENCE in kernels[seed] else full_kernel(inputs, seed, directory)
+        full = None if reference is None else reference.numpy()
         found[seed] = {
             "kernels": {
-                name: _kernel(inputs, seed, name, kernels[seed][name], solution, scores[seed][name], reference)
+                name: _kernel(inputs, seed, name, kernels[seed][name].numpy(), solution, scores[seed][name], full)
                 for name, solution in solutions[seed].items()
             },
             "peak_memory_mib": round(peak_memory_mib(device)[0], 1),
         }
         if trained := _fine_tuned(inputs.settings.model_copy(update={"seed": seed}), directory, observer):
-            found[seed]["kernels"][inputs.settings.fine_tuned_name] = trained
+            found[seed]["kernels"]["trained_ft" if inputs.settings.method else "full_ft"] = trained
         write_json_lines(directory.predictions, _prediction_lines(inputs, scores[seed]))
         write_json(directory.provenance, provenance(plugins))
     return found
@@ -142,19 +136,16 @@ def _fine_tuned(settings: KernelSettings, directory: KernelDirectory, observer: 
     Raises: RuntimeError if that run fails.
     """
     if settings.run is not None:
-        return _result_of(RunDirectory(settings.run).read_record())
-    if settings.fine_tuning is None:
+        record = RunDirectory(settings.run).read_record()
+    elif settings.fine_tuning is not None:
+        experiment = settings.experiment()
+        folder = experiment.folder_in(directory.path.parents[1])
+        record, _ = run(experiment, folder, Observer())
+        if record.status != "ok":
+            raise RuntimeError(f"the run in {folder} has no result ({record.status}: {record.error})")
+        observer.finished_part(f"{settings.task}, seed {settings.seed}: {record.label}, {folder}")
+    else:
         return None
-    experiment = settings.experiment()
-    folder = experiment.folder_in(directory.path.parents[1])
-    record, _ = run(experiment, folder, Observer())
-    if record.status != "ok":
-        raise RuntimeError(f"the run in {folder} has no result ({record.status}: {record.error})")
-    observer.finished_part(f"{settings.task}, seed {settings.seed}: {record.label}, {folder}")
-    return _result_of(record)
-
-
-def _result_of(record: RunRecord) -> Kernel:
     return Kernel.model_validate({**(record.metrics or {}), "parameters": (record.parameters or {}).get("trainable")})
 
 
@@ -170,23 +161,15 @@ def _solutions(inputs: KernelInputs, seed: int, kernels: Mapping[str, Tensor]) -
 
 
 def _kernel(
-    inputs: KernelInputs,
-    seed: int,
-    name: str,
-    kernel: Tensor,
-    solution: Solution,
-    scores: Array,
-    reference: Tensor | None,
+    inputs: KernelInputs, seed: int, name: str, kernel: Array, solution: Solution, scores: Array, full: Array | None
 ) -> Kernel:
-    matrix = kernel.numpy()
-    own = Kernel.model_validate(inputs.metrics(scores))
+    own = Kernel.model_validate(inputs.task.score(predicted(scores).tolist(), inputs.test.labels))
     parts = make_set(name.removeprefix("K_"), inputs.parameters, inputs.settings.model_copy(update={"seed": seed}))
     own.regularization, own.parameters = solution.penalty, size_of(parts, inputs.parameters)
-    own.eigenvalues = eigenvalues(matrix).tolist() if inputs.settings.is_symmetric else []
-    if reference is not None and name != REFERENCE:
-        full = reference.numpy()
-        own.relative_difference = {"1": relative_difference(matrix, full, 1), "2": relative_difference(matrix, full, 2)}
-        own.alignment = alignment(matrix, full)
+    own.eigenvalues = eigenvalues(kernel).tolist() if inputs.settings.is_symmetric else []
+    if full is not None and name != REFERENCE:
+        own.relative_difference = {"1": relative_difference(kernel, full, 1), "2": relative_difference(kernel, full, 2)}
+        own.alignment = alignment(kernel, full)
     return own
 
 
@@ -198,15 +181,18 @@ def _prediction_lines(inputs: KernelInputs, scores: Mapping[str, Array]) -> list
     ]
 
 
-def _record(inputs: KernelInputs, settings: KernelSettings, outcome: Mapping[str, Any]) -> KernelRecord:
+def _write_record(
+    inputs: KernelInputs, settings: KernelSettings, directory: KernelDirectory, outcome: Mapping[str, Any]
+) -> None:
     train, test = inputs.train[settings.seed], inputs.test
     known = models.known_model(settings.model.name)
-    return KernelRecord(
+    is_difference = settings.outputs(len(inputs.task.label_names)) == 1
+    record = KernelRecord(
         config_hash=settings.config_hash(),
         settings_hash=settings.settings_hash(),
         task=settings.task,
         shots=settings.shots,
-        labels=list(inputs.words),
+        labels=list(inputs.task.label_names),
         seed=settings.seed,
         model={
             "name": settings.model.name,
@@ -219,10 +205,11 @@ def _record(inputs: KernelInputs, settings: KernelSettings, outcome: Mapping[str
             "train_rows": len(train.examples),
             "eval_rows": len(test.examples),
         },
-        protocol=inputs.protocol(),
+        protocol=inputs.task.protocol(inputs.task_settings, "logit difference" if is_difference else "logits"),
         settings=settings.chosen(),
         notes=[*inputs.notes, *train.notes, *test.notes],
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         prompt=inputs.prompt(settings.seed),
         **outcome,
     )
+    write_json(directory.record, record.model_dump(mode="json"))

@@ -14,10 +14,10 @@ from rocoft_bench.experiment.encoded_split import EncodedSplit, encode, fitted_s
 from rocoft_bench.experiment.resolve import Experiment
 from rocoft_bench.experiment.run_record import prompt_facts
 from rocoft_bench.experiment.trained_model import experiment_of, load_trained
-from rocoft_bench.ntk.kernel_settings import KernelSettings
-from rocoft_bench.ntk.kernels import SCRATCH, Block, Capturer, Example, GradientProducts, Parameters, Readout, make_set
+from rocoft_bench.ntk.kernel_settings import SCORED, KernelSettings
+from rocoft_bench.ntk.kernels import Block, Capturer, Example, GradientProducts, Parameters, Readout, make_set
 from rocoft_bench.ntk.memory_budget import MemoryBudget, make_budget
-from rocoft_bench.ntk.solvers import Array, check_counts, predicted
+from rocoft_bench.ntk.solvers import check_counts
 from rocoft_bench.runs import RunDirectory
 from rocoft_bench.tasks import LoadedSplit
 from rocoft_bench.tasks.fewshot import FAMILY, FewShotTask
@@ -29,24 +29,18 @@ TRAINED_VALUES = "trained_values"
 
 
 @dataclass(frozen=True)
-class PromptSet:
+class PromptSet(EncodedSplit):
     """The rows of a draw as prompts. notes: what was cut, drawn or left out."""
 
-    split: EncodedSplit
     notes: list[str]
 
     @property
-    def origin(self) -> dict[str, Any]:
-        return self.split.origin
-
-    @property
     def labels(self) -> list[int]:
-        labels: list[int] = self.split.encoded["labels"][:]
-        return labels
+        return list(self.encoded["labels"][:])
 
     @cached_property
     def examples(self) -> list[Example]:
-        rows = zip(self.split.encoded["input_ids"][:], self.split.encoded["mask_position"][:], strict=True)
+        rows = zip(self.encoded["input_ids"][:], self.encoded["mask_position"][:], strict=True)
         return [Example(tuple(ids), position) for ids, position in rows]
 
 
@@ -66,16 +60,6 @@ class KernelInputs:
     model_origin: dict[str, Any]
     notes: list[str]
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """By class, the words whose logits are read."""
-        return self.task.label_names
-
-    def protocol(self) -> str:
-        """How the outputs are made, in one line."""
-        is_difference = self.settings.outputs(len(self.words)) == 1
-        return self.task.protocol(self.task_settings, "logit difference" if is_difference else "logits")
-
     def products(self, seeds: Sequence[int]) -> GradientProducts:
         """For the settings' parameter sets, each under its name and a seed: "row/13"."""
         drawn = [self.settings.model_copy(update={"seed": seed}) for seed in seeds]
@@ -91,15 +75,12 @@ class KernelInputs:
         examples, size = self.train[seed].examples, self.budget.block
         return [examples[start : start + size] for start in range(0, len(examples), size)]
 
-    def metrics(self, scores: Array) -> dict[str, float]:
-        """Of the test rows, from f of each output, (m, c)."""
-        return self.task.score(predicted(scores).tolist(), self.test.labels)
-
     def prompt(self, seed: int) -> dict[str, Any]:
         """What is recorded of the prompts of a draw: the template, and the first ones as the model sees them."""
-        splits = {"training": self.train[seed].split, "evaluation": self.test.split}
+        splits = {"training": self.train[seed], "evaluation": self.test}
         facts = prompt_facts(self.task, self.task_settings, self.tokenizer, self.capturer.model, **splits)
-        return {**facts, "label_words": dict(zip(self.words, self.capturer.readout.words.tolist(), strict=True))}
+        ids = self.capturer.readout.words.tolist()
+        return {**facts, "label_words": dict(zip(self.task.label_names, ids, strict=True))}
 
 
 def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
@@ -126,21 +107,23 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
     def prompts(split: LoadedSplit, training: bool) -> PromptSet:
         own = [*split.notes]
         rows = split if training else limited(split, settings.max_test_rows, "test", own)
-        return PromptSet(encode(task, rows, tokenizer, fitted, training, own), own)
+        encoded = encode(task, rows, tokenizer, fitted, training, own)
+        return PromptSet(encoded.raw, encoded.encoded, encoded.origin, own)
 
     train, test = {seed: prompts(split, True) for seed, split in drawn.items()}, prompts(tests, False)
     if settings.run is None and settings.method is not None:
-        calibrate(experiment, model, train[seeds[0]].split, tokenizer, notes)
+        calibrate(experiment, model, train[seeds[0]], tokenizer, notes)
     readout = Readout.of_words(task.word_ids(tokenizer, fitted))
-    capturer = _capturer(settings, model, readout.difference() if outputs == 1 else readout, tokenizer)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu", getattr(torch, settings.precision))
+    readout = readout.difference() if outputs == 1 else readout
+    capturer = Capturer(model, readout, tokenizer.pad_token_id or 0, settings.tied)
     parameters = _parameters(settings, capturer, train[seeds[0]].examples, notes)
-    if settings.is_scored:
-        scored = {seed: list(single_examples(own.split, tokenizer)) for seed, own in train.items()}
-        parameters = parameters.with_scores(scored)
+    if settings.selection in SCORED and settings.indices is None and {"row", "column"} & set(settings.kernels):
+        parameters = parameters.with_scores({seed: single_examples(own, tokenizer) for seed, own in train.items()})
         notes.append(f"rows or columns were scored on the first {CALIBRATION_EXAMPLES} training examples of a draw")
     for name in settings.kernels:
         make_set(name, parameters, settings)
-    every = [example for prompts in (*train.values(), test) for example in prompts.examples]
+    every = [example for own in (*train.values(), test) for example in own.examples]
     return KernelInputs(
         settings=settings,
         task=task,
@@ -150,7 +133,7 @@ def prepare(settings: KernelSettings, seeds: Sequence[int]) -> KernelInputs:
         parameters=parameters,
         train=train,
         test=test,
-        budget=make_budget(capturer, SCRATCH, every, max(len(each.examples) for each in train.values()), settings),
+        budget=make_budget(capturer, every, max(len(each.examples) for each in train.values()), settings),
         model_origin=origin,
         notes=notes,
     )
@@ -188,12 +171,6 @@ def _loaded(settings: KernelSettings, experiment: Experiment, notes: list[str]) 
     for name, parameter in run.model.named_parameters():
         parameter.requires_grad_(name in trained)
     return run.model, tokenizer, origin
-
-
-def _capturer(settings: KernelSettings, model: Any, readout: Readout, tokenizer: Any) -> Capturer:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device=device, dtype=getattr(torch, settings.precision))
-    return Capturer(model, readout, tokenizer.pad_token_id or 0, settings.tied)
 
 
 def _parameters(settings: KernelSettings, capturer: Capturer, examples: list[Example], notes: list[str]) -> Parameters:

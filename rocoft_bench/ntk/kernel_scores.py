@@ -2,7 +2,7 @@
 once. With `test_kernels` the kernels between test and training rows are made too, kept, and predicted from.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +13,10 @@ from rocoft_bench.engine.accelerator import MIB
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.kernel_files import KernelDirectory, identity, read_tensors, save_tensors
 from rocoft_bench.ntk.kernel_inputs import KernelInputs
-from rocoft_bench.ntk.kernel_observer import KernelObserver
-from rocoft_bench.ntk.kernels import Block, Directions, GradientProducts, size_of
+from rocoft_bench.ntk.kernels import Block, size_of
 from rocoft_bench.ntk.memory_budget import PROCESS_MIB
 from rocoft_bench.ntk.solvers import Array, Solution
-from rocoft_bench.ntk.training_kernels import OUTPUTS
+from rocoft_bench.ntk.training_kernels import OUTPUTS, KernelObserver
 
 TEST_BLOCK = 32
 """Test rows between two stores."""
@@ -94,9 +93,9 @@ class TestScorer:
             files = {seed: stem.with_name(f"test-{index}-{stem.name}.safetensors") for seed, stem in stems.items()}
             stored = {seed: tensors for seed, file in files.items() if (tensors := read_tensors(file)) is not None}
             if len(stored) < len(seeds):
-                directions = directions or self._directions(products, seeds)
+                directions = directions or products.directions(self._weighted(products.sets, seeds))
                 block = self.inputs.capture([self.inputs.test.examples[row] for row in rows])
-                stored = self._scored(products, directions, block, seeds)
+                stored = self._scored(products.scores(block, directions), block, seeds)
                 for seed, tensors in stored.items():
                     save_tensors(files[seed], tensors)
             self.observer.advanced()
@@ -111,35 +110,26 @@ class TestScorer:
             block=self.inputs.budget.block,
         )
 
-    def _directions(self, products: GradientProducts, seeds: list[int]) -> Directions:
-        return products.directions(
-            (block, self._coefficients(products, seed, start, block))
-            for seed in seeds
-            for start, block in self._training(seed)
-        )
+    def _weighted(self, sets: Iterable[str], seeds: list[int]) -> Iterator[tuple[Block, dict[str, Tensor]]]:
+        """The training blocks of some draws, each with its α, (1, B · c), for the sets of its own draw; with zeros for
+        those of others.
+        """
+        for seed in seeds:
+            start = 0
+            for examples in self.inputs.training_blocks(seed):
+                block, alphas = self.inputs.capture(examples), {}
+                rows = slice(start, start := start + block.outputs.numel())
+                for name in sets:
+                    kernel, _, of = name.partition("/")
+                    alpha = self.solutions[seed][f"K_{kernel}"].alpha[rows]
+                    alphas[name] = torch.from_numpy(alpha if of == str(seed) else np.zeros_like(alpha)).unsqueeze(0)
+                yield block, alphas
 
-    def _training(self, seed: int) -> Iterator[tuple[int, Block]]:
-        """The blocks of a draw, each with the number of its first row."""
-        for index, examples in enumerate(self.inputs.training_blocks(seed)):
-            yield index * self.inputs.budget.block, self.inputs.capture(examples)
-
-    def _coefficients(self, products: GradientProducts, seed: int, start: int, block: Block) -> dict[str, Tensor]:
-        """α of a draw's block, (1, B · c), for its own sets; zeros for those of other draws."""
-        rows = slice(start * block.outputs.shape[1], start * block.outputs.shape[1] + block.outputs.numel())
-        found = {}
-        for name in products.sets:
-            kernel, _, of = name.partition("/")
-            alpha = self.solutions[seed][f"K_{kernel}"].alpha[rows]
-            found[name] = torch.from_numpy(alpha if of == str(seed) else np.zeros_like(alpha)).unsqueeze(0)
-        return found
-
-    def _scored(
-        self, products: GradientProducts, directions: Directions, block: Block, seeds: list[int]
-    ) -> dict[int, Scores]:
+    def _scored(self, scores: Scores, block: Block, seeds: list[int]) -> dict[int, Scores]:
         found: dict[int, Scores] = {seed: {OUTPUTS: block.outputs.double().cpu()} for seed in seeds}
-        for name, scores in products.scores(block, directions).items():
+        for name, own in scores.items():
             kernel, _, of = name.partition("/")
-            found[int(of)][f"K_{kernel}"] = scores[..., 0]
+            found[int(of)][f"K_{kernel}"] = own[..., 0]
         if self.inputs.settings.test_kernels:
             for seed in seeds:
                 found[seed] |= self._cross(block, seed)
@@ -150,7 +140,8 @@ class TestScorer:
         row, (m, c · n · c); and what they predict in place of θ.
         """
         products = self.inputs.products([seed])
-        tiles = [products.kernels(block, other) for _, other in self._training(seed)]
+        training = self.inputs.training_blocks(seed)
+        tiles = [products.kernels(block, self.inputs.capture(examples)) for examples in training]
         found: Scores = {}
         for name in products.sets:
             kernel = f"K_{name.partition('/')[0]}"

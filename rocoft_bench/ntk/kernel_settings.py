@@ -6,26 +6,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from rocoft_bench import methods, tasks
-from rocoft_bench.config import Count, CountFromZero, LargeCount, ModelConfig, Settings, StrictModel, checked
+from rocoft_bench.config import Count, CountFromZero, LargeCount, ModelConfig, Settings, StrictModel, assigned, checked
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.experiment.trained_model import experiment_of
 from rocoft_bench.models import MASKED_LM
 from rocoft_bench.ntk.solvers import SolverName
-from rocoft_bench.runs import KernelName, RunDirectory, digest
+from rocoft_bench.runs import RunDirectory, digest
 from rocoft_bench.tasks.fewshot import FAMILY
 
 SET_NAMES = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head", "trained")
@@ -43,10 +36,10 @@ beside the kernels that are named), and `label_words` by task."""
 OF_RUN = {"shots": "shots", "data_dir": "data_dir", "label_words": "label_words", "max_length": "max_length",
           "first_limit": "first_limit", "max_test_rows": "max_eval_rows"}  # fmt: skip
 """Settings that are those of a few-shot run's task, and their names there."""
-ELSEWHERE = ("model", "task", "shots", "seed", "data_dir", "label_words", "max_length", "first_limit", "max_test_rows")
+ELSEWHERE = ("model", "task", "seed", *OF_RUN)
 """Settings that have a place of their own in the record, or show in its protocol and notes."""
-LATER_OF_MODEL = ("quantization",)
 LATER = ("method", "run", "indices", "fine_tuning")
+LATER_OF_MODEL = ("quantization",)
 """Settings, and those of the model, that were added after records had been made."""
 HOW_ONLY = ("batch_size", "memory_gib", "test_kernels")
 """Settings that change how something is computed and not what."""
@@ -64,10 +57,9 @@ class FineTuning(StrictModel):
 
     def training(self, rows: int) -> dict[str, Any]:
         """As settings of a run on so many rows."""
-        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
         epochs = math.ceil(self.steps / math.ceil(rows / self.batch_size))
-        same = {"batch_size": self.batch_size, "lr_scheduler": "linear", "evaluate": "end"}
-        return {"epochs": epochs, **same, **rate}
+        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        return {"epochs": epochs, "batch_size": self.batch_size, "lr_scheduler": "linear", "evaluate": "end", **rate}
 
 
 class KernelSettings(StrictModel):
@@ -139,26 +131,14 @@ class KernelSettings(StrictModel):
     """The most memory to use; smaller means more and smaller blocks."""
 
     @model_validator(mode="after")
-    def _trained_needs_a_method(self) -> KernelSettings:
+    def _they_fit_each_other(self) -> KernelSettings:
         trained = "trained" in self.kernels
         if (trained and len(self.kernels) > 1) or (trained != (self.method is not None) and self.run is None):
             raise ValueError("kernels = trained is that of a method: give both, and make other kernels without them")
-        return self
-
-    @model_validator(mode="after")
-    def _published_has_no_f0(self) -> KernelSettings:
         if self.solver == "published" and self.f0:
             raise ValueError("solver published does not use f0: leave out f0, or use strict or ridge")
-        return self
-
-    @model_validator(mode="after")
-    def _an_asymmetric_kernel_has_no_features(self) -> KernelSettings:
         if not self.is_symmetric and self.solver == "strict":
             raise ValueError(f"solver strict needs a symmetric kernel, not {self.kernel}: use ridge or published")
-        return self
-
-    @model_validator(mode="after")
-    def _indices_say_all(self) -> KernelSettings:
         if self.indices is not None and self.model_fields_set & {"rank", "selection"}:
             raise ValueError("indices name the rows or columns: leave out rank and selection")
         return self
@@ -186,20 +166,9 @@ class KernelSettings(StrictModel):
     def is_symmetric(self) -> bool:
         return self.kernel != "asymmetric-signgd"
 
-    @property
-    def fine_tuned_name(self) -> KernelName:
-        """Under which the record has what fine-tuning gave."""
-        return "full_ft" if self.method is None else "trained_ft"
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether rows or columns are chosen by score."""
-        return self.selection in SCORED and self.indices is None and bool({"row", "column"} & set(self.kernels))
-
     def experiment(self) -> Experiment:
         """The few-shot run whose start this is, or that it stands beside. Raises: UserError."""
-        own = {theirs: getattr(self, name) for name, theirs in OF_RUN.items()}
-        task = {key: value for key, value in own.items() if value is not None}
+        task = {theirs: value for name, theirs in OF_RUN.items() if (value := getattr(self, name)) is not None}
         rows = self.shots * len(tasks.get(FAMILY, self.task).label_names)  # type: ignore[attr-defined]
         sections = {
             "task": {"family": FAMILY, "name": self.task, "draw": self.seed, **task},
@@ -229,12 +198,9 @@ class KernelSettings(StrictModel):
 
     def _values(self, without: tuple[str, ...]) -> dict[str, Any]:
         """Later settings are left out where they are not used, so that earlier analyses keep their hashes."""
-        unused = {name for name in LATER if getattr(self, name) is None}
-        values = self.model_dump(mode="json", exclude={*without, *unused})
-        if "model" in values:
-            later = {name for name in LATER_OF_MODEL if values["model"][name] is None}
-            values["model"] = {name: value for name, value in values["model"].items() if name not in later}
-        return values
+        unused = [name for name in LATER if getattr(self, name) is None]
+        of_model = {name for name in LATER_OF_MODEL if getattr(self.model, name) is None}
+        return self.model_dump(mode="json", exclude={"model": of_model, **dict.fromkeys((*without, *unused), True)})
 
     @property
     def folder_name(self) -> str:
@@ -260,28 +226,27 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
 
     Raises: UserError if a setting is unknown or out of range, or the file holds something else.
     """
-    others = [key for key in settings.values if key != SECTION]
-    if others:
+    if others := [key for key in settings.values if key != SECTION]:
         file = next((s for name, s in settings.sources.items() if name.split(".")[0] == others[0]), "settings")
         raise UserError(f"{file}: {others[0]} is not a setting of kernel analyses, which stand under {SECTION}")
     section = settings.values[SECTION]
     if not isinstance(section, dict):
         raise UserError(f"{settings.sources.get(SECTION, SECTION)}: {SECTION} = {section!r}: is a group of settings")
-    for key, instead in (("task", "tasks"), ("seed", "seeds")):
+    for key in ("task", "seed"):
         if key in section:
-            raise UserError(f"{SECTION}.{key}: is of one analysis; name them all in a list, {SECTION}.{instead}")
+            raise UserError(f"{SECTION}.{key}: is of one analysis; name them all in a list, {SECTION}.{key}s")
     values = dict(section)
     if values.get("run") is not None:
-        values = {**values, **of_run(Path(values["run"]), values)}
+        values |= of_run(Path(values["run"]), values)
     names = _listed(values.pop("tasks", None), "tasks", str)
     seeds = _listed(values.pop("seeds", list(DRAW_SEEDS)), "seeds", int)
     words, several = values.pop("label_words", None), values.pop("methods", None)
     if values.get("preset") == "published":
         values = {**PUBLISHED, **values}
-    sources = dict(settings.sources)
+    of_task = {name: words.get(name) if isinstance(words, dict) else words for name in names}
     variants = [values, *({**values, "kernels": ["trained"], "method": own} for own in _methods(several))]
     return [
-        [_one({**own, "task": name, "seed": seed, "label_words": _words(words, name)}, sources) for seed in seeds]
+        [_one({**own, "task": name, "seed": seed, "label_words": of_task[name]}, settings.sources) for seed in seeds]
         for name in names
         for own in variants
     ]
@@ -314,11 +279,10 @@ def _methods(several: Any) -> Sequence[Any]:
 
 
 def _one(values: dict[str, Any], sources: dict[str, str]) -> KernelSettings:
-    model = values.get("model")
-    named = {**values, "model": {"name": model}} if isinstance(model, str) else dict(values)
+    named = dict(values)
+    for key in named.keys() & {"model", "method"}:
+        named |= assigned(key, values[key])  # a name alone says enough
     if named.get("method") is not None:
-        method = named["method"]
-        named["method"] = {"name": method} if isinstance(method, str) else method
         named.setdefault("kernels", ["trained"])
     settings = checked(KernelSettings, named, sources, SECTION)
     if settings.method is not None:
@@ -326,20 +290,7 @@ def _one(values: dict[str, Any], sources: dict[str, str]) -> KernelSettings:
     return settings
 
 
-def _words(words: Any, task: str) -> Any:
-    return words.get(task) if isinstance(words, dict) else words
-
-
 def _listed(value: Any, key: str, kind: type) -> Sequence[Any]:
     if not isinstance(value, list) or not value or not all(type(each) is kind for each in value):
         raise UserError(f"{SECTION}.{key} = {value!r}: must be a list of {'names' if kind is str else 'whole numbers'}")
     return list(dict.fromkeys(value))
-
-
-def flagged(settings: Settings, flags: dict[str, Any]) -> Settings:
-    """The settings with those of the command line laid over them; None stands for a flag that was not given."""
-    laid = replace(settings.copy())
-    for key, value in flags.items():
-        if value is not None:
-            laid.update({SECTION: {key: value}}, f"--{key.replace('_', '-')}")
-    return laid

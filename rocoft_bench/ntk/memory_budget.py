@@ -13,7 +13,7 @@ from torch import Tensor
 from rocoft_bench.engine.accelerator import MIB
 from rocoft_bench.errors import UserError
 from rocoft_bench.ntk.kernel_settings import KernelSettings
-from rocoft_bench.ntk.kernels import Capturer, Example
+from rocoft_bench.ntk.kernels import SCRATCH, Capturer, Example
 
 SCRATCH_BUFFERS = 3
 """Pieces of features that live at the same time: of either side, and what they are made from."""
@@ -35,31 +35,24 @@ class MemoryBudget:
     batch: int
     bound: float
 
-    @property
-    def mib(self) -> float:
-        """The most that making kernels takes."""
-        blocks = 2 * self.block * self.captured
-        return PROCESS_MIB + (self.model + blocks + self.batch * self.saved + self.scratch) / MIB
-
     def __str__(self) -> str:
+        bytes_at_most = self.model + 2 * self.block * self.captured + self.batch * self.saved + self.scratch
+        gib = (PROCESS_MIB + bytes_at_most / MIB) / 1024
         return (
-            f"memory: about {self.mib / 1024:.1f} GiB of at most {self.bound:g} (model {self.model / MIB:.0f} MiB, "
+            f"memory: about {gib:.1f} GiB of at most {self.bound:g} (model {self.model / MIB:.0f} MiB, "
             f"blocks of {self.block} examples with {self.captured / MIB:.1f} MiB each, batches of {self.batch})"
         )
 
 
-def make_budget(
-    capturer: Capturer, scratch: int, examples: Sequence[Example], most: int, settings: KernelSettings
-) -> MemoryBudget:
-    """How to stay under the settings' bound with these examples. most: as many of them as a kernel is of; scratch: the
-    most numbers in a piece of features.
+def make_budget(capturer: Capturer, examples: Sequence[Example], most: int, settings: KernelSettings) -> MemoryBudget:
+    """How to stay under the settings' bound with these examples. most: as many of them as a kernel is of.
 
     Raises: UserError if two examples do not fit under it.
     """
     captured, saved = _measured(capturer, max(examples, key=lambda example: len(example.input_ids)))
     weight = next(capturer.model.parameters())
     model = sum(parameter.nbytes for parameter in capturer.model.parameters())
-    scratch_bytes = SCRATCH_BUFFERS * scratch * weight.element_size()
+    scratch_bytes = SCRATCH_BUFFERS * SCRATCH * weight.element_size()
     bound = settings.memory_gib * 1024 * MIB
     room = bound - PROCESS_MIB * MIB - model - scratch_bytes
     batch = 1 if capturer.one_by_one else min(settings.batch_size, max(1, int(room // 2 // saved)))
@@ -83,4 +76,5 @@ def _measured(capturer: Capturer, example: Example) -> tuple[int, int]:
     weights = {parameter.untyped_storage().data_ptr() for parameter in capturer.model.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         block = capturer.capture([example], 1)
-    return block.nbytes, max(1, sum(size for place, size in kept.items() if place not in weights))
+    captured = sum(tensor.nbytes for each in block.parameters.values() for tensor in vars(each).values())
+    return captured, max(1, sum(size for place, size in kept.items() if place not in weights))

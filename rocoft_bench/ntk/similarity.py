@@ -6,6 +6,7 @@ file is read as tensors only; no code in it is run.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,8 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.ntk.kernel_files import read_tensors
+from rocoft_bench.ntk.kernel_files import KernelDirectory, read_tensors
 from rocoft_bench.ntk.solvers import Array
-
-FILE = "kernels.safetensors"
 
 
 def relative_difference(kernel: Array, other: Array, p: Literal[1, 2]) -> float:
@@ -70,31 +69,22 @@ def compared(first: Path, second: Path) -> list[Pair]:
     Raises: UserError if one of them holds no kernels, or they have none of the same name and size.
     """
     ours, theirs = read_kernels(first), read_kernels(second)
-    if len(ours) == 1 or len(theirs) == 1:
-        couples = [(a, b) for a in ours for b in theirs]
-    else:
-        couples = [(name, name) for name in ours if name in theirs]
-    pairs = [_pair(_title(a, b), ours[a], theirs[b]) for a, b in couples if ours[a].shape == theirs[b].shape]
+    any_names = 1 in (len(ours), len(theirs))
+    pairs = [
+        _pair(a if a == b else f"{a} and {b}", ours[a], theirs[b])
+        for a, b in product(ours, theirs)
+        if (any_names or a == b) and ours[a].shape == theirs[b].shape
+    ]
     if not pairs:
         said = [", ".join(f"{name} {len(kernel)}" for name, kernel in own.items()) for own in (ours, theirs)]
         raise UserError(f"no kernels of the same name and size: {first} has {said[0]}; {second} has {said[1]}")
     return pairs
 
 
-def _title(first: str, second: str) -> str:
-    return first if first == second else f"{first} and {second}"
-
-
 def _pair(name: str, first: Tensor, second: Tensor) -> Pair:
     a, b = first.double().numpy(), second.double().numpy()
-    return Pair(
-        name,
-        len(a),
-        relative_difference(b, a, 1),
-        relative_difference(b, a, 2),
-        alignment(a, b),
-        float(abs(b).max() / abs(a).max()),
-    )
+    scale = float(abs(b).max() / abs(a).max())
+    return Pair(name, len(a), relative_difference(b, a, 1), relative_difference(b, a, 2), alignment(a, b), scale)
 
 
 def read_kernels(place: Path) -> dict[str, Tensor]:
@@ -102,7 +92,7 @@ def read_kernels(place: Path) -> dict[str, Tensor]:
 
     Raises: UserError if there is no such file, it cannot be read, or it holds no kernel.
     """
-    file = place / FILE if place.is_dir() else place
+    file = KernelDirectory(place).kernels if place.is_dir() else place
     if not file.is_file():
         raise UserError(f"{file}: there is no such file; give the folder of an analysis, or a .pt or .safetensors file")
     tensors = _of_torch(file) if file.suffix == ".pt" else read_tensors(file)

@@ -22,6 +22,8 @@ from rocoft_bench.errors import UserError
 
 Array = NDArray[np.floating[Any]]
 SolverName = Literal["strict", "published", "ridge"]
+LossParts = tuple[float, Array, Array]
+"""A loss, its derivative, and probabilities of the outputs."""
 
 TOLERANCE = 1e-9
 """`strict` has converged where the objective can fall by no more than the square of this, relative to its value: its
@@ -103,48 +105,34 @@ def features(kernel: Array) -> Array:
 
 
 def _strict(problem: KernelProblem) -> Solution:
+    from sklearn.model_selection import StratifiedKFold
+
     phi = features(problem.kernel)
     scale = float(np.diag(problem.kernel).mean())
     penalties = [scale * penalty for penalty in sorted(PENALTIES, reverse=True)]
     losses = np.zeros(len(penalties))
-    for train, held_out in _folds(problem.labels):
-        for index, weights in enumerate(_path(phi, problem, train, penalties)):
-            losses[index] += _loss(_scores(phi, problem, held_out, weights), problem.targets()[held_out])[0]
+
+    def loss(weights: Array, rows: NDArray[np.int64]) -> LossParts:
+        scores = (phi @ weights).reshape(len(problem.labels), -1) + problem.offset
+        return _loss(scores[rows], problem.targets()[rows])
+
+    folds = StratifiedKFold(min(FOLDS, int(np.bincount(problem.labels).min())), shuffle=True, random_state=0)
+    for train, held_out in folds.split(problem.labels, problem.labels):
+        weights: Array = np.zeros(phi.shape[1])
+        for index, penalty in enumerate(penalties):  # each from the weights before it
+            weights = logistic_weights(phi, problem, train, penalty, weights)
+            losses[index] += loss(weights, held_out)[0]
     best = penalties[int(losses.argmin())]
     everything = np.arange(len(problem.labels))
     weights = logistic_weights(phi, problem, everything, best, np.zeros(phi.shape[1]))
-    residual = _loss(_scores(phi, problem, everything, weights), problem.targets())[1]
+    residual = loss(weights, everything)[1]
     return Solution(-residual.ravel() / best, 0.0, best)
 
 
-def _folds(labels: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Stratified, always the same."""
-    from sklearn.model_selection import StratifiedKFold
-
-    count = min(FOLDS, int(np.bincount(labels).min()))
-    return list(StratifiedKFold(count, shuffle=True, random_state=0).split(labels, labels))
-
-
-def _path(phi: Array, problem: KernelProblem, rows: NDArray[np.int64], penalties: Sequence[float]) -> list[Array]:
-    """The weights for each penalty, each from those before it."""
-    weights: Array = np.zeros(phi.shape[1])
-    found: list[Array] = []
-    for penalty in penalties:
-        weights = logistic_weights(phi, problem, rows, penalty, weights)
-        found.append(weights)
-    return found
-
-
-def _scores(phi: Array, problem: KernelProblem, rows: NDArray[np.int64], weights: Array) -> Array:
-    """f of some examples, (n', c)."""
-    of_all = (phi @ weights).reshape(len(problem.labels), -1) + problem.offset
-    return of_all[rows]
-
-
-def _loss(scores: Array, targets: Array) -> tuple[float, Array, Array]:
+def _loss(scores: Array, targets: Array) -> LossParts:
     """Σ −log p of the right class; its derivative by the scores, p − y; and p. All of shape (n, c)."""
     if scores.shape[1] == 1:
-        probabilities = _logistic(scores)
+        probabilities = np.exp(-np.logaddexp(0, -scores))
         loss = np.logaddexp(0, scores).sum() - (targets * scores).sum()
     else:
         shifted = scores - scores.max(1, keepdims=True)
@@ -152,10 +140,6 @@ def _loss(scores: Array, targets: Array) -> tuple[float, Array, Array]:
         probabilities = np.exp(shifted - normaliser)
         loss = (normaliser - (targets * shifted).sum(1, keepdims=True)).sum()
     return float(loss), probabilities - targets, probabilities
-
-
-def _logistic(scores: Array) -> Array:
-    return np.exp(-np.logaddexp(0, -scores))
 
 
 def logistic_weights(
@@ -171,7 +155,7 @@ def logistic_weights(
     own = phi.reshape(len(problem.labels), outputs, -1)[rows]  # (n', c, rank)
     flat, targets, offset = own.reshape(-1, own.shape[-1]), problem.targets()[rows], problem.offset[rows]
 
-    def objective(weights: Array) -> tuple[float, Array, Array]:
+    def objective(weights: Array) -> LossParts:
         loss, slope, probabilities = _loss((flat @ weights).reshape(-1, outputs) + offset, targets)
         return loss + penalty / 2 * float(weights @ weights), flat.T @ slope.ravel() + penalty * weights, probabilities
 
@@ -191,12 +175,8 @@ def logistic_weights(
 
 
 def _descended(
-    objective: Callable[[Array], tuple[float, Array, Array]],
-    weights: Array,
-    step: Array,
-    value: float,
-    gradient: Array,
-) -> tuple[Array, tuple[float, Array, Array]]:
+    objective: Callable[[Array], LossParts], weights: Array, step: Array, value: float, gradient: Array
+) -> tuple[Array, LossParts]:
     """The first of w − s, w − s/2, … that lowers the objective enough."""
     length = 1.0
     while True:
@@ -226,8 +206,7 @@ def _published(problem: KernelProblem) -> Solution:
         raise UserError("--solver published: does not use f0; leave out --f0, or use strict or ridge")
     targets = problem.targets().ravel()
     model = LogisticRegressionCV(Cs=10, cv=FOLDS, scoring="accuracy", max_iter=10000, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of defaults that will change
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of defaults that will change
         model.fit(problem.kernel, targets)
     return Solution(model.coef_[0], float(model.intercept_[0]), 1 / float(np.ravel(model.C_)[0]))
 

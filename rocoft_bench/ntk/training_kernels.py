@@ -8,21 +8,29 @@ import torch
 from torch import Tensor
 
 from rocoft_bench.engine.failure import NotFiniteError
-from rocoft_bench.ntk.kernel_files import (
-    KernelDirectory,
-    identity,
-    read_tensors,
-    save_kernels,
-    save_tensors,
-    stored_kernels,
-)
+from rocoft_bench.ntk.kernel_files import KernelDirectory, identity, read_tensors, save_tensors
 from rocoft_bench.ntk.kernel_inputs import TRAINED_VALUES, KernelInputs
-from rocoft_bench.ntk.kernel_observer import KernelObserver
 from rocoft_bench.ntk.kernels import Block
 from rocoft_bench.ntk.similarity import difference_kernel
 
 OUTPUTS = "outputs"
 """Beside the kernels: f₀ of the training rows, (n, c)."""
+
+
+class KernelObserver:
+    """What is told of an analysis while it runs. Does nothing; a subclass shows it, or stops it between two blocks."""
+
+    def note(self, message: str) -> None:
+        """Something that the user should know."""
+
+    def started(self, what: str, blocks: int) -> None:
+        """So many blocks are to be done next."""
+
+    def advanced(self) -> None:
+        """A block is done and stored. What is raised here ends the analysis; it goes on from this block."""
+
+    def finished_part(self, what: str) -> None:
+        """A part has come to its end."""
 
 
 def training_kernels(
@@ -34,16 +42,15 @@ def training_kernels(
     Raises: NotFiniteError if a kernel overflows.
     """
     wanted = identities(inputs, seed, inputs.settings.logits)
-    found = directory.stored(wanted) or _of_other_analyses(inputs, seed, directory, wanted)
-    missing = [name for name in wanted if name not in found]
-    if missing:
+    found = read_tensors(directory.kernels, wanted) or _of_other_analyses(inputs, seed, directory, wanted)
+    if not wanted.keys() <= found.keys():
         made = _Tiles(inputs, seed, directory, observer).kernels()
         for name, kernel in made.items():
             if not kernel.isfinite().all():
                 raise NotFiniteError(f"{name} of {inputs.settings.task}, seed {seed}, is not finite")
         found = {**found, **made}
         observer.finished_part(f"{inputs.settings.task}, seed {seed}: {len(made) - 1} kernels")
-    save_kernels(directory.kernels, found, wanted)
+    save_tensors(directory.kernels, found, wanted)
     return found
 
 
@@ -62,17 +69,16 @@ def identities(inputs: KernelInputs, seed: int, logits: str) -> dict[str, str]:
         "model": inputs.model_origin,
         "rows": inputs.train[seed].origin["sha256"],
         "protocol": inputs.task.protocol(inputs.task_settings),
-        "logits": "all" if len(inputs.words) > 2 else logits,
+        "logits": "all" if len(inputs.task.label_names) > 2 else logits,
         "precision": s.precision,
     }
     kernel = {**common, "kernel": s.kernel, "tied": s.tied}
-    lora = (s.lora_rank, s.lora_alpha, s.lora_targets, s.lora_head, seed)
     some = s.indices or (s.rank, s.selection, seed if s.selection == "random" else None)
     depends: dict[str, Any] = {
         "full": (s.embeddings, s.head),
         "row": some,
         "column": some,
-        "lora": lora,
+        "lora": (s.lora_rank, s.lora_alpha, s.lora_targets, s.lora_head, seed),
         "entries": (s.fraction, seed),
         "trained": (s.method, seed),
     }
@@ -84,13 +90,12 @@ def _of_other_analyses(
     inputs: KernelInputs, seed: int, directory: KernelDirectory, wanted: dict[str, str]
 ) -> dict[str, Tensor]:
     """Kernels that analyses with another solver or other sets have left, also those of all logits for a difference."""
-    derivable = inputs.settings.outputs(len(inputs.words)) == 1 and inputs.settings.kernel == "sgd"
+    derivable = inputs.settings.outputs(len(inputs.task.label_names)) == 1 and inputs.settings.kernel == "sgd"
     of_all = identities(inputs, seed, "all") if derivable else {}
     found: dict[str, Tensor] = {}
     for file in sorted(directory.path.parent.glob("*/kernels.safetensors")):
-        own = stored_kernels(file, of_all)
-        found = {**{name: _difference(name, tensor) for name, tensor in own.items()}, **found}
-        found = {**found, **stored_kernels(file, wanted)}
+        derived = {name: _difference(name, tensor) for name, tensor in (read_tensors(file, of_all) or {}).items()}
+        found = derived | found | (read_tensors(file, wanted) or {})
     return found
 
 
@@ -113,9 +118,10 @@ class _Tiles:
 
     def kernels(self) -> dict[str, Tensor]:
         """The whole kernels by their names in records, and f₀."""
-        count = len(self.blocks)
-        self.observer.started(f"kernels of {self.inputs.settings.task}", sum(map(len, self._columns())))
-        tiles = {place: tile for row, columns in enumerate(self._columns()) for place, tile in self._row(row, columns)}
+        count, is_symmetric = len(self.blocks), self.inputs.settings.is_symmetric
+        columns = [range(row + 1 if is_symmetric else count) for row in range(count)]
+        self.observer.started(f"kernels of {self.inputs.settings.task}", sum(map(len, columns)))
+        tiles = {place: tile for row in range(count) for place, tile in self._row(row, columns[row])}
         for (i, j), tile in list(tiles.items()):
             tiles.setdefault((j, i), {name: tensor.t() for name, tensor in tile.items()})
         made = {
@@ -125,11 +131,6 @@ class _Tiles:
             for name in self.products.sets
         }
         return {**made, OUTPUTS: torch.cat([tiles[i, i][OUTPUTS] for i in range(count)])}
-
-    def _columns(self) -> list[range]:
-        """By row, the blocks that it is made with."""
-        count = len(self.blocks)
-        return [range(row + 1 if self.inputs.settings.is_symmetric else count) for row in range(count)]
 
     def _row(self, row: int, columns: range) -> Iterator[tuple[tuple[int, int], dict[str, Tensor]]]:
         own: Block | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from rocoft_bench.config import ROW_PATHS, RunConfig
+from rocoft_bench.config import ROW_PATHS, StrictModel
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import lock
 from rocoft_bench.runs.adapter_files import damage
@@ -29,7 +29,7 @@ ATTEMPTS = 10
 """To make a folder that another process is just removing."""
 
 
-def config_values(config: RunConfig) -> dict[str, Any]:
+def config_values(config: StrictModel) -> dict[str, Any]:
     """A config as plain values for YAML and JSON."""
     return config.model_dump(mode="json")
 
@@ -187,7 +187,8 @@ class RunDirectory:
             why = f"{existing}: {reason(error)}" if full else f"{existing} is not a writable folder"
             raise UserError(f"--output {self.path}: cannot be written ({why})") from None
 
-    def start(self, config: RunConfig) -> None:
+    def start(self, config: StrictModel) -> None:
+        """Make the folder; what an unfinished run has left stays."""
         self.work.mkdir(parents=True, exist_ok=True)
         write_text(self.config, yaml.safe_dump(config_values(config), sort_keys=False))
 

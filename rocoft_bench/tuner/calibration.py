@@ -1,6 +1,6 @@
 """Choosing rows or columns by score, from real activations."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -35,7 +35,7 @@ def calibrate(
         raise ValueError(f"adapter {adapter_name!r} does not exist or needs no calibration")
     layers = _layers(model, adapter_name)
     with _frozen_in_eval_mode(model):
-        norms = _input_norms(model, layers, batches)
+        norms = input_norms(model, layers, batches)
         for layer in layers:
             layer.reselect(adapter_name, norms[layer])
 
@@ -44,15 +44,17 @@ def _layers(model: nn.Module, adapter_name: str) -> list[RoCoFTLayer]:
     return [m for m in model.modules() if isinstance(m, RoCoFTLayer) and adapter_name in m.rocoft_adapter]
 
 
-def _input_norms(
-    model: nn.Module, layers: list[RoCoFTLayer], batches: Iterable[Mapping[str, Tensor]]
-) -> dict[RoCoFTLayer, Tensor]:
-    """||X_j||_2 of each layer's input features over all batches, in float32: {layer: (d_in,)}."""
-    squares: dict[RoCoFTLayer, Tensor] = {}
+def input_norms(
+    model: nn.Module, layers: Sequence[nn.Module], batches: Iterable[Mapping[str, Tensor]]
+) -> dict[nn.Module, Tensor]:
+    """||X_j||_2 of each layer's input features over all batches, in float32: {layer: (d_in,)}.
+
+    Raises: ValueError if a layer saw none of the `batches`.
+    """
+    squares: dict[nn.Module, Tensor] = {}
 
     def accumulate(layer: nn.Module, args: tuple[Any, ...]) -> None:
-        assert isinstance(layer, RoCoFTLayer)
-        total = args[0].detach().float().reshape(-1, layer.in_features).square().sum(0)
+        total = args[0].detach().float().reshape(-1, args[0].shape[-1]).square().sum(0)
         squares[layer] = squares[layer] + total if layer in squares else total
 
     is_encoder_decoder = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from rocoft_bench.efficiency.gpu_memory import GpuMemory
+from rocoft_bench.efficiency.step_counts import GpuMemory
 
 MIB = 2**20
 

@@ -19,9 +19,9 @@ from rocoft_bench.ntk import analyse as analysis
 from rocoft_bench.ntk import kernel_inputs
 from rocoft_bench.ntk.analyse import analyse
 from rocoft_bench.ntk.kernel_files import KernelDirectory, read_tensors
-from rocoft_bench.ntk.kernel_observer import KernelObserver
 from rocoft_bench.ntk.kernel_settings import KernelSettings
 from rocoft_bench.ntk.kernels import Capturer, GradientProducts
+from rocoft_bench.ntk.training_kernels import KernelObserver
 from rocoft_bench.runs import KernelRecord
 
 Make = Callable[..., KernelSettings]

@@ -20,8 +20,8 @@ from rocoft_bench.methods.qlora import QuantisedLoRA
 from rocoft_bench.models import MASKED_LM
 from rocoft_bench.ntk.analyse import analyse
 from rocoft_bench.ntk.kernel_inputs import KernelInputs, prepare
-from rocoft_bench.ntk.kernel_observer import KernelObserver
 from rocoft_bench.ntk.kernel_settings import FineTuning, KernelSettings, analyses
+from rocoft_bench.ntk.training_kernels import KernelObserver
 from rocoft_bench.report.figures.figure import FigureData
 from rocoft_bench.report.figures.kernel_figures import kernels_against_training
 from rocoft_bench.report.figures.style import SETTINGS

@@ -2,20 +2,5 @@
 
 from rocoft_bench.ntk.kernels.capture import Capturer, Example, Readout
 from rocoft_bench.ntk.kernels.captured import Block
-from rocoft_bench.ntk.kernels.gradient_products import SCRATCH, Directions, GradientProducts, ParameterSet
+from rocoft_bench.ntk.kernels.gradient_products import SCRATCH, GradientProducts
 from rocoft_bench.ntk.kernels.sets import SETS, Parameters, make_set, size_of
-
-__all__ = [
-    "SCRATCH",
-    "SETS",
-    "Block",
-    "Capturer",
-    "Directions",
-    "Example",
-    "GradientProducts",
-    "ParameterSet",
-    "Parameters",
-    "Readout",
-    "make_set",
-    "size_of",
-]

@@ -17,20 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.rnn import pad_sequence
 from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.models.label_words import read_words
 from rocoft_bench.models.parameter_counts import is_norm
-from rocoft_bench.ntk.kernels.captured import (
-    Block,
-    Captured,
-    Dense,
-    Matrix,
-    SparseRows,
-    joined,
-    merged,
-    without_dead_tokens,
-)
+from rocoft_bench.ntk.kernels.captured import Block, ByToken, Captured, Dense, Matrix, SparseRows, joined, merged
 
 PROBE_EXAMPLES = 3
 """A number that no tensor of a model has as its first dimension by chance."""
@@ -52,7 +44,6 @@ class Example:
 
     input_ids: tuple[int, ...]
     position: int
-    token_type_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,10 +95,9 @@ class Capturer:
         self._paths = {module: path for path, module in self.model.named_modules()}
         self._decoder = self.model.get_output_embeddings()
         weight = next(self.model.parameters())
-        self._place = {"device": weight.device}
+        self._device = weight.device
         self._weights = self.readout.weights.to(weight)
-        self._words = self.readout.words.to(weight.device)
-        self._shared = False
+        self._words = self.readout.words.to(self._device)
         plain = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model  # without peft's
         read_words(plain, self.readout.words.tolist())
 
@@ -127,13 +117,11 @@ class Capturer:
         with self._recorded(len(few)):
             self.outputs(few)
         self.one_by_one = self._shared
-        wrong = self._differing(self.capture(few, len(few)), truth)
-        if not wrong:
-            return
-        self.direct = {name: p for name, p in self.model.named_parameters() if name in wrong}
-        self.one_by_one = True
-        if still := self._differing(self.capture(few, 1), truth):
-            raise ValueError(f"the gradient of {min(still)} cannot be told apart by examples")
+        if wrong := self._differing(self.capture(few, len(few)), truth):
+            self.direct = {name: p for name, p in self.model.named_parameters() if name in wrong}
+            self.one_by_one = True
+            if still := self._differing(self.capture(few, 1), truth):
+                raise ValueError(f"the gradient of {min(still)} cannot be told apart by examples")
 
     def _differing(self, block: Block, truth: dict[str, Tensor]) -> set[str]:
         """The parameters whose captured gradients do not add up to the true ones."""
@@ -150,14 +138,18 @@ class Capturer:
         return wrong
 
     def _total(self, name: str, captured: Captured, shape: torch.Size) -> Tensor:
-        if isinstance(captured, Matrix) and name in self._transposed():
-            return captured.total(shape).t()
-        if isinstance(captured, Dense) and captured.gradients.shape[-1] != shape.numel():  # words of a decoder's bias
-            return captured.gradients.new_zeros(shape).index_add_(0, self._words, captured.gradients.sum((0, 1)))
-        return captured.total(shape)
-
-    def _transposed(self) -> set[str]:
-        return {self._names[id(m.weight)] for m in self._paths if isinstance(m, Conv1D)}
+        """The sum of J over examples and outputs, of the parameter's shape."""
+        if isinstance(captured, ByToken):
+            rows = captured.gradients.sum(1).flatten(0, 1)  # (B · T, d)
+            if isinstance(captured, SparseRows):
+                return rows.new_zeros(shape).index_add_(0, captured.inputs.flatten(), rows)
+            total = rows.t() @ captured.inputs.flatten(0, 1)
+            transposed = {self._names[id(module.weight)] for module in self._paths if isinstance(module, Conv1D)}
+            return total.t() if name in transposed else total
+        total = captured.gradients.sum((0, 1))
+        if len(total) != shape.numel():  # words of a decoder's bias
+            return total.new_zeros(shape).index_add_(0, self._words, total)
+        return total.reshape(shape)
 
     def parameter_of(self, key: str) -> str:
         """The model's name for what is captured as `key`."""
@@ -187,17 +179,16 @@ class Capturer:
             torch.autograd.grad(outputs[:, c].sum(), wanted, retain_graph=c + 1 < count, allow_unused=True)
             for c in range(count if wanted else 0)
         ]
+        by_wanted = list(zip(*by_output, strict=True))
         uses: dict[str, list[Captured]] = {}
-        for index, call in enumerate(calls):
-            parts = [gradients[index] for gradients in by_output]
+        for call, parts in zip(calls, by_wanted[: len(calls)], strict=True):
             if all(part is None for part in parts):  # what is read out does not depend on this call
                 continue
             whole = [torch.zeros_like(call.output) if part is None else part for part in parts]
             for key, captured in self._captured(call, whole, len(examples)):
                 if key not in self.direct:  # autograd gives all of these
                     uses.setdefault(key, []).append(captured)
-        for index, (name, parameter) in enumerate(self.direct.items(), start=len(calls)):
-            parts = [gradients[index] for gradients in by_output]
+        for (name, parameter), parts in zip(self.direct.items(), by_wanted[len(calls) :], strict=True):
             flat = [torch.zeros_like(parameter) if part is None else part for part in parts]
             uses[name] = [Dense(torch.stack(flat).reshape(1, count, -1))]
             parameter.requires_grad_(False)
@@ -219,7 +210,7 @@ class Capturer:
             rows = gradients.transpose(-1, -2) @ inputs.unsqueeze(1)  # (B, C, W, d)
             yield self._key(module, "weight"), SparseRows(rows, self._words.expand(size, -1))
         elif isinstance(module, nn.Linear | Conv1D):
-            yield self._key(module, "weight"), without_dead_tokens(Matrix(gradients, inputs))
+            yield self._key(module, "weight"), Matrix(gradients, inputs).without_dead_tokens()
         elif module.weight is not None:
             yield self._key(module, "weight"), Dense((gradients * inputs.unsqueeze(1)).sum(2))
         if getattr(module, "bias", None) is not None:
@@ -260,22 +251,18 @@ class Capturer:
     def outputs(self, examples: Sequence[Example]) -> Tensor:
         """f(x) of each example, (B, C)."""
         inputs = self._padded(examples)
-        positions = torch.tensor([example.position for example in examples], **self._place)
+        positions = torch.tensor([example.position for example in examples], device=self._device)
         with torch.enable_grad():
             return self.model(**inputs, mask_position=positions).logits @ self._weights.t()
 
     def _padded(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        longest = max(len(example.input_ids) for example in examples)
-
         def filled(rows: list[tuple[int, ...]], value: int) -> Tensor:
-            return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], **self._place)
+            return pad_sequence([torch.tensor(row) for row in rows], True, value).to(self._device)
 
-        inputs = {
+        return {
             "input_ids": filled([example.input_ids for example in examples], self.pad_token_id),
             "attention_mask": filled([(1,) * len(example.input_ids) for example in examples], 0),
         }
-        types = [example.token_type_ids for example in examples if example.token_type_ids is not None]
-        return {**inputs, "token_type_ids": filled(types, 0)} if types else inputs
 
 
 def _is_known(module: nn.Module) -> bool:

@@ -4,17 +4,19 @@ For an example b, an output c and a parameter, the gradient J[b, c] is never sto
 small, and gives J or its inner products layer by layer.
 """
 
-from abc import ABC, abstractmethod
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True)
-class Captured(ABC):
+class Captured:
     """Of one parameter. gradients: (B, C, …)."""
 
     gradients: Tensor
@@ -24,21 +26,10 @@ class Captured(ABC):
         """Examples times outputs."""
         return self.gradients.shape[0] * self.gradients.shape[1]
 
-    @property
-    def nbytes(self) -> int:
-        return sum(tensor.nbytes for tensor in vars(self).values())
-
-    @abstractmethod
-    def total(self, shape: torch.Size) -> Tensor:
-        """The sum of J over examples and outputs. shape: of the parameter."""
-
 
 @dataclass(frozen=True)
 class Dense(Captured):
     """J itself, flat: (B, C, F). Of biases, norms, and of what is neither a linear layer nor an embedding."""
-
-    def total(self, shape: torch.Size) -> Tensor:
-        return self.gradients.sum((0, 1)).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -55,8 +46,15 @@ class ByToken(Captured):
 class Matrix(ByToken):
     """Of the weight (d_out, d_in) of linear layers: J[b, c] = Σ_t gradients[b, c, t] ⊗ inputs[b, t]."""
 
-    def total(self, shape: torch.Size) -> Tensor:
-        return self.gradients.sum(1).flatten(0, 1).t() @ self.inputs.flatten(0, 1)
+    def without_dead_tokens(self) -> Matrix:
+        """The tokens that have a gradient: padding has none, and in the last block only the position read out has."""
+        alive = (self.gradients != 0).any(-1).any(1)  # (B, T)
+        longest = int(alive.sum(1).max())
+        if longest == alive.shape[1]:
+            return self
+        order = alive.sort(dim=1, descending=True, stable=True).indices[:, : max(longest, 1)]  # (B, longest)
+        gradients = self.gradients.take_along_dim(order[:, None, :, None], 2)
+        return Matrix(gradients, self.inputs.take_along_dim(order.unsqueeze(-1), 1))
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,6 @@ class SparseRows(ByToken):
     J[b, c][inputs[b, t]] += gradients[b, c, t].
     """
 
-    def total(self, shape: torch.Size) -> Tensor:
-        rows = self.gradients.sum(1).flatten(0, 1)
-        return rows.new_zeros(shape).index_add_(0, self.inputs.flatten(), rows)
-
 
 @dataclass(frozen=True)
 class Block:
@@ -76,22 +70,6 @@ class Block:
 
     parameters: dict[str, Captured]
     outputs: Tensor
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of all tensors."""
-        return sum(captured.nbytes for captured in self.parameters.values())
-
-
-def without_dead_tokens(matrix: Matrix) -> Matrix:
-    """The tokens that have a gradient: padding has none, and in the last block only the position read out has one."""
-    alive = (matrix.gradients != 0).any(-1).any(1)  # (B, T)
-    longest = int(alive.sum(1).max())
-    if longest == alive.shape[1]:
-        return matrix
-    order = alive.sort(dim=1, descending=True, stable=True).indices[:, : max(longest, 1)]  # (B, longest)
-    gradients = matrix.gradients.take_along_dim(order[:, None, :, None], 2)
-    return Matrix(gradients, matrix.inputs.take_along_dim(order.unsqueeze(-1), 1))
 
 
 def merged(uses: Sequence[Captured]) -> Captured:
@@ -120,14 +98,6 @@ def _joined(parts: Sequence[Captured]) -> Captured:
     if isinstance(parts[0], Dense):
         return Dense(torch.cat([part.gradients for part in parts]))
     tokens = [part for part in parts if isinstance(part, ByToken)]
-    longest = max(part.inputs.shape[1] for part in tokens)
-    inputs = torch.cat([_lengthened(part.inputs, 1, longest) for part in tokens])
-    return replace(
-        tokens[0], gradients=torch.cat([_lengthened(p.gradients, 2, longest) for p in tokens]), inputs=inputs
-    )
-
-
-def _lengthened(tensor: Tensor, dim: int, size: int) -> Tensor:
-    """With zeros at the end of a dimension."""
-    behind = (0, 0) * (tensor.dim() - dim - 1)
-    return pad(tensor, (*behind, 0, size - tensor.shape[dim]))
+    inputs = pad_sequence([own for part in tokens for own in part.inputs], batch_first=True)  # (B, T, …)
+    gradients = torch.cat([pad(part.gradients, (0, 0, 0, inputs.shape[1] - part.inputs.shape[1])) for part in tokens])
+    return replace(tokens[0], gradients=gradients, inputs=inputs)

@@ -5,8 +5,8 @@ f(x) = Σ_i α_i K_S(x, x_i) = ⟨∇_S f(x), θ⟩ with θ = Σ_i α_i ∇_S f(
 for all sets, draws and penalties together.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,23 +22,25 @@ SCRATCH = 2**24
 """Numbers of a piece of features: 64 MiB in float32."""
 
 
-@dataclass
-class Direction:
-    """θ for one part of one parameter: values (A, F), in order of the pieces; A is the number of coefficient vectors.
+Part = tuple[str, View]
+"""A captured parameter, and what of it."""
 
-    ids: of an embedding, the rows that θ has, ascending; values are then (A, U, d).
+
+@dataclass(frozen=True)
+class Direction:
+    """θ for one part: values (A, F), in order of the pieces.
+
+    counts: by set, how many coefficient vectors it has of these A. ids: of an embedding, the rows that θ has,
+    ascending; values are then (A, U, d).
     """
 
     values: Tensor
+    counts: dict[str, int]
     ids: Tensor | None = None
 
 
-@dataclass
-class Directions:
-    """θ of several sets. columns: where the coefficient vectors of a set stand in each part's values."""
-
-    parts: dict[tuple[str, View], Direction] = field(default_factory=dict)
-    columns: dict[tuple[str, View], dict[str, slice]] = field(default_factory=dict)
+Directions = dict[Part, Direction]
+"""θ of several sets."""
 
 
 class GradientProducts:
@@ -55,7 +57,7 @@ class GradientProducts:
         self.sets = sets
         self.signs = signs
         self.scratch = scratch
-        self._parts: dict[tuple[str, View], list[str]] = {}
+        self._parts: dict[Part, list[str]] = {}
         for name, views in sets.items():
             for part in views.items():
                 self._parts.setdefault(part, []).append(name)
@@ -65,8 +67,8 @@ class GradientProducts:
         other = first if second is None else second
         shape = (first.outputs.numel(), other.outputs.numel())
         made = {name: torch.zeros(shape, dtype=torch.float64) for name in self.sets}
-        for part, names in self._parts.items():
-            gram = self._gram(part[1], first.parameters[part[0]], other.parameters[part[0]])
+        for (key, view), names in self._parts.items():
+            gram = self._gram(view, first.parameters[key], other.parameters[key])
             for name in names:
                 made[name] += gram
         return made
@@ -96,42 +98,34 @@ class GradientProducts:
 
     def directions(self, blocks: Iterable[tuple[Block, Mapping[str, Tensor]]]) -> Directions:
         """θ = Σ_i α_i ∇f(x_i) over blocks, each with its α of each set, (A, B · C); a set without any is left out."""
-        directions = Directions()
+        directions: Directions = {}
         for block, coefficients in blocks:
-            self._add_block(directions, block, coefficients)
+            for part, names in self._parts.items():
+                own = {name: coefficients[name] for name in names if name in coefficients}
+                if own:
+                    new = self._direction(part[1], block.parameters[part[0]], own)
+                    directions[part] = _united(directions[part], new) if part in directions else new
         return directions
 
-    def _add_block(self, directions: Directions, block: Block, coefficients: Mapping[str, Tensor]) -> None:
-        for part, names in self._parts.items():
-            wanted = [name for name in names if name in coefficients]
-            if not wanted:
-                continue
-            captured = block.parameters[part[0]]
-            alpha = torch.cat([coefficients[name] for name in wanted]).to(captured.gradients)
-            directions.columns[part] = _columns(coefficients, wanted)
-            self._add(directions, part, captured, alpha)
-
-    def _add(self, directions: Directions, part: tuple[str, View], captured: Captured, alpha: Tensor) -> None:
-        view = part[1]
+    def _direction(self, view: View, captured: Captured, coefficients: Mapping[str, Tensor]) -> Direction:
+        alpha = torch.cat(list(coefficients.values())).to(captured.gradients)
+        counts = {name: len(own) for name, own in coefficients.items()}
         pieces = view.pieces([captured], self.scratch)
         if tokens := self._by_tokens(view, captured, len(alpha), 1):
             values = weighted_sum(tokens, alpha)
         else:
             values = torch.cat([alpha @ self._signed(view.features(captured, piece), 1) for piece in pieces], 1)
-        before = directions.parts.get(part)
-        if isinstance(captured, SparseRows):
-            new = Direction(values.view(len(alpha), -1, captured.gradients.shape[-1]), torch.cat(pieces))
-            directions.parts[part] = new if before is None else _united(before, new)
-        else:
-            directions.parts[part] = Direction(values if before is None else before.values + values)
+        if not isinstance(captured, SparseRows):
+            return Direction(values, counts)
+        return Direction(values.view(len(alpha), -1, captured.gradients.shape[-1]), counts, torch.cat(pieces))
 
     def scores(self, block: Block, directions: Directions) -> dict[str, Tensor]:
         """⟨∇_S f(x), θ⟩ of each set that has a θ: (B, C, A) in float64."""
         found: dict[str, Any] = {}
-        for part, direction in directions.parts.items():
-            total = self._products(part[1], block.parameters[part[0]], direction)
-            for name, columns in directions.columns[part].items():
-                found[name] = found.get(name, 0) + total[:, columns]
+        for (key, view), direction in directions.items():
+            total = self._products(view, block.parameters[key], direction)
+            for name, own in zip(direction.counts, total.split(list(direction.counts.values()), 1), strict=True):
+                found[name] = found.get(name, 0) + own
         return {name: total.view(*block.outputs.shape, -1) for name, total in found.items()}
 
     def _products(self, view: View, captured: Captured, direction: Direction) -> Tensor:
@@ -152,21 +146,13 @@ class GradientProducts:
         return total
 
 
-def _columns(coefficients: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, slice]:
-    columns, start = {}, 0
-    for name in names:
-        columns[name] = slice(start, start + len(coefficients[name]))
-        start += len(coefficients[name])
-    return columns
-
-
 def _united(first: Direction, second: Direction) -> Direction:
-    """The sum of two θ of an embedding, each with rows of its own."""
-    assert first.ids is not None
-    assert second.ids is not None
+    """The sum of two θ; those of an embedding have rows of their own."""
+    if first.ids is None or second.ids is None:
+        return replace(first, values=first.values + second.values)
     ids = torch.cat([first.ids, second.ids]).unique()
     count, _, width = first.values.shape
     values = first.values.new_zeros(count, len(ids), width)
     for own, part in ((first.ids, first.values), (second.ids, second.values)):
         values.index_add_(1, torch.searchsorted(ids, own), part)
-    return Direction(values, ids)
+    return Direction(values, first.counts, ids)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from rocoft_bench.ntk.kernel_settings import SCORED, KernelSettings
 from rocoft_bench.ntk.kernels.gradient_products import ParameterSet
 from rocoft_bench.ntk.kernels.views import Entries, InputScale, Lines, OutputScale, Projected, View, Whole
 from rocoft_bench.tuner import default_targets
+from rocoft_bench.tuner.calibration import input_norms
 from rocoft_bench.tuner.selection import by_score, layer_generator, sample, wanda_scores
 
 SCALED_INPUTS = ("attention_output", "ffn_out")
@@ -42,8 +42,7 @@ class Parameters:
 
     def shape(self, key: str) -> torch.Size:
         """(d_out, d_in) of a linear layer's weight, whatever way it lies in memory; else the parameter's shape."""
-        name = self.parameter_of(key)
-        shape = self.model.get_parameter(name).shape
+        shape = self.model.get_parameter(self.parameter_of(key)).shape
         return torch.Size(reversed(shape)) if isinstance(self.module(key), Conv1D) else shape
 
     def module(self, key: str) -> nn.Module:
@@ -70,28 +69,17 @@ class Parameters:
                 raise UserError(f"a {kind} model has no layers {', '.join(targets)} that the logits depend on{known}")
         return names
 
-    def with_scores(self, batches: Mapping[int, Sequence[Mapping[str, Tensor]]]) -> Parameters:
-        """With norms of inputs by draw, from examples without padding."""
-        return replace(self, input_norms={seed: self._norms(own) for seed, own in batches.items()})
-
     @torch.no_grad()
-    def _norms(self, batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """As `tuner.calibrate` has them."""
-        squares: dict[str, Tensor] = {}
-
-        def add(name: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            own = inputs[0].float().flatten(0, -2).square().sum(0)
-            squares[name] = squares[name] + own if name in squares else own
-
-        handles = [
-            self.model.get_submodule(name).register_forward_pre_hook(partial(add, name)) for name in self.linears()
-        ]
+    def with_scores(self, batches: Mapping[int, Iterable[Mapping[str, Tensor]]]) -> Parameters:
+        """With norms of inputs by draw, as `tuner.calibrate` has them."""
+        layers = {name: self.model.get_submodule(name) for name in self.linears()}
         device = next(self.model.parameters()).device
-        for batch in batches:
-            self.model(**{key: tensor.to(device) for key, tensor in batch.items()})
-        for handle in handles:
-            handle.remove()
-        return {name: total.sqrt() for name, total in squares.items()}
+        found = {}
+        for seed, own in batches.items():
+            there = ({key: tensor.to(device) for key, tensor in batch.items()} for batch in own)
+            norms = input_norms(self.model, list(layers.values()), there)
+            found[seed] = {name: norms[layer] for name, layer in layers.items()}
+        return replace(self, input_norms=found)
 
     def in_head(self, key: str) -> bool:
         """Whether it stands outside the encoder; a decoder that is tied to the embeddings does not."""
@@ -113,10 +101,7 @@ def _whole(keys: Iterable[str]) -> ParameterSet:
 
 
 def _lines(own: Parameters, settings: KernelSettings, are_rows: bool) -> ParameterSet:
-    views: dict[str, View] = {}
-    for name in own.linears():
-        views[f"{name}.weight"] = Lines(_indices(own, name, settings, are_rows), are_rows)
-    return views
+    return {f"{name}.weight": Lines(_indices(own, name, settings, are_rows), are_rows) for name in own.linears()}
 
 
 def _indices(own: Parameters, name: str, settings: KernelSettings, are_rows: bool) -> tuple[int, ...]:
@@ -161,7 +146,7 @@ def _lora(own: Parameters, settings: KernelSettings) -> ParameterSet:
     return {**views, **(_whole(filter(own.in_head, own.keys)) if settings.lora_head else {})}
 
 
-def _ia3(own: Parameters) -> ParameterSet:
+def _ia3(own: Parameters, _: KernelSettings) -> ParameterSet:
     views: dict[str, View] = {}
     for name in own.linears(SCALED_OUTPUTS):
         views[f"{name}.weight"] = OutputScale(own.weight(name), getattr(own.model.get_submodule(name), "bias", None))
@@ -178,7 +163,7 @@ SETS: dict[str, Callable[[Parameters, KernelSettings], ParameterSet]] = {
     "entries": _entries,
     "biases": lambda own, _: _whole(key for key in own.keys if key.endswith(".bias")),
     "norms": lambda own, _: _whole(key for key in own.keys if is_norm(own.module(key))),
-    "ia3": lambda own, _: _ia3(own),
+    "ia3": _ia3,
     "head": lambda own, _: _whole(filter(own.in_head, own.keys)),
     "trained": lambda own, _: _whole(key for key in own.keys if own.parameter_of(key) in own.trained),
 }
@@ -189,8 +174,7 @@ def make_set(name: str, own: Parameters, settings: KernelSettings) -> ParameterS
 
     Raises: UserError if the model has nothing of it with a gradient.
     """
-    views = SETS[name](own, settings)
-    if not views:
+    if not (views := SETS[name](own, settings)):
         raise UserError(
             f"--kernels {name}: a {own.model.config.model_type} model has no such parameters with a gradient"
         )

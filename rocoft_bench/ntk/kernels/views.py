@@ -194,10 +194,7 @@ def token_gram_is_cheaper(first: Matrix, second: Matrix) -> bool:
     n, outputs, tokens, d_out = first.gradients.shape
     m, d_in, others = second.gradients.shape[0], first.inputs.shape[-1], second.gradients.shape[2]
     by_tokens = n * m * tokens * others * (d_in + outputs**2 * d_out)
-    weight = d_in * d_out
-    by_gradients = (
-        n * m * outputs**2 * weight + (n * tokens + (0 if second is first else m * others)) * outputs * weight
-    )
+    by_gradients = (n * m * outputs + n * tokens + (0 if second is first else m * others)) * outputs * d_in * d_out
     return by_tokens < by_gradients
 
 
