@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from rocoft_bench.config import Settings, config_root, read_settings
+from rocoft_bench.demo import entailment
 from rocoft_bench.ntk.kernel_settings import KernelSettings, analyses, of_paper
 from tests.conftest import Outcome
 from tests.ntk.conftest import masked_lm, rows_dir  # noqa: F401 - fixtures
@@ -146,7 +147,8 @@ def test_the_record_says_what_was_chosen(tiny: Rocoft, tmp_path: Path) -> None:
     assert {"embeddings", "head", "lora_rank", "lora_alpha", "lora_targets", "logits", "f0", "kernel"} <= set(settings)
 
 
-def test_the_demo(rocoft: Rocoft, tmp_path: Path) -> None:
+def test_the_demo(rocoft: Rocoft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(entailment.SPLIT_SIZES, "test", 70)
     outcome = rocoft("demo", "--family", "ntk", "--output", tmp_path)
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("(n=5)") >= 4
