@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -33,33 +32,20 @@ NO_REQUEST = "none"
 """As long as a request is, which is written over it and so needs no room on a full disk."""
 
 
-@dataclass(frozen=True)
-class Channel:
-    """Events and failures come from the workers of a run, requests from whoever started it.
+class Channel(Observer):
+    """Events and failures come from the workers of a run, requests from whoever started it. What a worker tells it of
+    its progress, `relay_events` tells an observer in another process.
 
     All of it is in files, and each is opened anew for every look: that is how file systems that machines share show
     what another machine has written. Nobody else writes to them, as libraries do to standard output.
     """
 
-    folder: Path
-    poll_seconds: float = POLL_SECONDS
-
-    @property
-    def _events(self) -> Path:
-        return self.folder / "events.jsonl"
-
-    @property
-    def _failures(self) -> Path:
-        return self.folder / "failures.jsonl"
-
-    @property
-    def _request(self) -> Path:
-        return self.folder / "request"
-
-    @property
-    def logs(self) -> Path:
-        """Folder for what each of several workers prints."""
-        return self.folder / "logs"
+    def __init__(self, folder: Path, poll_seconds: float = POLL_SECONDS) -> None:
+        self.folder, self.poll_seconds = folder, poll_seconds
+        self._events = folder / "events.jsonl"
+        self._failures = folder / "failures.jsonl"
+        self._request = folder / "request"
+        self.logs = folder / "logs"  # of what each of several workers prints
 
     @classmethod
     def made_in(cls, place: Path, poll_seconds: float = POLL_SECONDS) -> Channel:
@@ -107,9 +93,9 @@ class Channel:
         files = sorted(self.logs.rglob(f"{local_rank}/stderr.log"))
         return files[-1].read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL:] if files else []
 
-    def event_sender(self) -> Observer:
-        """Where a worker tells of its progress."""
-        return EventSender(self._events)
+    def _pass_on(self, event: str, *values: Any) -> None:
+        with suppress(OSError), self._events.open("a", encoding="utf-8") as stream:  # progress is worth no failed run
+            stream.write(json.dumps([event, *values]) + "\n")
 
     @contextmanager
     def relay_events(self, observer: Observer) -> Iterator[None]:
@@ -140,14 +126,3 @@ def _readable(lines: Iterable[bytes]) -> Iterator[list[Any]]:
     for line in lines:
         with suppress(ValueError):
             yield json.loads(line)
-
-
-class EventSender(Observer):
-    """Writes every event as a line of JSON. Closed after each, the file shows it to other machines at once."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def _pass_on(self, event: str, *values: Any) -> None:
-        with suppress(OSError), self._file.open("a", encoding="utf-8") as stream:  # progress is worth no failed run
-            stream.write(json.dumps([event, *values]) + "\n")

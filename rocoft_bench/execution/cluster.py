@@ -91,10 +91,16 @@ class ClusterExecutor(Executor):
     def _execute(self, job: Job, channel: Channel, retries: int = RETRIES) -> Outcome:
         try:
             return self._follow(self._submit(job, channel), channel)
-        except LostError as error:
+        except LostError as lost:
             if self._request:
                 return Outcome("interrupted")
-            return self._execute(job, channel, retries - 1) if retries else _lost(job, error)
+            if retries:
+                return self._execute(job, channel, retries - 1)
+            error = f"lost on the cluster for good: {lost}"
+        failure = Failure("crashed", error, "--retry-failed resumes its last checkpoint")
+        with suppress(UserError, OSError), job.directory.locked():
+            write_json(job.directory.record, failure_record(job, failure).model_dump())
+        return Outcome(*failure)
 
     def _follow(self, handle: Any, channel: Channel) -> Outcome:
         while (outcome := self._outcome(handle)) is None:
@@ -103,11 +109,3 @@ class ClusterExecutor(Executor):
                 return Outcome("interrupted")
             time.sleep(self.poll_seconds)
         return outcome
-
-
-def _lost(job: Job, error: LostError) -> Outcome:
-    """The outcome, on record too, of a run whose machine was lost more often than it is begun again."""
-    failure = Failure("crashed", f"lost on the cluster for good: {error}", "--retry-failed resumes its last checkpoint")
-    with suppress(UserError, OSError), job.directory.locked():
-        write_json(job.directory.record, failure_record(job, failure).model_dump())
-    return Outcome(*failure)

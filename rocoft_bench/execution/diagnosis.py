@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,23 +41,20 @@ def diagnose(exit_code: int, log: Sequence[str], killed_for_memory: bool) -> Fai
     if said is not None:
         return Failure("oom", f"out of memory: {said.strip()}", SMALLER)
     if exit_code < 0:
-        return Failure("crashed", f"the process was ended by {_signal_name(-exit_code)}", _hint(-exit_code))
+        hint = "a library failed; log_tail in its record holds what it said last; --retry-failed tries again"
+        if -exit_code in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            who = "somebody, or a scheduler that counts memory, ended it"
+            hint = f"{who}; --retry-failed resumes from its last checkpoint"
+        return Failure("crashed", f"the process was ended by {_signal_name(-exit_code)}", hint)
     last = next((line.strip() for line in reversed(log) if line.strip()), "no output")
-    hint = MAKE_ROOM if tells_of_full_disk(last) else None
-    return Failure("failed", f"the process ended with exit code {exit_code}: {last}", hint)
+    error = f"the process ended with exit code {exit_code}: {last}"
+    return Failure("failed", error, MAKE_ROOM if tells_of_full_disk(last) else None)
 
 
 def _signal_name(number: int) -> str:
-    try:
+    with suppress(ValueError):
         return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _hint(number: int) -> str:
-    if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        return "somebody, or a scheduler that counts memory, ended it; --retry-failed resumes from its last checkpoint"
-    return "a library failed; log_tail in its record holds what it said last; --retry-failed tries again"
+    return f"signal {number}"
 
 
 def memory_kills() -> int:

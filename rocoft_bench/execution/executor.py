@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,8 +17,12 @@ from rocoft_bench.engine.observer import Observer
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.execution.channel import POLL_SECONDS, Channel, Request
 from rocoft_bench.execution.job import Job, Outcome
-from rocoft_bench.execution.resources import available_cores, runs_at_a_time, visible_gpus
 from rocoft_bench.execution.run_process import RunProcess
+
+MEMORY_SHARE = 0.9
+"""Runs at a time are so many that their estimates fill this share of the available memory at most."""
+
+CGROUP = Path("/sys/fs/cgroup")
 
 
 class Demand(NamedTuple):
@@ -114,14 +120,18 @@ class LocalExecutor(Executor):
 
 
 def local_executor(demand: Demand) -> LocalExecutor:
-    """An executor for this machine. Each run gets its share of the GPUs in turn, or else of the cores.
+    """An executor for this machine: a run for each GPU (or group of GPUs) at a time or, without any, for each core as
+    far as memory reaches. Each gets its share of the GPUs in turn, or else of the cores.
 
     Raises: UserError if a run is to use more GPUs than there are.
     """
     gpus, processes = visible_gpus() if demand.runs else [], demand.processes
     if gpus and processes > len(gpus):
         raise UserError(f"--num-processes {processes}: there are {len(gpus)} GPUs")
-    slots = demand.slots(runs_at_a_time(len(gpus), processes, demand.largest_mib))
+    room = (len(gpus) or available_cores()) // processes
+    if demand.largest_mib is not None and not gpus:
+        room = min(room, int(MEMORY_SHARE * available_memory_mib() / demand.largest_mib))
+    slots = demand.slots(room)
     return LocalExecutor([_share(slot, slots, gpus, processes) for slot in range(slots)])
 
 
@@ -134,3 +144,31 @@ def _share(slot: int, slots: int, gpus: Sequence[str], processes: int) -> dict[s
         first = slot % (len(gpus) // processes) * processes
         share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[first : first + processes])
     return share
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory_mib() -> float:
+    """Memory that processes can still take on this machine, or in this container if that has less."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    try:
+        limit = int((CGROUP / "memory.max").read_text())
+        free = min(free, limit - int((CGROUP / "memory.current").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        pass
+    return free / 2**20
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that runs may use, as CUDA_VISIBLE_DEVICES names them. Asked in a process of its own: torch is large."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
+    code = "import torch; print(torch.cuda.device_count())"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return [str(index) for index in range(int(asked.stdout or 0))]

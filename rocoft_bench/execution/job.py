@@ -13,8 +13,6 @@ from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.plugins import load_files, named_files
 from rocoft_bench.runs import RunDirectory
 
-ALONE = Launch()
-
 
 @dataclass(frozen=True)
 class Job:
@@ -35,7 +33,7 @@ class Job:
     memory_mib: float | None = None
     seconds: float | None = None
     timeout_seconds: float | None = None
-    launch: Launch = ALONE
+    launch: Launch = field(default_factory=Launch)
     track: str | None = None
     force: bool = False
     plugins: dict[str, str] = field(default_factory=named_files)

@@ -4,9 +4,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
@@ -100,9 +98,9 @@ def run_by_all(job: Job, channel: Channel) -> RunRecord:
     from torch.distributed.elastic.rendezvous import RendezvousError
 
     _check(job.experiment, job.launch)
+    logging.disable(logging.ERROR)  # the elastic launcher warns of every signal and failure that it passes on
     try:
-        with _quiet_logging():
-            _start(job, channel)
+        _start(job, channel)
     except SignalException:
         raise Interrupted from None
     except ChildFailedError as error:
@@ -114,6 +112,8 @@ def run_by_all(job: Job, channel: Channel) -> RunRecord:
         return failure_record(job, failure)
     except (ConnectionError, DistNetworkError, RendezvousError) as error:
         raise UserError(f"the processes cannot meet: {reason(error)}") from error
+    finally:
+        logging.disable(logging.NOTSET)
     return job.directory.read_record()
 
 
@@ -163,14 +163,3 @@ def _accelerate_options(launch: Launch) -> list[str]:
         "deepspeed_multinode_launcher": "standard",  # each machine is given its own command
     }
     return [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-
-
-@contextmanager
-def _quiet_logging() -> Iterator[None]:
-    """The elastic launcher warns of every signal and failure that it passes on."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -26,10 +26,6 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Ray gives as many cores as there are processes."""
 
 
-def _call(run: RemoteRun) -> Outcome:
-    return run()
-
-
 class RayExecutor(ClusterExecutor):
     """needs: what a run takes by Ray's names: CPU, perhaps GPU. Without GPUs a job's own memory is added."""
 
@@ -43,8 +39,8 @@ class RayExecutor(ClusterExecutor):
         remote: Any = ray.remote
         needs = with_memory(self._needs, job.memory_mib, ray.nodes())
         options = {"num_cpus": needs["CPU"], "num_gpus": needs.get("GPU", 0), "memory": needs.get("memory")}
-        task = remote(max_retries=0, **options)(_call)
-        return task.remote(RemoteRun(job, channel, ONE_THREAD))
+        call = remote(max_retries=0, **options)(RemoteRun.__call__)
+        return call.remote(RemoteRun(job, channel, ONE_THREAD))
 
     def _outcome(self, handle: Any) -> Outcome | None:
         import ray

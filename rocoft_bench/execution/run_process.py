@@ -149,7 +149,9 @@ class RunProcess:
         if self._stopped == "interrupted" and (record is None or record.status in ("interrupted", "ok")):
             return Outcome("interrupted")
         if self._stopped == "timeout":
-            failure = _time_out(self.job.timeout_seconds or 0)
+            error = f"not finished after {(self.job.timeout_seconds or 0) / 60:g} minutes"
+            hint = "give it longer; --retry-failed resumes it from its last checkpoint, if it has one"
+            failure = Failure("timeout", error, hint)
         if self._finished() or self.job.launch.machine_rank:  # of several machines, the first has the record
             return Outcome(*failure)
         record = failure_record(self.job, failure, record, self._log_tail)
@@ -162,21 +164,14 @@ class RunProcess:
         return Outcome(*failure)
 
     def _finished(self) -> RunRecord | None:
-        try:
+        with suppress(UserError):
             return self.directory.finished(self.job.experiment.identity)
-        except UserError:
-            return None
+        return None
 
     def _own_record(self) -> RunRecord | None:
-        try:
+        with suppress(UserError):
             return self.directory.read_record()
-        except UserError:
-            return None
-
-
-def _time_out(seconds: float) -> Failure:
-    hint = "give it longer; --retry-failed resumes it from its last checkpoint, if it has one"
-    return Failure("timeout", f"not finished after {seconds / 60:g} minutes", hint)
+        return None
 
 
 def _kill_tree(process_id: int) -> None:

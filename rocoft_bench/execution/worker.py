@@ -109,8 +109,8 @@ def _train(job: Job, channel: Channel, rank: int | None = None) -> RunRecord:
     experiment, directory = job.experiment, job.directory
     processes = Processes() if rank is None else Processes.joined()
     tracker = TrackerName(job.track) if job.track and processes.is_main else None
-    sender = channel.event_sender() if processes.is_main else Observer()
-    with tracked(Several(StopsOnce(), sender), tracker, experiment.config, directory) as observer:
+    heard = channel if processes.is_main else Observer()
+    with tracked(Several(StopsOnce(), heard), tracker, experiment.config, directory) as observer:
         record = execute(experiment, directory, observer, job.force, processes)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if rank is not None:
@@ -138,7 +138,7 @@ def _evaluate(job: Job, task: str, channel: Channel) -> Failure | None:
         raise Interrupted
     changes = Settings(override("task.name", task))
     try:
-        evaluate(job.directory, changes, channel.event_sender())
+        evaluate(job.directory, changes, channel)
         return None
     except RunBusyError:
         raise  # who is at it puts on record how it ends

@@ -10,17 +10,10 @@ from rocoft_bench.runs.atomic_files import (
     write_json_lines,
     write_text,
 )
-from rocoft_bench.runs.directory import (
-    RunBusyError,
-    RunDirectory,
-    config_values,
-    find_run,
-    folder_of,
-)
+from rocoft_bench.runs.directory import RunBusyError, RunDirectory, config_values, find_run, folder_of
 from rocoft_bench.runs.efficiency_record import EfficiencyRecord
-from rocoft_bench.runs.identity import Identity, digest
+from rocoft_bench.runs.identity import Identity, can_be_compared, digest, other_weights
 from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
-from rocoft_bench.runs.origin import can_be_compared, other_weights
 from rocoft_bench.runs.provenance import provenance, read_provenance
 from rocoft_bench.runs.record import (
     LOG_TAIL,
@@ -28,7 +21,7 @@ from rocoft_bench.runs.record import (
     SMALLER,
     Failure,
     RunRecord,
-    Status,
     read_record,
     tells_of_full_disk,
 )
+from rocoft_bench.runs.record_schema import Status

@@ -1,21 +1,17 @@
 """What a record states of the saved files of trained values, by which a damaged or exchanged file is known."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from rocoft_bench.runs.numbers import Count
+from rocoft_bench.runs.record_schema import Count, RecordPart
 
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 """Of a file of up to 4 MiB all is hashed, of a larger one so much, evenly spread, with its beginning and end."""
 
 
-class SavedFile(BaseModel):
+class SavedFile(RecordPart):
     """sampled_sha256: of the whole of a small file and of parts of a large one, so that it is known in no time."""
-
-    model_config = ConfigDict(extra="forbid")
 
     bytes: Count
     sampled_sha256: str
@@ -42,16 +38,12 @@ def damage(folder: Path, stated: Mapping[str, SavedFile]) -> str | None:
 
 def _described(file: Path) -> SavedFile:
     size = file.stat().st_size
+    starts: Iterable[int] = range(0, size, SAMPLE_BYTES)
+    if size > SAMPLES * SAMPLE_BYTES:
+        starts = ((size - SAMPLE_BYTES) * index // (SAMPLES - 1) for index in range(SAMPLES))
     digest = hashlib.sha256()
     with file.open("rb") as stream:
-        for start in _sampled(size):
+        for start in starts:
             stream.seek(start)
             digest.update(stream.read(SAMPLE_BYTES))
     return SavedFile(bytes=size, sampled_sha256=digest.hexdigest())
-
-
-def _sampled(size: int) -> list[int]:
-    """Where samples of a file begin."""
-    if size <= SAMPLES * SAMPLE_BYTES:
-        return list(range(0, size, SAMPLE_BYTES))
-    return [(size - SAMPLE_BYTES) * index // (SAMPLES - 1) for index in range(SAMPLES)]

@@ -48,7 +48,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
     """Remove what processes that died were making in a folder: something of that name, or anything."""
     for entry in folder.iterdir() if folder.is_dir() else ():
         match = _ASIDE.fullmatch(entry.name)
-        if match and match["begins"] == (_beginning(name) or match["begins"]) and _is_abandoned(entry):
+        if match and match["begins"] == (name[:_LONGEST_BEGINNING] or match["begins"]) and _is_abandoned(entry):
             shutil.rmtree(entry, ignore_errors=True)
 
 
@@ -85,7 +85,7 @@ def private_folder(place: Path) -> Iterator[Path]:
 
 def _held_folder(place: Path) -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(".partial", f".{_beginning(place.name)}.", place.parent))
+        folder = Path(tempfile.mkdtemp(".partial", f".{place.name[:_LONGEST_BEGINNING]}.", place.parent))
         with suppress(FileNotFoundError):  # it was taken for a leftover, and removed, before it was held
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             with suppress(OSError):  # a file system without locks: what is left there stays
@@ -95,23 +95,16 @@ def _held_folder(place: Path) -> tuple[Path, int]:
             os.close(descriptor)
 
 
-def _beginning(name: str) -> str:
-    return name[:_LONGEST_BEGINNING]
-
-
 def _is_abandoned(folder: Path) -> bool:
     """Whether a folder in which something was made is certainly in use by nobody."""
-    try:
+    with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def _usual_mode(folder: Path) -> int:

@@ -226,8 +226,12 @@ class RunDirectory:
         try:
             yield
         finally:
-            if not self.config.is_file() and not lock.is_held(self.members):
-                self._leave_nothing(created)
+            if not self.config.is_file() and not lock.is_held(self.members):  # nothing was begun, nothing is left
+                self.members.unlink(missing_ok=True)
+                self.lock.unlink(missing_ok=True)
+                for folder in created:
+                    with suppress(OSError):
+                        folder.rmdir()
             os.close(descriptor)
 
     def _acquire(self) -> int | None:
@@ -240,14 +244,6 @@ class RunDirectory:
                 if attempt + 1 == ATTEMPTS:
                     raise
         return None
-
-    def _leave_nothing(self, created: list[Path]) -> None:
-        """Remove the lock, which this process holds, and the folders that were made for it."""
-        for file in (self.members, self.lock):
-            file.unlink(missing_ok=True)
-        for folder in created:
-            with suppress(OSError):
-                folder.rmdir()
 
     def is_busy(self) -> bool:
         """Whether a process is at work on this run."""
@@ -279,18 +275,15 @@ def find_run(path: Path) -> RunDirectory:
 
     Raises: UserError if there is no run or more than one, or one with something else in place of its files.
     """
-    if (path / "config.yaml").is_file():
-        return _checked(RunDirectory(path))
-    if not path.is_dir():
-        raise UserError(f"{path}: no such run folder")
-    found = sorted(file.parent for file in path.rglob("record.json") if file.parent.parent.name != "evaluations")
+    found = [path]
+    if not (path / "config.yaml").is_file():
+        if not path.is_dir():
+            raise UserError(f"{path}: no such run folder")
+        found = sorted(file.parent for file in path.rglob("record.json") if file.parent.parent.name != "evaluations")
     if len(found) != 1:
         what = "no run" if not found else f"{len(found)} runs; name one, e.g. {found[0]}"
         raise UserError(f"{path}: holds {what}")
-    return _checked(RunDirectory(found[0]))
-
-
-def _checked(directory: RunDirectory) -> RunDirectory:
+    directory = RunDirectory(found[0])
     directory.check_kinds(follow_links=True)
     return directory
 

@@ -3,24 +3,14 @@
 It lies in a folder of its own: `efficiency.json`, this record, and `provenance.json`, as of a run.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
-
-from rocoft_bench.runs.numbers import Count, Number, Seconds
-from rocoft_bench.runs.record import Status
-from rocoft_bench.runs.record_schema import LayerFacts, MethodFacts, holds
+from rocoft_bench.runs.record_schema import Count, LayerFacts, MethodFacts, Number, Seconds, StatusRecord, holds
 
 
-class EfficiencyRecord(BaseModel):
+class EfficiencyRecord(StatusRecord):
     """`efficiency.json`. Fields that a bench did not reach are None or empty."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    schema_version: Literal[1] = 1
-    status: Status
-    error: str | None = None
-    hint: str | None = None
     config_hash: str
     settings_hash: str
     """Equal for benches that differ in their seed only; only those may share a cell of a table."""
@@ -81,14 +71,6 @@ class EfficiencyRecord(BaseModel):
     merged_decode_seconds: Seconds | None = None
     notes: list[str] = []
     finished_at: str
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        if not self.seconds_per_step:
-            return None
-        accumulated = self.settings.get("gradient_accumulation")
-        passes = accumulated if isinstance(accumulated, int) else 1
-        return passes * self.batch_size * self.sequence_length / self.seconds_per_step
 
     @property
     def seconds_per_epoch(self) -> float | None:

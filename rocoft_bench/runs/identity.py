@@ -45,6 +45,9 @@ NOT_COMPARED = HOW_ONLY | {"seed", *ROW_PATHS, MODEL, REVISION, "training.evalua
 """Settings that may differ within a cell of a table: they change nothing in training. Models are compared by their
 weights and data by their content, as records state them, not by where they lie."""
 
+SAME_WEIGHTS = {"weights_sha256": "weights' sha256", "revision": "commit", "weights_revision": "commit of the weights"}
+"""What identifies a model in the facts on its origin."""
+
 _encode = json.JSONEncoder(sort_keys=True).encode
 
 Parts = Mapping[str, str | None]
@@ -140,7 +143,8 @@ class Identity:
         """Settings by dotted key, each in its one spelling; what was not written down had its default."""
         given = {**dict(flatten(self.defaults)), **dict(flatten(values))}
         kept = {key: value for key, value in given.items() if key not in HOW_ONLY | self.ignored}
-        if _is_pinned(kept):
+        known = known_model(str(kept.get(MODEL)))
+        if known is not None and kept.get(REVISION) == known.revision:  # which it has by default
             kept[REVISION] = None
         return {key: _encode(_canonical(key, value)) for key, value in kept.items()}
 
@@ -199,7 +203,14 @@ def _canonical(key: str, value: Any) -> Any:
     return value
 
 
-def _is_pinned(settings: Mapping[str, Any]) -> bool:
-    """Whether the revision that is asked for is the one that the catalogue has for the model by default."""
-    known = known_model(str(settings.get(MODEL)))
-    return known is not None and settings.get(REVISION) == known.revision
+def other_weights(stated: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """In what a model is another one than was stated; None if it is the same, as far as both can be compared."""
+    for key, name in SAME_WEIGHTS.items():
+        before, now = stated.get(key), found.get(key)
+        if before and now and before != now:
+            return f"the {name} is {now[:12]}, and was {before[:12]}"
+    return None
+
+
+def can_be_compared(stated: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    return any(stated.get(key) and found.get(key) for key in SAME_WEIGHTS)

@@ -7,11 +7,18 @@ examples in order of their class and c logits, those of an example together; `pr
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
-from rocoft_bench.runs.record import Status
-from rocoft_bench.runs.record_schema import KernelDataFacts, ModelFacts, PromptFacts, holds
+from rocoft_bench.runs.record_schema import (
+    Count,
+    Fraction,
+    KernelDataFacts,
+    ModelFacts,
+    Number,
+    PromptFacts,
+    RecordPart,
+    Seconds,
+    StatusRecord,
+    holds,
+)
 
 KernelName = Literal[
     "full_ft",
@@ -33,10 +40,8 @@ settings) trains, before training or, where the settings say `run`, in the state
 comparison: fine-tuning with the same prompts, of everything (`full_ft`) or by that method (`trained_ft`)."""
 
 
-class Kernel(BaseModel):
+class Kernel(RecordPart):
     """What came out for one kernel."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     accuracy: Fraction | None = None
     """Of kernel logistic regression (for full_ft: of fine-tuning) on the test rows, as a fraction."""
@@ -55,15 +60,9 @@ class Kernel(BaseModel):
     """Of the training kernel, the largest first."""
 
 
-class KernelRecord(BaseModel):
+class KernelRecord(StatusRecord):
     """`kernels.json`. Fields that an analysis did not reach are None or empty."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    schema_version: Literal[1] = 1
-    status: Status
-    error: str | None = None
-    hint: str | None = None
     config_hash: str
     settings_hash: str
     """Equal for analyses that differ in their seed only; only those may share a cell of a table."""

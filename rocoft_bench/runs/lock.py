@@ -7,6 +7,7 @@ import fcntl
 import os
 import stat
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rocoft_bench.errors import UserError, reason
@@ -25,9 +26,11 @@ def acquire(path: Path) -> int | None:
     for attempt in range(_ATTEMPTS):
         time.sleep(_PAUSE_SECONDS if attempt else 0)
         descriptor = _open(path, os.O_RDWR | os.O_CREAT)
-        if _locked(path, descriptor, fcntl.LOCK_EX) and _is_in_place(path, descriptor):
-            return descriptor
-        os.close(descriptor)
+        with ExitStack() as unless_acquired:
+            unless_acquired.callback(os.close, descriptor)
+            if try_lock(path, descriptor) and _is_in_place(path, descriptor):
+                unless_acquired.pop_all()
+                return descriptor
     return None
 
 
@@ -37,9 +40,10 @@ def is_held(path: Path) -> bool:
         descriptor = _open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
-    free = _locked(path, descriptor, fcntl.LOCK_SH)
-    os.close(descriptor)
-    return not free
+    try:
+        return not try_lock(path, descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path, flags: int) -> int:
@@ -53,15 +57,6 @@ def _open(path: Path, flags: int) -> int:
         os.close(descriptor)
         raise UserError(f"{path}: is not a regular file; remove it")
     return descriptor
-
-
-def _locked(path: Path, descriptor: int, kind: int) -> bool:
-    """Whether a lock could be had. The descriptor is closed if the file system has none."""
-    try:
-        return try_lock(path, descriptor, kind)
-    except UserError:
-        os.close(descriptor)
-        raise
 
 
 def try_lock(path: Path, descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
@@ -80,8 +75,6 @@ def try_lock(path: Path, descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 def _is_in_place(path: Path, descriptor: int) -> bool:
     """Whether an open file is the one at a path, and not one that its last holder has removed."""
-    try:
-        there = path.lstat()
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, os.fstat(descriptor))
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    return False

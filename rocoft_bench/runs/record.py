@@ -1,26 +1,28 @@
 """The record of one run: what was done, what came out, and how. One JSON file, units in the names."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.runs.adapter_files import SavedFile
-from rocoft_bench.runs.numbers import Count, Fraction, Number, Seconds
 from rocoft_bench.runs.record_schema import (
+    Count,
     DataFacts,
+    Fraction,
     MethodFacts,
     ModelFacts,
+    Number,
     ParameterFacts,
     PromptFacts,
+    Seconds,
+    Status,
+    StatusRecord,
     TaskFacts,
     holds,
 )
 from rocoft_bench.untrusted import read_bytes
-
-Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
-"""failed: an error that was caught; crashed: the process died; interrupted: stopped on request, to be gone on with."""
 
 
 class Failure(NamedTuple):
@@ -44,17 +46,9 @@ def tells_of_full_disk(text: str) -> bool:
     return "No space left on device" in text or "Disk quota exceeded" in text
 
 
-class RunRecord(BaseModel):
+class RunRecord(StatusRecord):
     """`record.json`. Metrics are fractions, not percent. Fields that a run did not reach are None."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    schema_version: Literal[1] = 1
-    status: Status
-    error: str | None = None
-    """For a run that is not ok: what happened, in one line."""
-    hint: str | None = None
-    """For a run that is not ok: what may help."""
     log_tail: list[str] = []
     """The last lines that the process of a failed run printed, where a sweep kept them."""
     config_hash: str

@@ -1,16 +1,48 @@
-"""What readers of records rely on in the dictionaries that records hold: which keys there are, and of which type.
+"""What records are made of: numbers, how they begin, and what readers rely on in the dictionaries that they hold."""
 
-The dictionaries may hold more. A key with a default may be missing.
-"""
+from typing import Annotated, Any, Literal
 
-from typing import Any
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+LARGEST = 1e24
+"""What is larger than any run can make it is damage: it would show as a result, and break plots."""
 
-from rocoft_bench.runs.numbers import Count
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+"""A measured number: MiB, floating-point operations."""
+
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+"""Of a run; no more than thirty years."""
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+"""Of parameters, rows, steps or bytes."""
+
+Fraction = Annotated[float, Field(ge=-100, le=100)]
+"""A metric. Even a percentage, which it should not be, is no larger."""
+
+Status = Literal["ok", "failed", "oom", "nan", "crashed", "timeout", "interrupted"]
+"""failed: an error that was caught; crashed: the process died; interrupted: stopped on request, to be gone on with."""
+
+
+class RecordPart(BaseModel):
+    """Holds its fields and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class StatusRecord(RecordPart):
+    """What the records of runs and of analyses begin with."""
+
+    schema_version: Literal[1] = 1
+    status: Status
+    error: str | None = None
+    """Of what is not ok: what happened, in one line."""
+    hint: str | None = None
+    """Of what is not ok: what may help."""
 
 
 class Facts(BaseModel):
+    """Keys of a dictionary, and of which type they are. It may hold more; one with a default may be missing."""
+
     model_config = ConfigDict(strict=True, extra="ignore")
 
 

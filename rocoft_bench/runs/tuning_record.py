@@ -2,16 +2,11 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from rocoft_bench.runs.numbers import Count, Fraction
-from rocoft_bench.runs.record import Status
+from rocoft_bench.runs.record_schema import Count, Fraction, RecordPart, Status
 
 
-class Trial(BaseModel):
+class Trial(RecordPart):
     """One run of a search. run: its folder below that of all runs. score: of the main metric, as a fraction."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     values: dict[str, Any]
     seed: int
@@ -20,10 +15,8 @@ class Trial(BaseModel):
     score: Fraction | None = None
 
 
-class TuningRecord(BaseModel):
+class TuningRecord(RecordPart):
     """A search that has ended."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     place: str

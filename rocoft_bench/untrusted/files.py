@@ -11,14 +11,8 @@ from rocoft_bench.errors import UserError, reason
 TEXT_LIMIT = 64 * 2**20
 """Bytes; no file of settings, facts or results is nearly as large."""
 
-KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISLNK, "a link"),
-)
+KINDS = {"d": "a folder", "p": "a pipe", "s": "a socket", "c": "a device", "b": "a device", "l": "a link"}
+"""By the first letter of `stat.filemode`."""
 
 
 def require_file(path: Path, follow_links: bool = True) -> int:
@@ -95,11 +89,10 @@ def decoded(content: bytes, path: Path) -> str:
 def _regular(path: Path, found: os.stat_result) -> int:
     if stat.S_ISREG(found.st_mode):
         return found.st_size
-    kind = next((name for is_kind, name in KINDS if is_kind(found.st_mode)), "something else")
+    kind = KINDS.get(stat.filemode(found.st_mode)[0], "something else")
     raise UserError(f"{path}: is {kind}, not a file")
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: cannot be read (no such file)")
-    return UserError(f"{path}: cannot be read ({reason(error)})")
+    why = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
+    return UserError(f"{path}: cannot be read ({why})")

@@ -1,6 +1,7 @@
 """JSON within limits: of what it returns, every number fits a float, and no part is nested too deep to be walked."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,9 @@ def parse_json(text: str, where: str, first_line: int = 1, unique_keys: bool = F
 
 
 def _bounded(digits: str) -> int:
-    value = int(digits) if len(digits) < 4000 else 10**400
-    try:
-        float(value)
-    except OverflowError:
-        raise ValueError(f"the number {digits[:10]}… has {len(digits):,} digits") from None
-    return value
+    if math.isinf(float(digits)):
+        raise ValueError(f"the number {digits[:10]}… has {len(digits):,} digits")
+    return int(digits)
 
 
 class _RepeatedKeyError(ValueError):
@@ -87,11 +85,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
-        level = [inner for each in level if isinstance(each, (dict, list)) for inner in _children(each)]
+        lists = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list))]
+        level = [inner for each in lists for inner in each]
         if not level:
             return
     raise ValueError("nested too deep")
-
-
-def _children(value: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value

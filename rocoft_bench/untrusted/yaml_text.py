@@ -73,8 +73,10 @@ class _Refused(yaml.MarkedYAMLError):
         super().__init__(problem=problem, problem_mark=node.start_mark)
 
 
-class _Limits(Composer):
-    """Builds the tree of nodes. Stops before it is too deep or, its aliases written out, too large."""
+class _Loader(Composer, Base):
+    """Builds the tree of nodes, and makes values of them. Stops before the tree is too deep or, its aliases written
+    out, too large.
+    """
 
     depth = nodes = 0
 
@@ -85,8 +87,7 @@ class _Limits(Composer):
         """Nodes of each anchor that is complete."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[attr-defined]  # of Base
-        before = self.nodes
+        event, before = self.peek_event(), self.nodes
         if isinstance(event, yaml.AliasEvent) and event.anchor in self.anchors:
             if event.anchor not in self.sizes:
                 raise _Refused(f"*{event.anchor} holds itself; settings are plain values, lists and groups", event)
@@ -102,10 +103,6 @@ class _Limits(Composer):
         if event.anchor is not None:
             self.sizes.setdefault(event.anchor, self.nodes - before)
         return node
-
-
-class _Loader(_Limits, Base):
-    """Makes values of the nodes."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
         """What has no tag and is nothing that settings know, such as a date, is text."""

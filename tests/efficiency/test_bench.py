@@ -70,7 +70,6 @@ def test_every_method_has_a_record(records: dict[str, EfficiencyRecord]) -> None
     for label, record in records.items():
         assert record.seconds_per_step
         assert record.seconds_beside_frozen
-        assert record.tokens_per_second
         assert record.peak_memory_mib
         assert (record.adapter_bytes is None) == (label == "frozen")
     assert records["FT"].merge_seconds is not None

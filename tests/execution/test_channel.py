@@ -21,15 +21,15 @@ class Logged(Observer):
 def test_events_arrive_in_order_and_past_one_that_a_full_disk_cut_short(tmp_path: Path) -> None:
     channel, observer = Channel.made_in(tmp_path), Logged()
     with channel.relay_events(observer):
-        channel.event_sender().logged({"loss": 1.0})
+        channel.logged({"loss": 1.0})
         with (channel.folder / "events.jsonl").open("a") as stream:
             stream.write('["logged", {"lo\n')
-        channel.event_sender().logged({"loss": float("inf")})
+        channel.logged({"loss": float("inf")})
     assert observer.entries == [{"loss": 1.0}, {"loss": float("inf")}]
 
 
 def test_events_that_cannot_be_sent_harm_nobody(tmp_path: Path) -> None:
-    Channel(tmp_path / "gone").event_sender().step_done(1)
+    Channel(tmp_path / "gone").step_done(1)
 
 
 def test_the_last_request_counts_and_takes_no_room_of_a_full_disk(tmp_path: Path) -> None:

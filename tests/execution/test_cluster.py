@@ -99,7 +99,7 @@ def test_events_and_requests_pass_through_the_shared_folder(
     request_: Request, process: Callable[..., RunProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made, observer = process("channel.event_sender().step_done(7); time.sleep(60)"), Steps()
+    made, observer = process("channel.step_done(7); time.sleep(60)"), Steps()
     with ThreadPoolExecutor(1) as pool, made.channel.relay_events(observer):
         assert not made.channel.has_begun
         outcome = pool.submit(RemoteRun(made.job, made.channel, made.environment))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.execution import executor, resources
-from rocoft_bench.execution.executor import Demand, LocalExecutor, local_executor
+from rocoft_bench.execution import executor
+from rocoft_bench.execution.executor import Demand, LocalExecutor, local_executor, visible_gpus
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores, 10,000 MiB of free memory, no GPU."""
-    for module in (executor, resources):
-        monkeypatch.setattr(module, "available_cores", lambda: 8)
-    monkeypatch.setattr(resources, "available_memory_mib", lambda: 10_000.0)
+    monkeypatch.setattr(executor, "available_cores", lambda: 8)
+    monkeypatch.setattr(executor, "available_memory_mib", lambda: 10_000.0)
     monkeypatch.setattr(executor, "visible_gpus", list)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
@@ -76,4 +75,4 @@ def test_visible_gpus_are_those_that_the_environment_leaves(
     monkeypatch: pytest.MonkeyPatch, given: str, expected: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert resources.visible_gpus() == expected
+    assert visible_gpus() == expected

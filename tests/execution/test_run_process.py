@@ -88,7 +88,7 @@ def test_a_good_end_and_an_event_after_an_unfinished_line(process: Process) -> N
             seen.append(step)
 
     code = (
-        RECORD + "print('50%', end='', flush=True)\nchannel.event_sender().step_done(7)\n"
+        RECORD + "print('50%', end='', flush=True)\nchannel.step_done(7)\n"
         "print(' a warning')\nrecord('ok', metrics={'accuracy': 0.5}, error=None, hint=None)"
     )
     run = process(code)
