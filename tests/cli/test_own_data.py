@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rocoft_bench.analysis.records import read_results
-from rocoft_bench.report.page.predictions import predictions_of
+from rocoft_bench.report.page.packing import predictions_of
 
 Cli = Callable[..., Any]
 FEW = ("--epochs", 1, "--rank", 1, "--set", "task.max_length=32")

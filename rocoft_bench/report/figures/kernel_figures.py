@@ -126,26 +126,23 @@ def _show(axes: Axes, kernel: np.ndarray, borders: Sequence[float]) -> None:
 
 def spectra(data: FigureData) -> Iterator[Drawing | str]:
     """A figure for each model and number of shots, with a small one for each task."""
-    records = [stored.record for stored in _lowest_seeds(data.results.kernels)]
-    known = [record for record in records if any(_eigenvalues(record, name) for name in SPECTRA)]
-    for group in group_compatible(known, lambda record: (*model_key(record.model), record.shots)):
-        yield _spectra(model_name(group[0].model), group[0].shots, group)
-
-
-def _spectra(model: str, shots: int, records: Sequence[KernelRecord]) -> Drawing:
-    names = [_title(records[0], name) for name in SPECTRA]
-    tasks = [record.task for record in records]
-    figure, panels = style.small_multiples(tasks, COLUMNS, names, "index", "eigenvalue / largest", share_y=True)
-    for axes, record in zip(panels, records, strict=True):
-        _lines(axes, record)
-    style.legend(figure, panels[0].get_lines(), names)
-    caption = (
-        f"Eigenvalues of the kernels of {model}, {shots} examples per class, seed {seeds(records)}, the largest first; "
-        "each kernel's are divided by its largest (the paper scales each task by a factor that it does not state). "
-        "Eigenvalues that are zero but for rounding are not shown."
-    )
-    key, title = key_of("spectra", f"{shots}-shot", model), f"Spectra, {shots}-shot, {model}"
-    return Drawing(key, title, caption, figure, "Figure 5")
+    known = [stored.record for stored in _lowest_seeds(data.results.kernels)]
+    known = [record for record in known if any(_eigenvalues(record, name) for name in SPECTRA)]
+    for records in group_compatible(known, lambda record: (*model_key(record.model), record.shots)):
+        model, shots = model_name(records[0].model), records[0].shots
+        names = [_title(records[0], name) for name in SPECTRA]
+        tasks = [record.task for record in records]
+        figure, panels = style.small_multiples(tasks, COLUMNS, names, "index", "eigenvalue / largest", share_y=True)
+        for axes, record in zip(panels, records, strict=True):
+            _lines(axes, record)
+        style.legend(figure, panels[0].get_lines(), names)
+        caption = (
+            f"Eigenvalues of the kernels of {model}, {shots} examples per class, seed {seeds(records)}, the largest "
+            "first; each kernel's are divided by its largest (the paper scales each task by a factor that it does not "
+            "state). Eigenvalues that are zero but for rounding are not shown."
+        )
+        key, title = key_of("spectra", f"{shots}-shot", model), f"Spectra, {shots}-shot, {model}"
+        yield Drawing(key, title, caption, figure, "Figure 5")
 
 
 def _eigenvalues(record: KernelRecord, name: KernelName) -> list[float]:

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.signal import savgol_filter
 
@@ -24,9 +23,10 @@ WINDOW = 7
 SMOOTHED = 5 * WINDOW
 """Points that a curve has at least to be smoothed."""
 COLUMNS = 2
+LISTED = 6
+"""Methods that are named where they are left out."""
 
 Curve = tuple[np.ndarray, np.ndarray]
-Looks = Mapping[str, style.Series]
 
 
 def losses(data: FigureData) -> Iterator[Drawing | str]:
@@ -42,7 +42,13 @@ def losses(data: FigureData) -> Iterator[Drawing | str]:
             continue
         looks = {row.title: look for row, look in zip(rows, style.SERIES, strict=False)}
         looks = {name: look for name, look in looks.items() if any(name in curves[task.key] for task in tasks)}
-        figure = _figure(tasks, curves, looks)
+        names = [style.short(name, 60) for name in looks]
+        figure, panels = style.small_multiples([task.title for task in tasks], COLUMNS, names, "step", "training loss")
+        for axes, task in zip(panels, tasks, strict=True):
+            for name, curve in curves[task.key].items():
+                axes.plot(*curve, label=name, **looks[name].line_settings(len(curve[0])))
+            axes.locator_params(nbins=3)
+        style.legend(figure, [Line2D([], [], **look.line_settings()) for look in looks.values()], names)
         left_out = [row.title for row in results if row.title not in looks]
         yield drawing_of(table, model, figure, _caption(model, left_out), "losses", "Training loss")
 
@@ -78,20 +84,11 @@ def _history(run: Run) -> Curve | None:
     return (points[:, 0], points[:, 1]) if len(points) > 1 else None
 
 
-def _figure(tasks: Sequence[Column], curves: Mapping[str, Mapping[str, Curve]], looks: Looks) -> Figure:
-    names = [style.short(name, 60) for name in looks]
-    figure, panels = style.small_multiples([task.title for task in tasks], COLUMNS, names, "step", "training loss")
-    for axes, task in zip(panels, tasks, strict=True):
-        for name, curve in curves[task.key].items():
-            axes.plot(*curve, label=name, **looks[name].line_settings(len(curve[0])))
-        axes.locator_params(nbins=3)
-    style.legend(figure, [Line2D([], [], **look.line_settings()) for look in looks.values()], names)
-    return figure
-
-
 def _caption(model: str, left_out: Sequence[str]) -> str:
     text = (
         f"{model}: training loss of each method, mean over its first {SEEDS} seeds, read at {POINTS} steps at "
         f"the most and, where these are at least {SMOOTHED}, smoothed by a running mean over {WINDOW} of them."
     )
-    return text + (f" Left out, for want of room or of a history: {style.listed(left_out)}." if left_out else "")
+    named, more = ", ".join(left_out[:LISTED]), len(left_out) - LISTED
+    named += f" and {more} more" if more > 0 else ""
+    return text + (f" Left out, for want of room or of a history: {named}." if left_out else "")

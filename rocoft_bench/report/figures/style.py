@@ -119,10 +119,10 @@ def short(name: str, letters: int = 26) -> str:
     return clean if len(clean) <= letters else clean[: letters - 1 - end] + "…" + clean[len(clean) - end :]
 
 
-def in_two_lines(name: str, letters: int = 36) -> str:
-    """A name for which there is room for two lines of so many letters."""
+def in_two_lines(name: str) -> str:
+    """A name for which there is room for two lines."""
     clean = short(name, len(name))
-    return "\n".join(textwrap.wrap(clean, letters, max_lines=2, placeholder=" …")) or clean
+    return "\n".join(textwrap.wrap(clean, 36, max_lines=2, placeholder=" …")) or clean
 
 
 def count(value: float, _: object = None) -> str:
@@ -131,12 +131,6 @@ def count(value: float, _: object = None) -> str:
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names as a phrase, the number of further ones in place of them all."""
-    shown, more = names[:most], len(names) - most
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 class Label(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from rocoft_bench.analysis.table import EMPTY, Cell, Column, Row, Stat, Table
+from rocoft_bench.analysis.table import EMPTY, Cell, Column, Stat, Table
 
 
 def side_by_side(ours: Sequence[Table], others: Sequence[Table], name: str) -> list[Table]:
@@ -24,10 +24,15 @@ def _merged(ours: Table | None, other: Table | None, name: str) -> Table:
     here, there = ours or absent, other or absent
     rows, beside = ({row.key: row for row in own.rows} for own in (here, there))
     only = f"nothing of this was run in {name}" if ours else f"all of this was run in {name} alone"
+    merged = []
+    for key in {**rows, **beside}:
+        own, theirs = ((found[key].cells if key in found else {}) for found in (rows, beside))
+        cells = {column: _cell(own.get(column, EMPTY), theirs.get(column, EMPTY)) for column in {**own, **theirs}}
+        merged.append(replace(rows.get(key) or beside[key], cells=cells, reference_title=name))
     return replace(
         table,
         columns=_columns([*here.columns, *there.columns]),
-        rows=[_row(rows.get(key), beside.get(key), name) for key in {**rows, **beside}],
+        rows=merged,
         conditions=_conditions(here.conditions, there.conditions, name),
         notes=[*([] if ours and other else [only]), *here.notes, *(f"{name}: {note}" for note in there.notes)],
     )
@@ -41,14 +46,6 @@ def _columns(columns: Sequence[Column]) -> list[Column]:
         if len(column.parts) > len(known.parts):
             found[column.key] = column
     return list(found.values())
-
-
-def _row(ours: Row | None, other: Row | None, name: str) -> Row:
-    row = ours or other
-    assert row is not None
-    own, beside = ours.cells if ours else {}, other.cells if other else {}
-    cells = {key: _cell(own.get(key, EMPTY), beside.get(key, EMPTY)) for key in {**own, **beside}}
-    return replace(row, cells=cells, reference_title=name)
 
 
 def _cell(ours: Cell, other: Cell) -> Cell:

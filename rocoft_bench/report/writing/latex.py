@@ -1,12 +1,12 @@
 """Tables as a LaTeX document with booktabs, for pdflatex; each can be taken into another document as it stands."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
 from rocoft_bench.analysis.table import Highlight, Row, Table
 from rocoft_bench.report.writing.cleaning import readable
-from rocoft_bench.report.writing.latex_text import breakable, escaped
 from rocoft_bench.report.writing.texts import Line, Piece, heading, lines, place
 
 PREAMBLE = r"""\documentclass{article}
@@ -31,6 +31,59 @@ LONGEST_NOTES = 2000
 BEGIN_FLOAT = (r"\begin{table}[!htbp]", r"\centering\small\setlength{\tabcolsep}{4pt}")
 
 MARKS: dict[Highlight | None, str] = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
+
+# Any text in the standard fonts (OT1, Computer Modern), which know few letters beyond ASCII.
+
+SPECIAL = {
+    **{character: f"\\{character}" for character in "&%#_{}"},
+    "$": r"$\$$",  # mathematics, since \$ is of a font that has no outlines in a small installation
+    **{character: f"${character}$" for character in "<>|"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # commands after the end of a table's row
+    "\\": r"$\backslash$",
+    "^": r"\^{}",
+    "~": r"$\sim$",
+    "`": r"\`{}",
+    '"': "''",
+}
+
+NAMED = (
+    "αalpha βbeta γgamma δdelta εvarepsilon ζzeta ηeta θtheta ιiota κkappa λlambda μmu µmu νnu ξxi πpi ρrho σsigma "
+    "τtau υupsilon φvarphi χchi ψpsi ωomega ΓGamma ΔDelta ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΥUpsilon ΦPhi ΨPsi ΩOmega "
+    "±pm ×times ÷div ·cdot ≤leq ≥geq ≈approx ≠neq →rightarrow ←leftarrow ↔leftrightarrow ↑uparrow ↓downarrow "
+    "∞infty ∈in ∇nabla ∂partial ℓell •bullet"
+)
+"""Characters that mathematics has, each followed by its name there."""
+
+LETTERS = {
+    "−": "$-$",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "…": r"\dots{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "‘": r"\textquoteleft{}",
+    "’": "'",
+    "°": r"$^\circ$",
+    "²": "$^2$",
+    "³": "$^3$",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "Æ": r"\AE{}",
+    "œ": r"\oe{}",
+    "Œ": r"\OE{}",
+    "ø": r"\o{}",
+    "Ø": r"\O{}",
+    "ł": r"\l{}",
+    "Ł": r"\L{}",
+    "ı": r"\i{}",
+}
+
+KNOWN = {**SPECIAL, **LETTERS, **{named[0]: f"$\\{named[1:]}$" for named in NAMED.split()}}
+
+ACCENTS = dict(
+    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
+)
+"""The command of each combining mark."""
 
 
 def as_latex(tables: Sequence[Table]) -> str:
@@ -131,3 +184,25 @@ def _cells(line: Line) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
+
+
+def escaped(text: str) -> str:
+    """A text of one line, nothing in it a command; a letter that the fonts do not have as its code point."""
+    return re.sub("-(?=-)", "-{}", "".join(map(_character, text)))
+
+
+def breakable(text: str) -> str:
+    """A text for a paragraph, where a long path or name may go on in the next line."""
+    return escaped(text).replace("/", r"/\allowbreak{}").replace(r"\_", r"\_\allowbreak{}")
+
+
+def _character(character: str) -> str:
+    if character in KNOWN:
+        return KNOWN[character]
+    if character.isascii():
+        return character
+    decomposed = unicodedata.normalize("NFD", character)
+    base, mark = decomposed[0], decomposed[1:]
+    if base.isascii() and base.isalpha() and mark in ACCENTS:
+        return f"\\{ACCENTS[mark]}{{{base}}}"
+    return rf"{{\tiny U+{ord(character):04X}}}"

@@ -18,8 +18,7 @@ from rocoft_bench.analysis.records import read_results
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.report.figures import Drawing, FigureFiles
 from rocoft_bench.report.page import write_page
-from rocoft_bench.report.page.packing import pack
-from rocoft_bench.report.page.predictions import MAX_EXAMPLES
+from rocoft_bench.report.page.packing import MAX_EXAMPLES, pack
 from tests.made_up import kernel_record, run_record, write_record, write_run
 from tests.report.page.conftest import BREAKING_OUT, HOSTILE, Page
 

@@ -12,7 +12,7 @@ import pytest
 
 from rocoft_bench.analysis.table import Cell, Row, Stat, Table
 from rocoft_bench.report.writing import as_latex
-from rocoft_bench.report.writing.latex_text import KNOWN, escaped
+from rocoft_bench.report.writing.latex import KNOWN, escaped
 from tests.report.writing.examples import ADAPTER, MRPC, RTE, WHY, glue_table, hard_table
 
 needs_pdflatex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
