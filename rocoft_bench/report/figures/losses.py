@@ -68,10 +68,8 @@ def _curve(row: Row, task: Column, runs: Mapping[str, Run]) -> Curve | None:
     points = min(POINTS, *(len(steps) for steps, _ in known))
     grid = np.linspace(max(steps[0] for steps, _ in known), min(steps[-1] for steps, _ in known), points)
     loss = np.mean([np.interp(grid, *curve) for curve in known], axis=0)
-    smooth = (
-        savgol_filter(loss, WINDOW, polyorder=1) if points >= SMOOTHED else loss
-    )  # a running mean, lines at the ends
-    return grid, smooth
+    # a running mean, lines at the ends
+    return grid, savgol_filter(loss, WINDOW, polyorder=1) if points >= SMOOTHED else loss
 
 
 def _history(run: Run) -> Curve | None:

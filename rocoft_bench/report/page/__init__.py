@@ -95,28 +95,21 @@ def _choices(tables: Sequence[Table]) -> dict[str, list[tuple[str, str]]]:
     """What there is to filter by: (value, text), in order of first appearance."""
     columns = [column for table in tables for column in table.columns]
     rows = [row for table in tables for row in table.rows]
-
-    def same(values: list[str]) -> list[tuple[str, str]]:
-        return [(value, value) for value in dict.fromkeys(values)]
-
-    return {
-        "table": [(table.key, caption(table)) for table in tables],
-        "model": same([row.model for row in rows]),
-        "task": same([column.task for column in columns if column.task]),
-        "method": same([row.method for row in rows]),
+    found = {
+        "model": [row.model for row in rows],
+        "task": [column.task for column in columns if column.task],
+        "method": [row.method for row in rows],
     }
+    same = {name: [(value, value) for value in dict.fromkeys(values)] for name, values in found.items()}
+    return {"table": [(table.key, caption(table)) for table in tables], **same}
 
 
 def _versions(results: Results) -> list[str]:
     """Of this program, and of the main packages that the runs were made with."""
     found = [run.provenance.get("packages") for run in results.runs if run.provenance]
-    used = {
-        f"{name} {packages[name]}": None
-        for name in SHOWN_PACKAGES
-        for packages in found
-        if isinstance(packages, dict) and packages.get(name)
-    }
-    return [f"rocoft-bench {rocoft_bench.__version__}", *used]
+    known = [packages for packages in found if isinstance(packages, dict)]
+    used = (f"{name} {own[name]}" for name in SHOWN_PACKAGES for own in known if own.get(name))
+    return [f"rocoft-bench {rocoft_bench.__version__}", *dict.fromkeys(used)]
 
 
 def _asset(name: str) -> str:

@@ -8,23 +8,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rocoft_bench import paper
 from rocoft_bench.analysis.conditions import notes_by, origins, repeats, seeds
-from rocoft_bench.analysis.groups import (
-    MODEL_KEY,
-    Record,
-    comparability_key,
-    group_compatible,
-    key_of,
-    records_of,
-)
+from rocoft_bench.analysis.groups import MODEL_KEY, Record, comparability_key, group_compatible, key_of, records_of
 from rocoft_bench.analysis.naming import PAPER_MODEL, UNKNOWN, join_unique, table_key
 from rocoft_bench.analysis.pivot import Reference, References, RowKey, in_columns, pivot, placed
-from rocoft_bench.analysis.table import Cell, Column, Table, text_cells
+from rocoft_bench.analysis.table import Column, Table, text_cells
 from rocoft_bench.analysis.variants import bench_variants
 
 if TYPE_CHECKING:
@@ -47,12 +39,13 @@ LAYER_MEASURES = {
     ),
 }
 
-FORMULAS = [
-    Column("space", "space"),
-    Column("time", "time"),
-    Column("trainable_formula", "trainable (TTPs)"),
-    Column("additional_formula", "additional (APs)"),
-]
+FORMULAS = {
+    "space": Column("space", "space"),
+    "time": Column("time", "time"),
+    "trainable": Column("trainable_formula", "trainable (TTPs)"),
+    "additional": Column("additional_formula", "additional (APs)"),
+}
+"""By their names in the paper's table."""
 
 PRINTED_TITLES = {
     "full": "FT",
@@ -130,9 +123,10 @@ def complexity_tables(table: pd.DataFrame) -> list[Table]:
         conditions={"Model": "one linear layer", "Metric": "numbers of parameters", "Seeds": seeds(benches)},
         notes=[*LAYER_NOTES, *_notes(benches, rows)],
     )
-    cells = [_formulas(printed[key]) if key in printed else {} for key in rows]
-    made.rows = [replace(row, cells={**row.cells, **own}) for row, own in zip(made.rows, cells, strict=True)]
-    made.columns = [*FORMULAS, *made.columns]
+    for row, (_, _, formulas) in zip(made.rows, layers, strict=True):
+        if formulas:
+            row.cells.update(text_cells(**{own.key: plain(getattr(formulas, name)) for name, own in FORMULAS.items()}))
+    made.columns = [*FORMULAS.values(), *made.columns]
     return [made]
 
 
@@ -229,15 +223,6 @@ def _sizes_text(bench: Record) -> str:
     width = f"d = {sizes['d']}" if "d" in sizes else f"{bench.layer_inputs} → {bench.layer_outputs}"
     others = [f"{name} = {sizes[symbol]}" for symbol, name in (("r", "r"), ("l", "l_p")) if symbol in sizes]
     return ", ".join([width, *others])
-
-
-def _formulas(printed: paper.Complexity) -> dict[str, Cell]:
-    return text_cells(
-        space=plain(printed.space),
-        time=plain(printed.time),
-        trainable_formula=plain(printed.trainable),
-        additional_formula=plain(printed.additional),
-    )
 
 
 def formula_value(formula: str, sizes: Mapping[str, int]) -> int | None:

@@ -21,22 +21,25 @@ from rocoft_bench.analysis.groups import (
 from rocoft_bench.analysis.naming import PAPER_MODEL, join_unique, reference_title, table_key
 from rocoft_bench.analysis.pivot import (
     RUN_COSTS,
-    Reducer,
+    CellValues,
     Reference,
     RowKey,
     in_columns,
+    over_seeds,
     pivot,
     placed,
     without_unfinished_costs,
 )
 from rocoft_bench.analysis.same_examples import by_examples
-from rocoft_bench.analysis.table import Column, Row, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Table
 from rocoft_bench.analysis.variants import bench_variants, run_variants
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TASK = "sst2"
+
+COUNTS = ("adapter", "head")
 
 TITLES = {("lora", None): "LoRA", ("rocoft", "row"): "RoCoFT-Row", ("rocoft", "column"): "RoCoFT-Column"}
 """The paper's methods by name and mode, in its order."""
@@ -152,13 +155,20 @@ def _rows(
 ) -> list[Row]:
     """Time and memory are those of benches, if there are any; numbers of parameters are those of runs, if there are."""
     with_runs = [key for key, own in rows.items() if any(record.source == "run" for record in own)]
+    runs = {record.id for own in rows.values() for record in own if record.source == "run"}
     columns = {("run", metric): metric for metric in RUN_COSTS if not has_benches or metric in COUNTS}
-    of_runs = {metric: OF_RUNS[metric] for _, metric in columns}
     columns |= {("run", "accuracy"): TASK, **{("bench", metric): metric for metric in COUNTS}}
     columns |= {("bench", "seconds_per_epoch"): "train_seconds", ("bench", "peak_memory_mib"): "peak_memory_mib"}
     own = in_columns(placed(values, [(record, key) for key, records in rows.items() for record in records]), columns)
     is_second = own.column.isin(COUNTS) & (own.source == "bench") & own.row.isin(with_runs)
     own = own.assign(value=without_unfinished_costs(own))[~is_second]
+
+    def cost(column: Column, values: CellValues) -> Cell:
+        """Of benches over seeds; of runs as in their tables, but time and memory know their runs."""
+        if runs.isdisjoint(values.ids):
+            return over_seeds(column, values)
+        cell = RUN_COSTS[column.key](column, values)
+        return cell if column.key in COUNTS else replace(cell, runs=tuple(values.ids))
 
     def reference(key: RowKey, column: Column, place: int) -> Reference | None:
         if (of_paper := printed[key]) is None:
@@ -170,19 +180,7 @@ def _rows(
             "peak_memory_mib": Reference(of_paper.memory_mb, compare=False),
         }.get(column.key)
 
-    made: dict[RowKey, Row] = {}
-    for some, reducers in ((with_runs, of_runs), ([key for key in rows if key not in with_runs], {})):
-        made |= zip(some, pivot(own, some, COLUMNS, reference, reducers, reference_title), strict=True)
-    return [made[key] for key in rows]
-
-
-def _linked(reducer: Reducer) -> Reducer:
-    """As the reducer has it, but the cell knows its runs."""
-    return lambda column, values: replace(reducer(column, values), runs=tuple(values.ids))
-
-
-COUNTS = ("adapter", "head")
-OF_RUNS = {name: reducer if name in COUNTS else _linked(reducer) for name, reducer in RUN_COSTS.items()}
+    return pivot(own, rows, COLUMNS, reference, dict.fromkeys(RUN_COSTS, cost), reference_title)
 
 
 @cache

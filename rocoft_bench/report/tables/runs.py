@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import paper, tasks
 from rocoft_bench.analysis.conditions import cost_note, repeats, run_conditions, run_notes
@@ -24,7 +24,7 @@ from rocoft_bench.analysis.pivot import (
 from rocoft_bench.analysis.ranking import summarized, summary_columns
 from rocoft_bench.analysis.references import STAND_INS, PaperTable, paper_table_of, references
 from rocoft_bench.analysis.same_examples import by_examples
-from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells, with_unique_keys
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, with_unique_keys
 from rocoft_bench.analysis.variants import variants_by_task
 from rocoft_bench.report.tables.ranks import TASK as TASK_8
 from rocoft_bench.report.tables.ranks import is_table_8
@@ -284,49 +284,38 @@ def _of_the_paper(spec: RunTable, rows: Sequence[Row]) -> list[str]:
 
 
 def _wrong_settings(runs: Sequence[Record]) -> Table:
-    columns = [Column("task", "task"), Column("seed", "seed"), Column("why", "why")]
-    rows = []
+    table = Table("wrong-settings", "not run: wrong settings", [Column(name, name) for name in ("task", "seed", "why")])
     for run in runs:
         texts = {"task": f"{run.family} {run.task}", "seed": str(run.seed), "why": run.error or ""}
-        rows.append(Row(run.model, run.label, {key: Cell(text=text, runs=(run.id,)) for key, text in texts.items()}))
-    return Table("wrong-settings", "not run: wrong settings", columns, rows)
-
-
-BEFORE_AND_AFTER = [
-    Column("task", "task"),
-    Column("adapter", "adapter", ("",), decimals=0),
-    Column("head", "head", ("",), decimals=0),
-    Column("metric", "metric"),
-    Column("before", "before", ("",)),
-    Column("after", "after", ("",)),
-    Column("random_baseline", "random", ("",), decimals=1),
-    Column("train_seconds", "train s", ("",), decimals=0),
-    Column("eval_seconds", "eval s", ("",), decimals=0),
-]
+        cells = {key: Cell(text=text, runs=(run.id,)) for key, text in texts.items()}
+        table.rows.append(Row(run.model, run.label, cells))
+    return table
 
 
 def before_and_after(records: Iterable[RunRecord]) -> Table:
     """What training added, for runs that were evaluated before their first step: a row a run, its main metric in
     percent, beside random answers.
     """
-    table = Table("before-and-after", "before and after training", BEFORE_AND_AFTER)
+    table = Table("before-and-after", "before and after training", [])
     notes = set()
     for record in records:
         task, metric = record.task, record.task["metric_names"][0]
         before, after = (
             100 * scores[metric] if scores else None for scores in (record.initial_metrics, record.metrics)
         )
-        numbers = {
-            "adapter": record.parameters["adapter"],
-            "head": record.parameters["head"],
-            "before": before,
-            "after": after,
-            "random_baseline": 100 * task["random_baseline"],
-            "train_seconds": record.train_seconds,
-            "eval_seconds": record.eval_seconds,
+        values: dict[Column, Any] = {
+            Column("task", "task"): f"{task['family']} {task['name']}",
+            Column("adapter", "adapter", ("",), decimals=0): record.parameters["adapter"],
+            Column("head", "head", ("",), decimals=0): record.parameters["head"],
+            Column("metric", "metric"): METRIC_NAMES.get(metric, metric),
+            Column("before", "before", ("",)): before,
+            Column("after", "after", ("",)): after,
+            Column("random_baseline", "random", ("",), decimals=1): 100 * task["random_baseline"],
+            Column("train_seconds", "train s", ("",), decimals=0): record.train_seconds,
+            Column("eval_seconds", "eval s", ("",), decimals=0): record.eval_seconds,
         }
-        texts = text_cells(task=f"{task['family']} {task['name']}", metric=METRIC_NAMES.get(metric, metric))
-        cells = {**texts, **{key: Cell((Stat(value),)) for key, value in numbers.items()}}
+        table.columns = list(values)
+        cells = {own.key: Cell((Stat(value),)) if own.parts else Cell(text=value) for own, value in values.items()}
         table.rows.append(Row(record.model["name"], record.label, cells))
         table.notes.append(f"{task['name']}: {record.protocol}; {record.data['eval_rows']} rows")
         notes |= {f"{task['name']}: {note}" for note in record.notes}
