@@ -95,7 +95,10 @@ def check_supported(model: nn.Module, name: str) -> None:
 
 def _check_kind(name: str, base: Any, backend: QuantizationBackend | None) -> None:
     if backend is not None:
-        if not _gives_values_back(base, backend):
+        gives_values_back = backend.supports_merge
+        if isinstance(backend, TorchaoBackend):  # whose 4-bit weights for GPUs have no way back
+            gives_values_back = gives_values_back and type(base.weight).dequantize is not Tensor.dequantize
+        if not gives_values_back:
             raise TypeError(
                 f"Target module {name} is quantised by {backend.backend_name}, which does not give back the values "
                 "that RoCoFT starts from: quantise by bitsandbytes (NF4, int8), HQQ or torchao (Int8WeightOnlyConfig), "
@@ -118,12 +121,6 @@ def _check_kind(name: str, base: Any, backend: QuantizationBackend | None) -> No
     if not is_unquantised(base.weight):
         raise TypeError(f"Target module {name} is quantised in a way that peft does not know: {base.weight.dtype}")
     whole_weight(base)
-
-
-def _gives_values_back(base: Any, backend: QuantizationBackend) -> bool:
-    if isinstance(backend, TorchaoBackend):  # whose 4-bit weights for GPUs have no way back
-        return backend.supports_merge and type(base.weight).dequantize is not Tensor.dequantize
-    return backend.supports_merge
 
 
 def quantisation_of(base: nn.Module, model: nn.Module) -> QuantizationBackend | None:

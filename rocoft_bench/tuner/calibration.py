@@ -84,7 +84,10 @@ def _without_padding(batch: Mapping[str, Any], is_encoder_decoder: bool) -> Iter
         return
     rows = max(len(mask) for mask in masks.values())
     for row in range(rows):
-        own = {key: value[row : row + 1] if _has_length(value, rows) else value for key, value in batch.items()}
+        own = dict(batch)
+        for key, value in batch.items():
+            if isinstance(value, Tensor) and value.dim() > 0 and len(value) == rows:
+                own[key] = value[row : row + 1]
         yield own | {key: own[key][:, mask[row]] for key, mask in masks.items()}
 
 
@@ -95,21 +98,13 @@ def _mask_of(key: str, batch: Mapping[str, Any], is_encoder_decoder: bool) -> Te
     return batch.get("decoder_attention_mask" if key.startswith("decoder_") else "attention_mask")
 
 
-def _has_length(value: Any, length: int) -> bool:
-    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == length
-
-
 @contextmanager
 def _frozen_in_eval_mode(model: nn.Module) -> Iterator[None]:
     """Adapters off, merged ones too, and evaluation mode on; afterwards every module is as it was."""
-    training = [(module, module.training) for module in model.modules()]
-    with ExitStack() as layers:
-        try:
-            model.eval()
-            for module, _ in training:
-                if isinstance(module, RoCoFTLayer):
-                    layers.enter_context(module.frozen())
-            yield
-        finally:
-            for module, was_training in training:
-                module.training = was_training
+    with ExitStack() as afterwards:
+        for module in model.modules():
+            afterwards.callback(setattr, module, "training", module.training)
+            if isinstance(module, RoCoFTLayer):
+                afterwards.enter_context(module.frozen())
+        model.eval()
+        yield

@@ -1,7 +1,6 @@
 """The configuration of a RoCoFT adapter, in PEFT's terms."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
@@ -140,20 +139,17 @@ class RoCoFTConfig(PeftConfig):
             raise ValueError("When `layers_pattern` is specified, `layers_to_transform` must also be specified.")
 
     def _check_patterns(self) -> None:
-        for name, pattern in self._patterns():
+        """Of everything that PEFT matches as a regular expression."""
+        names = ("target_modules", "exclude_modules")
+        patterns = [(name, value) for name in names if isinstance(value := getattr(self, name), str)]
+        for name in ("layers_pattern", "modules_to_save", "rank_pattern"):
+            value = getattr(self, name) or ()
+            patterns += [(name, pattern) for pattern in ([value] if isinstance(value, str) else value)]
+        for name, pattern in patterns:
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"{name}={pattern!r} is not a regular expression: {error}") from None
-
-    def _patterns(self) -> Iterator[tuple[str, str]]:
-        """Everything that PEFT matches as a regular expression, with the setting it stands in."""
-        for name in ("target_modules", "exclude_modules"):
-            if isinstance(value := getattr(self, name), str):
-                yield name, value
-        for name in ("layers_pattern", "modules_to_save", "rank_pattern"):
-            value = getattr(self, name) or ()
-            yield from ((name, pattern) for pattern in ([value] if isinstance(value, str) else value))
 
     def _check_ignored(self) -> None:
         ignored, instead = ["probability"], "rank"

@@ -38,7 +38,7 @@ def in_place_linear(
     if not torch.is_grad_enabled():
         with InWeight(values, values.trained, base):
             return F.linear(x, values.weight, bias)
-    y: Tensor = InPlaceLinear.apply(_flat(x), bias, values.trained, values, with_x, base)
+    y: Tensor = InPlaceLinear.apply(x.reshape(-1, x.shape[-1]), bias, values.trained, values, with_x, base)
     return y.view(*x.shape[:-1], values.weight.shape[0])  # outside, so that y may be changed in place
 
 
@@ -81,19 +81,15 @@ class InPlaceLinear(torch.autograd.Function):
         (grad_y,) = grads  # (N, d_out)
         grad_x = grad_bias = grad_trained = None
         if ctx.needs_input_grad[0]:
-            with _unmerged(ctx), InWeight(ctx.values, trained, ctx.base, _as_saved(ctx, replaced)):
+            if replaced is not None and StorageWeakRef(replaced.untyped_storage()) != ctx.memory:
+                replaced = None  # hooks have made something else of it: W is read again, since nothing may be rounded
+            with _unmerged(ctx), InWeight(ctx.values, trained, ctx.base, replaced):
                 grad_x = grad_y @ ctx.values.weight.to(grad_y.dtype)
         if ctx.needs_input_grad[1]:
             grad_bias = grad_y.sum(0)
         if ctx.needs_input_grad[2]:
             grad_trained = _thin_gradient(ctx, grad_y, kept).to(trained.dtype)
         return grad_x, grad_bias, grad_trained, None, None, None
-
-
-def _as_saved(ctx: Any, replaced: Tensor | None) -> Tensor | None:
-    """None, so that W is read again, if hooks have made something else of it: of W nothing may be rounded."""
-    is_it = replaced is not None and StorageWeakRef(replaced.untyped_storage()) == ctx.memory
-    return replaced if is_it else None
 
 
 def _version(weight: Tensor, base: MergeableBase | None) -> int:
@@ -169,10 +165,6 @@ def _announce_csr() -> None:
         torch.eye(1).to_sparse_csr()
 
 
-def _flat(values: Tensor) -> Tensor:
-    return values.reshape(-1, values.shape[-1])
-
-
 class EntryLinear(torch.autograd.Function):
     """y = x Wᵀ + b with single entries of W increased by delta (n,); indices are flat, row by row.
 
@@ -208,7 +200,7 @@ def entry_linear(x: Tensor, weight: Tensor, bias: Tensor | None, delta: Tensor, 
     """A frozen product with changed entries, W left alone; under autocast too. x (..., d_in) -> y (..., d_out)."""
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         x = x.to(torch.get_autocast_dtype(x.device.type))
-    y = EntryLinear.apply(_flat(x), weight, bias, delta, indices)
+    y = EntryLinear.apply(x.reshape(-1, x.shape[-1]), weight, bias, delta, indices)
     return y.view(*x.shape[:-1], weight.shape[0])
 
 

@@ -1,7 +1,7 @@
 """Trained values in the weight itself, for a product or for a pass: the layer computes its product and nothing else."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -28,28 +28,16 @@ class Standing:
         self.replaced: Tensor = trained  # the frozen values, once the trained ones are put in
         self.adapter = ""  # whose they are, where they stand for a pass
         self._data = weight.data  # through which autograd is told of nothing, since W is as it was whenever it looks
-        self._address = weight.data_ptr()
+        self.address = weight.data_ptr()
         self._seen = _state_of(weight, trained)
-        self.part = self._part()
-
-    def _part(self) -> Tensor | None:
-        """A view of the trained rows (r, d_in) or columns (r, d_out); None where they do not follow one another."""
-        if self.mode == "random" or not isinstance(self.place, slice):
-            return None
-        return selection.taken(self._data if self.mode == "row" else self._data.t(), self.place, 0)
+        self.part: Tensor | None = None  # a view of rows (r, d_in) or columns (r, d_out) that follow one another
+        if mode != "random" and isinstance(place, slice):
+            self.part = selection.taken(self._data if mode == "row" else self._data.t(), place, 0)
 
     def fits(self, parameter: Tensor, trained: Tensor, place: Place) -> bool:
         """Whether these views are of what there is now."""
         is_same = parameter is self._parameter and trained is self.trained and place is self.place
         return is_same and _layout_of(parameter) == self._layout
-
-    def is_in(self, weight: Tensor) -> bool:
-        """Whether these views are of a tensor's memory."""
-        return weight.data_ptr() == self._address
-
-    def look_again(self) -> None:
-        """The values of now are those that stand."""
-        self._seen = _state_of(self.weight, self.trained)
 
     def is_of(self, weight: Tensor, trained: Tensor) -> bool:
         """Whether these values stand in W, which nobody has moved or changed since, nor the values."""
@@ -65,10 +53,6 @@ class Standing:
             selection.write(self._data, self.place, self.mode, values)
         else:
             self.part.copy_(values)
-
-    def forget_replaced(self) -> None:
-        """What they replaced is kept only as long as they stand."""
-        self.replaced = self.trained
 
     def take_out_of_copy(self, matrix: Tensor) -> None:
         """The frozen values into what has taken W's place since, if that is a copy with the trained ones in it."""
@@ -92,7 +76,7 @@ def _changes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def keep_frozen(standings: Sequence[Standing]) -> None:
+def keep_frozen(standings: Collection[Standing]) -> None:
     """Copies what trained values are to replace: of all that are slices in one operation, on a GPU in one launch."""
     with torch.inference_mode(False), torch.no_grad():  # what is replaced may be needed in training
         parts = [(standing, standing.part) for standing in standings if standing.part is not None]
@@ -101,24 +85,23 @@ def keep_frozen(standings: Sequence[Standing]) -> None:
         if parts:
             torch._foreach_copy_([standing.replaced for standing, _ in parts], [part for _, part in parts])
         for standing in standings:
-            standing.look_again()
+            standing._seen = _state_of(standing.weight, standing.trained)
             if standing.part is None:
                 standing.replaced = standing.read()
 
 
-def put_in(standings: Sequence[Standing]) -> None:
+def put_in(standings: Collection[Standing]) -> None:
     """Puts trained values into their weights, after `keep_frozen`."""
-    with torch.no_grad():
-        _write([(standing, standing.trained.detach()) for standing in standings])
+    _write([(standing, standing.trained.detach()) for standing in standings])
 
 
-def take_out(standings: Sequence[Standing]) -> None:
+def take_out(standings: Collection[Standing]) -> None:
     """Puts the frozen values back."""
-    with torch.no_grad():
-        _write([(standing, standing.replaced) for standing in standings])
+    _write([(standing, standing.replaced) for standing in standings])
 
 
-def _write(values: Sequence[tuple[Standing, Tensor]]) -> None:
+@torch.no_grad()
+def _write(values: list[tuple[Standing, Tensor]]) -> None:
     parts = [(standing.part, value) for standing, value in values if standing.part is not None]
     if parts:
         torch._foreach_copy_([part for part, _ in parts], [value for _, value in parts])
@@ -163,21 +146,18 @@ class InWeight:
     def __enter__(self) -> Tensor:
         ONE_AT_A_TIME.acquire()
         try:
-            return self._put()
+            there = None if self.base is None else self.base.standing_values
+            if self.base is not None and there is not None:
+                if there is self.values or there.is_of(self.values.weight, self.values.trained):
+                    return there.replaced
+                self.base.put_back()
+            replaced = self.replaced = self.values.read() if self.replaced is None else self.replaced
+            self.is_put = True
+            self.values.write(self.trained.detach())
+            return replaced
         except BaseException:
             self.__exit__()
             raise
-
-    def _put(self) -> Tensor:
-        there = None if self.base is None else self.base.standing_values
-        if self.base is not None and there is not None:
-            if there is self.values or there.is_of(self.values.weight, self.values.trained):
-                return there.replaced
-            self.base.put_back()
-        replaced = self.replaced = self.values.read() if self.replaced is None else self.replaced
-        self.is_put = True
-        self.values.write(self.trained.detach())
-        return replaced
 
     def __exit__(self, *error: object) -> None:
         try:
@@ -201,7 +181,12 @@ def may_stand(base: Any) -> bool:
     The layer must compute x Wᵀ + b with a frozen W and nothing else, see `is_bare`. The weight must be a plain tensor
     that no other process sees.
     """
-    return is_bare(base) and _is_plain(base.weight)
+    return (
+        is_bare(base)
+        and type(weight := base.weight) in PLAIN_TYPES
+        and not (weight.requires_grad or weight.is_meta or weight.is_inference())
+        and (weight.is_cuda or not weight.is_shared())
+    )
 
 
 def is_bare(base: Any) -> bool:
@@ -210,14 +195,6 @@ def is_bare(base: Any) -> bool:
         type(base).forward in (nn.Linear.forward, Conv1D.forward)
         and "forward" not in base.__dict__
         and not (base._forward_hooks or base._forward_pre_hooks or base._backward_hooks or base._backward_pre_hooks)
-    )
-
-
-def _is_plain(weight: Tensor) -> bool:
-    return (
-        type(weight) in PLAIN_TYPES
-        and not (weight.requires_grad or weight.is_meta or weight.is_inference())
-        and (weight.is_cuda or not weight.is_shared())
     )
 
 

@@ -104,9 +104,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         """To be called after values have been taken out of the weight: also of a copy that has its place since."""
         self.standing_values = None
         weight: Any = self.base_layer.weight
-        if not values.is_in(weight) and type(weight) in PLAIN_TYPES and weight.dim() == 2:
+        if weight.data_ptr() != values.address and type(weight) in PLAIN_TYPES and weight.dim() == 2:
             values.take_out_of_copy(self._as_matrix(weight))
-        values.forget_replaced()
+        values.replaced = values.trained  # what they replaced is kept only as long as they stand
 
     @property
     def matrix(self) -> Tensor:
@@ -139,9 +139,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             indices = others[0].indices.clone() if others else self._select(config, rank, layer_name)
             indices = indices.to(self.matrix.device)
             values = selection.read(self.matrix, indices, layout(config.mode))
-            bias = (
-                self.bias.detach().clone() if config.train_bias and self.trains_bias and self.bias is not None else None
-            )
+            has_bias = config.train_bias and self.trains_bias and self.bias is not None
+            bias = self.bias.detach().clone() if has_bias else None
         self._ranks[adapter_name] = rank
         if config.is_scored and not others:
             indices = torch.full_like(indices, -1)  # until `reselect`, or until the adapter's own are loaded
@@ -156,22 +155,20 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             entries = self.matrix.numel()
             return selection.sample(entries, max(1, round(config.probability * entries)), generator)
 
-        def lines(mode: str) -> Tensor:
-            size, count = self._size(mode), min(rank, self._size(mode))
+        def lines(mode: str, size: int) -> Tensor:
             if rank > size:
                 warnings.warn(f"{layer_name}: rank {rank} is above its {size} {mode}s; all {size} are trained")
+            count = min(rank, size)
             return selection.sample(size, count, generator) if config.selection == "random" else selection.first(count)
 
         return self._of_lines(config.mode, lines)
 
-    def _size(self, mode: str) -> int:
-        return self.out_features if mode == "row" else self.in_features
-
-    def _of_lines(self, mode: str, lines: Callable[[str], Tensor]) -> Tensor:
-        """The indices of a mode. lines: chooses "row"s or "column"s."""
+    def _of_lines(self, mode: str, lines: Callable[[str, int], Tensor]) -> Tensor:
+        """The indices of a mode. lines: chooses of "row"s or "column"s, so many as there are."""
+        rows, columns = self.out_features, self.in_features
         if mode == "row_column":
-            return selection.crossed(lines("row"), lines("column"), self.matrix.shape)
-        return lines(mode)
+            return selection.crossed(lines("row", rows), lines("column", columns), self.matrix.shape)
+        return lines(mode, rows if mode == "row" else columns)
 
     @torch.no_grad()
     def reselect(self, adapter_name: str, input_norms: Tensor) -> None:
@@ -186,11 +183,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
 
     def chosen(self, adapter_name: str, scores: dict[str, Tensor], by: str = "max") -> Tensor:
         """The indices that an adapter would have. scores: of each "row" (d_out,) and each "column" (d_in,)."""
-
-        def lines(mode: str) -> Tensor:
-            return selection.by_score(scores[mode], min(self._ranks[adapter_name], self._size(mode)), by)
-
-        return self._of_lines(self.entries(adapter_name).config.mode, lines)
+        mode, rank = self.entries(adapter_name).config.mode, self._ranks[adapter_name]
+        return self._of_lines(mode, lambda each, size: selection.by_score(scores[each], min(rank, size), by))
 
     def _read(self, adapter_name: str) -> Tensor:
         """A copy of the frozen weight's values at the adapter's indices."""
@@ -203,6 +197,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         return self.entries(adapter_name).all_values - self._read(adapter_name)
 
     def _active(self) -> list[str]:
+        """The adapters that are to be added to the base layer, in which merged ones are already."""
+        if self._disable_adapters or self.merged_adapters:
+            return []
         return [name for name in self.active_adapters if name in self.rocoft_adapter]
 
     def _check_calibrated(self, names: list[str]) -> None:
@@ -311,8 +308,8 @@ class Linear(RoCoFTLayer):
             return self._in_place(x, entries, values)
         if self.disable_adapters and self.merged:
             self.unmerge()
-        names = [] if self.disable_adapters or adapter_names is not None else self._active()
-        if is_plain and len(names) == 1 and not (self.merged or is_transformed()) and may_stand(self.base_layer):
+        names = self._active() if adapter_names is None else []
+        if is_plain and len(names) == 1 and not is_transformed() and may_stand(self.base_layer):
             self._check_calibrated(names)
             entries = self.entries(names[0])
             values = self._fitting(entries)
@@ -322,15 +319,14 @@ class Linear(RoCoFTLayer):
         if adapter_names is not None and not self.disable_adapters:
             return self._mixed(x, adapter_names, *args, **kwargs)
         y = self.base_layer(x, *args, **kwargs)
-        if not self.merged:
-            self._check_calibrated(names)
-            for name in names:
-                y = self._add(name, x, y)
+        self._check_calibrated(names)
+        for name in names:
+            y = self._add(name, x, y)
         return y
 
     def may_be_standing(self, single_entries: bool) -> Standing | None:
         """The active adapter's values, if they can stand in the weight."""
-        names = [] if self._disable_adapters or self.merged_adapters or self.standing_values else self._active()
+        names = [] if self.standing_values else self._active()
         base: Any = self.base_layer
         if len(names) != 1 or not is_bare(base):
             return None

@@ -57,16 +57,16 @@ class RoCoFTModel(BaseTuner):
         self._layer_norms = LayerNorms(model.modules())
         self._tied_weights = tied_weights(model)  # layers are to know when they are made
         keep_trainable(model)
-        check_parameters(peft_config.target_parameters or (), model)
-        if peft_config.target_modules is None:
-            parameters, layers = peft_config.target_parameters or (), peft_config.layers_to_transform
-            names = default_targets(model, layers, peft_config.layers_pattern, parameters)
-            peft_config.target_modules = set(names)
-        elif _is_all_linear(peft_config.target_modules):
+        targets, parameters = peft_config.target_modules, peft_config.target_parameters or ()
+        check_parameters(parameters, model)
+        if targets is None:
+            layers, pattern = peft_config.layers_to_transform, peft_config.layers_pattern
+            peft_config.target_modules = set(default_targets(model, layers, pattern, parameters))
+        elif not isinstance(targets, str):
+            check_all_found(targets, model, only_warn=peft_config.inference_mode)
+        elif targets.lower() == INCLUDE_LINEAR_LAYERS_SHORTHAND:
             _maybe_include_all_linear_layers(peft_config, model)
             peft_config.target_modules = set(callable_only(peft_config.target_modules, model))
-        elif not isinstance(peft_config.target_modules, str):
-            check_all_found(peft_config.target_modules, model, only_warn=peft_config.inference_mode)
         for name in self._matched(peft_config, model):
             check_supported(model, name)
             if peft_config.is_scored and isinstance(unwrapped(model.get_submodule(name)), nn.Embedding):
@@ -95,7 +95,9 @@ class RoCoFTModel(BaseTuner):
     ) -> None:
         if parameter_name is None:
             check_supported(self.model, current_key)  # again: a state dict may have named other targets
-            parameter_name = "weight" if self._needs_changed_copy(unwrapped(target)) else None
+            base = unwrapped(target)
+            needs_copy = is_more_than_a_product(base) and quantisation_of(base, self.model) is None
+            parameter_name = "weight" if needs_copy else None
         pattern = get_pattern_key(list(peft_config.rank_pattern), current_key)
         rank = peft_config.rank_pattern.get(pattern, peft_config.rank)
         layer = self._layer_around(target, adapter_name, parameter_name)
@@ -117,9 +119,6 @@ class RoCoFTModel(BaseTuner):
             layer = Linear(target, adapter_name, self._layer_norms)
         layer.is_tied = id(getattr(layer.get_base_layer(), layer.parameter_name)) in self._tied_weights
         return layer
-
-    def _needs_changed_copy(self, base: nn.Module) -> bool:
-        return is_more_than_a_product(base) and quantisation_of(base, self.model) is None
 
     _add_modules_to_save_to_tie = LoraModel._add_modules_to_save_to_tie
 
@@ -256,10 +255,6 @@ def _with_adapter_names(module: nn.Module, args: Any, kwargs: Any, names: list[s
     """`generate` puts the beams of an example one after another, but for an encoder, which sees each example once."""
     each = names if not args or len(args[0]) == len(names) else [name for name in names for _ in range(copies)]
     return args, kwargs | {"adapter_names": each}
-
-
-def _is_all_linear(targets: Any) -> bool:
-    return isinstance(targets, str) and targets.lower() == INCLUDE_LINEAR_LAYERS_SHORTHAND
 
 
 def _current_key(key: str, mode: str) -> str:

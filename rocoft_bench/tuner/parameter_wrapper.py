@@ -46,7 +46,7 @@ class ParamWrapper(RoCoFTLayer):
     def forward(self, *args: Any, adapter_names: list[str] | None = None, **kwargs: Any) -> Any:
         if self.disable_adapters and self.merged:
             self.unmerge()
-        names = [] if self.disable_adapters or self.merged else self._active()
+        names = self._active()
         if adapter_names is not None and not self.disable_adapters:
             raise ValueError(
                 f"a batch that mixes adapters cannot pass a {type(self.get_base_layer()).__name__} with adapters: give "
@@ -87,7 +87,7 @@ class ParamWrapper(RoCoFTLayer):
     @contextmanager
     def standing(self) -> Iterator[None]:
         """Merged for as long as this lasts: passes without gradients need no copy."""
-        names = [] if self.disable_adapters or self.merged else self._active()
+        names = self._active()
         if not names:
             yield
             return

@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -99,21 +98,16 @@ def dequantize(model: Any) -> None:
     if any(layer.merged for layer in layers):
         raise ValueError("adapters are merged: call model.unmerge_adapter() first")
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    for parent, name, layer, backend in list(_quantised_children(model, base)):
-        setattr(parent, name, _plain(layer, backend, getattr(base, "dtype", None)))
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            wraps = isinstance(child, BaseTunerLayer | AuxiliaryTrainingWrapper)  # and has the weight of what is inside
+            if not wraps and (backend := quantisation_of(child, base)) is not None:
+                setattr(parent, name, _plain(child, backend, getattr(base, "dtype", None)))
     for parent, name, layer in [(p, n, c) for p in model.modules() for n, c in p.named_children() if c in layers]:
         setattr(parent, name, _adapted(layer))
     if (quantizer := getattr(base, "hf_quantizer", None)) is not None:
         quantizer.remove_quantization_config(base)
         base.is_loaded_in_4bit = base.is_loaded_in_8bit = False
-
-
-def _quantised_children(model: nn.Module, base: nn.Module) -> Iterator[tuple[nn.Module, str, Any, QuantizationBackend]]:
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            wraps = isinstance(child, BaseTunerLayer | AuxiliaryTrainingWrapper)  # and has the weight of what is inside
-            if not wraps and (backend := quantisation_of(child, base)) is not None:
-                yield parent, name, child, backend
 
 
 def _plain(layer: Any, backend: QuantizationBackend, dtype: torch.dtype | None) -> nn.Linear:

@@ -154,6 +154,8 @@ def _is_checkpointed() -> bool:
 def _output_of(node: Any, norms: LayerNorms, operations: int) -> Again | None:
     """The first output of an autograd node."""
     rule = _RULES.get(node.name()) if operations else None
+    if isinstance(rule, str):
+        return _kept(node, rule)
 
     def value_of(name: str, argument: int = 0) -> Again | None:
         """An argument of the operation: kept under a name, or in its turn an output that can be computed again."""
@@ -172,14 +174,6 @@ def _kept(node: Any, name: str) -> Again | None:
 
 
 ValueOf = Callable[..., Again | None]
-
-
-def _result(node: Any, value_of: ValueOf, norms: LayerNorms) -> Again | None:
-    return _kept(node, "result")
-
-
-def _attention(node: Any, value_of: ValueOf, norms: LayerNorms) -> Again | None:
-    return _kept(node, "output")
 
 
 def _gelu(node: Any, value_of: ValueOf, norms: LayerNorms) -> Again | None:
@@ -232,20 +226,21 @@ def _copy(node: Any, value_of: ValueOf, norms: LayerNorms) -> Again | None:
     return value_of("")
 
 
-_RULES: dict[str, Callable[[Any, ValueOf, LayerNorms], Again | None]] = {
+_RULES: dict[str, str | Callable[[Any, ValueOf, LayerNorms], Again | None]] = {
     "GeluBackward0": _gelu,
     "SiluBackward0": _silu,
-    "ReluBackward0": _result,
-    "TanhBackward0": _result,
-    "SigmoidBackward0": _result,
+    "ReluBackward0": "result",
+    "TanhBackward0": "result",
+    "SigmoidBackward0": "result",
     "MulBackward0": _product,
     "NativeLayerNormBackward0": _layer_norm,
     "ToCopyBackward0": _in_another_precision,
     "ViewBackward0": _view,
     "TransposeBackward0": _transposed,
     "CloneBackward0": _copy,
-    "ScaledDotProductFlashAttentionForCpuBackward0": _attention,
-    "ScaledDotProductFlashAttentionBackward0": _attention,
-    "ScaledDotProductEfficientAttentionBackward0": _attention,
-    "ScaledDotProductCudnnAttentionBackward0": _attention,
+    "ScaledDotProductFlashAttentionForCpuBackward0": "output",
+    "ScaledDotProductFlashAttentionBackward0": "output",
+    "ScaledDotProductEfficientAttentionBackward0": "output",
+    "ScaledDotProductCudnnAttentionBackward0": "output",
 }
+"""By a node's name, how its output is computed again; under which name it keeps that, where it does."""

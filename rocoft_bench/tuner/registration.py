@@ -10,16 +10,9 @@ def register() -> None:
     PEFT looks a method up by its member of the `PeftType` enumeration and offers no way to add one, so the member is
     made here the way `enum` makes its own; saved configurations and error messages then treat it like any other.
     """
-    if "ROCOFT" in PeftType.__members__:
+    name = "ROCOFT"
+    if name in PeftType.__members__:
         return
-    _add_member("ROCOFT")
-    from rocoft_bench.tuner.config import RoCoFTConfig
-    from rocoft_bench.tuner.model import RoCoFTModel
-
-    register_peft_method(name="rocoft", config_cls=RoCoFTConfig, model_cls=RoCoFTModel, prefix="rocoft_")
-
-
-def _add_member(name: str) -> None:
     member = str.__new__(PeftType, name)
     member._name_ = member._value_ = name
     member._sort_order_ = len(PeftType)  # type: ignore[attr-defined]
@@ -27,3 +20,7 @@ def _add_member(name: str) -> None:
     PeftType._value2member_map_[name] = member
     PeftType._member_names_.append(name)
     type.__setattr__(PeftType, name, member)
+    from rocoft_bench.tuner.config import RoCoFTConfig
+    from rocoft_bench.tuner.model import RoCoFTModel
+
+    register_peft_method(name="rocoft", config_cls=RoCoFTConfig, model_cls=RoCoFTModel, prefix="rocoft_")

@@ -46,15 +46,11 @@ def default_targets(
 
 def callable_only(names: Iterable[str], model: nn.Module) -> list[str]:
     """Without the layers whose weights are used without calling them; warns of those."""
-    bypassed = {name for name in names if _is_bypassed(name, model)}
+    parts = {name: name.rpartition(".") for name in names}
+    bypassed = {name for name, (p, _, child) in parts.items() if child in bypassed_children(model.get_submodule(p))}
     if bypassed:
         warnings.warn(f"left out, because the modules around them never call them: {_some(sorted(bypassed))}")
     return [name for name in names if name not in bypassed]
-
-
-def _is_bypassed(name: str, model: nn.Module) -> bool:
-    parent, _, child = name.rpartition(".")
-    return child in bypassed_children(model.get_submodule(parent))
 
 
 def _blocks(model: nn.Module) -> Iterator[tuple[str, int, nn.Module]]:
@@ -85,29 +81,22 @@ def _warn_of_fused_experts(
         f"{block_name}.{name}"
         for block_name, block in blocks
         for name, parameter in block.named_parameters()
-        if parameter.dim() == 3 and not _is_convolution(block.get_submodule(name.rpartition(".")[0]))
+        if parameter.dim() == 3
+        if not isinstance(block.get_submodule(name.rpartition(".")[0]), nn.Conv1d | nn.ConvTranspose1d)
         if not _is_named(f"{block_name}.{name}".replace(".base_layer", ""), parameters)
     ]
     if fused:
         reached = sum(unwrapped(model.get_submodule(name)).weight.numel() for name in targets)
         share = reached / sum(p.numel() for _, block in blocks for p in block.parameters())
+        last_two = sorted({".".join(name.split(".")[-2:]) for name in fused})
         warnings.warn(
             f"the default targets reach {share:.0%} of the weights in the model's blocks: fused experts are no linear "
-            f"layers and stay as they are, unless target_parameters={sorted({_last_two(name) for name in fused})} "
-            f"names them: {_some(fused)}"
+            f"layers and stay as they are, unless target_parameters={last_two} names them: {_some(fused)}"
         )
 
 
 def _is_named(name: str, ends: Collection[str]) -> bool:
     return any(name == end or name.endswith(f".{end}") for end in ends)
-
-
-def _last_two(name: str) -> str:
-    return ".".join(name.split(".")[-2:])
-
-
-def _is_convolution(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv1d | nn.ConvTranspose1d)
 
 
 def check_all_found(targets: Iterable[str], model: nn.Module, only_warn: bool) -> None:
@@ -140,16 +129,12 @@ def check_parameters(targets: Collection[str], model: nn.Module) -> None:
 
 def _missing(setting: str, kind: str, targets: Iterable[str], names: list[str]) -> str | None:
     """What to say of targets that are the name, or the end of the name, of nothing."""
-    suffixes = {name[i:] for name in names for i in _starts(name)}
+    each = [name.split(".") for name in names]
+    suffixes = {".".join(parts[start:]) for parts in each for start in range(len(parts))}
     missing = sorted(set(targets) - suffixes)
     near = sorted({match for name in missing for match in get_close_matches(name, suffixes, n=1)})
     hint = f"; the nearest names are {', '.join(near)}" if near else ""
     return f"{setting}: no {kind} is named {_some(missing)}{hint}" if missing else None
-
-
-def _starts(name: str) -> list[int]:
-    """Where the parts of a dotted name begin."""
-    return [0, *(match.end() for match in re.finditer(r"\.", name))]
 
 
 def _some(names: list[str], count: int = 4) -> str:

@@ -21,8 +21,7 @@ def add_weighted(model: Any, adapters: list[str], weights: list[float], adapter_
             are saved in full, or single entries are not the same ones.
     """
     configs: dict[str, Any] = model.peft_config
-    _check(configs, adapters, weights, adapter_name)
-    _check_modules(model, adapters)
+    _check(model, adapters, weights, adapter_name)
     layers = {
         name: module
         for name, module in model.model.named_modules()
@@ -40,7 +39,8 @@ def add_weighted(model: Any, adapters: list[str], weights: list[float], adapter_
                 module.modules_to_save[adapter_name].load_state_dict(module.modules_to_save[name].state_dict())
 
 
-def _check(configs: dict[str, Any], adapters: list[str], weights: list[float], adapter_name: str) -> None:
+def _check(model: Any, adapters: list[str], weights: list[float], adapter_name: str) -> None:
+    configs = model.peft_config
     if unknown := [name for name in adapters if name not in configs]:
         raise ValueError(f"Adapter {unknown[0]} does not exist")
     if not adapters or len(adapters) != len(weights) or len(set(adapters)) < len(adapters):
@@ -55,9 +55,6 @@ def _check(configs: dict[str, Any], adapters: list[str], weights: list[float], a
         raise ValueError(
             f"adapters of modes {', '.join(sorted(modes))} make no adapter of one mode: merge them instead"
         )
-
-
-def _check_modules(model: Any, adapters: list[str]) -> None:
     full = [m for m in model.model.modules() if isinstance(m, ModulesToSaveWrapper)]
     if any(len(module.modules_to_save.keys() & set(adapters)) > 1 for module in full):
         raise ValueError("Cannot add weighted adapters if they target the same module with modules_to_save")

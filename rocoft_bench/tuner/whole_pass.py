@@ -31,17 +31,17 @@ def values_standing(layers: Iterable[Linear], single_entries: bool = False) -> I
     put: dict[Linear, Standing] = {}
     try:
         with ONE_AT_A_TIME:
-            found = [] if is_transformed() else [(layer, layer.may_be_standing(single_entries)) for layer in layers]
-            put = {layer: values for layer, values in found if values is not None}
-            keep_frozen(list(put.values()))
+            candidates = () if is_transformed() else layers
+            put = {layer: values for layer in candidates if (values := layer.may_be_standing(single_entries))}
+            keep_frozen(put.values())
             for layer, values in put.items():
                 layer.standing_values = values  # before anything is written: who interrupts this finds what to take out
-            put_in(list(put.values()))
+            put_in(put.values())
         yield
     finally:
         with ONE_AT_A_TIME:
             still = {layer: values for layer, values in put.items() if layer.standing_values is values}
-            take_out(list(still.values()))
+            take_out(still.values())
             for layer, values in still.items():
                 layer.stands_no_more(values)
 
