@@ -13,8 +13,7 @@ from readme_section import main, markdown
 
 from rocoft_bench.analysis.method_comparison import main_metric
 from rocoft_bench.analysis.records import Run, read_results
-from rocoft_bench.analysis.seed_statistics import welch_interval
-from rocoft_bench.analysis.statistics import holm, welch_p
+from rocoft_bench.analysis.seed_statistics import holm, welch_interval, welch_p
 from rocoft_bench.analysis.verdicts import p_text
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.config.loading import flatten

@@ -5,8 +5,8 @@ long_table      makes one table of it: a row for each value, every condition a c
 groups          which records may meet in a table, or in a cell, and what tells the others apart
 pivot           from values to rows of cells, beside what the paper has (references); table: what these are made of
 ranking         averages, mean ranks and the best of each column
-method_comparison   one method against each other one (example_scores: from predictions; statistics: the tests)
-differences     in what two runs, or a run and a cell of the paper (paper_cell), differ; row_differences: in which rows
-verdicts        what the seeds say of it (seed_statistics: equivalence, effect sizes, power, ranks)
+method_comparison   one method against each other one (example_scores: from predictions; statistics: the bootstrap)
+differences     in what two runs, or a run and a cell of the paper, differ
+verdicts        what the seeds say of it (seed_statistics: tests, equivalence, effect sizes, power, ranks)
 conditions      what a reader has to know of the records in a table
 """

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from rocoft_bench.analysis.groups import Record
+from rocoft_bench.analysis.groups import Record, grouped
 from rocoft_bench.analysis.long_table import SOURCES, UNPARSED
 from rocoft_bench.analysis.naming import PAPER_MODEL, UNKNOWN, by_names, join_unique, merge_notes
 
@@ -60,21 +60,17 @@ def notes_by(records: Iterable[Record], name: Callable[[Record], str]) -> list[s
     return sorted(merge_notes(sorted((name(record), note) for record in records for note in record.notes)))
 
 
-def run_notes(runs: Iterable[Record]) -> list[str]:
+def run_notes(runs: Sequence[Record]) -> list[str]:
     """What the runs say of themselves; what all of several methods say of a task stands there once, without names, and
     a method is not named again in its own words.
     """
-    labels: dict[str, set[str]] = {}
-    notes: dict[tuple[str, str], set[str]] = {}
-    for run in runs:
-        labels.setdefault(run.task, set()).add(run.label)
-        for note in run.notes:
-            notes.setdefault((run.task, note.removeprefix(f"{run.method} ")), set()).add(run.label)
+    labels = grouped((run.task, run.label) for run in runs)
+    notes = grouped(((run.task, note.removeprefix(f"{run.method} ")), run.label) for run in runs for note in run.notes)
 
     def of_whom(task: str, by: set[str]) -> str:
-        return task if len(by) > 1 and by == labels[task] else f"{', '.join(sorted(by))} on {task}"
+        return task if len(by) > 1 and by == set(labels[task]) else f"{', '.join(sorted(by))} on {task}"
 
-    return sorted(merge_notes(sorted((of_whom(task, by), note) for (task, note), by in notes.items())))
+    return sorted(merge_notes(sorted((of_whom(task, set(by)), note) for (task, note), by in notes.items())))
 
 
 def cost_note(runs: Iterable[Record]) -> str:

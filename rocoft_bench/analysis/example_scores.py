@@ -1,14 +1,14 @@
 """What each evaluation row adds to a run's main metric, from predictions.jsonl."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from rocoft_bench import tasks
 from rocoft_bench.analysis import statistics
@@ -16,9 +16,6 @@ from rocoft_bench.analysis.records import Run
 from rocoft_bench.analysis.statistics import MetricOfMeans
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import formulas
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _NUMBERS = re.compile(rb'\{"index": (\d+), "prediction": (-?\d[^,]*), "reference": (-?\d[^,}]*)[,}]')
 """A line whose prediction and reference are numbers. It reads labels five times as fast as a JSON parser, which also
@@ -28,16 +25,8 @@ _CLOSE = 1e-6
 """How near the metric of the predictions has to be to the one of the record."""
 
 
-@dataclass(frozen=True)
-class ExampleScores:
-    """A run's main metric row by row. references: equal for runs that were scored by equal references."""
-
-    scores: MetricOfMeans
-    references: bytes
-
-
-def example_scores(run: Run) -> ExampleScores:
-    """The rows of a run that has metrics.
+def example_scores(run: Run) -> MetricOfMeans:
+    """The main metric of a run that has metrics, row by row.
 
     Raises: UserError if they cannot be told from its predictions; why, in a few words.
     """
@@ -56,7 +45,7 @@ def example_scores(run: Run) -> ExampleScores:
     if stated is None or not abs(value - stated) <= _CLOSE:
         shown = "none" if stated is None else f"{100 * stated:.2f}"
         raise UserError(f"predictions.jsonl gives {metric} {100 * value:.2f}, the record {shown}")
-    return ExampleScores(scores, _digest(references))
+    return replace(scores, references=_digest(references))
 
 
 def _columns(run: Run) -> tuple[Any, Any]:
@@ -96,8 +85,6 @@ def _parsed_columns(run: Run) -> list[list[Any]]:
 
 
 def _numbers(texts: Sequence[bytes]) -> np.ndarray:
-    import numpy as np
-
     values = {text: float(text) for text in set(texts)}
     return np.array([values[text] for text in texts])
 
@@ -117,8 +104,6 @@ def _digest(references: Any) -> bytes:
 
 
 def _accuracy(predictions: Any, references: Any) -> MetricOfMeans:
-    import numpy as np
-
     return statistics.mean(np.asarray(predictions, dtype=np.float64) == np.asarray(references, dtype=np.float64))
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rocoft_bench.analysis.example_scores import ExampleScores, example_scores
+from rocoft_bench.analysis.example_scores import example_scores
 from rocoft_bench.analysis.groups import Key, compatible
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results, Run, Stored
-from rocoft_bench.analysis.seed_statistics import MARGIN, SeedDifference, seed_difference
-from rocoft_bench.analysis.statistics import RESAMPLES, Difference, holm, paired_difference, resampled, welch_p
+from rocoft_bench.analysis.seed_statistics import MARGIN, SeedDifference, holm, seed_difference, welch_p
+from rocoft_bench.analysis.statistics import RESAMPLES, Difference, MetricOfMeans, paired_difference, resampled
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.runs import EfficiencyRecord
@@ -91,9 +91,9 @@ class MethodComparison:
         examples = holm([one.p_examples for one in self.comparisons.values()])
         seeds = holm([one.p_seeds for one in self.comparisons.values()])
         margin = holm([one.over_seeds.p_equivalent if one.over_seeds else None for one in self.comparisons.values()])
-        for (key, one), *corrected in zip(self.comparisons.items(), examples, seeds, margin, strict=True):
-            names = ("p_examples_corrected", "p_seeds_corrected", "p_equivalent_corrected")
-            self.comparisons[key] = replace(one, **dict(zip(names, corrected, strict=True)))  # type: ignore[arg-type]
+        for (key, one), a, b, c in zip(self.comparisons.items(), examples, seeds, margin, strict=True):
+            corrected = replace(one, p_examples_corrected=a, p_seeds_corrected=b, p_equivalent_corrected=c)
+            self.comparisons[key] = corrected
 
     def as_table(self) -> Table:
         """A row for each other method, a column for each task."""
@@ -124,7 +124,8 @@ class MethodComparison:
 
 @dataclass(frozen=True)
 class _Side:
-    """The runs of a cell that have results, and their mean on each resample, unless `problem` says why not.
+    """The runs of a cell that have results, their scores by example, unless `problem` says why not, and their mean on
+    each resample.
 
     evaluated_on: equal for cells that may be compared; None where the runs of the cell differ in it.
     """
@@ -132,7 +133,7 @@ class _Side:
     runs: list[Run]
     evaluated_on: Key | None
     problem: str = ""
-    references: bytes = b""
+    scores: Sequence[MetricOfMeans] = ()
     sampled: np.ndarray | None = None
 
     @property
@@ -173,13 +174,10 @@ def compare_methods(
 def compare_runs(ours: Run, theirs: Run) -> tuple[Difference | None, str]:
     """The difference of two runs' main metric in percentage points, over examples; or why there is none."""
     sides = _sides({"ours": [ours], "theirs": [theirs]})
-    one, other = sides["ours"], sides["theirs"]
-    if not _are_comparable(one.evaluated_on, other.evaluated_on):
+    if not _are_comparable(sides["ours"].evaluated_on, sides["theirs"].evaluated_on):
         return None, OTHERWISE
-    _, note = _why_not_over_examples(one, other)
-    if note or one.sampled is None or other.sampled is None:
-        return None, f"not compared over examples ({note})"
-    return paired_difference(one.values[0] - other.values[0], one.sampled, other.sampled), ""
+    found, note = _over_examples(sides["ours"], sides["theirs"])
+    return found, note and f"not compared over examples ({note})"
 
 
 def compare_with_number(ours: Run, theirs: float) -> tuple[Difference | None, str]:
@@ -207,19 +205,14 @@ _Cells = dict[str, dict[str, list[Run]]]
 
 
 def runs_by_cell(results: Results, table: Table) -> dict[str, _Cells]:
-    """The runs of a table that have results, by model."""
+    """The runs of a table that have results, by model; none where the table is made of something else."""
     runs = {run.id: run for run in results.runs if main_metric(run) is not None}
-    return {model: _cells_of(table, model, runs) for model in table.models}
-
-
-def _cells_of(table: Table, model: str, runs: Mapping[str, Run]) -> _Cells:
-    """Of a model's rows in a table that is made of runs; empty for another one."""
-    cells: _Cells = {}
-    for row in table.of_model(model):
+    found: dict[str, _Cells] = {model: {} for model in table.models}
+    for row in table.rows:
         for column in table.columns:
             if column.task and (finished := [runs[id] for id in row.cell(column).runs if id in runs]):
-                cells.setdefault(column.key, {})[row.title] = finished
-    return cells
+                found[row.model].setdefault(column.key, {})[row.title] = finished
+    return found
 
 
 def main_metric(run: Run) -> float | None:
@@ -241,36 +234,35 @@ def _of_ours(table: Table, model: str, cells: _Cells, ours: str, margin: float) 
 
 
 def _compare_all(comparison: MethodComparison, column: Column, sides: Mapping[str, _Side]) -> None:
-    ours = sides.get(comparison.row.title)
-    if ours is None:
+    if (ours := sides.get(comparison.row.title)) is None:
         return
     for other in comparison.others:
-        theirs = sides.get(other.title)
-        if theirs is None:
+        if (theirs := sides.get(other.title)) is None:
             continue
         if not _are_comparable(ours.evaluated_on, theirs.evaluated_on):
             comparison.leave_out(OTHERWISE, other, column)
             continue
-        culprit, note = _why_not_over_examples(ours, theirs)
-        if note:
-            named = comparison.row if culprit is ours else other
-            comparison.leave_out(f"not compared over examples ({note})", named, column)
-        comparison.comparisons[other.title, column.key] = _comparison(comparison, column, other, ours, theirs, note)
+        found = _comparison(comparison, column, other, ours, theirs)
+        if found.note:
+            at_fault = comparison.row if ours.problem else other
+            comparison.leave_out(f"not compared over examples ({found.note})", at_fault, column)
+        comparison.comparisons[other.title, column.key] = found
 
 
-def _comparison(
-    comparison: MethodComparison, column: Column, other: Row, ours: _Side, theirs: _Side, note: str
-) -> Comparison:
+def _comparison(comparison: MethodComparison, column: Column, other: Row, ours: _Side, theirs: _Side) -> Comparison:
     record = ours.runs[0].record
-    difference = statistics.mean(ours.values) - statistics.mean(theirs.values)
-    plain = Comparison(
+    over_examples, note = _over_examples(ours, theirs)
+    return Comparison(
         table=comparison.table.key,
         model=comparison.row.model,
         method=comparison.row.title,
         baseline=other.title,
         task=column.task or "",
         metric=record.task["metric_names"][0],
-        difference=difference,
+        difference=statistics.mean(ours.values) - statistics.mean(theirs.values),
+        low=over_examples.low if over_examples else None,
+        high=over_examples.high if over_examples else None,
+        p_examples=over_examples.p if over_examples else None,
         p_seeds=welch_p(ours.values, theirs.values),
         over_seeds=seed_difference(ours.values, theirs.values, comparison.margin),
         rows=record.data.get("eval_rows"),
@@ -278,51 +270,47 @@ def _comparison(
         their_seeds=len(theirs.runs),
         note=note,
     )
+
+
+def _over_examples(ours: _Side, theirs: _Side) -> tuple[Difference | None, str]:
+    """The difference of two sides that were evaluated alike, or why there is none over examples."""
+    note = ours.problem or theirs.problem
+    if not note and ours.scores[0].references != theirs.scores[0].references:
+        note = "predictions.jsonl has other references"
     if note or ours.sampled is None or theirs.sampled is None:
-        return plain
-    found = paired_difference(difference, ours.sampled, theirs.sampled)
-    return replace(plain, low=found.low, high=found.high, p_examples=found.p)
-
-
-def _why_not_over_examples(ours: _Side, theirs: _Side) -> tuple[_Side | None, str]:
-    """Which side is at fault, and the reason; nothing where the sides can be compared."""
-    for side in (ours, theirs):
-        if side.problem:
-            return side, side.problem
-    if ours.references != theirs.references:
-        return theirs, "predictions.jsonl has other references"
-    return None, ""
+        return None, note
+    difference = statistics.mean(ours.values) - statistics.mean(theirs.values)
+    return paired_difference(difference, ours.sampled, theirs.sampled), ""
 
 
 def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
     """The cells of one task by their rows' titles; what was evaluated on the same rows is resampled together."""
-    read: dict[str, list[ExampleScores]] = {}
-    sides = {title: _side(runs, read.setdefault(title, [])) for title, runs in cells.items()}
+    sides = {title: _side(runs) for title, runs in cells.items()}
     for evaluated_on in {side.evaluated_on for side in sides.values() if not side.problem}:
-        titles = [title for title, side in sides.items() if side.evaluated_on == evaluated_on and not side.problem]
-        sampled = resampled([one.scores for title in titles for one in read[title]])
+        own = {title: side for title, side in sides.items() if side.evaluated_on == evaluated_on and not side.problem}
+        sampled = resampled([one for side in own.values() for one in side.scores])
         start = 0
-        for title in titles:
-            end = start + len(read[title])
-            sides[title] = replace(sides[title], sampled=100 * sampled[:, start:end].mean(axis=1))
+        for title, side in own.items():
+            end = start + len(side.scores)
+            sides[title] = replace(side, sampled=100 * sampled[:, start:end].mean(axis=1))
             start = end
     return sides
 
 
-def _side(runs: list[Run], read: list[ExampleScores]) -> _Side:
-    """A cell before it is resampled; what is read of its runs goes to `read`."""
+def _side(runs: list[Run]) -> _Side:
+    """A cell before it is resampled."""
     evaluated_on = _evaluated_on(runs[0])
     if not all(_are_comparable(evaluated_on, _evaluated_on(run)) for run in runs):
         return _Side(runs, None, "its runs were evaluated on different examples")
     try:
-        read += [example_scores(run) for run in runs]
+        scores = [example_scores(run) for run in runs]
     except UserError as error:
         return _Side(runs, evaluated_on, str(error))
-    if len(read[0].scores.rows) < FEWEST_ROWS:
+    if len(scores[0].rows) < FEWEST_ROWS:
         return _Side(runs, evaluated_on, f"fewer than {FEWEST_ROWS} evaluation examples")
-    if len({one.references for one in read}) > 1:
+    if len({one.references for one in scores}) > 1:
         return _Side(runs, evaluated_on, "predictions.jsonl of its runs have different references")
-    return _Side(runs, evaluated_on, references=read[0].references)
+    return _Side(runs, evaluated_on, scores=scores)
 
 
 def _evaluated_on(run: Run) -> Key | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
+from rocoft_bench.analysis.groups import grouped
+
 UNKNOWN = "not recorded"
 
 NUMBER = re.compile(r"(?<![\w.-])\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w-])")
@@ -55,18 +57,14 @@ def join_unique(texts: Iterable[str | None], separator: str = ", ") -> str:
 
 def by_names(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """Texts with the names of those that have them, e.g. "sst-2, mr: only 100 examples", each once."""
-    names: dict[str, list[str]] = {}
-    for name, text in pairs:
-        names.setdefault(text, []).append(name)
+    names = grouped((text, name) for name, text in pairs)
     return [f"{_joined(own)}: {text}" for text, own in names.items() if text]
 
 
 def _joined(names: Iterable[str]) -> str:
     """Each once, and once those that are "on" several tasks: "LoRA on rte and mrpc, FT on mrpc"."""
-    tasks: dict[str, dict[str, None]] = {}
-    for name in names:
-        whom, _, task = name.partition(" on ")
-        tasks.setdefault(whom, {})[task] = None
+    parts = (name.partition(" on ") for name in dict.fromkeys(names))
+    tasks = grouped((whom, task) for whom, _, task in parts)
     return ", ".join(" on ".join(filter(None, [whom, " and ".join(filter(None, own))])) for whom, own in tasks.items())
 
 
@@ -74,9 +72,7 @@ def merge_notes(pairs: Iterable[tuple[str, str]]) -> list[str]:
     """The same, but those that differ in numbers only are one, with what each name has of them: "the first … of …
     examples are used: mr (100, 2,000); sst-5, trec (50, 2,210)".
     """
-    alike: dict[str, list[tuple[str, str]]] = {}
-    for name, text in pairs:
-        alike.setdefault(NUMBER.sub("0", text), []).append((name, text))
+    alike = grouped((NUMBER.sub("0", text), (name, text)) for name, text in pairs)
     return [
         note
         for own in alike.values()
@@ -90,12 +86,8 @@ def _with_numbers(pairs: Sequence[tuple[str, str]]) -> str:
     differ = [len(set(numbers)) > 1 for numbers in zip(*(numbers for _, numbers in found), strict=True)]
     gaps = iter(differ)
     text = NUMBER.sub(lambda number: "…" if next(gaps) else number[0], pairs[0][1])
-    values: dict[str, list[str]] = {}
-    for name, numbers in found:
-        values.setdefault(name, []).append(", ".join(compress(numbers, differ)))
-    names: dict[str, list[str]] = {}
-    for name, own in values.items():
-        names.setdefault(_listed(own), []).append(name)
+    values = grouped((name, ", ".join(compress(numbers, differ))) for name, numbers in found)
+    names = grouped((_listed(own), name) for name, own in values.items())
     return f"{text}: {'; '.join(f'{_joined(own)} ({said})' for said, own in names.items())}"
 
 

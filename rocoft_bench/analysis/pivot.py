@@ -119,16 +119,13 @@ def pivot(
 
 def _beside(cell: Cell, references: Sequence[Reference | None]) -> Cell:
     """The cell with its references, and the differences to them."""
-    stats = [_compared(stat, own) for stat, own in zip(cell.parts, references, strict=False)]
+    stats = list(cell.parts)
+    for place, (stat, own) in enumerate(zip(cell.parts, references, strict=False)):
+        if own and own.value is not None:
+            beside = replace(stat, reference=own.value, reference_deviation=own.deviation)
+            stats[place] = beside.compared() if own.compare else beside
     text = next((own.text for own in references if own and own.text), "")
     return replace(cell, parts=tuple(stats), reference_text=text)
-
-
-def _compared(stat: Stat, reference: Reference | None) -> Stat:
-    if reference is None or reference.value is None:
-        return stat
-    beside = replace(stat, reference=reference.value, reference_deviation=reference.deviation)
-    return beside.compared() if reference.compare else beside
 
 
 PLACED = ["source", "id", "status", "task", "kernel", "metric", "value", "failure"]

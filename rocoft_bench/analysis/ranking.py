@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rocoft_bench.analysis.references import references
-from rocoft_bench.analysis.statistics import mean_ranks
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, with_highlights
 
 AVERAGE = Column("average", "avg.", ("first", "second"), better="higher")
@@ -51,8 +50,11 @@ def _average(row: Row, tasks: Sequence[Column]) -> Cell:
 
 
 def _mean_ranks(rows: Sequence[Row], tasks: Sequence[Column]) -> dict[str, float]:
-    """Of a model's rows that have every task that any row has, by the first metrics; none for a single task or row."""
+    """Of a model's rows that have every task that any row has, by the first metrics: 1 for the best, ties share a rank.
+    None for a single task or row.
+    """
+    import pandas as pd
+
     values = {row.title: [next((s.value for s in row.cell(task).parts), None) for task in tasks] for row in rows}
-    used = [place for place in range(len(tasks)) if any(own[place] is not None for own in values.values())]
-    complete = {title: own for title, v in values.items() if None not in (own := [v[place] for place in used])}
-    return mean_ranks(complete) if len(used) > 1 and len(complete) > 1 else {}
+    scores = pd.DataFrame.from_dict(values, orient="index", dtype=float).dropna(axis="columns", how="all").dropna()
+    return scores.rank(ascending=False).mean(axis="columns").to_dict() if min(scores.shape) > 1 else {}

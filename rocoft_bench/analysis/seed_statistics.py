@@ -2,18 +2,16 @@
 many seeds would tell. Pure functions on numbers, at `CONFIDENCE`.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
 
-from rocoft_bench.analysis.statistics import CONFIDENCE, RESAMPLES, SEED
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+from rocoft_bench.analysis.statistics import CONFIDENCE, NO_VARIANCE, RESAMPLES, SEED
 
 MARGIN = 1.0
 """Percentage points within which methods count as equivalent, where no other margin is stated."""
@@ -53,10 +51,36 @@ class RankSummary:
     best: float
 
 
+def welch_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Two-sided p-value of Welch's t test (1947) between the results of two methods' seeds.
+
+    None where a method has fewer than two, or where none of them vary and yet differ: then nothing is known of the
+    spread that the test compares the difference with. 1 where all are equal.
+    """
+    from scipy.stats import ttest_ind
+
+    if min(len(ours), len(theirs)) < 2:
+        return None
+    if max(np.std(ours), np.std(theirs)) < NO_VARIANCE:
+        return 1.0 if abs(np.mean(ours) - np.mean(theirs)) < NO_VARIANCE else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of precision, where one method's seeds are all equal
+        return float(ttest_ind(ours, theirs, equal_var=False).pvalue)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p-values corrected for their number by Holm's step-down method (1979); None stays None and does not count."""
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for done, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - done) * p))
+        corrected[place] = largest
+    return corrected
+
+
 def seed_difference(ours: Sequence[float], theirs: Sequence[float], margin: float = MARGIN) -> SeedDifference | None:
     """None where a method has fewer than two results, or where none vary: then nothing is known of the spread."""
-    import numpy as np
-
     if min(len(ours), len(theirs)) < 2 or max(np.ptp(ours), np.ptp(theirs)) == 0:
         return None
     deviations = float(np.std(ours, ddof=1)), float(np.std(theirs, ddof=1))
@@ -84,7 +108,6 @@ def tost_p(ours: Sequence[float], theirs: Sequence[float], margin: float) -> flo
     """p-value of two one-sided tests (Schuirmann 1987), each Welch's: the larger of that of a difference of -margin or
     less, and that of margin or more.
     """
-    import numpy as np
     from scipy.stats import ttest_ind
 
     shifted = np.asarray(ours, dtype=float)
@@ -97,7 +120,6 @@ def hedges_g(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, flo
     """Hedges' g (1981) and its interval, from the noncentral t distribution (Cumming and Finch 2001). It takes equal
     variances for granted.
     """
-    import numpy as np
     from scipy.optimize import brentq
     from scipy.special import gammaln
     from scipy.stats import nct
@@ -139,15 +161,11 @@ def difference_power(seeds: int, deviations: tuple[float, float], difference: fl
 
 def seeds_needed(power: Callable[[int], float]) -> int | None:
     """The fewest seeds of each method that have a `power` of `POWER`; None above `MOST_SEEDS`."""
-    low, high = 1, 2
-    while power(high) < POWER:
-        low, high = high, 2 * high
-        if high > MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
-    return high
+    ends = [2**doublings for doublings in range(MOST_SEEDS.bit_length())]
+    for low, high in pairwise(ends):
+        if power(high) >= POWER:
+            return bisect_left(range(high), POWER, lo=low + 1, key=power)
+    return None
 
 
 def rank_summaries(values: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, RankSummary]:
@@ -156,21 +174,18 @@ def rank_summaries(values: Mapping[str, Sequence[Sequence[float]]]) -> dict[str,
 
     values: for each method the results of its runs, by task.
     """
-    import numpy as np
     from scipy.stats import rankdata
 
     generator = np.random.default_rng(SEED)
-    means = np.array([[_resampled_means(runs, generator) for runs in tasks] for tasks in values.values()])
+    means = np.array(
+        [[generator.choice(runs, (RESAMPLES, len(runs))).mean(axis=1) for runs in tasks] for tasks in values.values()]
+    )
     ranks = rankdata(-means, axis=0).mean(axis=1)  # (methods, resamples)
     now = rankdata([[-np.mean(runs) for runs in tasks] for tasks in values.values()], axis=0).mean(axis=1)
     is_best = ranks == ranks.min(axis=0)
     best = (is_best / is_best.sum(axis=0)).mean(axis=1)
     low, high = np.quantile(ranks, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=1)
     return {name: RankSummary(*map(float, found)) for name, *found in zip(values, now, low, high, best, strict=True)}
-
-
-def _resampled_means(runs: Sequence[float], generator: np.random.Generator) -> np.ndarray:
-    return generator.choice(runs, (RESAMPLES, len(runs))).mean(axis=1)
 
 
 def _error(seeds: int, deviations: tuple[float, float]) -> tuple[float, float]:

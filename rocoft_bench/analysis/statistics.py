@@ -1,20 +1,15 @@
-"""Tests and ranks: how sure a difference between two methods is. Pure functions on numbers; nothing is read or written.
+"""How sure a difference between two methods is over examples. Pure functions on numbers; nothing is read or written.
 
 A metric is written as a function of means over rows, which makes a bootstrap one product of matrices: the weights of
 the rows in each resample times what every row contributes. Weights are drawn once for all methods that were
 evaluated on the same rows, so differences are paired.
 """
 
-from __future__ import annotations
-
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 RESAMPLES = 2000
 """Enough for a standard error that is itself known to 1.6 % (1 / sqrt(2 * 2000)), and for the 2.5 % quantiles."""
@@ -27,7 +22,7 @@ CONFIDENCE = 0.95
 _WEIGHTS_AT_A_TIME = 1 << 22
 """Resampling weights that are held at once: 32 MiB of them."""
 
-_NO_VARIANCE = 1e-12
+NO_VARIANCE = 1e-12
 """Of a column that was scaled to a variance of 1; what rounding leaves of a constant is smaller."""
 
 
@@ -36,10 +31,12 @@ class MetricOfMeans:
     """A metric of one run on n evaluation rows.
 
     rows: (n, k), what each row contributes; of_means: the metric (...) from means (..., k) of the contributions.
+    references: equal for runs that were scored by equal references.
     """
 
     rows: np.ndarray
     of_means: Callable[[np.ndarray], np.ndarray]
+    references: bytes = b""
 
     @property
     def value(self) -> float:
@@ -59,7 +56,7 @@ class Difference:
 
 def mean(values: Sequence[float] | np.ndarray) -> MetricOfMeans:
     """A metric that is the mean of what rows score: accuracy, exact match, ROUGE."""
-    return MetricOfMeans(_columns(values), _only)
+    return MetricOfMeans(_columns(values), lambda means: means[..., 0])
 
 
 def ratio(numerators: Sequence[float] | np.ndarray, denominators: Sequence[float] | np.ndarray) -> MetricOfMeans:
@@ -69,8 +66,6 @@ def ratio(numerators: Sequence[float] | np.ndarray, denominators: Sequence[float
 
 def binary_f1(predictions: Sequence[int] | np.ndarray, references: Sequence[int] | np.ndarray) -> MetricOfMeans:
     """F1 of label 1: twice the true positives by the predicted and the true ones; 0 where there are none of either."""
-    import numpy as np
-
     positive, wanted = np.asarray(predictions) == 1, np.asarray(references) == 1
     return ratio(2.0 * (positive & wanted), positive.astype(float) + wanted)
 
@@ -97,8 +92,6 @@ def resampled(scores: Sequence[MetricOfMeans], resamples: int = RESAMPLES, seed:
 
     scores: of runs on the same n rows. Equal n, resamples and seed draw equal rows.
     """
-    import numpy as np
-
     table = np.concatenate([score.rows for score in scores], axis=1)
     means = np.concatenate([weights @ table for weights in _weights(len(table), resamples, seed)])
     ends = np.cumsum([score.rows.shape[1] for score in scores])
@@ -109,8 +102,8 @@ def resampled(scores: Sequence[MetricOfMeans], resamples: int = RESAMPLES, seed:
 def paired_difference(value: float, ours: np.ndarray, theirs: np.ndarray) -> Difference:
     """How sure a difference is over examples.
 
-    value: the difference on the rows as they are. ours, theirs: each metric on the same resamples, (resamples,) for the
-    mean over a method's runs or (resamples, runs).
+    value: the difference on the rows as they are. ours, theirs: each metric on the same resamples, (resamples,), of a
+    method's runs the mean.
 
     The interval is the percentile interval. The p-value is a normal test of value / standard error, the standard
     deviation of the resampled differences being the standard error (Efron and Tibshirani 1993, An Introduction to the
@@ -118,64 +111,16 @@ def paired_difference(value: float, ours: np.ndarray, theirs: np.ndarray) -> Dif
     Holm's correction over the 170 comparisons of a large table never lets pass with fewer than 10,000 resamples; the
     standard error has no such floor. Where every resample gives the same, p is 1 for no difference and else 0.
     """
-    import numpy as np
-
-    differences = _mean_over_runs(ours) - _mean_over_runs(theirs)
+    differences = ours - theirs
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
-    return Difference(value, float(low), float(high), _normal_p(value, float(differences.std(ddof=1))))
-
-
-def welch_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """Two-sided p-value of Welch's t test (1947) between the results of two methods' seeds.
-
-    None where a method has fewer than two, or where none of them vary and yet differ: then nothing is known of the
-    spread that the test compares the difference with. 1 where all are equal.
-    """
-    import numpy as np
-    from scipy.stats import ttest_ind
-
-    if min(len(ours), len(theirs)) < 2:
-        return None
-    if max(np.std(ours), np.std(theirs)) < _NO_VARIANCE:
-        return 1.0 if abs(np.mean(ours) - np.mean(theirs)) < _NO_VARIANCE else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of precision, where one method's seeds are all equal
-        return float(ttest_ind(ours, theirs, equal_var=False).pvalue)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p-values corrected for their number by Holm's step-down method (1979); None stays None and does not count."""
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for done, (p, place) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - done) * p))
-        corrected[place] = largest
-    return corrected
-
-
-def mean_ranks(values: Mapping[str, Sequence[float | None]], higher_is_better: bool = True) -> dict[str, float]:
-    """The mean rank of each method, 1 for the best, over the tasks that all ranked methods have; ties share a rank.
-
-    values: for each method one value a task, in the same order; None where it has none. Methods without any value are
-    not ranked. Empty where no task is common to the others.
-    """
-    import numpy as np
-    from scipy.stats import rankdata
-
-    ranked = {method: row for method, row in values.items() if any(value is not None for value in row)}
-    tasks = np.array([column for column in zip(*ranked.values(), strict=True) if None not in column], dtype=float)
-    if not len(tasks):
-        return {}
-    ranks = rankdata(-tasks if higher_is_better else tasks, axis=1)
-    return dict(zip(ranked, ranks.mean(axis=0).tolist(), strict=True))
+    error = float(differences.std(ddof=1))
+    p = float(abs(value) < NO_VARIANCE) if error < NO_VARIANCE else math.erfc(abs(value) / error / math.sqrt(2))
+    return Difference(value, float(low), float(high), p)
 
 
 def _weights(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Shares of the rows in resamples, (some, rows) at a time; each line sums to 1."""
-    import numpy as np
-
     generator = np.random.default_rng(seed)
     at_a_time = max(1, _WEIGHTS_AT_A_TIME // rows)
     for start in range(0, resamples, at_a_time):
@@ -186,46 +131,24 @@ def _weights(rows: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _columns(*columns: Sequence[float] | np.ndarray) -> np.ndarray:
-    import numpy as np
-
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
 
 
-def _only(means: np.ndarray) -> np.ndarray:
-    return means[..., 0]
-
-
 def _quotient(means: np.ndarray) -> np.ndarray:
-    import numpy as np
-
     above, below = means[..., 0], means[..., 1]
     return np.where(below > 0, above / np.where(below > 0, below, 1.0), 0.0)
 
 
 def _pearson(means: np.ndarray) -> np.ndarray:
-    import numpy as np
-
     x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
     x_variance, y_variance = xx - x * x, yy - y * y
-    varies = (x_variance > _NO_VARIANCE) & (y_variance > _NO_VARIANCE)
+    varies = (x_variance > NO_VARIANCE) & (y_variance > NO_VARIANCE)
     return np.where(varies, (xy - x * y) / np.sqrt(np.where(varies, x_variance * y_variance, 1.0)), 0.0)
 
 
 def _standardized(values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Of mean 0 and variance 1, so that sums of squares lose no digits; a constant becomes 0."""
-    import numpy as np
-
     array = np.asarray(values, dtype=np.float64)
     centred = array - array.mean()
     spread = float(centred.std())
     return centred / spread if (array != array[0]).any() else np.zeros_like(array)
-
-
-def _mean_over_runs(values: np.ndarray) -> np.ndarray:
-    return values if values.ndim == 1 else values.mean(axis=1)
-
-
-def _normal_p(value: float, standard_error: float) -> float:
-    if standard_error < _NO_VARIANCE:
-        return 1.0 if abs(value) < _NO_VARIANCE else 0.0
-    return math.erfc(abs(value) / standard_error / math.sqrt(2))

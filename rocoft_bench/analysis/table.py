@@ -158,22 +158,18 @@ def with_highlights(rows: list[Row], columns: list[Column]) -> list[Row]:
     """
     for column in columns:
         if column.better is not None:
-            rows = _marked(rows, column)
+            highlights = [_highlights(rows, column, place) for place in range(len(column.parts))]
+            rows = [_marked(row, column, highlights) for row in rows]
     return rows
 
 
-def _marked(rows: list[Row], column: Column) -> list[Row]:
-    highlights = [_highlights(rows, column, index) for index in range(len(column.parts))]
-
-    def marked(part: Stat, known: dict[float, Highlight]) -> Stat:
-        return part if part.value is None else replace(part, highlight=known.get(round(part.value, column.decimals)))
-
-    def with_marks(row: Row) -> Row:
-        cell = row.cell(column)
-        parts = tuple(marked(part, known) for part, known in zip(cell.parts, highlights, strict=False))
-        return replace(row, cells={**row.cells, column.key: replace(cell, parts=parts)}) if cell.parts else row
-
-    return [with_marks(row) for row in rows]
+def _marked(row: Row, column: Column, highlights: list[dict[float, Highlight]]) -> Row:
+    cell = row.cell(column)
+    parts = tuple(
+        part if part.value is None else replace(part, highlight=known.get(round(part.value, column.decimals)))
+        for part, known in zip(cell.parts, highlights, strict=False)
+    )
+    return replace(row, cells={**row.cells, column.key: replace(cell, parts=parts)}) if cell.parts else row
 
 
 def _highlights(rows: list[Row], column: Column, index: int) -> dict[float, Highlight]:

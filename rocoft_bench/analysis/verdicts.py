@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from rocoft_bench.analysis.method_comparison import LEVEL, Comparison, MethodComparison, main_metric, runs_by_cell
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results, Run
-from rocoft_bench.analysis.seed_statistics import MOST_SEEDS, POWER, RankSummary, SeedDifference, rank_summaries
+from rocoft_bench.analysis.seed_statistics import MOST_SEEDS, POWER, SeedDifference, rank_summaries
 from rocoft_bench.analysis.statistics import CONFIDENCE, RESAMPLES
-from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
+from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
 
 COLUMNS = [
     Column("seeds", "seeds"),
@@ -29,8 +29,7 @@ def verdict(one: Comparison) -> str:
     """What the seeds say of our method, by the corrected p-values; nothing without two seeds on each side."""
     if one.over_seeds is None:
         return ""
-    differs = (one.p_seeds_corrected or 0.0) < LEVEL if one.p_seeds_corrected is not None else False
-    equivalent = one.p_equivalent_corrected is not None and one.p_equivalent_corrected < LEVEL
+    differs, equivalent = (p is not None and p < LEVEL for p in (one.p_seeds_corrected, one.p_equivalent_corrected))
     direction = "better" if one.difference > 0 else "worse"
     if equivalent:
         return f"equivalent ({direction} by less than the margin)" if differs else "equivalent"
@@ -43,11 +42,11 @@ def claims_table(comparison: MethodComparison) -> Table | None:
     if not known:
         return None
     several = len({task for _, task in known}) > 1
+    others = {row.title: row for row in comparison.others}
     rows = []
     for (title, task), one in known.items():
-        other = next(row for row in comparison.others if row.title == title)
-        variant = ", ".join(filter(None, [other.variant, task if several else ""]))
-        rows.append(Row(other.model, other.method, _cells(one, one.over_seeds), variant))
+        variant = ", ".join(filter(None, [others[title].variant, task if several else ""]))
+        rows.append(Row(comparison.row.model, others[title].method, _cells(one), variant))
     metrics = ", ".join(dict.fromkeys(f"{one.task} {one.metric}".replace("_", " ") for one in known.values()))
     return Table(
         key=slug(f"{comparison.table.key}-{comparison.row.model}-{comparison.row.title}-claims"),
@@ -59,20 +58,21 @@ def claims_table(comparison: MethodComparison) -> Table | None:
     )
 
 
-def _cells(one: Comparison, found: SeedDifference | None) -> dict[str, Cell]:
+def _cells(one: Comparison) -> dict[str, Cell]:
+    found = one.over_seeds
     assert found is not None
-    texts = {
-        "seeds": f"{one.our_seeds} and {one.their_seeds}",
-        "p_seeds": p_text(one.p_seeds_corrected),
-        "p_equivalent": p_text(one.p_equivalent_corrected),
-        "verdict": (said := verdict(one)),
-        "needed": _needed(found) if said == "undecided" else "",
-    }
+    said = verdict(one)
+    cells = text_cells(
+        seeds=f"{one.our_seeds} and {one.their_seeds}",
+        p_seeds=p_text(one.p_seeds_corrected),
+        p_equivalent=p_text(one.p_equivalent_corrected),
+        verdict=said,
+        needed=_needed(found) if said == "undecided" else "",
+    )
     numbers = {
         "difference_seeds": (one.difference, found.low_seeds, found.high_seeds),
         "effect": (found.effect, found.effect_low, found.effect_high),
     }
-    cells = {key: Cell(text=text) for key, text in texts.items()}
     for key, (value, low, high) in numbers.items():
         text = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
         cells[key] = Cell((Stat(value, n=min(one.our_seeds, one.their_seeds)),), text)
@@ -108,7 +108,7 @@ def rank_tables_over_seeds(results: Results, tables: Sequence[Table]) -> Iterato
         for model, cells in runs_by_cell(results, table).items():
             values = _complete(cells)
             if len(values) > 1 and len(cells) > 1:
-                yield _rank_table(table, model, rank_summaries(values), list(cells))
+                yield _rank_table(table, model, values, list(cells))
 
 
 def _complete(cells: Mapping[str, Mapping[str, list[Run]]]) -> dict[str, list[list[float]]]:
@@ -118,9 +118,9 @@ def _complete(cells: Mapping[str, Mapping[str, list[Run]]]) -> dict[str, list[li
     return {title: tasks for title, tasks in found.items() if min(map(len, tasks)) > 1}
 
 
-def _rank_table(table: Table, model: str, found: Mapping[str, RankSummary], tasks: Sequence[str]) -> Table:
+def _rank_table(table: Table, model: str, values: Mapping[str, list[list[float]]], tasks: Sequence[str]) -> Table:
     rows = []
-    for title, one in sorted(found.items(), key=lambda item: item[1].mean):
+    for title, one in sorted(rank_summaries(values).items(), key=lambda item: item[1].mean):
         text = f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]"
         cells = {"mean_rank": Cell((Stat(one.mean),), text), "best": Cell((Stat(100 * one.best),))}
         rows.append(Row(model, title, cells))

@@ -3,7 +3,7 @@
 from rocoft_bench.analysis.table import Table
 from rocoft_bench.audit.averages import averages
 from rocoft_bench.audit.claims import claims
-from rocoft_bench.audit.counts import parameter_counts, rank_counts
+from rocoft_bench.audit.parameters import parameter_counts, rank_counts
 from rocoft_bench.audit.protocol import protocol_notes
 from rocoft_bench.audit.sizes import data_sizes
 

@@ -7,8 +7,7 @@ import yaml
 
 from rocoft_bench import methods, paper
 from rocoft_bench.analysis.table import Column, Row, Table, text_cells
-from rocoft_bench.audit.counts import inputs_of_base
-from rocoft_bench.audit.parameters import TASK_KINDS, parameter_audit, shapes_of
+from rocoft_bench.audit.parameters import TASK_KINDS, inputs_of_base, parameter_audit, shapes_of
 
 _COLUMNS = [Column("printed", "printed or published"), Column("meaning", "what it should be, or means here")]
 

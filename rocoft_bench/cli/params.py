@@ -11,7 +11,7 @@ from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import Plugins
 
 if TYPE_CHECKING:
-    from rocoft_bench.report import AuditRow
+    from rocoft_bench.audit.parameters import AuditRow
 
 EPILOG = """Examples:
 
@@ -37,7 +37,7 @@ def params(
     Adapter: trained outside the task head (Diff Pruning: kept at the end). Paper and ours in millions; ours is the
     adapter with or without the head, whichever is nearer.
     """
-    from rocoft_bench.report import parameter_audit
+    from rocoft_bench.audit.parameters import parameter_audit
 
     rows = parameter_audit(model, method)
     header = ["table", "model", "method", "adapter", "head", "total", "share %", "paper M", "ours M", "diff %", "why"]
@@ -47,7 +47,7 @@ def params(
 
 
 def _cells(row: AuditRow) -> list[str]:
-    from rocoft_bench.report import explanation
+    from rocoft_bench.audit.parameters import explanation
 
     figure = row.figure
     label = figure.method if figure else row.method.label

@@ -44,11 +44,14 @@ def report(
     Exit code 1 if some records cannot be read; they are named, and the rest is reported.
     """
     from rocoft_bench.cli.tables import print_tables
-    from rocoft_bench.report import all_tables, check_ours, only_run, paper_audit, read_results, side_by_side
 
     if audit:
+        from rocoft_bench.audit import paper_audit
+
         print_tables(paper_audit())
         return
+    from rocoft_bench.report import all_tables, check_ours, only_run, read_results, side_by_side
+
     found = [read_results(folder) for folder in (results, compare) if folder is not None]
     check_ours(found[0], ours)
     tables = all_tables(found[0])

@@ -46,14 +46,14 @@ def written(folder: Path, family: str, task: str, predictions: list[Any], refere
 def test_gives_the_main_metric(tmp_path: Path, family: str, task: str) -> None:
     run = written(tmp_path, family, task, *CASES[family, task])
     expected = (run.record.metrics or {})[run.record.task["metric_names"][0]]
-    found = example_scores(run).scores
+    found = example_scores(run)
     assert found.value == pytest.approx(expected, abs=1e-9)
     assert len(found.rows) == len(CASES[family, task][0])
 
 
 def test_the_published_protocol_leaves_unread_answers_out(tmp_path: Path) -> None:
     answers = [{"read": "5", "gold": "5"}, None, {"read": "4", "gold": "5"}, {"read": "", "gold": "5"}]
-    assert example_scores(written(tmp_path, "math", "gsm8k", answers, [5.0] * 4)).scores.value == pytest.approx(1 / 3)
+    assert example_scores(written(tmp_path, "math", "gsm8k", answers, [5.0] * 4)).value == pytest.approx(1 / 3)
 
 
 def test_the_details_of_a_prediction_do_not_disturb(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_details_of_a_prediction_do_not_disturb(tmp_path: Path) -> None:
     tricky = {"text": '{"index": 9, "prediction": 1, "reference": 0}', "scores": [0.1, 0.2]}
     longer = [json.dumps({**json.loads(line), **tricky}) + "\n" for line in lines]
     run.directory.predictions.write_text("".join(longer))
-    assert example_scores(run).scores.value == 0.8
+    assert example_scores(run).value == 0.8
 
 
 def test_references_tell_runs_apart_that_were_judged_by_others(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_real_records_agree_with_their_predictions() -> None:
     runs = [run for run in read_results(RESULTS).runs if run.directory.predictions.is_file()]
     assert runs
     few = [run for index, run in enumerate(runs) if index % 10 == 0 or run.record.task["family"] == "demo"]
-    assert all(example_scores(run).scores.rows.shape[0] == run.record.data["eval_rows"] for run in few)
+    assert all(example_scores(run).rows.shape[0] == run.record.data["eval_rows"] for run in few)

@@ -12,14 +12,8 @@ from scipy.stats import norm, pearsonr, rankdata, ttest_1samp
 from scipy.stats import t as student
 
 from rocoft_bench.analysis import statistics
-from rocoft_bench.analysis.statistics import (
-    MetricOfMeans,
-    holm,
-    mean_ranks,
-    paired_difference,
-    resampled,
-    welch_p,
-)
+from rocoft_bench.analysis.seed_statistics import holm, welch_p
+from rocoft_bench.analysis.statistics import MetricOfMeans, paired_difference, resampled
 from rocoft_bench.metrics import compute
 
 GENERATOR = np.random.default_rng(0)
@@ -104,12 +98,6 @@ def test_a_paired_difference_is_as_sure_as_the_exact_standard_error_says() -> No
     assert found.high == pytest.approx(value + 1.96 * error, abs=0.1 * error)
 
 
-def test_several_runs_of_a_method_count_by_their_mean() -> None:
-    samples = resampled([accuracy(GUESSES, LABELS), accuracy(OTHERS, LABELS), accuracy(LABELS, LABELS)], 100)
-    several = paired_difference(0.1, samples[:, :2], samples[:, 2:])
-    assert several == paired_difference(0.1, samples[:, :2].mean(axis=1), samples[:, 2])
-
-
 @pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.5, 0.0)])
 def test_a_difference_that_no_resample_changes(value: float, p: float) -> None:
     found = paired_difference(value, np.full(50, value), np.zeros(50))
@@ -142,14 +130,3 @@ def test_holm_is_the_textbooks() -> None:
     assert holm([0.9, 0.6]) == [1.0, 1.0]
     assert holm([None, 0.04, None, 0.02]) == [None, 0.04, None, 0.04]
     assert holm([]) == []
-
-
-def test_mean_ranks() -> None:
-    values = {"a": [90.0, 80.0, None], "b": [85.0, 80.0, 1.0], "c": [95.0, 70.0, 2.0], "none": [None, None, None]}
-    assert mean_ranks(values) == {"a": 1.75, "b": 2.25, "c": 2.0}
-    assert mean_ranks(values, higher_is_better=False) == {"a": 2.25, "b": 1.75, "c": 2.0}
-
-
-def test_methods_without_a_common_task_have_no_mean_rank() -> None:
-    assert mean_ranks({"a": [1.0, None], "b": [None, 1.0]}) == {}
-    assert mean_ranks({}) == {}

@@ -7,7 +7,7 @@ import pytest
 from rocoft_bench import tasks
 from rocoft_bench.analysis.method_comparison import compare_methods
 from rocoft_bench.analysis.records import Results, read_results
-from rocoft_bench.analysis.statistics import holm, welch_p
+from rocoft_bench.analysis.seed_statistics import holm, welch_p
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
 from rocoft_bench.analysis.verdicts import claims_table, rank_tables_over_seeds
 from rocoft_bench.report.writing import comparisons_csv

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from rocoft_bench import methods
-from rocoft_bench.audit.parameters import figures, shapes_of
+from rocoft_bench.audit.parameters import AuditRow, explanation, figures, parameter_audit, shapes_of
 from rocoft_bench.errors import UserError
 from rocoft_bench.paper import is_printed_as
-from rocoft_bench.report import AuditRow, explanation, parameter_audit
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from rocoft_bench.analysis.groups import records_of
+from rocoft_bench.analysis.groups import by_examples, records_of
 from rocoft_bench.analysis.long_table import long_table
 from rocoft_bench.analysis.records import read_results
-from rocoft_bench.analysis.same_examples import by_examples
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.models import locate
 from rocoft_bench.tasks import prompt_tokens

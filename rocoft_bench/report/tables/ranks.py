@@ -12,6 +12,7 @@ from rocoft_bench.analysis.conditions import notes_by, origins, repeats, run_con
 from rocoft_bench.analysis.groups import (
     MODEL_KEY,
     Record,
+    by_examples,
     comparability_key,
     compatible,
     group_compatible,
@@ -30,7 +31,6 @@ from rocoft_bench.analysis.pivot import (
     placed,
     without_unfinished_costs,
 )
-from rocoft_bench.analysis.same_examples import by_examples
 from rocoft_bench.analysis.table import Cell, Column, Row, Table
 from rocoft_bench.analysis.variants import bench_variants, run_variants
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rocoft_bench import paper, tasks
 from rocoft_bench.analysis.conditions import cost_note, repeats, run_conditions, run_notes
-from rocoft_bench.analysis.groups import Record, records_of
+from rocoft_bench.analysis.groups import Record, by_examples, records_of
 from rocoft_bench.analysis.long_table import UNPARSED
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.pivot import (
@@ -23,7 +23,6 @@ from rocoft_bench.analysis.pivot import (
 )
 from rocoft_bench.analysis.ranking import summarized, summary_columns
 from rocoft_bench.analysis.references import STAND_INS, PaperTable, paper_table_of, references
-from rocoft_bench.analysis.same_examples import by_examples
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, with_unique_keys
 from rocoft_bench.analysis.variants import variants_by_task
 from rocoft_bench.report.tables.ranks import TASK as TASK_8
