@@ -161,7 +161,7 @@ def difference_power(seeds: int, deviations: tuple[float, float], difference: fl
 
 def seeds_needed(power: Callable[[int], float]) -> int | None:
     """The fewest seeds of each method that have a `power` of `POWER`; None above `MOST_SEEDS`."""
-    ends = [2**doublings for doublings in range(MOST_SEEDS.bit_length())]
+    ends = [2**doublings for doublings in range(MOST_SEEDS.bit_length())] + [MOST_SEEDS]
     for low, high in pairwise(ends):
         if power(high) >= POWER:
             return bisect_left(range(high), POWER, lo=low + 1, key=power)

@@ -10,6 +10,7 @@ from scipy.stats import t as student
 from scipy.stats import ttest_ind
 
 from rocoft_bench.analysis.seed_statistics import (
+    MOST_SEEDS,
     difference_power,
     equivalence_power,
     hedges_g,
@@ -88,6 +89,12 @@ def test_seeds_needed_are_the_fewest_with_that_power() -> None:
     assert needed == 26  # two-sided t test, d = 0.8, 80 %: Cohen (1988), Table 2.4.1
     assert power(25) < 0.8 <= power(26)
     assert seeds_needed(lambda seeds: difference_power(seeds, (1.0, 1.0), 0.0)) is None
+
+
+@pytest.mark.parametrize("needed", [2, 3, 8_193, MOST_SEEDS])
+def test_seeds_are_looked_for_up_to_the_number_that_is_named(needed: int) -> None:
+    assert seeds_needed(lambda seeds: float(seeds >= needed)) == needed
+    assert seeds_needed(lambda seeds: float(seeds > MOST_SEEDS)) is None
 
 
 def test_without_spread_nothing_is_said() -> None:
