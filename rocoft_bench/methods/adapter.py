@@ -5,18 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.method import Method, MethodMemory, hold_trained_in_float32
+from rocoft_bench.methods.method import Method, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
 from rocoft_bench.models import (
     MASKED_LM,
     PEFT_CONFIG,
     TASKS_WITH_HEAD,
-    ModelShapes,
     peft_pattern,
     with_names_for_patterns,
 )
@@ -45,6 +43,7 @@ class AdapterMethod(Method):
     """Wraps the model with `peft.get_peft_model`."""
 
     provider = "peft"
+    copies_head = True
     peft_class: ClassVar[str]
     """Name of peft's configuration class."""
     known_warnings: ClassVar[tuple[str, ...]] = ()
@@ -64,9 +63,6 @@ class AdapterMethod(Method):
     def targets(self, model: Any, names: Sequence[str] | str) -> str:
         """PEFT's `target_modules` for roles, names or a regular expression. Raises: UserError as `peft_pattern`."""
         return peft_pattern(names, model)
-
-    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
-        return replace(super().memory(shapes, itemsize), copies_head=True)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         from peft import get_peft_model

@@ -5,13 +5,11 @@ layers, sum(d_out): 82,944 and 221,184. All biases outside the head, those of th
 271,360. Neither gives Table 7's figures for DeBERTaV3-base and BART-large.
 """
 
-from dataclasses import replace
 from typing import Any, Literal
 
 from rocoft_bench.config import StrictModel
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.in_model import InModelMethod
-from rocoft_bench.methods.method import MethodMemory
 from rocoft_bench.models import ModelShapes
 
 WITHOUT_BIASES = ("llama", "mistral", "qwen3", "gemma", "gemma2", "olmo2", "t5")
@@ -33,6 +31,7 @@ class BitFit(InModelMethod):
     # The largest rate of the paper's grid, 1e-4 to 1e-3; the authors' AdamW has no decay.
     learning_rate, weight_decay = 1e-3, 0.0
     skips_parameters = True
+    adds_values = False
     not_architectures = {kind: f"a {kind} model has no biases to train" for kind in WITHOUT_BIASES}  # noqa: RUF012
 
     def attach(self, model: Any) -> None:
@@ -54,9 +53,6 @@ class BitFit(InModelMethod):
         if self.settings.biases == "all":
             return shapes.biases
         return sum(linear.d_out for linear in shapes.linears if linear.has_bias)
-
-    def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
-        return replace(super().memory(shapes, itemsize), adds_values=False)
 
     def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
         return {"all biases": shapes.biases}

@@ -18,6 +18,7 @@ class Full(InModelMethod):
     # RoBERTa's fine-tuning (Liu et al. 2019, Table 10): 1e-5, 2e-5 or 3e-5 and 0.1.
     learning_rate, weight_decay = 3e-5, 0.1
     skips_parameters = True
+    adds_values = False
 
     def attach(self, model: Any) -> None:
         model.requires_grad_(True)
@@ -26,7 +27,7 @@ class Full(InModelMethod):
         return shapes.total
 
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:
-        return replace(super().memory(shapes, itemsize), inputs=shapes.linears, adds_values=False)
+        return replace(super().memory(shapes, itemsize), inputs=shapes.linears)
 
 
 class HeadOnly(InModelMethod):

@@ -97,6 +97,10 @@ class Method(ABC):
     the model has and no pass uses. Processes that share a run then look for it in every step."""
     shards: ClassVar[bool] = True
     """False where every process needs all of what is trained."""
+    adds_values: ClassVar[bool] = True
+    """False where what it trains outside the head are the model's own values."""
+    copies_head: ClassVar[bool] = False
+    """True where it trains a copy of the task head."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -200,6 +204,8 @@ class Method(ABC):
         return MethodMemory(
             base_bytes=itemsize * (shapes.total + shapes.head),
             inputs=[] if targets is None else shapes.targeted(targets),
+            adds_values=self.adds_values,
+            copies_head=self.copies_head,
         )
 
     def calibrate(self, model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> bool:

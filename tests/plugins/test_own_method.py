@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from rocoft_bench import methods
+from rocoft_bench.models import shipped_shapes
+from rocoft_bench.plugins import load_files
 from tests.conftest import WORDS, write_rows
 from tests.plugins.conftest import EXAMPLE
 
@@ -46,6 +49,14 @@ def test_ls_and_params_know_them(rocoft: Callable[..., Any]) -> None:
     assert "reviews" in rocoft("ls", "tasks", *BOTH).out
     counted = rocoft("params", "--method", "role-bias", *BOTH)
     assert f"{12 * (768 + 3072):,}" in next(line for line in counted.out.splitlines() if "roberta-base" in line)
+
+
+def test_the_estimate_of_memory_knows_whose_values_it_trains() -> None:
+    load_files([METHOD])
+    shapes = shipped_shapes("roberta-base", "sequence_classification")
+    assert shapes is not None
+    own, adding = (methods.resolve({"name": name}).memory(shapes, 4) for name in ("role-bias", "adapter"))
+    assert (own.adds_values, adding.adds_values) == (False, True)
 
 
 def test_a_sweep_takes_them_into_its_processes_and_a_report_compares_them(
