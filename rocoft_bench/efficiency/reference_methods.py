@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import torch.nn.functional as F
-from peft import MissConfig
 from torch import Tensor, cat, nn
 
 from rocoft_bench import methods
@@ -91,10 +90,11 @@ class MiSS(AdapterMethod):
     reference = "Kang & Yin 2024, arXiv 2409.15371"
     Settings = MissSettings
     settings: MissSettings
+    peft_class = "MissConfig"
     learning_rate, weight_decay = 1e-3, 0.0
 
-    def peft_config(self, model: Any, seed: int) -> MissConfig:
-        return MissConfig(r=self.settings.rank, target_modules=self.targets(model, self.settings.target_modules))
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        return {"r": self.settings.rank}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self.settings.rank * linear.d_out for linear in shapes.targeted(self.settings.target_modules))

@@ -12,7 +12,6 @@ the head. What is saved is only what survives.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +74,7 @@ class AdaLoRA(AdapterMethod):
     peft_class = "AdaLoraConfig"
     # The authors' GLUE scripts: 5e-4 to 2.2e-3, MRPC's is 1e-3; 0.01 in most.
     learning_rate, weight_decay = 1e-3, 0.01
+    known_warnings = ("The following rank_pattern keys",)  # it means LoRA's
     keeps_best = False
     shards = False
     presets = {  # noqa: RUF012 - a constant
@@ -87,7 +87,7 @@ class AdaLoRA(AdapterMethod):
         "llama-2-13b": _budget(16, 11),
     }
 
-    def peft_options(self, seed: int) -> dict[str, Any]:
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
         s = self.settings
         return {
             **{"init_r": s.init_rank, "target_r": s.rank, "lora_alpha": s.alpha, "lora_dropout": s.dropout},
@@ -96,14 +96,8 @@ class AdaLoRA(AdapterMethod):
             "orth_reg_weight": 0.0,  # the penalty is the hooks' too
         }
 
-    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        from peft.tuners.adalora import AdaLoraLayer
-
-        applied = super().apply(model, task_kind, seed)
-        for module in applied.modules():
-            if isinstance(module, AdaLoraLayer):
-                module.ranknum.requires_grad_(False)  # peft trains this constant where the base is not on the CPU
-        return applied
+    def finish(self, layer: Any, name: str, seed: int) -> None:
+        layer.ranknum.requires_grad_(False)  # peft trains this constant where the base is not on the CPU
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)
@@ -132,9 +126,7 @@ class AdaLoRA(AdapterMethod):
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         from peft.utils import load_peft_weights
 
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The following rank_pattern keys", RuntimeWarning)  # it means LoRA's
-            loaded: Any = super().load(model, folder, task_kind)
+        loaded: Any = super().load(model, folder, task_kind)
         loaded.base_model.trainable_adapter_name = "default"  # peft's forward asks for it wherever there is a loss
         factors = {name: value for name, value in load_peft_weights(str(folder)).items() if ".lora_" in name}
         # again, as peft has put them through the base's precision on the way

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.errors import UserError
 from rocoft_bench.methods.method import Method, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
 from rocoft_bench.models import (
@@ -49,30 +48,35 @@ class AdapterMethod(Method):
     known_warnings: ClassVar[tuple[str, ...]] = ()
     """How warnings of peft begin that say nothing new where this method is applied or loaded."""
 
-    def peft_options(self, seed: int) -> dict[str, Any]:
-        """What the configuration says beside its targets."""
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        """What the configuration says beside the modules of `settings.target_modules`."""
         raise NotImplementedError(f"{type(self).__name__} has neither peft_options nor a peft_config of its own")
 
     def peft_config(self, model: Any, seed: int) -> PeftConfig:
         """The adapter's configuration for a model; task type and head are filled in later."""
         import peft
 
-        targets = self.targets(model, self.settings.target_modules)
-        return getattr(peft, self.peft_class)(target_modules=targets, **self.peft_options(seed))
-
-    def targets(self, model: Any, names: Sequence[str] | str) -> str:
-        """PEFT's `target_modules` for roles, names or a regular expression. Raises: UserError as `peft_pattern`."""
-        return peft_pattern(names, model)
+        options = self.peft_options(model, seed)
+        if targets := getattr(self.settings, "target_modules", None):
+            options["target_modules"] = peft_pattern(targets, model)
+        return getattr(peft, self.peft_class)(**options)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         from peft import get_peft_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
         with self._quietly():
             config = self.peft_config(model, seed)
             self.open_head(config, model, task_kind)
             applied = get_peft_model(model, config)
         hold_trained_in_float32(applied)
+        for name, module in model.named_modules():
+            if isinstance(module, BaseTunerLayer):
+                self.finish(module, name, seed)
         return applied
+
+    def finish(self, layer: Any, name: str, seed: int) -> None:
+        """What peft leaves to do with a layer of the adapter before training. name: in the model."""
 
     def open_head(self, config: Any, model: Any, task_kind: str) -> None:
         """Let peft train and save the task head in full."""
@@ -102,11 +106,6 @@ class AdapterMethod(Method):
                 loaded = PeftModel.from_pretrained(model, folder, config=config)
         check_loaded(file, saved, get_peft_model_state_dict(loaded, save_embedding_layers=False))
         return loaded
-
-    def check_is_lora(self) -> None:
-        if getattr(self, "peft_class", None) == "LoraConfig":
-            raise UserError(f"--format lora: what {self.name} saves, the run's adapter/, is a LoRA adapter already")
-        super().check_is_lora()
 
     def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:
         """Those of the base's own modules that peft trains a copy of."""

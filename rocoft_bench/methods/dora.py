@@ -23,8 +23,8 @@ class DoRA(LoRA):
 
     undecayed = ("lora_magnitude_vector",)  # the magnitudes start as the norms of W
 
-    def peft_options(self, seed: int) -> dict[str, Any]:
-        return {**super().peft_options(seed), "use_dora": True}
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        return {**super().peft_options(model, seed), "use_dora": True}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)

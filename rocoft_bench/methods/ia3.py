@@ -10,16 +10,11 @@ Trained parameters outside the head: d_out per matrix that is scaled at its outp
 Table 2's figures are 22 to 37 times what the method has (614,400 on LLaMA-2-7B), and it has nothing to enlarge.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rocoft_bench.config import StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
-from rocoft_bench.models import ModelShapes
-
-if TYPE_CHECKING:
-    from peft import IA3Config
+from rocoft_bench.models import ModelShapes, peft_pattern
 
 AS_PUBLISHED = {"target_modules": ["key", "value", "ffn_out"]}
 
@@ -39,18 +34,14 @@ class IA3(AdapterMethod):
     reference = "Liu et al. 2022, arXiv 2205.05638"
     Settings = IA3Settings
     settings: IA3Settings
+    peft_class = "IA3Config"
     # The authors' configuration (T-Few).
     learning_rate, weight_decay = 3e-3, 0.0
     undecayed = ("ia3_l",)  # factors are neutral at 1
     presets = {"causal_lm": AS_PUBLISHED, "seq2seq_lm": AS_PUBLISHED}  # noqa: RUF012 - a constant
 
-    def peft_config(self, model: Any, seed: int) -> IA3Config:
-        from peft import IA3Config
-
-        return IA3Config(
-            target_modules=self.targets(model, self.settings.target_modules),
-            feedforward_modules=self.targets(model, self.settings.feedforward_modules),
-        )
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        return {"feedforward_modules": peft_pattern(self.settings.feedforward_modules, model)}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         at_input = shapes.targeted(self.settings.feedforward_modules)

@@ -20,7 +20,6 @@ from rocoft_bench.methods.method import NoSettings
 from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
-    from peft import LNTuningConfig
     from torch import nn
 
 
@@ -31,15 +30,14 @@ class LNTuning(AdapterMethod):
     mergeable = True
     reference = "Zhao et al. 2023, arXiv 2312.11420"
     Settings = NoSettings
+    peft_class = "LNTuningConfig"
     # Chosen here: the paper trains multi-modal LLMs; norms are exempt from decay.
     learning_rate, weight_decay = 5e-3, 0.0
     skips_parameters = True
     known_warnings = ("Unsupported layer type",)
 
-    def peft_config(self, model: Any, seed: int) -> LNTuningConfig:
-        from peft import LNTuningConfig
-
-        return LNTuningConfig(target_modules=norm_pattern(model))
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        return {"target_modules": norm_pattern(model)}
 
     def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:
         from rocoft_bench.models.parameter_counts import is_norm
@@ -51,11 +49,14 @@ class LNTuning(AdapterMethod):
 
     def _merged(self, model: Any) -> nn.Module:
         """Copies the trained values into the base's own layers; peft would put the trained layers in their places."""
+        from peft.tuners.ln_tuning.layer import LNTuningLayer
+
         from rocoft_bench.models.precision import hold_in_float32
 
-        for base, trained in _layers(model):
+        for layer in [module for module in model.modules() if isinstance(module, LNTuningLayer)]:
+            base: Any = layer.get_base_layer()
             hold_in_float32(model, base.parameters())
-            base.load_state_dict(trained.state_dict())
+            base.load_state_dict(layer.ln_tuning_layers[layer.active_adapters[0]].state_dict())
         return bare(model)
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
@@ -75,11 +76,3 @@ def norm_pattern(model: Any) -> str:
         raise UserError(f"method ln-tuning: a {model.config.model_type} model has no normalisation layers to train")
     parts = [r"\.".join(r"\d+" if part.isdigit() else re.escape(part) for part in name.split(".")) for name in names]
     return "|".join(dict.fromkeys(parts))
-
-
-def _layers(model: nn.Module) -> list[tuple[Any, Any]]:
-    """Each normalisation layer of the base, with its trained copy."""
-    from peft.tuners.ln_tuning.layer import LNTuningLayer
-
-    adapted = [module for module in model.modules() if isinstance(module, LNTuningLayer)]
-    return [(layer.get_base_layer(), layer.ln_tuning_layers[layer.active_adapters[0]]) for layer in adapted]

@@ -48,16 +48,10 @@ class LoftQ(QuantisedLoRA):
     learning_rate, weight_decay = 3e-4, 0.1
     presets = {"causal_lm": {"rank": 64, "alpha": 64}}  # noqa: RUF012 - a constant
 
-    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        from peft.tuners.lora import LoraLayer
-
+    def finish(self, layer: Any, name: str, seed: int) -> None:
         from rocoft_bench.methods.modules.quantisation_error import quantise, start_from
 
-        applied = super().apply(model, task_kind, seed)
-        for module in applied.modules():
-            if isinstance(module, LoraLayer):
-                start_from(module, quantise(module.get_base_layer(), self.settings.rank, self.settings.iterations))
-        return applied
+        start_from(layer, quantise(layer.get_base_layer(), self.settings.rank, self.settings.iterations))
 
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         from rocoft_bench.methods.modules.quantisation_error import quantise

@@ -41,7 +41,7 @@ class LoHa(AdapterMethod):
         "bart-large": {"rank": 4, "alpha": 4},
     }
 
-    def peft_options(self, seed: int) -> dict[str, Any]:
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
         return {"r": self.settings.rank, "alpha": self.settings.alpha}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:

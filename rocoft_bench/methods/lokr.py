@@ -57,7 +57,7 @@ class LoKr(AdapterMethod):
     def _rank(self) -> int:
         return self.settings.rank or BEYOND_ANY_SIDE
 
-    def peft_options(self, seed: int) -> dict[str, Any]:
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
         alpha = self._rank if self.settings.rank is None else self.settings.alpha  # peft scales by alpha / r
         return {"r": self._rank, "alpha": alpha, "decompose_factor": self.settings.factor}
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
+from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ModelShapes
@@ -50,7 +51,7 @@ class LoRA(AdapterMethod):
         "llama-2-13b": {"rank": 16, "alpha": 32},
     }
 
-    def peft_options(self, seed: int) -> dict[str, Any]:
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
         return {"r": self.settings.rank, "lora_alpha": self.settings.alpha, "lora_dropout": self.settings.dropout}
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
@@ -62,3 +63,6 @@ class LoRA(AdapterMethod):
         memory, dropped = super().memory(shapes, itemsize), self.settings.dropout > 0
         beside = [(linear, self.settings.rank + 2 * linear.d_in * dropped) for linear in memory.inputs]
         return replace(memory, inputs=[] if dropped else memory.inputs, extra_saved_per_token=beside)
+
+    def check_is_lora(self) -> None:
+        raise UserError(f"--format lora: what {self.name} saves, the run's adapter/, is a LoRA adapter already")

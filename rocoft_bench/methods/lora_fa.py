@@ -44,15 +44,10 @@ class LoRAFA(LoRA):
     shards = False
     presets = {"causal_lm": {"target_modules": LLM_TARGETS}}  # noqa: RUF012 - a constant
 
-    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        from peft.tuners.lora import LoraLayer
-
-        applied = super().apply(model, task_kind, seed)
-        for module in applied.modules():
-            if isinstance(module, LoraLayer):  # unlike a bare requires_grad_, this outlives `set_adapter`
-                module.frozen_peft_weight_names = {"default": ("lora_A",)}
-                module._freeze_non_trainable_peft_weights()
-        return applied
+    def finish(self, layer: Any, name: str, seed: int) -> None:
+        """Freezes A; unlike a bare requires_grad_, this outlives `set_adapter`."""
+        layer.frozen_peft_weight_names = {"default": ("lora_A",)}
+        layer._freeze_non_trainable_peft_weights()
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         return sum(self.settings.rank * linear.d_out for linear in shapes.targeted(self.settings.target_modules))

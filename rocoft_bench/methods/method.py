@@ -102,6 +102,11 @@ class Method(ABC):
     copies_head: ClassVar[bool] = False
     """True where it trains a copy of the task head."""
 
+    virtual_tokens: int = 0
+    """Positions that it takes away from the input."""
+    added_tokens: int = 0
+    """Tokens that it puts before every example."""
+
     def __init__(self, settings: Any) -> None:
         self.settings = settings
 
@@ -109,16 +114,6 @@ class Method(ABC):
         """The settings of the training that are the method's own, where a config does not state them."""
         rate = self.learning_rates.get(task_kind, self.learning_rate)
         return {"learning_rate": rate, "weight_decay": self.weight_decay}
-
-    @property
-    def virtual_tokens(self) -> int:
-        """Positions that it takes away from the input."""
-        return 0
-
-    @property
-    def added_tokens(self) -> int:
-        """Tokens that it puts before every example."""
-        return 0
 
     @property
     def loading_options(self) -> dict[str, Any]:

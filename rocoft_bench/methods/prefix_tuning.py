@@ -23,7 +23,6 @@ from rocoft_bench.methods.prompt_tuning import PromptLearning, PromptSettings
 from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
-    from peft import PrefixTuningConfig
     from torch import nn
 
 NO_CACHE = "peft gives the prefix to a model as cached keys and values, which a {} model does not take"
@@ -51,6 +50,7 @@ class PrefixTuning(PromptLearning):
     trains = "keys and values before those of every attention layer"
     provider = "peft; rocoft-bench for DeBERTa"
     reference = "Li and Liang 2021, arXiv 2101.00190"
+    peft_class = "PrefixTuningConfig"
     # P-tuning v2's script for RTE on BERT-base, whose prefix is trained without a network too.
     learning_rate, weight_decay = 1e-2, 0.0
     checkpoints_gradients = False
@@ -63,11 +63,6 @@ class PrefixTuning(PromptLearning):
         "llama-2-7b": {"num_virtual_tokens": 128},
         "llama-2-13b": {"num_virtual_tokens": 151},
     }
-
-    def peft_config(self, model: Any, seed: int) -> PrefixTuningConfig:
-        from peft import PrefixTuningConfig
-
-        return PrefixTuningConfig(num_virtual_tokens=self.settings.num_virtual_tokens)
 
     def _here(self, model_type: str) -> PrefixInAttention | None:
         """What is done in peft's place, for models of which peft cannot do it."""

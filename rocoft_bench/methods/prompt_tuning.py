@@ -24,7 +24,6 @@ from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.models import ENCODERS, LINEAR_ROLES, MASKED_LM, TASKS_WITH_HEAD, ModelShapes
 
 if TYPE_CHECKING:
-    from peft import PromptTuningConfig
     from torch import nn
 
 
@@ -41,8 +40,11 @@ class PromptLearning(AdapterMethod):
     settings: PromptSettings
 
     @property
-    def virtual_tokens(self) -> int:
+    def virtual_tokens(self) -> int:  # type: ignore[override]
         return self.settings.num_virtual_tokens
+
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        return {"num_virtual_tokens": self.settings.num_virtual_tokens}
 
 
 class PromptTuning(PromptLearning):
@@ -50,6 +52,7 @@ class PromptTuning(PromptLearning):
     label = "Prompt tuning"
     trains = "embeddings of virtual tokens before the input"
     reference = "Lester et al. 2021, arXiv 2104.08691"
+    peft_class = "PromptTuningConfig"
     # The paper's decay; its rate, 0.3, is Adafactor's and T5's.
     learning_rate, weight_decay = 2e-2, 1e-5
 
@@ -61,14 +64,9 @@ class PromptTuning(PromptLearning):
                 f"embeddings; it supports {', '.join(ENCODERS)}"
             )
 
-    def peft_config(self, model: Any, seed: int) -> PromptTuningConfig:
-        from peft import PromptTuningConfig, PromptTuningInit
-
-        return PromptTuningConfig(
-            num_virtual_tokens=self.settings.num_virtual_tokens,
-            num_transformer_submodules=1,
-            prompt_tuning_init=PromptTuningInit.SAMPLE_VOCAB,
-        )
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        options = super().peft_options(model, seed)
+        return {**options, "num_transformer_submodules": 1, "prompt_tuning_init": "SAMPLE_VOCAB"}
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         return hide_virtual_tokens(super().apply(model, task_kind, seed), task_kind, self.virtual_tokens)
@@ -77,7 +75,7 @@ class PromptTuning(PromptLearning):
         return hide_virtual_tokens(super().load(model, folder, task_kind), task_kind, self.virtual_tokens)
 
     @property
-    def added_tokens(self) -> int:
+    def added_tokens(self) -> int:  # type: ignore[override]
         return self.virtual_tokens
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:

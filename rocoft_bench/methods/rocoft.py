@@ -19,7 +19,7 @@ from rocoft_bench.config import Count, CountFromZero, StrictModel, TrainingConfi
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.method import MethodMemory
-from rocoft_bench.models import LinearShape, ModelShapes
+from rocoft_bench.models import LinearShape, ModelShapes, peft_pattern
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,7 +140,7 @@ class RoCoFT(AdapterMethod):
 
         values = self.settings.model_dump(exclude={*self.ignored_settings, *RESELECTION})
         if values["target_modules"] is not None:
-            values["target_modules"] = self.targets(model, values["target_modules"])
+            values["target_modules"] = peft_pattern(values["target_modules"], model)
         return RoCoFTConfig(seed=seed, **values)
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:

@@ -18,8 +18,7 @@ from rocoft_bench.methods.method import Targets
 from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
-    from peft import ShiraConfig
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class SHiRASettings(StrictModel):
@@ -36,29 +35,23 @@ class SHiRA(AdapterMethod):
     reference = "Bhardwaj et al. 2024, arXiv 2406.13175"
     Settings = SHiRASettings
     settings: SHiRASettings
+    peft_class = "ShiraConfig"
     # Bhardwaj et al. train LLMs at 5e-4 (Table 9) and state no decay; of encoders they say nothing: chosen here.
     learning_rate, weight_decay = 5e-3, 0.0
     learning_rates = {"causal_lm": 5e-4}  # noqa: RUF012 - a constant
     not_architectures = LINEAR_ONLY
 
-    def peft_config(self, model: Any, seed: int) -> ShiraConfig:
-        from peft import ShiraConfig
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
+        return {"r": self.settings.rank}
 
-        config: Any = ShiraConfig(
-            r=self.settings.rank, target_modules=self.targets(model, self.settings.target_modules)
-        )
+    def peft_config(self, model: Any, seed: int) -> Any:
+        config: Any = super().peft_config(model, seed)
         config.mask_type, config.mask_fn = "drawn by rocoft_bench", None  # peft then draws none, now or when loading
         return config
 
-    def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        from peft.tuners.shira import Linear
-
-        adapted = super().apply(model, task_kind, seed)
-        for name, layer in model.named_modules():
-            if isinstance(layer, Linear):
-                places = drawn_places(seed, name, layer.out_features, layer.in_features, self.settings.rank)
-                layer.shira_indices["default"] = places.to(layer.weight.device)
-        return adapted
+    def finish(self, layer: Any, name: str, seed: int) -> None:
+        places = drawn_places(seed, name, layer.out_features, layer.in_features, self.settings.rank)
+        layer.shira_indices["default"] = places.to(layer.weight.device)
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)

@@ -47,7 +47,7 @@ class VeRA(AdapterMethod):
 
     undecayed = ("vera_lambda_b", "vera_lambda_d")  # they scale what is random, as a norm's weights do
 
-    def peft_options(self, seed: int) -> dict[str, Any]:
+    def peft_options(self, model: Any, seed: int) -> dict[str, Any]:
         s = self.settings
         own = {"r": s.rank, "d_initial": s.d_initial, "vera_dropout": s.dropout}
         return {**own, "projection_prng_key": seed, "save_projection": False}
