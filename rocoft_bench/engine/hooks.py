@@ -22,6 +22,7 @@ class Hooks:
 
     def started(self, optimizer: torch.optim.Optimizer) -> None:
         """Before the first step, or before the first one after a checkpoint has been loaded."""
+        self.optimizer = optimizer
 
     def stage(self, step: int, total_steps: int) -> tuple[int, int]:
         """The step (from 0) and the length that the learning-rate schedule goes by; a method may have stages."""

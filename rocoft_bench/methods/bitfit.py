@@ -35,19 +35,17 @@ class BitFit(InModelMethod):
     not_architectures = {kind: f"a {kind} model has no biases to train" for kind in WITHOUT_BIASES}  # noqa: RUF012
 
     def attach(self, model: Any) -> None:
-        chosen = [model.get_parameter(name) for name in self._names(model)]
-        if not chosen:
-            raise UserError(f"method {self.name}: a {model.config.model_type} model has no biases to train")
-        for bias in chosen:
-            bias.requires_grad_(True)
-
-    def _names(self, model: Any) -> list[str]:
         from rocoft_bench.models.parameter_counts import is_bias
         from rocoft_bench.models.shape_reading import block_linears
 
         if self.settings.biases == "linears":
-            return [f"{linear.name}.bias" for linear in block_linears(model) if linear.has_bias]
-        return [name for name, _ in model.named_parameters() if is_bias(name)]
+            names = [f"{linear.name}.bias" for linear in block_linears(model) if linear.has_bias]
+        else:
+            names = [name for name, _ in model.named_parameters() if is_bias(name)]
+        if not names:
+            raise UserError(f"method {self.name}: a {model.config.model_type} model has no biases to train")
+        for name in names:
+            model.get_parameter(name).requires_grad_(True)
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         if self.settings.biases == "all":

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.modules.hard_concrete import GatedChange
 
 
 class DiffPruningSettings(StrictModel):
@@ -73,7 +72,7 @@ class DiffPruning(InModelMethod):
     skips_parameters = True
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.modules.hard_concrete import gate_frozen
+        from rocoft_bench.methods.modules.gated_change import gate_frozen
 
         gate_frozen(model)
 
@@ -88,40 +87,31 @@ class DiffPruning(InModelMethod):
         return self.settings.kept(shapes.total)
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
-        from rocoft_bench.methods.modules.hard_concrete import gated_changes
+        from rocoft_bench.methods.modules.gated_change import gated_changes
 
         return self.settings.kept(sum(change.change.numel() for change in gated_changes(model).values()))
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.modules.diff_pruning_stages import Stages
-        from rocoft_bench.methods.modules.hard_concrete import gated_changes
+        from rocoft_bench.methods.modules.gated_change import Stages, gated_changes
 
-        s = self.settings
-        return Stages(
-            gated_changes(model),
-            total_steps,
-            mask_share=s.mask_share,
-            sparsity=s.sparsity,
-            l0_penalty=s.l0_penalty,
-            gate_learning_rate=s.gate_learning_rate,
-            fixed_mask_rate=s.fixed_mask_rate,
-        )
+        return Stages(gated_changes(model), total_steps, **self.settings.model_dump())
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
         """The trained head, and of each other parameter the flat places and values of its entries that differ."""
-        from rocoft_bench.methods.modules.hard_concrete import gated_changes
+        from rocoft_bench.methods.modules.gated_change import gated_changes
 
         tensors: dict[str, Tensor] = {
             name: p for name, p in model.named_parameters() if p.requires_grad and ".parametrizations." not in name
         }
         for name, change in gated_changes(model).items():
-            tensors |= {f"{name}.{part}": value for part, value in sparse(change).items()}
+            tensors |= {f"{name}.{part}": value for part, value in change.sparse().items()}
         return tensors
 
     def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
         """The plain model with the changes in place."""
         import torch
 
+        from rocoft_bench.methods.modules.gated_change import add_entries
         from rocoft_bench.models.parameter_counts import head_parameter_names
         from rocoft_bench.models.precision import hold_in_float32
 
@@ -140,34 +130,10 @@ class DiffPruning(InModelMethod):
         return model
 
     def _merged(self, model: nn.Module) -> nn.Module:
-        from rocoft_bench.methods.modules.hard_concrete import gated_changes, ungate
+        from rocoft_bench.methods.modules.gated_change import add_entries, gated_changes, ungate
 
         changes = gated_changes(model)
         ungate(model)
         for name, change in changes.items():
-            add_entries(model.get_parameter(name).data, **sparse(change))
+            add_entries(model.get_parameter(name).data, **change.sparse())
         return model
-
-
-def sparse(change: GatedChange) -> dict[str, Tensor]:
-    """The entries of a change that are left after pruning (before, all that are not 0)."""
-    import torch
-
-    values = change.difference().detach().flatten()
-    kept = values != 0 if change.mask is None else change.mask.flatten()
-    indices = kept.nonzero().squeeze(1)
-    return {"indices": indices.to(torch.int32), "values": values[indices]}
-
-
-def add_entries(parameter: Tensor, indices: Tensor, values: Tensor) -> None:
-    """Add values at flat places, in float32.
-
-    Raises: ValueError if the sum is not finite in the parameter's precision.
-    """
-    import torch
-
-    flat, places = parameter.view(-1), indices.to(parameter.device).long()
-    changed = (flat[places].float() + values.to(parameter.device)).to(parameter.dtype)
-    if not torch.isfinite(changed).all():
-        raise ValueError("a merged weight is not finite")
-    flat[places] = changed

@@ -40,14 +40,13 @@ class InModelMethod(Method):
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
         """What is saved: trained parameters, and the saved buffers of the modules that the method put in."""
-        from rocoft_bench.methods.modules.wrappers import Attached
+        from rocoft_bench.methods.modules.wrappers import Attached, modules_of
 
         tensors: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        for name, module in model.named_modules():
-            if isinstance(module, Attached):
-                saved = module.state_dict(prefix=f"{name}.")
-                tensors |= {key: saved[key] for buffer, _ in module.named_buffers(recurse=False)
-                            if (key := f"{name}.{buffer}") in saved}  # fmt: skip
+        for name, module in modules_of(model, Attached).items():
+            saved = module.state_dict(prefix=f"{name}.")
+            own = (f"{name}.{buffer}" for buffer, _ in module.named_buffers(recurse=False))
+            tensors |= {key: saved[key] for key in own if key in saved}
         return tensors
 
     def save(self, model: nn.Module, folder: Path) -> None:

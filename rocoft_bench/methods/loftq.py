@@ -57,6 +57,6 @@ class LoftQ(QuantisedLoRA):
         from rocoft_bench.methods.modules.quantisation_error import quantise
         from rocoft_bench.methods.modules.wrappers import targeted_linears
 
-        for _, _, linear in targeted_linears(model, self.settings.target_modules):
+        for linear in targeted_linears(model, self.settings.target_modules).values():
             quantise(linear, self.settings.rank, self.settings.iterations)
         return super().load(model, folder, task_kind)

@@ -51,9 +51,10 @@ class LoraXS(InModelMethod):
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.low_rank import SingularLoRA
+        from rocoft_bench.methods.modules.wrappers import modules_of
 
         self.attach_to_load(model)
-        layers = [module for module in model.modules() if isinstance(module, SingularLoRA)]
+        layers = modules_of(model, SingularLoRA).values()
         clipped = [len(layer.core) for layer in layers if len(layer.core) < self.settings.rank]
         if clipped:
             wanted = f"method.rank = {self.settings.rank}"

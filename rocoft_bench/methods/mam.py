@@ -48,7 +48,7 @@ class MAM(InModelMethod):
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.attention_prefix import FlatPrefix, put_prefixes
-        from rocoft_bench.methods.modules.parallel_adapter import add_parallel_adapters
+        from rocoft_bench.methods.modules.bottleneck import add_parallel_adapters
 
         s = self.settings
         put_prefixes(model, partial(FlatPrefix, s.num_virtual_tokens))

@@ -82,7 +82,7 @@ class Method(ABC):
     """The only `model_type`s that it can train; None for no limit of that kind."""
     not_architectures: ClassVar[dict[str, str]] = {}
     """The `model_type`s that it cannot train, and why."""
-    keeps_best: ClassVar[bool] = True
+    keeps_best: bool = True
     """False where what is trained changes in the course of training, so that only the last epoch is a result."""
     checkpoints_gradients: ClassVar[bool] = True
     """False where it fails with gradient checkpointing."""
@@ -90,7 +90,7 @@ class Method(ABC):
     """Parts of the names of parameters that weight decay spares: those whose neutral value is not 0."""
     quantised_bases: ClassVar[bool] = False
     """True where it trains on a base whose matrices `model.quantization` keeps in 4 or 8 bits."""
-    shares_examples: ClassVar[bool] = True
+    shares_examples: bool = True
     """False where only one process can train it."""
     skips_parameters: ClassVar[bool] = False
     """True where a step may leave something that it trains without a gradient: gates that are fixed by then, or what

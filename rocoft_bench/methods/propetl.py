@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from rocoft_bench.engine.hooks import Hooks
     from rocoft_bench.methods.modules.low_rank import MaskedLoRA
+    from rocoft_bench.methods.modules.shared_mask import Fixable
 
 
 class PropetlSettings(StrictModel):
@@ -63,7 +64,10 @@ class PropetlSettings(StrictModel):
 
 
 class Propetl(InModelMethod):
-    """Base of the PROPETL methods: `attach` puts in modules that look at a shared prototype through `Mask`s."""
+    """Base of the PROPETL methods: `attach` puts in modules that look at a shared prototype through `Mask`s.
+
+    What is saved and stored of `Fixable` parts is what training has made of them.
+    """
 
     reference = "Zeng et al. 2023, arXiv 2305.17682"
     Settings = PropetlSettings
@@ -78,25 +82,29 @@ class Propetl(InModelMethod):
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
         """The prototype's values: the masks are stored as bits."""
-        from rocoft_bench.methods.modules.shared_mask import masks
-
-        return trained - sum(mask.scores.numel() for mask in masks(model).values() if mask.scores is not None)
+        for part in self._fixable(model).values():
+            trained -= sum(p.numel() for p in part.parameters())
+            trained += sum(tensor.numel() for tensor in part.made().values() if tensor.is_floating_point())
+        return trained
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
-        from rocoft_bench.methods.modules.shared_mask import masks, pack
-
         tensors = super().own_tensors(model)
-        for name, mask in masks(model).items():
-            if tensors.pop(f"{name}.scores", None) is not None:
-                tensors[f"{name}.bits"] = pack(mask.binary())
+        for name, part in self._fixable(model).items():
+            for parameter, _ in part.named_parameters(prefix=name):
+                del tensors[parameter]
+            tensors |= {f"{name}.{key}": tensor for key, tensor in part.made().items()}
         return tensors
 
     def attach_to_load(self, model: Any) -> None:
-        from rocoft_bench.methods.modules.shared_mask import masks
-
         self.attach(model)
-        for mask in masks(model).values():
-            mask.fix()
+        for part in self._fixable(model).values():
+            part.fix()
+
+    def _fixable(self, model: nn.Module) -> dict[str, Fixable]:
+        from rocoft_bench.methods.modules.shared_mask import Fixable
+        from rocoft_bench.methods.modules.wrappers import modules_of
+
+        return modules_of(model, Fixable)
 
 
 class PropetlAdapterSettings(PropetlSettings):
@@ -150,8 +158,7 @@ class PropetlPrefix(Propetl):
     not_architectures = NO_PREFIX
 
     def attach(self, model: Any) -> None:
-        from rocoft_bench.methods.modules.attention_prefix import put_prefixes
-        from rocoft_bench.methods.modules.masked_prefix import MaskedPrefix
+        from rocoft_bench.methods.modules.attention_prefix import MaskedPrefix, put_prefixes
         from rocoft_bench.methods.modules.shared_mask import share
 
         s = self.settings
@@ -162,21 +169,6 @@ class PropetlPrefix(Propetl):
             ),
         )
         share(prefixes, "prototype")
-
-    def attach_to_load(self, model: Any) -> None:
-        super().attach_to_load(model)
-        _prototype(model)[1].fix()
-
-    def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
-        tensors = super().own_tensors(model)
-        name, prototype = _prototype(model)
-        for parameter, _ in prototype.named_parameters():
-            del tensors[f"{name}.{parameter}"]
-        return tensors | {f"{name}.table": prototype()}
-
-    def stored_parameters(self, model: nn.Module, trained: int) -> int:
-        """P's values: what made it is forgotten, and the masks are stored as bits."""
-        return _prototype(model)[1]().numel()
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         widths = prefix_widths(shapes)
@@ -190,13 +182,6 @@ class PropetlPrefix(Propetl):
         """Parameters behind a prefix (l, width)."""
         hidden = self.settings.hidden_size
         return self.settings.num_virtual_tokens * d_model + (d_model + 1) * hidden + (hidden + 1) * width
-
-
-def _prototype(model: nn.Module) -> tuple[str, Any]:
-    """The one prototype of a model, by its first name."""
-    from rocoft_bench.methods.modules.masked_prefix import Prototype
-
-    return next((name, module) for name, module in model.named_modules() if isinstance(module, Prototype))
 
 
 class PropetlLoRASettings(PropetlSettings):
@@ -222,14 +207,13 @@ class PropetlLoRA(Propetl):
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.low_rank import MaskedLoRA
         from rocoft_bench.methods.modules.shared_mask import share
-        from rocoft_bench.methods.modules.wrappers import wrap
+        from rocoft_bench.methods.modules.wrappers import modules_of, wrap
 
         s = self.settings
         wrap(model, s.target_modules, lambda layer: MaskedLoRA(layer, s.rank, s.alpha / s.rank, s.keep))
         alike: dict[tuple[str, int, int], list[MaskedLoRA]] = {}
-        for name, module in model.named_modules():
-            if isinstance(module, MaskedLoRA):
-                alike.setdefault(prototype_of(name, module.d_in, module.d_out), []).append(module)
+        for name, layer in modules_of(model, MaskedLoRA).items():
+            alike.setdefault(prototype_of(name, layer.d_in, layer.d_out), []).append(layer)
         for layers in alike.values():
             share(layers, "lora_A", "lora_B")
 

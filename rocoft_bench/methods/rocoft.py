@@ -86,17 +86,11 @@ class RoCoFT(AdapterMethod):
     # Table 10 states both for each task; these are for a config that states none.
     learning_rate, weight_decay = 1e-3, 0.0
 
-    @property
-    def keeps_best(self) -> bool:  # type: ignore[override]
-        return self._reselect_every is None
-
-    @property
-    def shares_examples(self) -> bool:  # type: ignore[override]
-        return self._reselect_every is None  # which goes by what one process sees of its examples
-
-    @property
-    def _reselect_every(self) -> int | None:
-        return None if self.settings.mode == "random" else self.settings.reselect_every
+    def __init__(self, settings: RoCoFTSettings) -> None:
+        super().__init__(settings)
+        self._reselect_every = None if settings.mode == "random" else settings.reselect_every
+        self.keeps_best = self._reselect_every is None
+        self.shares_examples = self.keeps_best  # as the choice goes by what one process sees of its examples
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         if self._reselect_every is None:
@@ -162,9 +156,10 @@ class RoCoFT(AdapterMethod):
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
         """With the values of rows and columns that are trained no more but stay as they were."""
+        from rocoft_bench.methods.modules.wrappers import modules_of
         from rocoft_bench.tuner.entries import TrainedEntries
 
-        each = [module.kept_values for module in model.modules() if isinstance(module, TrainedEntries)]
+        each = [module.kept_values for module in modules_of(model, TrainedEntries).values()]
         return trained + sum(values.numel() for values in each if values is not None)
 
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rocoft_bench.engine.hooks import Hooks
-    from rocoft_bench.methods.modules.sparse_linear import SparseLinear
 
 
 class SFTSettings(StrictModel):
@@ -75,13 +74,11 @@ class SFT(InModelMethod):
             raise UserError('training.precision = "fp16": sft compares gradients, which fp16 scales; use bf16 or fp32')
 
     def attach(self, model: Any) -> None:
-        import numpy as np
-        import torch
+        from rocoft_bench.methods.modules.sparse_linear import SparseLinear, draw_entries
+        from rocoft_bench.methods.modules.wrappers import modules_of
 
         self.attach_to_load(model)
-        generator = np.random.default_rng(int(torch.randint(2**31, (), device="cpu")))
-        for layer in sparse_layers(model).values():
-            layer.draw(generator)
+        draw_entries(modules_of(model, SparseLinear).values())
 
     def attach_to_load(self, model: Any) -> None:
         from rocoft_bench.methods.modules.sparse_linear import SparseLinear
@@ -109,24 +106,11 @@ class SFT(InModelMethod):
         return replace(super().memory(shapes, itemsize), inputs=shapes.linears, optimizer_values=3)
 
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.modules.reselection import Reselection
+        from rocoft_bench.methods.modules.sparse_linear import Reselection, SparseLinear
+        from rocoft_bench.methods.modules.wrappers import modules_of
 
-        s = self.settings
-        return Reselection(
-            sparse_layers(model), total_steps, s.reselection_steps, s.accumulation_steps, s.reselection_rate
-        )
-
-    def _merged(self, model: nn.Module) -> nn.Module:
-        for layer in sparse_layers(model).values():
-            layer.merge()
-        return super()._merged(model)
-
-
-def sparse_layers(model: nn.Module) -> dict[str, SparseLinear]:
-    """The wrapped layers by name."""
-    from rocoft_bench.methods.modules.sparse_linear import SparseLinear
-
-    return {name: module for name, module in model.named_modules() if isinstance(module, SparseLinear)}
+        rounds = self.settings.model_dump(exclude={"budget", "density"})
+        return Reselection(modules_of(model, SparseLinear), total_steps, **rounds)
 
 
 def proportional(total: int, sizes: Sequence[int]) -> list[int]:

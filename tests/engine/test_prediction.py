@@ -28,7 +28,7 @@ from rocoft_bench.engine.prediction import (
     cuts_logits,
     own_generation_settings,
 )
-from rocoft_bench.methods.modules.hard_concrete import GatedChange
+from rocoft_bench.methods.modules.gated_change import GatedChange
 from rocoft_bench.tuner import RoCoFTLayer
 
 NEW = 12

@@ -14,8 +14,7 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.modules.diff_pruning_stages import largest
-from rocoft_bench.methods.modules.hard_concrete import GatedChange, gated_changes
+from rocoft_bench.methods.modules.gated_change import GatedChange, gated_changes, largest
 from rocoft_bench.models import paper_model
 from rocoft_bench.models.parameter_counts import head_parameter_names
 from rocoft_bench.models.shape_reading import shapes_of

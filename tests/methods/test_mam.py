@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.modules.parallel_adapter import ParallelAdapter, add_parallel_adapters
+from rocoft_bench.methods.modules.bottleneck import ParallelAdapter, add_parallel_adapters
 from rocoft_bench.models import paper_model
 from rocoft_bench.models.shape_reading import shapes_of
 

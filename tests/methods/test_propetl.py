@@ -20,7 +20,8 @@ from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.methods.in_model import FILE_NAME
 from rocoft_bench.methods.modules.bottleneck import MaskedBottleneck
 from rocoft_bench.methods.modules.low_rank import MaskedLoRA
-from rocoft_bench.methods.modules.shared_mask import Mask, kept_entries, masked, masks, pack, unpack
+from rocoft_bench.methods.modules.shared_mask import Mask, masked, pack, unpack
+from rocoft_bench.methods.modules.wrappers import modules_of
 from rocoft_bench.models import AUTO_CLASSES, paper_model
 from rocoft_bench.models.shape_reading import shapes_of
 
@@ -53,7 +54,7 @@ def test_propetl_mask_keeps_the_entries_of_largest_score(keep: float) -> None:
 
 
 def test_propetl_mask_keeps_something_however_small_the_share() -> None:
-    assert kept_entries(10, 0.001) == 1
+    assert Mask((2, 5), 0.001, CPU).binary().sum() == 1
     assert Mask((2, 2), 0.01, CPU).binary().sum() == 1
 
 
@@ -191,8 +192,9 @@ def test_propetl_stores_floats_of_the_prototype_and_bits_of_the_masks(
     assert 8 * octets == trained - method.stored_parameters(model, trained)
 
     loaded = method.load(make_model("roberta", CLASSIFY), tmp_path / "first", CLASSIFY)
-    assert masks(loaded).keys() == masks(model).keys()
-    assert all(torch.equal(mask.binary(), masks(model)[name].binary()) for name, mask in masks(loaded).items())
+    before, after = (modules_of(each, Mask) for each in (model, loaded))
+    assert after.keys() == before.keys()
+    assert all(torch.equal(mask.binary(), before[name].binary()) for name, mask in after.items())
     method.save(loaded, tmp_path / "second")
     again = load_file(tmp_path / "second" / FILE_NAME)
     assert again.keys() == saved.keys()
@@ -207,7 +209,7 @@ def test_propetl_scores_have_a_rate_of_their_own(
     model = method.apply(make_model("roberta", CLASSIFY), CLASSIFY, seed=0)
     optimizer = make_optimizer(model, settings, method.hooks(model, settings, 10))
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    scores = {id(mask.scores) for mask in masks(model).values()}
+    scores = {id(mask.scores) for mask in modules_of(model, Mask).values()}
     assert len(scores) == (8 if section["name"] == "propetl-lora" else 4)
     assert {key for key, value in rates.items() if value == rate} == scores
     assert {value for key, value in rates.items() if key not in scores} == {1e-4}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
-from rocoft_bench.methods.modules.masked_prefix import MaskedPrefix, Prototype
+from rocoft_bench.methods.modules.attention_prefix import MaskedPrefix, Prototype
 from rocoft_bench.models import paper_model
 from rocoft_bench.models.shape_reading import shapes_of
 

@@ -15,9 +15,9 @@ from rocoft_bench import methods
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.engine.trainer import make_optimizer
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.modules.aged_adamw import AgedAdamW
-from rocoft_bench.methods.modules.sparse_linear import Candidates, SparseLinear
-from rocoft_bench.methods.sft import proportional, sparse_layers
+from rocoft_bench.methods.modules.sparse_linear import AgedAdamW, Candidates, SparseLinear
+from rocoft_bench.methods.modules.wrappers import modules_of
+from rocoft_bench.methods.sft import proportional
 from rocoft_bench.models import paper_model
 from rocoft_bench.models.shape_reading import shapes_of
 
@@ -210,7 +210,7 @@ def test_entries_change_on_schedule_and_keep_the_budget(
     """Whatever has been dropped and grown: as many entries as planned differ, and all others are bit-identical."""
     method = sft()
     model = method.apply(make_model("roberta", KIND), KIND, seed=0)
-    layers = sparse_layers(model)
+    layers = modules_of(model, SparseLinear)
     last = {name: set(layer.indices.tolist()) for name, layer in layers.items()}
     changes: dict[int, int] = {}
 
@@ -252,7 +252,8 @@ def test_candidates_are_the_same_with_gradient_checkpointing(
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         steps(method, model, make_batch(KIND), 4, lambda step: None)
-        found.append({name: (layer.indices, layer.values.detach()) for name, layer in sparse_layers(model).items()})
+        layers = modules_of(model, SparseLinear)
+        found.append({name: (layer.indices, layer.values.detach()) for name, layer in layers.items()})
     torch.testing.assert_close(found[0], found[1])
 
 

@@ -21,10 +21,10 @@ from transformers.masking_utils import sdpa_mask
 from transformers.models.bloom.modeling_bloom import BloomAttention
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 from transformers.models.gptj.modeling_gptj import GPTJAttention
-from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.modules.wrappers import Attached, targeted_linears
+from rocoft_bench.methods.modules.shared_mask import Fixable, Mask
+from rocoft_bench.methods.modules.wrappers import Attached, matrix_of, targeted_linears
 from rocoft_bench.methods.prefix_widths import key_width
 
 IMPLEMENTATION = "prefix_sdpa"
@@ -59,6 +59,48 @@ class FlatPrefix(Prefix):
 
     def key_and_value(self) -> tuple[Tensor, Tensor]:
         return self.key, self.value
+
+
+class Prototype(Fixable):
+    """A table (length, width) that an MLP makes of trained embeddings, or, once `fix`ed, nothing but that `table`."""
+
+    table: Tensor | None
+    mlp: nn.Sequential | None
+    embedding: nn.Parameter | None
+
+    def __init__(self, length: int, d_model: int, hidden: int, width: int, device: torch.device) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.randn(length, d_model, device=device, dtype=torch.float32))
+        self.mlp = nn.Sequential(
+            nn.Linear(d_model, hidden, device=device, dtype=torch.float32),
+            nn.Tanh(),
+            nn.Linear(hidden, width, device=device, dtype=torch.float32),
+        )
+        self.register_buffer("table", None)
+
+    def forward(self) -> Tensor:
+        """The table."""
+        if self.mlp is not None:
+            return self.mlp(self.embedding)
+        assert self.table is not None
+        return self.table
+
+    def made(self) -> dict[str, Tensor]:
+        return {"table": self()}
+
+
+class MaskedPrefix(Prefix):
+    """[P_k, P_v] = prototype ⊙ mask, (l, 2 d_kv)."""
+
+    def __init__(self, length: int, d_model: int, hidden: int, width: int, keep: float, device: torch.device) -> None:
+        super().__init__()
+        self.length = length
+        self.prototype = Prototype(length, d_model, hidden, 2 * width, device)
+        self.mask = Mask((length, 2 * width), keep, device)
+
+    def key_and_value(self) -> tuple[Tensor, Tensor]:
+        key, value = self.mask(self.prototype()).chunk(2, dim=-1)
+        return key, value
 
 
 def _in_front(prefix: Tensor, states: Tensor) -> Tensor:
@@ -208,26 +250,17 @@ def put_prefixes(model: Any, make: Callable[[int, torch.device], Prefix]) -> lis
     Raises: UserError if the model's attention can take none.
     """
     made: list[Prefix] = []
-    for attention, _, linear in list(targeted_linears(model, ["key"])):
-        width = key_width(_d_out(linear), model.config.model_type)
-        made.append(make(width, next(linear.parameters()).device))
+    for name, linear in targeted_linears(model, ["key"]).items():
+        matrix, attention = matrix_of(linear), model.get_submodule(name.rpartition(".")[0])
+        made.append(make(key_width(len(matrix), model.config.model_type), matrix.device))
         attention.add_module("prefix", made[-1])
-        subclass = SUBCLASSES.get(type(attention))
-        if subclass is not None:
+        if subclass := SUBCLASSES.get(type(attention)):
             attention.__class__ = subclass
         elif model.config._attn_implementation != IMPLEMENTATION:
-            _set_implementation(model)
+            if not model._can_set_attn_implementation():
+                raise UserError(f"the attention of this {model.config.model_type} model cannot take a prefix")
+            model.set_attn_implementation(IMPLEMENTATION)
     return made
-
-
-def _d_out(linear: Any) -> int:
-    return linear.nf if isinstance(linear, Conv1D) else linear.out_features
-
-
-def _set_implementation(model: Any) -> None:
-    if not model._can_set_attn_implementation():
-        raise UserError(f"the attention of this {model.config.model_type} model cannot take a prefix")
-    model.set_attn_implementation(IMPLEMENTATION)
 
 
 AttentionInterface.register(IMPLEMENTATION, attention_with_prefix)

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 
-import torch
 from torch import Tensor
 
 from rocoft_bench.engine.hooks import Hooks
@@ -13,14 +12,9 @@ from rocoft_bench.tuner.entries import TrainedEntries
 class DynamicSelection(Hooks):
     """After every so many steps, by what the last of them shows; not after the last step of all."""
 
-    optimizer: torch.optim.Optimizer
-
     def __init__(self, scores: LineScores, every: int, total_steps: int, warmup: int) -> None:
         self.scores, self.every, self.total_steps, self.warmup = scores, every, total_steps, warmup
         self._watching = ExitStack()
-
-    def started(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
 
     def _reselects(self, step: int) -> bool:
         return step % self.every == 0 and step < self.total_steps

@@ -36,9 +36,9 @@ class NumberedLoRAFA(LoraFAOptimizer):
 
 
 class LoRAFAHooks(Hooks):
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.parameters = dict(model.named_parameters())
+        self.parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
         self.names = {parameter: name for name, parameter in self.parameters.items()}
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -53,10 +53,6 @@ class LoRAFAHooks(Hooks):
             layer, found, adapter = name.partition(".lora_B.")
             pair = [f"{layer}.lora_A.{adapter}", name] if found else [name]
             names += pair
-            scales += [self._scale(layer) if found else None] * len(pair)
+            scales += [self.model.get_submodule(layer).scaling["default"] if found else None] * len(pair)
         parameters = [self.parameters[name] for name in names]
         return {**group, "params": parameters, "names": names, "scaling_factors": scales}
-
-    def _scale(self, layer: str) -> float:
-        module: Any = self.model.get_submodule(layer)
-        return module.scaling["default"]

@@ -10,14 +10,14 @@ from torch.nn import functional as F
 
 from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.methods.modules.shared_mask import Mask
-from rocoft_bench.methods.modules.wrappers import DeltaWrapped
+from rocoft_bench.methods.modules.wrappers import Wrapped, modules_of
 
 OVERSAMPLING, POWER_ITERATIONS = 10, 10
 SVD_SEED = 42
 
 
-class LowRankDelta(DeltaWrapped):
-    """y = x Wᵀ + s · x Aᵀ ⋯ Bᵀ + b, never forming the product of the factors."""
+class LowRankDelta(Wrapped):
+    """y = x Wᵀ + b + s · x Aᵀ ⋯ Bᵀ, never forming the product of the factors."""
 
     def __init__(self, base_layer: nn.Module, scale: float, dropout: float = 0.0) -> None:
         super().__init__(base_layer)
@@ -28,12 +28,23 @@ class LowRankDelta(DeltaWrapped):
     def factors(self) -> tuple[Tensor, ...]:
         """A (r, d_in), …, B (d_out, r), in the order in which an input meets them."""
 
-    def update(self, x: Tensor) -> Tensor:
-        return self.scale * reduce(F.linear, self.factors(), self.dropout(x))
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., d_in) -> (..., d_out)."""
+        y, factors = self.base_layer(x), self.factors()
+        change = self.scale * reduce(F.linear, factors, self.dropout(x.to(factors[0].dtype)))
+        return y + change.to(y.dtype)
 
     def delta(self) -> Tensor:
+        """ΔW (d_out, d_in)."""
         a, *rest = self.factors()
         return self.scale * reduce(lambda product, factor: factor @ product, rest, a)
+
+    def merge(self, name: str) -> None:
+        delta = self.delta()
+        merged = (self.matrix.to(delta.dtype) + delta).to(self.matrix.dtype)
+        if not torch.isfinite(merged).all():
+            raise ValueError(f"{name}: the merged weight is not finite")
+        self.matrix.copy_(merged)
 
     def new_uniform(self, *shape: int) -> nn.Parameter:
         """As `nn.Linear` draws its weight, the start of LoRA's A."""
@@ -114,7 +125,7 @@ class SingularHooks(Hooks):
     """A rate for the head, and frozen factors that a resumed run takes from its checkpoint, not from an SVD anew."""
 
     def __init__(self, model: nn.Module, head: set[str], head_rate: float | None) -> None:
-        self.layers = {name: m for name, m in model.named_modules() if isinstance(m, SingularLoRA)}
+        self.layers = modules_of(model, SingularLoRA)
         self.head, self.head_rate = head, head_rate
 
     def group_options(self, name: str) -> dict[str, float]:

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
+
+from rocoft_bench.methods.modules.wrappers import matrix_of
 
 
 def nf4(weight: Tensor) -> Tensor:
@@ -17,8 +18,10 @@ def nf4(weight: Tensor) -> Tensor:
 @torch.no_grad()
 def quantise(linear: Any, rank: int, iterations: int) -> Tensor:
     """Round the layer's weight W in place to LoftQ's Q, and return W - Q (d_out, d_in) in float32."""
-    matrix: Tensor = linear.weight.data.t() if isinstance(linear, Conv1D) else linear.weight.data
-    exact = _where_fast(matrix.to(torch.float32, copy=True))
+    matrix = matrix_of(linear)
+    exact = matrix.to(torch.float32, copy=True)
+    if torch.cuda.is_available() and not exact.is_meta:  # a large matrix's decomposition takes a minute on a CPU
+        exact = exact.cuda()
     rounded = nf4(exact)
     for _ in range(iterations - 1):
         b, a = factors(exact - rounded, rank)
@@ -41,8 +44,3 @@ def factors(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     root = s[:rank].sqrt()
     return u[:, :rank] * root, root[:, None] * vh[:rank]
-
-
-def _where_fast(tensor: Tensor) -> Tensor:
-    """On the GPU if there is one: a large matrix's decomposition takes a minute on a CPU."""
-    return tensor.cuda() if torch.cuda.is_available() and not tensor.is_meta else tensor

@@ -34,12 +34,24 @@ def masked(prototype: Tensor, scores: Tensor, kept: int) -> Tensor:
     return prototype * _TopK.apply(scores.abs(), kept)
 
 
-def kept_entries(size: int, keep: float) -> int:
-    """How many of `size` entries a mask lets through."""
-    return max(1, round(keep * size))
+class Fixable(Attached):
+    """A module that training makes something of, which alone is saved; once `fix`ed it has nothing else."""
+
+    def made(self) -> dict[str, Tensor]:
+        """That, by the names of its buffers."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def fix(self) -> None:
+        """Keep it and forget what made it."""
+        made = self.made()
+        for name in [name for name, _ in (*self.named_parameters(recurse=False), *self.named_children())]:
+            setattr(self, name, None)
+        for name, tensor in made.items():
+            setattr(self, name, tensor)
 
 
-class Mask(Attached):
+class Mask(Fixable):
     """One layer's mask over a prototype of the given shape.
 
     It has trained `scores` (float32), or, once `fix`ed, nothing but the mask itself as `bits`, eight to a byte.
@@ -51,7 +63,7 @@ class Mask(Attached):
     def __init__(self, shape: Sequence[int], keep: float, device: torch.device) -> None:
         super().__init__()
         self.shape = torch.Size(shape)
-        self.kept = kept_entries(self.shape.numel(), keep)
+        self.kept = max(1, round(keep * self.shape.numel()))
         self.scores = nn.Parameter(torch.empty(self.shape, device=device, dtype=torch.float32))
         nn.init.kaiming_uniform_(self.scores, a=math.sqrt(5))
         self.register_buffer("bits", None)
@@ -70,9 +82,8 @@ class Mask(Attached):
         assert self.bits is not None
         return unpack(self.bits, self.shape)
 
-    def fix(self) -> None:
-        """Keep the mask and forget the scores."""
-        self.bits, self.scores = pack(self.binary()), None
+    def made(self) -> dict[str, Tensor]:
+        return {"bits": pack(self.binary()) if self.bits is None else self.bits}
 
 
 def pack(mask: Tensor) -> Tensor:
@@ -93,11 +104,6 @@ def share(modules: Sequence[nn.Module], *names: str) -> None:
     for module in modules[1:]:
         for name in names:
             setattr(module, name, getattr(modules[0], name))
-
-
-def masks(model: nn.Module) -> dict[str, Mask]:
-    """All masks in a model by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Mask)}
 
 
 class ScoreRate(Hooks):

@@ -1,14 +1,17 @@
-"""A linear layer of which single entries are trained, and exchanged for others that promise more."""
+"""SFT's linear layers, of which single entries are trained and exchanged for others that promise more; its optimizer
+and its part in the training loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rocoft_bench.engine.hooks import Hooks
 from rocoft_bench.methods.modules.wrappers import Wrapped
 from rocoft_bench.tuner.functional import entry_linear
 from rocoft_bench.tuner.selection import read, sample, write
@@ -26,11 +29,6 @@ class SparseLinear(Wrapped):
         self.candidates: Candidates | None = None
         self.collecting = False
         """Whether backward passes look for candidates, and then add up their gradients."""
-
-    def draw(self, generator: np.random.Generator) -> None:
-        """Choose the entries at random."""
-        if not self.indices.is_meta:
-            self.indices.copy_(sample(self.d_out * self.d_in, len(self.indices), generator))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d_in) -> (..., d_out)."""
@@ -66,9 +64,7 @@ class SparseLinear(Wrapped):
         self.values[free] = 0.0
         return free, new
 
-    @torch.no_grad()
-    def merge(self) -> None:
-        """Add Δ to W. Raises: ValueError if a changed entry is not finite in the base's precision."""
+    def merge(self, name: str) -> None:
         changed = read(self.matrix, self.indices, "random").to(self.values.dtype) + self.values
         if not torch.isfinite(changed.to(self.weight.dtype)).all():
             raise ValueError("a merged weight is not finite")
@@ -118,3 +114,145 @@ class _PassDenseGradient(torch.autograd.Function):
         rows, inputs = grad_y.flatten(0, -2), x.flatten(0, -2).to(grad_y.dtype)
         ctx.receive(rows.t() @ inputs)
         return grad_y, None, None
+
+
+def draw_entries(layers: Iterable[SparseLinear]) -> None:
+    """Choose the entries of all layers at random."""
+    generator = np.random.default_rng(int(torch.randint(2**31, (), device="cpu")))
+    for layer in layers:
+        if not layer.indices.is_meta:
+            layer.indices.copy_(sample(layer.d_out * layer.d_in, len(layer.indices), generator))
+
+
+class AgedAdamW(torch.optim.Optimizer):
+    """`torch.optim.AdamW`, except that the bias correction of each entry goes by its own number of updates.
+
+    Where all entries of a parameter have the same age, the two are the same.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+        return loss
+
+    def _update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        (beta1, beta2), state = group["betas"], self._state_of(parameter)
+        mean, mean_square, age = state["exp_avg"], state["exp_avg_sq"], state["age"]
+        age += 1
+        mean.lerp_(grad, 1 - beta1)
+        mean_square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        denominator = (mean_square / _bias(beta2, age)).sqrt_().add_(group["eps"])
+        parameter.addcdiv_(mean / _bias(beta1, age), denominator, value=-group["lr"])
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[parameter]
+        if not state:
+            state |= {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq", "age")}
+        return state
+
+    @torch.no_grad()
+    def seed(self, parameter: Tensor, positions: Tensor, age: int, mean: Tensor, mean_square: Tensor) -> None:
+        """Let entries go on as if they had been updated `age` times, with these averages of their gradients.
+
+        positions, mean, mean_square: (n,); of a one-dimensional parameter.
+        """
+        state, ages = self._state_of(parameter), torch.full_like(mean, age)
+        beta1, beta2 = self.defaults["betas"]
+        state["age"][positions] = ages
+        state["exp_avg"][positions] = mean * _bias(beta1, ages)
+        state["exp_avg_sq"][positions] = mean_square * _bias(beta2, ages)
+
+
+def _bias(beta: float, age: Tensor) -> Tensor:
+    """1 - beta^age, also accurate where that is small: the factor that an average from zero falls short by."""
+    return -torch.expm1(age * math.log(beta))
+
+
+class Reselection(Hooks):
+    """Every S steps, over the first γ of them, layers collect candidates' gradients, and then exchange entries."""
+
+    optimizer: AgedAdamW
+
+    def __init__(
+        self,
+        layers: dict[str, SparseLinear],
+        total_steps: int,
+        reselection_steps: int,
+        accumulation_steps: int,
+        reselection_rate: float,
+    ) -> None:
+        self.layers, self.total_steps = layers, total_steps
+        self.reselection_steps, self.accumulation_steps = reselection_steps, accumulation_steps
+        self.reselection_rate = reselection_rate
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return AgedAdamW(groups)
+
+    def before_step(self, step: int) -> None:
+        since = self._since(step)
+        selected_at = step - since + self.accumulation_steps - 1
+        for layer in self.layers.values():
+            layer.collecting = step <= selected_at <= self.total_steps
+
+    def after_backward(self, step: int) -> None:
+        for layer in self.layers.values():
+            layer.collecting = False
+            if layer.candidates is not None:
+                layer.candidates.end_step()
+
+    def after_step(self, step: int) -> None:
+        if self._since(step) != self.accumulation_steps - 1:
+            return
+        for layer in self.layers.values():
+            if layer.candidates is not None:
+                self._reselect(layer, layer.candidates, self._share(step))
+                layer.candidates = None
+
+    def _since(self, step: int) -> int:
+        """Steps since the current round of S began."""
+        return (step - 1) % self.reselection_steps
+
+    def _share(self, step: int) -> float:
+        """The share of the entries that is exchanged: all at first, when they are random, then fewer and fewer."""
+        first = step == self.accumulation_steps
+        return 1.0 if first else self.reselection_rate * (1 - step / self.total_steps)
+
+    def _reselect(self, layer: SparseLinear, candidates: Candidates, share: float) -> None:
+        steps = self.accumulation_steps
+        positions, chosen = layer.reselect(share, candidates)
+        mean, mean_square = candidates.total[chosen] / steps, candidates.squares[chosen] / steps
+        self.optimizer.seed(layer.values, positions, steps, mean, mean_square)
+
+    def state(self) -> dict[str, Tensor]:
+        tensors = {}
+        for name, layer in self.layers.items():
+            tensors[f"{name}.indices"] = layer.indices
+            if layer.candidates is not None:
+                tensors |= {f"{name}.candidates.{key}": value for key, value in layer.candidates.state().items()}
+        return tensors
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for name, layer in self.layers.items():
+            layer.indices.copy_(state[f"{name}.indices"])
+            prefix = f"{name}.candidates."
+            saved = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            moved = {key: value.to(layer.indices.device) for key, value in saved.items()}
+            layer.candidates = Candidates(**moved) if moved else None

@@ -1,8 +1,7 @@
 """Modules that methods written here put into a model."""
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,8 @@ from transformers.pytorch_utils import Conv1D
 
 from rocoft_bench.errors import UserError
 from rocoft_bench.models import require_targets
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Attached(nn.Module):
@@ -26,9 +27,7 @@ class Wrapped(Attached):
 
     @property
     def matrix(self) -> Tensor:
-        """The frozen weight as (d_out, d_in), a view, whatever way round the base layer stores it."""
-        weight: Tensor = self.base_layer.weight.detach()
-        return weight.t() if isinstance(self.base_layer, Conv1D) else weight
+        return matrix_of(self.base_layer)
 
     @property
     def weight(self) -> Tensor:
@@ -43,26 +42,32 @@ class Wrapped(Attached):
         """Zeros in float32, whatever the base's precision, on its device."""
         return nn.Parameter(torch.zeros(*shape, device=self.weight.device, dtype=torch.float32))
 
+    def merge(self, name: str) -> None:
+        """Change the base layer's weight as what is trained would have it, for methods that are mergeable.
 
-class DeltaWrapped(Wrapped):
-    """y = x (W + ΔW)ᵀ + b, with the change computed apart from the frozen product."""
+        Raises: ValueError, with the layer's name, if it is not finite then in the base's precision.
+        """
+        raise NotImplementedError(f"{name}: {type(self).__name__} cannot be merged")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (..., d_in) -> (..., d_out)."""
-        y = self.base_layer(x)
-        return y + self.update(x.to(self.delta_dtype)).to(y.dtype)
 
-    @property
-    def delta_dtype(self) -> torch.dtype:
-        return next(p.dtype for name, p in self.named_parameters() if not name.startswith("base_layer."))
+def matrix_of(linear: Any) -> Tensor:
+    """A linear layer's weight without gradient, (d_out, d_in): a view, whatever way round the layer stores it."""
+    weight: Tensor = linear.weight.detach()
+    return weight.t() if isinstance(linear, Conv1D) else weight
 
-    @abstractmethod
-    def update(self, x: Tensor) -> Tensor:
-        """x (..., d_in) -> x ΔWᵀ (..., d_out)."""
 
-    @abstractmethod
-    def delta(self) -> Tensor:
-        """ΔW (d_out, d_in)."""
+def modules_of(model: nn.Module, kind: type[Module]) -> dict[str, Module]:
+    """A model's modules of a class, by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, kind)}
+
+
+def targeted_linears(model: Any, targets: Sequence[str] | str) -> dict[str, nn.Module]:
+    """The linear layers that `targets` names, roles, endings or an expression; by their names.
+
+    Raises: UserError as `require_targets`.
+    """
+    modules = {name: model.get_submodule(name) for name in require_targets(targets, model)}
+    return {name: module for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)}
 
 
 def wrap(model: Any, targets: Sequence[str] | str, wrapper: Callable[[Any], Wrapped]) -> list[Wrapped]:
@@ -70,43 +75,17 @@ def wrap(model: Any, targets: Sequence[str] | str, wrapper: Callable[[Any], Wrap
 
     Raises: UserError if there is none.
     """
-    made = []
-    for parent, child, module in list(targeted_linears(model, targets)):
-        made.append(wrapper(module))
-        setattr(parent, child, made[-1])
+    made = {name: wrapper(linear) for name, linear in targeted_linears(model, targets).items()}
     if not made:
         raise UserError(f"method.target_modules: a {model.config.model_type} model has no linear layer {targets}")
-    return made
-
-
-def targeted_linears(model: Any, targets: Sequence[str] | str) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """(parent, name in it, layer) of the linear layers that `targets` names: roles, endings or an expression.
-
-    Raises: UserError as `require_targets`.
-    """
-    for name in require_targets(targets, model):
-        module = model.get_submodule(name)
-        if isinstance(module, nn.Linear | Conv1D):
-            parent, _, child = name.rpartition(".")
-            yield model.get_submodule(parent), child, module
+    for name, module in made.items():
+        model.set_submodule(name, module)
+    return list(made.values())
 
 
 @torch.no_grad()
 def unwrap(model: nn.Module) -> None:
-    """Put the bare linear layers back, with the changes of `DeltaWrapped` ones added to their weights.
-
-    Raises: ValueError if a changed weight is not finite in the base's precision.
-    """
-    for name, module in list(model.named_modules()):
-        if isinstance(module, Wrapped):
-            if isinstance(module, DeltaWrapped):
-                _add(module, name)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, module.base_layer)
-
-
-def _add(module: DeltaWrapped, name: str) -> None:
-    merged = (module.matrix.to(module.delta_dtype) + module.delta()).to(module.matrix.dtype)
-    if not torch.isfinite(merged).all():
-        raise ValueError(f"{name}: the merged weight is not finite")
-    module.matrix.copy_(merged)
+    """Put the bare linear layers back, changed as what was trained would have them. Raises: as `Wrapped.merge`."""
+    for name, module in modules_of(model, Wrapped).items():
+        module.merge(name)
+        model.set_submodule(name, module.base_layer)

@@ -1,4 +1,5 @@
-"""Changes of parameters behind hard-concrete gates (Louizos et al. 2018), put into a model by parametrisation."""
+"""Diff pruning's changes of parameters, behind hard-concrete gates (Louizos et al. 2018), put into a model by
+parametrisation; and its part in the training loop."""
 
 import math
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from rocoft_bench.engine.hooks import Hooks
 
 LOWER, UPPER = -1.5, 1.5
 """l and r: the interval that gates are stretched to before they are clamped to [0, 1]."""
@@ -58,6 +61,13 @@ class GatedChange(nn.Module):
         """The expected number of entries whose gates are both open, (1,)."""
         return open_probability(self.log_alpha).sum() * open_probability(self.tensor_log_alpha)
 
+    def sparse(self) -> dict[str, Tensor]:
+        """Flat `indices` and `values` of the entries that differ after pruning (before, of all that are not 0)."""
+        values = self.difference().detach().flatten()
+        kept = values != 0 if self.mask is None else self.mask.flatten()
+        indices = kept.nonzero().squeeze(1)
+        return {"indices": indices.to(torch.int32), "values": values[indices]}
+
     @torch.no_grad()
     def fix(self, mask: Tensor) -> None:
         """Keep the difference where the mask is true, trained without gates from now on."""
@@ -77,6 +87,18 @@ def open_probability(log_alpha: Tensor) -> Tensor:
 
 def logistic_like(tensor: Tensor) -> Tensor:
     return torch.rand_like(tensor).clamp_(UNIFORM_MARGIN, 1 - UNIFORM_MARGIN).logit_()
+
+
+def add_entries(parameter: Tensor, indices: Tensor, values: Tensor) -> None:
+    """Add values at flat places, in float32.
+
+    Raises: ValueError if the sum is not finite in the parameter's precision.
+    """
+    flat, places = parameter.view(-1), indices.to(parameter.device).long()
+    changed = (flat[places].float() + values.to(parameter.device)).to(parameter.dtype)
+    if not torch.isfinite(changed).all():
+        raise ValueError("a merged weight is not finite")
+    flat[places] = changed
 
 
 def gate_frozen(model: nn.Module) -> None:
@@ -113,3 +135,79 @@ def _gated(module: nn.Module) -> Iterator[tuple[str, GatedChange]]:
         for name, functions in module.parametrizations.items():  # type: ignore[operator, union-attr]
             if isinstance(functions[0], GatedChange):
                 yield name, functions[0]
+
+
+class Stages(Hooks):
+    """The first stage learns changes and gates, the second the changes that are left; each has its own schedule.
+
+    The numbers are the method's settings of these names.
+    """
+
+    def __init__(
+        self,
+        changes: dict[str, GatedChange],
+        total_steps: int,
+        *,
+        mask_share: float,
+        sparsity: float,
+        l0_penalty: float,
+        gate_learning_rate: float,
+        fixed_mask_rate: float,
+    ) -> None:
+        self.changes, self.sparsity, self.l0_penalty = changes, sparsity, l0_penalty
+        self.gate_learning_rate, self.fixed_mask_rate = gate_learning_rate, fixed_mask_rate
+        self.gated_steps = min(max(1, round(mask_share * total_steps)), total_steps - 1)
+
+    @property
+    def fixed(self) -> bool:
+        return any(change.mask is not None for change in self.changes.values())
+
+    def group_options(self, name: str) -> dict[str, float]:
+        if name.endswith("log_alpha"):
+            return {"learning_rate": self.gate_learning_rate, "weight_decay": 0.0}
+        return {}
+
+    def stage(self, step: int, total_steps: int) -> tuple[int, int]:
+        if step < self.gated_steps:
+            return step, self.gated_steps
+        return step - self.gated_steps, total_steps - self.gated_steps
+
+    def rate_scale(self, step: int) -> float:
+        return 1.0 if step < self.gated_steps else self.fixed_mask_rate
+
+    def before_step(self, step: int) -> None:
+        if step <= self.gated_steps:
+            for change in self.changes.values():
+                change.sample()
+        elif not self.fixed:
+            self._prune()
+
+    def extra_loss(self) -> Tensor | None:
+        if self.fixed:
+            return None
+        return self.l0_penalty * torch.cat([change.expected_l0() for change in self.changes.values()]).sum()
+
+    @torch.no_grad()
+    def _prune(self) -> None:
+        """Keep the largest changes of the whole model, and start the optimizer afresh."""
+        changes = list(self.changes.values())
+        magnitudes = [change.difference().abs().flatten() for change in changes]
+        masks = largest(magnitudes, round(self.sparsity * sum(map(len, magnitudes))))
+        for change, mask in zip(changes, masks, strict=True):
+            change.fix(mask.view_as(change.change))
+        self.optimizer.state.clear()
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: change.mask for name, change in self.changes.items() if change.mask is not None}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for name, mask in state.items():
+            self.changes[name].mask = mask.to(self.changes[name].change.device)
+
+
+def largest(vectors: list[Tensor], count: int) -> list[Tensor]:
+    """For each vector, where it has some of the `count` largest numbers of all vectors."""
+    together = torch.cat(vectors)
+    mask = torch.zeros_like(together, dtype=torch.bool)
+    mask[together.topk(count, sorted=False).indices] = True
+    return list(mask.split([len(vector) for vector in vectors]))
