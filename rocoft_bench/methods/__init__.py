@@ -1,30 +1,23 @@
-"""The fine-tuning methods: one file each, one line each in the registry; plug-ins add their own."""
+"""The fine-tuning methods: one file for each or for a few that are akin; plug-ins add their own."""
 
 from typing import Any
 
 from rocoft_bench.config import checked, defaults_of
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adalora import AdaLoRA
-from rocoft_bench.methods.bitfit import BitFit
-from rocoft_bench.methods.dense import Full, HeadOnly
+from rocoft_bench.methods.dense import BitFit, Full, HeadOnly
 from rocoft_bench.methods.diff_pruning import DiffPruning
-from rocoft_bench.methods.dora import DoRA
 from rocoft_bench.methods.ia3 import IA3
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.ln_tuning import LNTuning
-from rocoft_bench.methods.loftq import LoftQ
-from rocoft_bench.methods.loha import LoHa
-from rocoft_bench.methods.lokr import LoKr
-from rocoft_bench.methods.lora import LoRA
-from rocoft_bench.methods.lora_fa import LoRAFA
-from rocoft_bench.methods.lora_xs import LoraXS
+from rocoft_bench.methods.lora import DoRA, LoRA, LoRAFA
+from rocoft_bench.methods.lycoris import LoHa, LoKr
 from rocoft_bench.methods.mam import MAM
 from rocoft_bench.methods.method import ALL_TASKS, Method, NoSettings
-from rocoft_bench.methods.moslora import MoSLoRA
-from rocoft_bench.methods.prefix_tuning import PrefixTuning
-from rocoft_bench.methods.prompt_tuning import PromptTuning
+from rocoft_bench.methods.mixed_lora import LoraXS, MoSLoRA
+from rocoft_bench.methods.prompt_learning import PrefixTuning, PromptTuning
 from rocoft_bench.methods.propetl import PropetlAdapter, PropetlLoRA, PropetlPrefix
-from rocoft_bench.methods.qlora import QLoRA
+from rocoft_bench.methods.qlora import LoftQ, QLoRA
 from rocoft_bench.methods.rocoft import RoCoFT
 from rocoft_bench.methods.sequential_adapter import SequentialAdapter
 from rocoft_bench.methods.sft import SFT

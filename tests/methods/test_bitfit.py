@@ -8,7 +8,7 @@ import torch
 
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
-from rocoft_bench.methods.bitfit import WITHOUT_BIASES
+from rocoft_bench.methods.dense import WITHOUT_BIASES
 from rocoft_bench.models import AUTO_CLASSES, LINEAR_ROLES, paper_model
 from rocoft_bench.models.shape_reading import shapes_of
 

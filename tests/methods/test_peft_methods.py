@@ -19,7 +19,7 @@ from transformers import AutoModelForSeq2SeqLM, T5Config
 from rocoft_bench import methods
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods import TASKS_WITH_HEAD
-from rocoft_bench.methods.lokr import split_side
+from rocoft_bench.methods.lycoris import split_side
 from rocoft_bench.methods.shira import drawn_places
 from rocoft_bench.models import paper_model
 from rocoft_bench.models.parameter_counts import count_parameters, is_norm
