@@ -13,7 +13,7 @@ from rocoft_bench.methods.ln_tuning import LNTuning
 from rocoft_bench.methods.lora import DoRA, LoRA, LoRAFA
 from rocoft_bench.methods.lycoris import LoHa, LoKr
 from rocoft_bench.methods.mam import MAM
-from rocoft_bench.methods.method import ALL_TASKS, Method, NoSettings
+from rocoft_bench.methods.method import Method, NoSettings
 from rocoft_bench.methods.mixed_lora import LoraXS, MoSLoRA
 from rocoft_bench.methods.prompt_learning import PrefixTuning, PromptTuning
 from rocoft_bench.methods.propetl import PropetlAdapter, PropetlLoRA, PropetlPrefix
@@ -110,4 +110,4 @@ def _presets(method: type[Method], task_kind: str, model: str) -> dict[str, Any]
     return method.presets.get(task_kind, {}) | (method.presets.get(known.alias, {}) if known else {})
 
 
-__all__ = ["ALL_TASKS", "METHODS", "TASKS_WITH_HEAD", "InModelMethod", "Method", "NoSettings", "defaults", "resolve"]
+__all__ = ["METHODS", "TASKS_WITH_HEAD", "InModelMethod", "Method", "NoSettings", "defaults", "resolve"]

@@ -63,14 +63,13 @@ def _budget(init_rank: int, rank: int) -> dict[str, int]:
     return {"init_rank": init_rank, "rank": rank, "alpha": 2 * init_rank}
 
 
-class AdaLoRA(AdapterMethod):
+class AdaLoRA(AdapterMethod[AdaLoRASettings]):
     name = "adalora"
     label = "AdaLoRA"
     trains = "a product P Λ Q added to each targeted matrix, its rank adapted to the matrix's importance"
     mergeable = True
     reference = "Zhang et al. 2023, arXiv 2303.10512"
     Settings = AdaLoRASettings
-    settings: AdaLoRASettings
     peft_class = "AdaLoraConfig"
     # The authors' GLUE scripts: 5e-4 to 2.2e-3, MRPC's is 1e-3; 0.01 in most.
     learning_rate, weight_decay = 1e-3, 0.01

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.methods.method import Method, hold_trained_in_float32
+from rocoft_bench.methods.method import Method, S, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
 from rocoft_bench.models import (
     MASKED_LM,
@@ -38,7 +38,7 @@ LINEAR_ONLY = {"gpt2": "peft has it for nn.Linear alone, and the matrices of a g
 """`not_architectures` of such a method."""
 
 
-class AdapterMethod(Method):
+class AdapterMethod(Method[S]):
     """Wraps the model with `peft.get_peft_model`."""
 
     provider = "peft"

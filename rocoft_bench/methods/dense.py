@@ -58,7 +58,7 @@ class BitFitSettings(StrictModel):
     """Train the biases of the blocks' linear layers, or all outside the head, norms and embeddings included."""
 
 
-class BitFit(InModelMethod):
+class BitFit(InModelMethod[BitFitSettings]):
     """Nothing but biases (Ben Zaken et al. 2021).
 
     The paper's Table 1 figures, 0.083M on RoBERTa-base and 0.222M on RoBERTa-large, are the biases of the blocks'
@@ -72,7 +72,6 @@ class BitFit(InModelMethod):
     mergeable = True
     reference = "Ben Zaken et al. 2021, arXiv 2106.10199"
     Settings = BitFitSettings
-    settings: BitFitSettings
     # The largest rate of the paper's grid, 1e-4 to 1e-3; the authors' AdamW has no decay.
     learning_rate, weight_decay = 1e-3, 0.0
     skips_parameters = True

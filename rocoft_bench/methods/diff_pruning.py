@@ -57,14 +57,13 @@ class DiffPruningSettings(StrictModel):
         return round(self.sparsity * parameters)
 
 
-class DiffPruning(InModelMethod):
+class DiffPruning(InModelMethod[DiffPruningSettings]):
     name = "diff-pruning"
     label = "Diff Pruning"
     trains = "a sparse change of all parameters, through gates that are learned and then fixed"
     mergeable = True
     reference = "Guo et al. 2021, arXiv 2012.07463"
     Settings = DiffPruningSettings
-    settings: DiffPruningSettings
     # The authors' GLUE script; no decay is its code's default.
     learning_rate, weight_decay = 1e-5, 0.0
     keeps_best = False

@@ -26,14 +26,13 @@ class IA3Settings(StrictModel):
     """Those of them that are scaled at their input."""
 
 
-class IA3(AdapterMethod):
+class IA3(AdapterMethod[IA3Settings]):
     name = "ia3"
     label = "IA3"
     trains = "one factor per key, value and inner feed-forward activation"
     mergeable = True
     reference = "Liu et al. 2022, arXiv 2205.05638"
     Settings = IA3Settings
-    settings: IA3Settings
     peft_class = "IA3Config"
     # The authors' configuration (T-Few).
     learning_rate, weight_decay = 3e-3, 0.0

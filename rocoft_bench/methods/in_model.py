@@ -9,7 +9,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.method import Method, hold_trained_in_float32
+from rocoft_bench.methods.method import Method, S, hold_trained_in_float32
 from rocoft_bench.methods.saved import check_fits, read_tensors
 from rocoft_bench.models import TASKS_WITH_HEAD
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILE_NAME = "trained.safetensors"
 
 
-class InModelMethod(Method):
+class InModelMethod(Method[S]):
     """Freezes the model, opens the task head, and `attach`es the method's own part."""
 
     provider = "rocoft-bench"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel, TrainingConfig
+from rocoft_bench.config.schema import Share
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.method import MethodMemory, Targets
@@ -22,19 +23,21 @@ LLM_TARGETS = ["query", "key", "value", "ffn_in", "ffn_out"]
 """Where LLM-Adapters, whose set-up Table 2 follows, puts LoRA."""
 
 
+Rank = Annotated[Count, Field(description="r, the inner dimension of the product.")]
+Alpha = Annotated[PositiveFloat, Field(description="Numerator of the scale alpha / r.")]
+Dropout = Annotated[Share, Field(description="Dropout on the adapter's input.")]
+
+
 class LowRankSettings(StrictModel):
     """What LoRA and its relatives share."""
 
-    rank: Count = 8
-    """r, the inner dimension of the product."""
-    alpha: PositiveFloat = 16
-    """Numerator of the scale alpha / r."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout on the adapter's input."""
+    rank: Rank = 8
+    alpha: Alpha = 16
+    dropout: Dropout = 0.0
     target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
-class LoRA(AdapterMethod):
+class LoRA(AdapterMethod[LowRankSettings]):
     """A trained low-rank product added to each weight, W + (alpha / r) B A (Hu et al. 2021).
 
     Trained parameters outside the head: r * (d_in + d_out) per targeted matrix. The paper's Table 1 figure, 0.89M on
@@ -47,7 +50,6 @@ class LoRA(AdapterMethod):
     mergeable = True
     reference = "Hu et al. 2021, arXiv 2106.09685"
     Settings = LowRankSettings
-    settings: LowRankSettings
     peft_class = "LoraConfig"
     # The authors' GLUE scripts for RoBERTa-base.
     learning_rate, weight_decay = 5e-4, 0.1
@@ -112,10 +114,8 @@ class DoRA(LoRA):
 
 
 class LoRAFASettings(LowRankSettings):
-    rank: Count = 16
-    """r, the inner dimension of the product."""
-    alpha: PositiveFloat = 32
-    """Numerator of the scale alpha / r."""
+    rank: Rank = 16
+    alpha: Alpha = 32
     target_modules: Targets = ["query", "key", "value"]  # noqa: RUF012 - pydantic copies defaults
     optimizer: Literal["adamw", "lora_fa"] = "adamw"
     """AdamW, or peft's LoRA-FA optimizer: B's gradient times (A A^T)^-1 / s^2 before the step."""

@@ -7,6 +7,7 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import LINEAR_ONLY, AdapterMethod
+from rocoft_bench.methods.lora import Alpha
 from rocoft_bench.methods.method import Targets
 from rocoft_bench.models import LinearShape, ModelShapes
 
@@ -14,12 +15,11 @@ from rocoft_bench.models import LinearShape, ModelShapes
 class LoHaSettings(StrictModel):
     rank: Count = 8
     """r, the inner dimension of both products."""
-    alpha: PositiveFloat = 8
-    """Numerator of the scale alpha / r."""
+    alpha: Alpha = 8
     target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
-class LoHa(AdapterMethod):
+class LoHa(AdapterMethod[LoHaSettings]):
     """An elementwise product of two low-rank ones is added, W + (alpha / r) (B1 A1) * (B2 A2).
 
     The parametrisation is FedPara's (Hyeon-Woo et al. 2021): its rank reaches r^2. A2 starts at zero, the rest at
@@ -35,7 +35,6 @@ class LoHa(AdapterMethod):
     mergeable = True
     reference = "Hyeon-Woo et al. 2021, arXiv 2108.06098"
     Settings = LoHaSettings
-    settings: LoHaSettings
     peft_class = "LoHaConfig"
     # Chosen here: the paper trains image models from scratch.
     learning_rate, weight_decay = 3e-3, 0.0
@@ -67,7 +66,7 @@ class LoKrSettings(StrictModel):
     target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
-class LoKr(AdapterMethod):
+class LoKr(AdapterMethod[LoKrSettings]):
     """A Kronecker product is added, W + s W1 (x) W2 (KronA, Edalati et al. 2022).
 
     W1 has `factor` rows and columns, W2 the quotients; a side that `factor` does not divide is split where one of its
@@ -86,7 +85,6 @@ class LoKr(AdapterMethod):
     mergeable = True
     reference = "Edalati et al. 2022, arXiv 2212.10650"
     Settings = LoKrSettings
-    settings: LoKrSettings
     peft_class = "LoKrConfig"
     # Chosen here.
     learning_rate, weight_decay = 5e-3, 0.0

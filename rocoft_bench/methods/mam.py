@@ -33,14 +33,13 @@ class MAMSettings(StrictModel):
     """s, factor of the adapters' output."""
 
 
-class MAM(InModelMethod):
+class MAM(InModelMethod[MAMSettings]):
     name = "mam"
     label = "MAM Adapter"
     trains = "keys and values in front of each attention's own and a bottleneck beside each feed-forward network"
     mergeable = False
     reference = "He et al. 2022, arXiv 2110.04366"
     Settings = MAMSettings
-    settings: MAMSettings
     # The authors' GLUE script.
     learning_rate, weight_decay = 1e-4, 0.1
     architectures = KNOWN_ARCHITECTURES

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from rocoft_bench.engine.hooks import Hooks
-
-ALL_TASKS = (*TASKS_WITH_HEAD, MASKED_LM, "causal_lm", "seq2seq_lm")
 
 Targets = Annotated[
     list[str] | str, Field(description=f"Adapted matrices: roles ({', '.join(ROLES)}) or names of modules.")
@@ -53,7 +51,10 @@ class MethodMemory:
     optimizer_values: int = 2
 
 
-class Method(ABC):
+S = TypeVar("S", bound=StrictModel)
+
+
+class Method(ABC, Generic[S]):
     """One fine-tuning method. Subclasses are listed in `rocoft_bench.methods.METHODS`."""
 
     name: ClassVar[str]
@@ -76,7 +77,7 @@ class Method(ABC):
     """Other peak rates by the kind of a task."""
     weight_decay: ClassVar[float]
     """The same of AdamW's decoupled decay."""
-    supported_tasks: ClassVar[tuple[str, ...]] = ALL_TASKS
+    supported_tasks: ClassVar[tuple[str, ...]] = (*TASKS_WITH_HEAD, MASKED_LM, "causal_lm", "seq2seq_lm")
     """Kinds of tasks whose models it can train."""
     architectures: ClassVar[tuple[str, ...] | None] = None
     """The only `model_type`s that it can train; None for no limit of that kind."""
@@ -107,7 +108,7 @@ class Method(ABC):
     added_tokens: int = 0
     """Tokens that it puts before every example."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: S) -> None:
         self.settings = settings
 
     def training_defaults(self, task_kind: str) -> dict[str, float]:
@@ -122,16 +123,9 @@ class Method(ABC):
 
     def check_supports(self, task_kind: str, model_type: str | None) -> None:
         """Raises UserError where the method cannot train such a model for such a task. None: not known yet."""
-        if task_kind not in self.supported_tasks:
-            raise UserError(
-                f"method {self.name} cannot train a {task_kind} model; it supports {', '.join(self.supported_tasks)}"
-            )
-        if model_type is None:
-            return
-        if self.architectures is not None and model_type not in self.architectures:
-            raise UserError(
-                f"method {self.name} cannot train a {model_type} model; it supports {', '.join(self.architectures)}"
-            )
+        for kind, supported in ((task_kind, self.supported_tasks), (model_type, self.architectures)):
+            if kind is not None and supported is not None and kind not in supported:
+                raise UserError(f"method {self.name} cannot train a {kind} model; it supports {', '.join(supported)}")
         if model_type in self.not_architectures:
             raise UserError(f"method {self.name}: {self.not_architectures[model_type]}")
 
@@ -140,7 +134,7 @@ class Method(ABC):
         """Names of its settings that have no effect beside the others: they make no run another one."""
         return frozenset()
 
-    def check_effect(self, sources: Mapping[str, str]) -> None:  # noqa: B027 - most have nothing to check
+    def check_effect(self, sources: Mapping[str, str]) -> None:
         """Raises UserError where a setting was asked for that has no effect. sources: by dotted key."""
 
     def notes(self, sources: Mapping[str, str]) -> tuple[str, ...]:

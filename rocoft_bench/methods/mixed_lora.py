@@ -23,7 +23,7 @@ ATTENTION = ["query", "key", "value", "attention_output"]
 SIX_LINEARS = [*ATTENTION, "ffn_in", "ffn_out"]
 
 
-class MoSLoRA(InModelMethod):
+class MoSLoRA(InModelMethod[LowRankSettings]):
     """A trained mixer between the factors, W + (alpha / r) B M A (Wu et al. 2024).
 
     M mixes the r subspaces of A and B, where LoRA pairs each one with its counterpart (M = I). A and M start as LoRA's
@@ -39,7 +39,6 @@ class MoSLoRA(InModelMethod):
     mergeable = True
     reference = "Wu et al. 2024, arXiv 2406.11909"
     Settings = LowRankSettings
-    settings: LowRankSettings
     # The authors' script for LLaMA, which states no decay.
     learning_rate, weight_decay = 3e-4, 0.0
     presets = {  # noqa: RUF012 - a constant
@@ -68,7 +67,7 @@ class LoraXSSettings(LowRankSettings):
     """Peak learning rate of the task head; by default that of the rest."""
 
 
-class LoraXS(InModelMethod):
+class LoraXS(InModelMethod[LoraXSSettings]):
     """A trained matrix between frozen factors that come from the weight's SVD (Bałazy et al. 2024).
 
         W + (alpha / r) U_r R Σ_r V_rᵀ,  W = U Σ Vᵀ
@@ -84,7 +83,6 @@ class LoraXS(InModelMethod):
     mergeable = True
     reference = "Bałazy et al. 2024, arXiv 2405.17604"
     Settings = LoraXSSettings
-    settings: LoraXSSettings
     # The largest rate of the authors' GLUE grid, 1e-4 to 1e-3, which states no decay.
     learning_rate, weight_decay = 1e-3, 0.0
     presets = {"roberta-base": {"rank": 60, "target_modules": SIX_LINEARS}}  # noqa: RUF012 - a constant

@@ -23,10 +23,9 @@ class PromptSettings(StrictModel):
     """l, the trained positions before the input."""
 
 
-class PromptLearning(AdapterMethod):
+class PromptLearning(AdapterMethod[PromptSettings]):
     mergeable = False
     Settings = PromptSettings
-    settings: PromptSettings
 
     @property
     def virtual_tokens(self) -> int:  # type: ignore[override]
@@ -130,12 +129,11 @@ def _place_by_mask(model: nn.Module, args: Any, inputs: dict[str, Any]) -> tuple
 NO_CACHE = "peft gives the prefix to a model as cached keys and values, which a {} model does not take"
 
 
-class PrefixInAttention(InModelMethod):
+class PrefixInAttention(InModelMethod[PromptSettings]):
     """Prefix-tuning of a model that takes no cache: each attention has a prefix of its own."""
 
     name = "prefix-tuning"
     mergeable = False
-    settings: PromptSettings
 
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.attention_prefix import FlatPrefix, put_prefixes

@@ -44,6 +44,7 @@ from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.methods.in_model import InModelMethod
+from rocoft_bench.methods.lora import Alpha
 from rocoft_bench.methods.method import KNOWN_ARCHITECTURES, Targets
 from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
 from rocoft_bench.models import ModelShapes
@@ -63,7 +64,7 @@ class PropetlSettings(StrictModel):
     """Peak learning rate of the scores that decide the masks."""
 
 
-class Propetl(InModelMethod):
+class Propetl(InModelMethod[PropetlSettings]):
     """Base of the PROPETL methods: `attach` puts in modules that look at a shared prototype through `Mask`s.
 
     What is saved and stored of `Fixable` parts is what training has made of them.
@@ -71,7 +72,6 @@ class Propetl(InModelMethod):
 
     reference = "Zeng et al. 2023, arXiv 2305.17682"
     Settings = PropetlSettings
-    settings: PropetlSettings
     # The authors' RoBERTa scripts; the scores have their own rate.
     learning_rate, weight_decay = 1e-4, 0.1
 
@@ -187,8 +187,7 @@ class PropetlPrefix(Propetl):
 class PropetlLoRASettings(PropetlSettings):
     rank: Count = 32
     """r, the inner dimension of the shared product."""
-    alpha: PositiveFloat = 48
-    """Numerator of the scale alpha / r."""
+    alpha: Alpha = 48
     keep: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the prototype's entries that each layer's mask lets through."""
     score_learning_rate: PositiveFloat = 3e-2

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field, PositiveFloat
+from typing import TYPE_CHECKING, Any, Literal
 
 from rocoft_bench.config import Count
-from rocoft_bench.methods.lora import LoRA, LowRankSettings
+from rocoft_bench.methods.lora import Dropout, LoRA, LowRankSettings, Rank
 from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ROLES, ModelShapes
 from rocoft_bench.models.quantised import WEIGHT_BYTES, check_bitsandbytes, nf4_options
@@ -30,10 +28,8 @@ class QuantisedLoRA(LoRA):
 
 
 class QLoRASettings(LowRankSettings):
-    rank: Count = 64
-    """r, the inner dimension of the product."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Dropout on the adapter's input."""
+    rank: Rank = 64
+    dropout: Dropout = 0.1
     target_modules: Targets = ALL_LINEARS
     compute_dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Number format of the products with dequantised weights."""
@@ -88,10 +84,7 @@ def _prepared(model: Any) -> Any:
 
 
 class LoftQSettings(LowRankSettings):
-    rank: Count = 16
-    """r, the inner dimension of the product."""
-    alpha: PositiveFloat = 16
-    """Numerator of the scale alpha / r."""
+    rank: Rank = 16
     target_modules: Targets = ALL_LINEARS
     iterations: Count = 1
     """How often quantisation and decomposition take turns."""

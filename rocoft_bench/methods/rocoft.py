@@ -74,7 +74,7 @@ WITHOUT_EFFECT = {
 LABELS = {"row": "Row", "column": "Column", "row_column": "Row-Column"}
 
 
-class RoCoFT(AdapterMethod):
+class RoCoFT(AdapterMethod[RoCoFTSettings]):
     name = "rocoft"
     trains = "r rows or columns (or random entries) of each weight matrix"
     provider = "rocoft-bench"
@@ -82,7 +82,6 @@ class RoCoFT(AdapterMethod):
     quantised_bases = True
     reference = "Kowsher et al., RoCoFT"
     Settings = RoCoFTSettings
-    settings: RoCoFTSettings
     # Table 10 states both for each task; these are for a config that states none.
     learning_rate, weight_decay = 1e-3, 0.0
 
@@ -139,7 +138,8 @@ class RoCoFT(AdapterMethod):
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         targets = shapes.targeted(self.settings.target_modules)
-        return sum(self._weights(linear) + self._biases(linear) for linear in targets)
+        biases = sum(linear.d_out for linear in targets if linear.has_bias) if self.settings.train_bias else 0
+        return sum(map(self._weights, targets)) + biases
 
     def _weights(self, linear: LinearShape) -> int:
         s = self.settings
@@ -150,9 +150,6 @@ class RoCoFT(AdapterMethod):
         if s.mode == "row_column":
             return linear.d_out * linear.d_in - max(linear.d_out - s.rank, 0) * max(linear.d_in - s.rank, 0)
         return max(1, round(s.probability * linear.d_in * linear.d_out))
-
-    def _biases(self, linear: LinearShape) -> int:
-        return linear.d_out if self.settings.train_bias and linear.has_bias else 0
 
     def stored_parameters(self, model: nn.Module, trained: int) -> int:
         """With the values of rows and columns that are trained no more but stay as they were."""

@@ -24,14 +24,13 @@ class AdapterSettings(StrictModel):
     """m, the inner width of each adapter."""
 
 
-class SequentialAdapter(InModelMethod):
+class SequentialAdapter(InModelMethod[AdapterSettings]):
     name = "adapter"
     label = "Adapter-S"
     trains = "two bottlenecks per block, after attention and feed-forward part"
     mergeable = False
     reference = "Houlsby et al. 2019, arXiv 1902.00751"
     Settings = AdapterSettings
-    settings: AdapterSettings
     architectures = KNOWN_ARCHITECTURES
     # The GLUE script of He et al., whose code this bottleneck is from.
     learning_rate, weight_decay = 1e-4, 0.1

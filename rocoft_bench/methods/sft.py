@@ -54,14 +54,13 @@ class SFTSettings(StrictModel):
         return self
 
 
-class SFT(InModelMethod):
+class SFT(InModelMethod[SFTSettings]):
     name = "sft"
     label = "SFT"
     trains = "a few entries of the weight matrices, exchanged during training"
     mergeable = True
     reference = "Ansell et al. 2024, arXiv 2401.16405"
     Settings = SFTSettings
-    settings: SFTSettings
     # Chosen here: the paper trains LLMs only; its code states no decay.
     learning_rate, weight_decay = 3e-3, 0.0
     shares_examples = False  # the entries to grow are found in the gradients of one process' examples

@@ -27,14 +27,13 @@ class SHiRASettings(StrictModel):
     target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
-class SHiRA(AdapterMethod):
+class SHiRA(AdapterMethod[SHiRASettings]):
     name = "shira"
     label = "SHiRA"
     trains = "random single entries of each targeted matrix"
     mergeable = True
     reference = "Bhardwaj et al. 2024, arXiv 2406.13175"
     Settings = SHiRASettings
-    settings: SHiRASettings
     peft_class = "ShiraConfig"
     # Bhardwaj et al. train LLMs at 5e-4 (Table 9) and state no decay; of encoders they say nothing: chosen here.
     learning_rate, weight_decay = 5e-3, 0.0

@@ -12,12 +12,13 @@ r = 1024 on query and value (43,008) without the head.
 """
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, PositiveFloat
+from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.adapter import AdapterMethod
+from rocoft_bench.methods.lora import Dropout
 from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ModelShapes
 
@@ -27,19 +28,17 @@ class VeRASettings(StrictModel):
     """r, the inner dimension of the random matrices."""
     d_initial: PositiveFloat = 0.1
     """Value that d starts at."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Dropout on the adapter's input."""
+    dropout: Dropout = 0.0
     target_modules: Targets = ["query", "value"]  # noqa: RUF012 - pydantic copies defaults
 
 
-class VeRA(AdapterMethod):
+class VeRA(AdapterMethod[VeRASettings]):
     name = "vera"
     label = "VeRA"
     trains = "two vectors per matrix around shared random matrices"
     mergeable = True
     reference = "Kopiczko et al. 2023, arXiv 2310.11454"
     Settings = VeRASettings
-    settings: VeRASettings
     peft_class = "VeraConfig"
     # The paper's rate for RoBERTa-base on MRPC, CoLA, QNLI and STS-B (Table 8; 4e-3 on SST-2 and RTE), without a decay.
     learning_rate, weight_decay = 1e-2, 0.0
