@@ -5,8 +5,8 @@ What needs torch at import is imported from its module: `parameter_counts`, `sha
 
 from rocoft_bench.config.catalog import KNOWN_MODELS, KnownModel, known_model
 from rocoft_bench.models.architectures import model_type_of, paper_model
-from rocoft_bench.models.limits import Limits, limits
-from rocoft_bench.models.linear_roles import ENCODERS, LINEAR_ROLES, ROLES, LinearRoles, target_pattern
+from rocoft_bench.models.limits import limits
+from rocoft_bench.models.linear_roles import ENCODERS, LINEAR_ROLES, ROLES, target_pattern
 from rocoft_bench.models.pretrained import (
     AUTO_CLASSES,
     MASKED_LM,

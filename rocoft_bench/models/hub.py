@@ -46,10 +46,8 @@ def from_cache_or_hub(what: str, load: Callable[[], T]) -> T:
             return load()
     except (OSError, ValueError):
         ensure_reachable(what)
-    try:
+    with _getting(what):
         return load()
-    except hub_errors() as error:
-        raise UserError(f"cannot get {what} from the Hugging Face hub: {_explained(error)}") from error
 
 
 def hub_errors() -> tuple[type[Exception], ...]:
@@ -153,10 +151,8 @@ def newest_commit(dataset: str) -> str:
         if len(cached) == 1:
             return cached.pop()
     ensure_reachable(what)
-    try:
+    with _getting(what):
         return str(HfApi().dataset_info(dataset, revision="main").sha)
-    except hub_errors() as error:
-        raise UserError(f"cannot get {what} from the Hugging Face hub: {_explained(error)}") from error
 
 
 def has_cached(kind: str, name: str) -> bool:
@@ -220,9 +216,14 @@ def _ask(endpoint: str) -> str:
     return f"{endpoint} answers with HTTP status {status}" if proxy_or_server_down else ""
 
 
-def _explained(error: Exception) -> str:
-    """What the hub said, and for a gated or private repository how to get in."""
-    said = reason(error)
-    if any(sign in said for sign in ("gated", "401", "403", "cannot be accessed")):
-        return f"{said.rstrip('.')}; if it is gated or private, accept its terms there and log in with `hf auth login`"
-    return said
+@contextmanager
+def _getting(what: str) -> Iterator[None]:
+    """Says what the hub said instead of giving something, and for a gated or private repository how to get in."""
+    try:
+        yield
+    except hub_errors() as error:
+        said = reason(error)
+        if any(sign in said for sign in ("gated", "401", "403", "cannot be accessed")):
+            way_in = "if it is gated or private, accept its terms there and log in with `hf auth login`"
+            said = f"{said.rstrip('.')}; {way_in}"
+        raise UserError(f"cannot get {what} from the Hugging Face hub: {said}") from error

@@ -1,6 +1,6 @@
 """How many tokens a model takes."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 UNLIMITED_TOKENS = 1_000_000
 """A tokenizer that knows no limit says 10^30."""
@@ -8,18 +8,13 @@ UNLIMITED_TOKENS = 1_000_000
 POSITION_FIELDS = ("max_position_embeddings", "n_positions")
 
 
-class Limits(NamedTuple):
-    """In tokens; None without a limit. target: of the texts that an encoder-decoder reads or writes in its decoder."""
-
-    source: int | None
-    target: int | None
-
-
-def limits(model: Any, tokenizer: Any) -> Limits:
-    """What a model takes: no more than its positions, nor of an input than its tokenizer says."""
+def limits(model: Any, tokenizer: Any) -> tuple[int | None, int | None]:
+    """The tokens that a model takes of an input, and of the texts that an encoder-decoder reads or writes in its
+    decoder; None without a limit. No more than its positions, nor of an input than its tokenizer says.
+    """
     there = positions(model)
     known = [tokens for tokens in (there, tokenizer.model_max_length) if tokens and tokens < UNLIMITED_TOKENS]
-    return Limits(min(known, default=None), there if model.config.is_encoder_decoder else None)
+    return min(known, default=None), there if model.config.is_encoder_decoder else None
 
 
 def positions(model: Any) -> int | None:
