@@ -15,7 +15,7 @@ from rocoft_bench.analysis.method_comparison import compare_methods, main_metric
 from rocoft_bench.analysis.records import Results, Run, read_results
 from rocoft_bench.analysis.verdicts import claims_table, rank_tables_over_seeds
 from rocoft_bench.report import all_tables
-from rocoft_bench.runs.tuning_record import TuningRecord
+from rocoft_bench.runs import TuningRecord
 
 OURS = ("RoCoFT-3-Row", "RoCoFT-3-Column")
 CLAIM_COLUMNS = (

@@ -11,8 +11,8 @@ from pydantic_core import from_json
 
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.runs import EfficiencyRecord, KernelRecord, RunDirectory, RunRecord, read_provenance, read_record
-from rocoft_bench.runs.record_schema import LARGEST
-from rocoft_bench.runs.tuning_record import TuningRecord
+from rocoft_bench.runs.analysis_records import TuningRecord
+from rocoft_bench.runs.record import LARGEST
 from rocoft_bench.untrusted import read_bytes, read_text
 
 HISTORY_POINTS = 200

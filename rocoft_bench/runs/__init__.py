@@ -1,6 +1,7 @@
 """A run on disk: its folder, record and provenance."""
 
-from rocoft_bench.runs.adapter_files import SavedFile, saved_files
+from rocoft_bench.runs.adapter_files import saved_files
+from rocoft_bench.runs.analysis_records import EfficiencyRecord, Kernel, KernelName, KernelRecord, Trial, TuningRecord
 from rocoft_bench.runs.atomic_files import (
     atomic_replacement,
     private_folder,
@@ -11,9 +12,7 @@ from rocoft_bench.runs.atomic_files import (
     write_text,
 )
 from rocoft_bench.runs.directory import RunBusyError, RunDirectory, config_values, find_run, folder_of
-from rocoft_bench.runs.efficiency_record import EfficiencyRecord
 from rocoft_bench.runs.identity import Identity, can_be_compared, digest, other_weights
-from rocoft_bench.runs.kernel_record import Kernel, KernelName, KernelRecord
 from rocoft_bench.runs.provenance import provenance, read_provenance
 from rocoft_bench.runs.record import (
     LOG_TAIL,
@@ -21,7 +20,8 @@ from rocoft_bench.runs.record import (
     SMALLER,
     Failure,
     RunRecord,
+    SavedFile,
+    Status,
     read_record,
     tells_of_full_disk,
 )
-from rocoft_bench.runs.record_schema import Status

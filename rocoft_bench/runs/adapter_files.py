@@ -4,17 +4,10 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rocoft_bench.runs.record_schema import Count, RecordPart
+from rocoft_bench.runs.record import SavedFile
 
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 """Of a file of up to 4 MiB all is hashed, of a larger one so much, evenly spread, with its beginning and end."""
-
-
-class SavedFile(RecordPart):
-    """sampled_sha256: of the whole of a small file and of parts of a large one, so that it is known in no time."""
-
-    bytes: Count
-    sampled_sha256: str
 
 
 def saved_files(folder: Path) -> dict[str, SavedFile]:

@@ -11,8 +11,7 @@ from typing import Any
 
 from rocoft_bench.config import SEED, Condition, Sweep, Tuning, flatten, group_of
 from rocoft_bench.errors import UserError, reason
-from rocoft_bench.runs import config_values, digest, write_json
-from rocoft_bench.runs.tuning_record import Trial, TuningRecord
+from rocoft_bench.runs import Trial, TuningRecord, config_values, digest, write_json
 from rocoft_bench.sweep.plan import EVERY_RUN, Plan, PlannedRun, State, make_plan, place_of
 
 

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from rocoft_bench.report.figures import style
 from rocoft_bench.report.figures.figure import Drawing, FigureData, key_of
-from rocoft_bench.runs.tuning_record import TuningRecord
+from rocoft_bench.runs import TuningRecord
 
 TICKS = 8
 """Values at the most that stand on the axis by themselves."""

@@ -8,7 +8,7 @@ from rocoft_bench.analysis.conditions import seeds
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table
-from rocoft_bench.runs.tuning_record import TuningRecord
+from rocoft_bench.runs import TuningRecord
 
 ON_EDGE = "chosen on the edge of what was tried, so that a better value may lie beyond"
 
