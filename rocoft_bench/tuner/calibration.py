@@ -8,8 +8,10 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
+from rocoft_bench.tuner.entries import started
 from rocoft_bench.tuner.layer import RoCoFTLayer
 from rocoft_bench.tuner.model import RoCoFTModel
+from rocoft_bench.tuner.selection import wanda_scores
 
 
 def needs_calibration(model: PeftModel | RoCoFTModel, adapter_name: str = "default") -> bool:
@@ -37,7 +39,10 @@ def calibrate(
     with _frozen_in_eval_mode(model):
         norms = input_norms(model, layers, batches)
         for layer in layers:
-            layer.reselect(adapter_name, norms[layer])
+            entries = layer.entries(adapter_name)
+            scores = {mode: wanda_scores(layer.matrix, norms[layer], mode) for mode in ("row", "column")}
+            entries.indices.copy_(layer.chosen(adapter_name, scores, entries.config.selection))
+            entries.weight.copy_(started(layer._read(adapter_name), entries.config))
 
 
 def _layers(model: nn.Module, adapter_name: str) -> list[RoCoFTLayer]:

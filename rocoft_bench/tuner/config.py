@@ -92,8 +92,9 @@ class RoCoFTConfig(PeftConfig):
         self.target_modules = _as_set(self.target_modules)
         self.exclude_modules = _as_set(self.exclude_modules)
         self.mode = ALIASES.get(self.mode, self.mode)
-        self._check_choice("mode", MODES)
-        self._check_choice("selection", SELECTIONS)
+        for name, allowed in (("mode", MODES), ("selection", SELECTIONS)):
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}")
         self._check_ranks()
         if not 0 < self.probability <= 1:
             raise ValueError(f"probability={self.probability} is outside (0, 1]")
@@ -111,11 +112,6 @@ class RoCoFTConfig(PeftConfig):
     def to_dict(self) -> dict[str, Any]:
         """As PEFT's, with sets as sorted lists: equal configurations are saved as equal files."""
         return {key: sorted(value) if isinstance(value, set) else value for key, value in super().to_dict().items()}
-
-    def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r} is not one of {', '.join(allowed)}")
 
     def _check_ranks(self) -> None:
         ranks = {"rank": self.rank, **{f"rank_pattern[{key!r}]": rank for key, rank in self.rank_pattern.items()}}

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from rocoft_bench.tuner.in_place import InWeight, MergeableBase, Standing
+from rocoft_bench.tuner.in_place import InWeight, MergeableBase, StandingValues
 from rocoft_bench.tuner.recompute import Product
 from rocoft_bench.tuner.selection import Place, taken
 
@@ -26,7 +26,7 @@ from rocoft_bench.tuner.selection import Place, taken
 def in_place_linear(
     x: Tensor,
     bias: Tensor | None,
-    values: Standing,
+    values: StandingValues,
     with_x: Product | None = None,
     base: MergeableBase | None = None,
 ) -> Tensor:
@@ -58,7 +58,7 @@ class InPlaceLinear(torch.autograd.Function):
         x: Tensor,
         bias: Tensor | None,
         trained: Tensor,
-        values: Standing,
+        values: StandingValues,
         with_x: Product | None,
         base: MergeableBase | None,
     ) -> Tensor:

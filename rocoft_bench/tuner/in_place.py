@@ -16,7 +16,7 @@ ONE_AT_A_TIME = threading.RLock()
 """Threads that share a model must not see each other's values in it."""
 
 
-class Standing:
+class StandingValues:
     """Trained values and their place in a weight W (d_out, d_in), where they stand for a product or a whole pass."""
 
     def __init__(
@@ -76,7 +76,7 @@ def _changes(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def keep_frozen(standings: Collection[Standing]) -> None:
+def keep_frozen(standings: Collection[StandingValues]) -> None:
     """Copies what trained values are to replace: of all that are slices in one operation, on a GPU in one launch."""
     with torch.inference_mode(False), torch.no_grad():  # what is replaced may be needed in training
         parts = [(standing, standing.part) for standing in standings if standing.part is not None]
@@ -90,18 +90,18 @@ def keep_frozen(standings: Collection[Standing]) -> None:
                 standing.replaced = standing.read()
 
 
-def put_in(standings: Collection[Standing]) -> None:
+def put_in(standings: Collection[StandingValues]) -> None:
     """Puts trained values into their weights, after `keep_frozen`."""
     _write([(standing, standing.trained.detach()) for standing in standings])
 
 
-def take_out(standings: Collection[Standing]) -> None:
+def take_out(standings: Collection[StandingValues]) -> None:
     """Puts the frozen values back."""
     _write([(standing, standing.replaced) for standing in standings])
 
 
 @torch.no_grad()
-def _write(values: list[tuple[Standing, Tensor]]) -> None:
+def _write(values: list[tuple[StandingValues, Tensor]]) -> None:
     parts = [(standing.part, value) for standing, value in values if standing.part is not None]
     if parts:
         torch._foreach_copy_([part for part, _ in parts], [value for _, value in parts])
@@ -115,7 +115,7 @@ class MergeableBase(Protocol):
 
     own_changes: int
     """How often it has written into the weight, by the weight's version counter."""
-    standing_values: Standing | None
+    standing_values: StandingValues | None
 
     @property
     def merged(self) -> bool: ...
@@ -138,7 +138,7 @@ class InWeight:
     __slots__ = ("base", "is_put", "replaced", "trained", "values")
 
     def __init__(
-        self, values: Standing, trained: Tensor, base: MergeableBase | None = None, replaced: Tensor | None = None
+        self, values: StandingValues, trained: Tensor, base: MergeableBase | None = None, replaced: Tensor | None = None
     ) -> None:
         self.values, self.trained, self.base, self.replaced = values, trained, base, replaced
         self.is_put = False

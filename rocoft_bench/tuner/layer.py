@@ -19,7 +19,7 @@ from rocoft_bench.tuner.functional import add_update, entries_of_product, in_pla
 from rocoft_bench.tuner.in_place import (
     ONE_AT_A_TIME,
     PLAIN_TYPES,
-    Standing,
+    StandingValues,
     is_bare,
     is_transformed,
     may_stand,
@@ -54,8 +54,8 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         self.own_changes = 0  # of the weight, by merging and unmerging
         self.is_tied = False  # whether other modules have the same weight, which merging must leave them
         self._tied_weight: nn.Parameter | None = None  # while this layer has a weight of its own instead
-        self.standing_values: Standing | None = None
-        self._stood: Standing | None = None  # in the last pass: views of the weight, made once
+        self.standing_values: StandingValues | None = None
+        self._last_standing: StandingValues | None = None  # in the last pass: views of the weight, made once
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
         self._active_adapter = adapter_name
@@ -90,7 +90,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
     def forget_views(self) -> None:
         """No longer keep memory that the weight or an adapter may be about to leave."""
         self.put_back()
-        self._stood = None
+        self._last_standing = None
 
     def put_back(self) -> None:
         """The frozen values into the weight, if trained ones stand there."""
@@ -100,7 +100,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
                     take_out([values])
                     self.stands_no_more(values)
 
-    def stands_no_more(self, values: Standing) -> None:
+    def stands_no_more(self, values: StandingValues) -> None:
         """To be called after values have been taken out of the weight: also of a copy that has its place since."""
         self.standing_values = None
         weight: Any = self.base_layer.weight
@@ -143,7 +143,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             bias = self.bias.detach().clone() if has_bias else None
         self._ranks[adapter_name] = rank
         if config.is_scored and not others:
-            indices = torch.full_like(indices, -1)  # until `reselect`, or until the adapter's own are loaded
+            indices = torch.full_like(indices, -1)  # until `calibrate`, or until the adapter's own are loaded
         self.rocoft_adapter[adapter_name] = entries = TrainedEntries(config, indices, started(values, config), bias)
         if others:
             entries.keep(others[0].kept_indices, others[0].kept_values)
@@ -169,17 +169,6 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         if mode == "row_column":
             return selection.crossed(lines("row", rows), lines("column", columns), self.matrix.shape)
         return lines(mode, rows if mode == "row" else columns)
-
-    @torch.no_grad()
-    def reselect(self, adapter_name: str, input_norms: Tensor) -> None:
-        """Choose the trained rows or columns by Wanda score. `input_norms` (d_in,) holds ||X_j||_2.
-
-        To be called while no adapter is merged, see `frozen`.
-        """
-        entries = self.entries(adapter_name)
-        scores = {mode: selection.wanda_scores(self.matrix, input_norms, mode) for mode in ("row", "column")}
-        entries.indices.copy_(self.chosen(adapter_name, scores, entries.config.selection))
-        entries.weight.copy_(started(self._read(adapter_name), entries.config))
 
     def chosen(self, adapter_name: str, scores: dict[str, Tensor], by: str = "max") -> Tensor:
         """The indices that an adapter would have. scores: of each "row" (d_out,) and each "column" (d_in,)."""
@@ -313,7 +302,7 @@ class Linear(RoCoFTLayer):
             self._check_calibrated(names)
             entries = self.entries(names[0])
             values = self._fitting(entries)
-            values = values or Standing(self.matrix, entries.all_values, entries.place, entries.mode)
+            values = values or StandingValues(self.matrix, entries.all_values, entries.place, entries.mode)
             return self._in_place(x, entries, values)
         self.forget_views()
         if adapter_names is not None and not self.disable_adapters:
@@ -324,7 +313,7 @@ class Linear(RoCoFTLayer):
             y = self._add(name, x, y)
         return y
 
-    def may_be_standing(self, single_entries: bool) -> Standing | None:
+    def may_be_standing(self, single_entries: bool) -> StandingValues | None:
         """The active adapter's values, if they can stand in the weight."""
         names = [] if self.standing_values else self._active()
         base: Any = self.base_layer
@@ -336,19 +325,19 @@ class Linear(RoCoFTLayer):
             is_own = may_stand(base) and base.weight.dim() == 2 and not self.is_tied
             if not (is_own and entries.is_one_tensor):
                 return None
-            values = Standing(self.matrix, entries.weight, entries.place, entries.mode, base.weight)
-            self._stood = values if entries.weight.is_leaf else None  # no view of what others computed
+            values = StandingValues(self.matrix, entries.weight, entries.place, entries.mode, base.weight)
+            self._last_standing = values if entries.weight.is_leaf else None  # no view of what others computed
         values.adapter = names[0]
         return values if single_entries or values.mode != "random" else None
 
-    def _fitting(self, entries: TrainedEntries) -> Standing | None:
+    def _fitting(self, entries: TrainedEntries) -> StandingValues | None:
         """The views of the last pass, if they are of what there is now; others are forgotten."""
         base: Any = self.base_layer
-        if self._stood is not None and not self._stood.fits(base.weight, entries.weight, entries.place):
-            self._stood = None
-        return self._stood
+        if self._last_standing is not None and not self._last_standing.fits(base.weight, entries.weight, entries.place):
+            self._last_standing = None
+        return self._last_standing
 
-    def _standing_entries(self, values: Standing) -> TrainedEntries | None:
+    def _standing_entries(self, values: StandingValues) -> TrainedEntries | None:
         """The active adapter's, if just its values stand in the weight, both as they were; else none do any more."""
         if self.active_adapters == [values.adapter] and not (self._disable_adapters or self.merged_adapters):
             entries, weight = self.entries(values.adapter), parameter(self._modules["base_layer"], "weight")
@@ -374,7 +363,7 @@ class Linear(RoCoFTLayer):
             y = y.index_copy(0, examples, self._add(name, x[examples], y[examples]))
         return y
 
-    def _in_place(self, x: Tensor, entries: TrainedEntries, values: Standing) -> Tensor:
+    def _in_place(self, x: Tensor, entries: TrainedEntries, values: StandingValues) -> Tensor:
         bias, own_bias = parameter(self._modules["base_layer"], "bias"), parameter(entries, "bias")
         bias = bias if own_bias is None else own_bias.to(bias.dtype)
         needs_input = entries.mode != "column" and torch.is_grad_enabled() and entries.weight.requires_grad

@@ -24,7 +24,7 @@ from rocoft_bench.tuner.recompute import LayerNorms
 from rocoft_bench.tuner.saved_values import make_room
 from rocoft_bench.tuner.targets import callable_only, check_all_found, check_parameters, default_targets
 from rocoft_bench.tuner.weighted import add_weighted
-from rocoft_bench.tuner.whole_pass import layers_left_alone, values_standing
+from rocoft_bench.tuner.whole_pass import layers_left_alone, standing_in
 
 
 class RoCoFTModel(BaseTuner):
@@ -166,7 +166,7 @@ class RoCoFTModel(BaseTuner):
                     if isinstance(module, RoCoFTLayer | AuxiliaryTrainingWrapper):
                         hooks.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
             elif not is_transformed():
-                hooks.enter_context(values_standing(layers_left_alone(self.model)))
+                hooks.enter_context(standing_in(layers_left_alone(self.model)))
             yield
 
     def _check_can_mix(self, names: list[str]) -> None:
@@ -237,7 +237,7 @@ def standing_values(model: nn.Module) -> Iterator[None]:
     _look_for_ties(model)
     layers = list(model.modules())
     with ExitStack() as standing:
-        standing.enter_context(values_standing([m for m in layers if isinstance(m, Linear)], single_entries=True))
+        standing.enter_context(standing_in([m for m in layers if isinstance(m, Linear)], single_entries=True))
         for wrapper in (m for m in layers if isinstance(m, ParamWrapper)):
             standing.enter_context(wrapper.standing())
         yield

@@ -92,13 +92,12 @@ def _fill(layer: RoCoFTLayer, union: Tensor, weights: dict[str, float], adapter_
     new = layer.entries(adapter_name)
     new.indices.copy_(union)
     values = layer._read(adapter_name).to(new.weight.dtype)
-    bias = None if new.bias is None else layer.bias.to(new.bias.dtype, copy=True)
+    if new.bias is not None:
+        new.bias.copy_(layer.bias)
     for name, weight in weights.items():
         if name in layer.rocoft_adapter:
             places = torch.searchsorted(union, layer.entries(name).all_indices)
             values.index_add_(0 if new.mode == "random" else -2, places, weight * layer.delta(name))
-            if bias is not None and (trained := layer.entries(name).bias) is not None:
-                bias += weight * (trained - layer.bias)
+            if new.bias is not None and (trained := layer.entries(name).bias) is not None:
+                new.bias.add_(weight * (trained - layer.bias))
     new.weight.copy_(values)
-    if new.bias is not None and bias is not None:
-        new.bias.copy_(bias)

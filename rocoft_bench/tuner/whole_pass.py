@@ -12,7 +12,7 @@ from torch import nn
 from rocoft_bench.tuner.in_place import (
     ONE_AT_A_TIME,
     PLAIN_TYPES,
-    Standing,
+    StandingValues,
     is_transformed,
     keep_frozen,
     put_in,
@@ -22,13 +22,13 @@ from rocoft_bench.tuner.layer import Linear
 
 
 @contextmanager
-def values_standing(layers: Iterable[Linear], single_entries: bool = False) -> Iterator[None]:
+def standing_in(layers: Iterable[Linear], single_entries: bool = False) -> Iterator[None]:
     """Leaves trained values in the weights, where that can be done, so that each layer is its base layer.
 
     What needs the frozen ones puts them back before. single_entries: these too; what they replace, as much as they are,
     is kept of all layers at once.
     """
-    put: dict[Linear, Standing] = {}
+    put: dict[Linear, StandingValues] = {}
     try:
         with ONE_AT_A_TIME:
             candidates = () if is_transformed() else layers
@@ -55,19 +55,20 @@ def layers_left_alone(model: nn.Module) -> list[Linear]:
     return [layer for layer, address in layers.items() if owners[address] == 1]
 
 
-def _is_watched_below(module: nn.Module, layers: dict[Linear, int], owners: Counter[int], seen: set[nn.Module]) -> bool:
+def _is_watched_below(module: Any, layers: dict[Linear, int], owners: Counter[int], seen: set[nn.Module]) -> bool:
     """Collects a module's layers and the owners of memory, by address. Whether one that holds layers is watched."""
     if module in seen:
         return False
     seen.add(module)
     if module._parameters:
-        owners.update([_address(p) for p in module._parameters.values() if type(p) in PLAIN_TYPES])
+        owners.update([p.untyped_storage().data_ptr() for p in module._parameters.values() if type(p) in PLAIN_TYPES])
     before, watched = len(layers), False
     children = module._modules
     if isinstance(module, Linear):
         children = {"": module.base_layer}  # what it trains is nobody else's
-        if type(weight := getattr(module.base_layer, "weight", None)) in PLAIN_TYPES:
-            layers[module] = _address(weight)  # not of a quantised one, which may have no address
+        weight: Any = getattr(module.base_layer, "weight", None)
+        if type(weight) in PLAIN_TYPES:  # a quantised one may have no address
+            layers[module] = weight.untyped_storage().data_ptr()
     for child in children.values():
         if child is not None and _is_watched_below(child, layers, owners, seen):
             watched = True
@@ -84,8 +85,3 @@ def _is_watched(module: Any) -> bool:
         or {"_orig_mod", "_fsdp_wrapped_module"} & module._modules.keys()  # of torch.compile and FSDP
         or isinstance(module, nn.DataParallel)
     )
-
-
-def _address(weight: Any) -> int:
-    address: int = weight.untyped_storage().data_ptr()
-    return address

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from rocoft_bench.tuner.functional import add_update, csr_pattern, entries_of_product, entry_linear, in_place_linear
-from rocoft_bench.tuner.in_place import Standing
+from rocoft_bench.tuner.in_place import StandingValues
 from rocoft_bench.tuner.selection import place_of, read, sample
 
 D_OUT, D_IN = 6, 5
@@ -24,7 +24,7 @@ INDICES = {"row": [1, 4], "column": [0, 3], "random": [0, 3, 8, 11, 20, 28, 29]}
 
 
 def product(mode: str, x: Tensor, weight: Tensor, bias: Tensor | None, trained: Tensor, indices: Tensor) -> Tensor:
-    return in_place_linear(x, bias, Standing(weight, trained, place_of(indices), mode))
+    return in_place_linear(x, bias, StandingValues(weight, trained, place_of(indices), mode))
 
 
 def case(mode: str, *batch: int, bias: bool = True, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
