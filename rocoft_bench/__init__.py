@@ -47,12 +47,14 @@ def _when_imported(name: str, action: Callable[[], object]) -> None:
         sys.meta_path.insert(0, _Watcher(name, action))
 
 
-class _Watcher(importlib.abc.MetaPathFinder):
-    """Finds nothing itself: asks the other finders and wraps the loader that they return.
+class _Watcher(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds nothing itself: asks the other finders and stands before the loader that they return.
 
     It stays in place until the module has really been imported: `importlib.util.find_spec`, which only asks whether
     the module is there, passes by here too.
     """
+
+    loader: importlib.abc.Loader
 
     def __init__(self, name: str, action: Callable[[], object]) -> None:
         self.name, self.action = name, action
@@ -65,13 +67,8 @@ class _Watcher(importlib.abc.MetaPathFinder):
         others = [finder for finder in sys.meta_path if finder is not self]
         spec = next((spec for finder in others if (spec := finder.find_spec(fullname, path, target))), None)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self)
+            self.loader, spec.loader = spec.loader, self
         return spec
-
-
-class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader, watcher: _Watcher) -> None:
-        self.loader, self.watcher = loader, watcher
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
@@ -80,8 +77,8 @@ class _Loader(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        sys.meta_path.remove(self.watcher)
-        self.watcher.action()
+        sys.meta_path.remove(self)
+        self.action()
 
 
 _when_imported("peft", lambda: importlib.import_module("rocoft_bench.tuner"))

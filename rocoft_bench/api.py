@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.config import Settings, assigned, find_config, read_settings
+from rocoft_bench.config import Settings, find_config, override, read_settings
+from rocoft_bench.engine.observer import Observer
+from rocoft_bench.runs import RunRecord, find_run
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from rocoft_bench.runs import RunRecord
 
 
 def run(
@@ -33,7 +33,6 @@ def run(
 
     Raises: UserError if settings, model or data cannot be used. A run that fails says how in its record.
     """
-    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.experiment.resolve import resolve
     from rocoft_bench.experiment.run import run as run_experiment
 
@@ -53,9 +52,7 @@ def evaluate(folder: str | Path, changes: Mapping[str, Any] | None = None, force
 
     Raises: UserError if the run, the settings or the data cannot be used.
     """
-    from rocoft_bench.engine.observer import Observer
     from rocoft_bench.experiment.evaluate import evaluate as evaluate_run
-    from rocoft_bench.runs import find_run
 
     settings = Settings()
     _change(settings, changes)
@@ -83,4 +80,4 @@ def load_results(folder: str | Path = "results") -> pd.DataFrame:
 
 def _change(settings: Settings, changes: Mapping[str, Any] | None) -> None:
     for key, value in (changes or {}).items():
-        settings.update(assigned(key, value), key)
+        settings.update(override(key, value), key)

@@ -3,80 +3,23 @@
 import errno
 import io
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-import rocoft_bench
-from rocoft_bench.cli import (
-    bench,
-    check,
-    demo,
-    evaluate,
-    explain,
-    export,
-    inspect,
-    ls,
-    ntk,
-    params,
-    predict,
-    prefetch,
-    report,
-    sweep,
-    train,
-    validate,
-)
-from rocoft_bench.cli.console import complain, finish_output, say, show_what_can_be_shown
+from rocoft_bench.cli.console import complain, finish_output, show_what_can_be_shown
+from rocoft_bench.cli.options import app
+from rocoft_bench.engine.interrupt import Interrupted
 from rocoft_bench.engine.warning_filters import silence_library_warnings
 from rocoft_bench.errors import UserError, reason, shortened
 from rocoft_bench.plugins import left_out
 
-app = typer.Typer(
-    name="rocoft",
-    help="Fine-tune language models with RoCoFT (row-column fine-tuning) and compare it with the paper's results.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for module in (
-    train,
-    sweep,
-    evaluate,
-    ntk,
-    bench,
-    demo,
-    report,
-    explain,
-    predict,
-    inspect,
-    export,
-    ls,
-    params,
-    validate,
-    prefetch,
-    check,
-):
-    module.register(app)
-
-
-def _show_version(is_asked_for: bool) -> None:
-    if is_asked_for:
-        say(f"rocoft-bench {rocoft_bench.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
-    ] = False,
-) -> None:
-    """What stands before a command."""
-
+# isort: off
+from rocoft_bench.cli import (  # in the order of `rocoft --help`
+    train, sweep, evaluate, ntk, bench, demo, report, explain,
+    predict, inspect, export, ls, params, validate, prefetch, check,
+)  # fmt: skip
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Of the click that typer brings: wrong options and arguments."""
@@ -89,7 +32,7 @@ def main() -> None:
     """Entry point. Bad input ends with one line and exit code 2, an interrupted run with 130."""
     silence_library_warnings()
     show_what_can_be_shown()
-    sys.exit(_finished(_run))
+    sys.exit(_finished())
 
 
 def _run() -> int:
@@ -101,16 +44,16 @@ def _run() -> int:
         text = io.StringIO()
         error.show(text)  # type: ignore[attr-defined]
         complain(text.getvalue().rstrip())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         complain("stopped")
         return 130
     return 2
 
 
-def _finished(run: Callable[[], int]) -> int:
+def _finished() -> int:
     """The exit code, after the output is written. An OSError that nobody foresaw is told in one line."""
     try:
-        code = run()
+        code = _run()
         for line in left_out():
             complain(f"warning: {line}")
         finish_output()

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import complain, say
-from rocoft_bench.cli.options import AS_FOLDER, Force, Plugins
+from rocoft_bench.cli.options import Force, Plugins, ResultsFolder, a_setting, app
+from rocoft_bench.config import find_config, read_settings
 
 if TYPE_CHECKING:
     from rocoft_bench.efficiency.bench_settings import BenchSettings
@@ -24,18 +26,11 @@ EPILOG = """Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    app.command("bench", epilog=EPILOG)(bench)
-
-
+@app.command(epilog=EPILOG)
 def bench(
     config: Annotated[Path, typer.Argument(help="YAML file of benches, e.g. bench_roberta_base.yaml.")],
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the file, e.g. turns=40.")
-    ] = None,
-    output: Annotated[Path, typer.Option(help="Of all results, one folder each below it.", **AS_FOLDER)] = Path(
-        "results/bench"
-    ),
+    assignments: Annotated[list[str] | None, a_setting(help="Any setting of the file, e.g. turns=40.")] = None,
+    output: ResultsFolder = Path("results/bench"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the benches and measure none.")] = False,
     force: Force = False,
     plugins: Plugins = None,
@@ -63,12 +58,10 @@ def bench(
 
 def groups_of(config: Path, assignments: list[str]) -> list[list[BenchSettings]]:
     """The benches of a file, with what the command line changes. Raises: UserError if a setting is wrong."""
-    from rocoft_bench.config import find_config, parse_assignment, read_settings
     from rocoft_bench.efficiency.bench_settings import SECTION, benches_of
 
     settings = read_settings(find_config(config))
-    for assignment in assignments:
-        settings.update({SECTION: parse_assignment(assignment)}, f"--set {assignment}")
+    settings.assign(assignments, group=SECTION)
     return benches_of(settings)
 
 
@@ -85,17 +78,11 @@ def measured_and_shown(group: list[BenchSettings], output: Path, force: bool) ->
             display.bars.update(bar, description=what, advance=1)
 
         records = measure(group, output, force, advance)
-    _show(records)
-    return records
-
-
-def _show(records: list[EfficiencyRecord]) -> None:
-    from rocoft_bench.cli.columns import aligned
-
     frozen = next((record for record in records if record.method["name"] == "frozen"), None)
     rows = [["method", "trained", "step s", "x frozen", "GFLOP", "x", "kept MB", "x", "added ops per layer"]]
     rows += [_cells(record, frozen) for record in records if record.status == "ok"]
     say(aligned(rows))
+    return records
 
 
 def _cells(record: EfficiencyRecord, frozen: EfficiencyRecord | None) -> list[str]:
@@ -119,7 +106,6 @@ def _cells(record: EfficiencyRecord, frozen: EfficiencyRecord | None) -> list[st
 
 
 def _show_plan(groups: list[list[BenchSettings]], output: Path) -> None:
-    from rocoft_bench.cli.columns import aligned
     from rocoft_bench.efficiency.bench_run import stored_record
 
     rows = [["model", "method", "rows x tokens", "state", "folder"]]

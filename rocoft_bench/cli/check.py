@@ -9,13 +9,11 @@ import typer
 
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import complain, say
+from rocoft_bench.cli.options import app
 from rocoft_bench.errors import UserError, shortened
 
 
-def register(app: typer.Typer) -> None:
-    app.command("check", epilog="Examples: rocoft check, rocoft check --golden mine.json --remake")(check)
-
-
+@app.command(epilog="Examples: rocoft check, rocoft check --golden mine.json --remake")
 def check(
     golden: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file to hold to; default: the package's own.")
@@ -42,7 +40,8 @@ def check(
         say(f"written: {file}")
         return
     found = [drift for name, now in measured.items() for drift in drifts(name, before, now)]
-    _show_versions(other_versions(before))
+    for name, (then, now) in other_versions(before).items():
+        say(f"{name}: {now}, the golden file is of {then}")
     if not found:
         held = ", ".join(f"{part} {_in_words(how)}" for part, how in before["tolerances"].items())
         say(f"no drift in {len(measured)} runs (allowed: {held}; all else is equal)")
@@ -72,11 +71,6 @@ def _measured(all_are_needed: bool) -> dict[str, Any]:
         else:
             complain(f"not checked: {name}, which needs pip install 'rocoft-bench[demo]'")
     return found
-
-
-def _show_versions(others: Mapping[str, tuple[str | None, str | None]]) -> None:
-    for name, (before, now) in others.items():
-        say(f"{name}: {now}, the golden file is of {before}")
 
 
 def _in_words(tolerance: Mapping[str, float]) -> str:

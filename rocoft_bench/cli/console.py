@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -60,17 +60,13 @@ def show_what_can_be_shown() -> None:
 
 def finish_output() -> None:
     """Write what is still to be written. Raises: OSError if the results cannot be; what is left is then dropped."""
-    _finish(sys.stderr, lost_is_error=False)
-    _finish(sys.stdout, lost_is_error=True)
-
-
-def _finish(stream: TextIO | None, lost_is_error: bool) -> None:
-    if stream is None:  # its file descriptor is closed
-        return
-    try:
-        stream.flush()
-    except OSError:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if lost_is_error:
-            raise
+    for stream in (sys.stderr, sys.stdout):
+        if stream is None:  # its file descriptor is closed
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            if stream is sys.stdout:
+                raise

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FOLDER
+from rocoft_bench.cli.ntk import carry_out
+from rocoft_bench.cli.options import a_folder, app
+from rocoft_bench.cli.running import shown_run
+from rocoft_bench.config import Settings, config_root, read_settings
 
 if TYPE_CHECKING:
     from rocoft_bench.report import Run
@@ -23,15 +26,7 @@ COMPARED = {
 """Folder of each run of the comparison of methods and its config below configs/demo/."""
 
 
-class Family(StrEnum):
-    glue = "glue"
-    squad = "squad"
-    summarization = "summarization"
-    commonsense = "commonsense"
-    math = "math"
-    ntk = "ntk"
-    all = "all"
-
+Family = StrEnum("Family", ["glue", "squad", "summarization", "commonsense", "math", "ntk", "all"])
 
 ONE_RUN = {
     Family.glue: ("rocoft-row", "entailment.yaml"),
@@ -43,10 +38,7 @@ ONE_RUN = {
 """Folder and config of the run with RoCoFT that stands for a family."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command("demo", epilog="Examples: rocoft demo, rocoft demo --family all")(demo)
-
-
+@app.command(epilog="Examples: rocoft demo, rocoft demo --family all")
 def demo(
     family: Annotated[
         Family,
@@ -54,7 +46,7 @@ def demo(
             help="glue compares four methods; ntk makes kernels; the others, and all, show what RoCoFT learns."
         ),
     ] = Family.glue,
-    output: Annotated[Path, typer.Option(help="Folder of the runs.", **AS_FOLDER)] = Path("results/demo"),
+    output: Annotated[Path, a_folder(help="Folder of the runs.")] = Path("results/demo"),
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Run again what is finished.")] = False,
 ) -> None:
@@ -66,14 +58,21 @@ def demo(
     from rocoft_bench.cli.tables import print_tables
     from rocoft_bench.report import Results, all_tables, before_and_after
 
-    if family is Family.ntk:
-        _kernels(output, force)
+    if family is Family.ntk:  # few-shot kernels, as Section 5 has them
+        from rocoft_bench.ntk.kernel_settings import SECTION, analyses
+
+        few_shot = {"model": "demo-roberta", "tasks": ["demo"]}
+        carry_out(analyses(Settings({SECTION: few_shot})), output, force=force)
+        say(
+            "\nA model of 2 MB on generated pairs says nothing of RoBERTa. "
+            "For the paper's tables: rocoft ntk --task all"
+        )
         return
-    runs = list(COMPARED.items()) if family is Family.glue else _runs_of(family)
+    is_glue = family is Family.glue
+    one_each = ONE_RUN.values() if family is Family.all else [ONE_RUN[family]]
     done: list[Run] = []
-    for name, file in runs:
+    for name, file in COMPARED.items() if is_glue else one_each:
         done.append(_run(output, name, file, seed, force))
-        is_glue = family is Family.glue
         print_tables(all_tables(Results(output, done)) if is_glue else [before_and_after(run.record for run in done)])
     say(
         "\nThese are generated data and small models: they show that the methods work here, and are not comparable\n"
@@ -82,32 +81,11 @@ def demo(
     say(f"records: {output}")
 
 
-def _kernels(output: Path, force: bool) -> None:
-    """Few-shot kernels of the embedded masked language model on the embedded sentence pairs, as Section 5 has them."""
-    from rocoft_bench.cli.ntk import run_and_show
-    from rocoft_bench.config import Settings
-    from rocoft_bench.ntk.kernel_settings import SECTION, analyses
-
-    run_and_show(analyses(Settings({SECTION: {"model": "demo-roberta", "tasks": ["demo"]}})), output, force)
-    say("\nA model of 2 MB on generated pairs says nothing of RoBERTa. For the paper's tables: rocoft ntk --task all")
-
-
-def _runs_of(family: Family) -> list[tuple[str, str]]:
-    return list(ONE_RUN.values()) if family is Family.all else [ONE_RUN[family]]
-
-
 def _run(output: Path, name: str, file: str, seed: int, force: bool) -> Run:
-    from rocoft_bench.cli.running import check_result, shown_run
-    from rocoft_bench.config import config_root, override, read_settings
-    from rocoft_bench.execution import launcher
     from rocoft_bench.experiment.resolve import resolve
     from rocoft_bench.report import Run
 
     settings = read_settings(config_root() / "demo" / file)
-    settings.update(override("seed", seed), "--seed")
+    settings.lay_options({"seed": seed})
     folder = output / (name if seed == 0 else f"{name}-seed{seed}")
-    experiment = resolve(settings)
-    with shown_run(experiment, folder) as observer:
-        record, was_run = launcher.run(experiment, folder, observer, force)
-    check_result(record, was_run, folder)
-    return Run(folder.name, record, folder)
+    return Run(folder.name, shown_run(resolve(settings), folder, force), folder)

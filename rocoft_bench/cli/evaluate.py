@@ -5,7 +5,20 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Assignments, BaseModel, DataDir, EvalFile, FinishedRun, Force, Plugins, Protocol
+from rocoft_bench.cli.options import (
+    Assignments,
+    BaseModel,
+    DataDir,
+    EvalFile,
+    FinishedRun,
+    Force,
+    Plugins,
+    Protocol,
+    app,
+)
+from rocoft_bench.cli.running import result_line
+from rocoft_bench.config import Settings
+from rocoft_bench.runs import find_run
 
 EPILOG = """Examples:
 
@@ -15,10 +28,7 @@ EPILOG = """Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    app.command("evaluate", epilog=EPILOG)(evaluate)
-
-
+@app.command(epilog=EPILOG)
 def evaluate(
     run: FinishedRun,
     task: Annotated[str | None, typer.Option(help='Task of the same family; "all" for each in turn.')] = None,
@@ -33,25 +43,15 @@ def evaluate(
     """Evaluate the model of a finished run once more; each result is a record of its own inside the run's folder."""
     from rocoft_bench import tasks
     from rocoft_bench.cli.progress import ProgressDisplay
-    from rocoft_bench.cli.running import result_line
-    from rocoft_bench.config import Settings, override
-    from rocoft_bench.engine.interrupt import Interrupted
     from rocoft_bench.experiment import evaluate as evaluation
-    from rocoft_bench.runs import find_run
 
     directory = find_run(run)
     family = directory.read_record().task["family"]
     for name in tasks.of_family(family) if task == "all" else [task]:
         changes = Settings()
         changes.assign(assignments or [])
-        files = {"data_dir": data_dir and str(data_dir), "eval_file": eval_file and str(eval_file)}
-        flags = {"name": name, "protocol": protocol, **files}
-        for key, value in flags.items():
-            if value is not None:
-                changes.update(override(f"task.{key}", value), f"--{key.replace('_', '-')}")
-        try:
-            with ProgressDisplay(f"{directory.path} on {name or 'its own task'}") as display:
-                record, target = evaluation.evaluate(directory, changes, display, force, model)
-        except Interrupted:
-            raise KeyboardInterrupt from None
+        options = {"task.protocol": protocol, "task.data_dir": data_dir, "task.eval_file": eval_file}
+        changes.lay_options({"task.name": name, **options})
+        with ProgressDisplay(f"{directory.path} on {name or 'its own task'}") as display:
+            record, target = evaluation.evaluate(directory, changes, display, force, model)
         say(f"{record.task['name']}: {result_line(record)}\nrecord: {target.record}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rocoft_bench.cli.options import FinishedRun, Plugins, folder
+from rocoft_bench.cli.options import FinishedRun, Plugins, app, folder
+from rocoft_bench.runs import find_run
 
 if TYPE_CHECKING:
     from rocoft_bench.report import Run
@@ -20,10 +21,7 @@ EPILOG = """Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    app.command("explain", epilog=EPILOG)(explain)
-
-
+@app.command(epilog=EPILOG)
 def explain(
     run: FinishedRun,
     other: Annotated[
@@ -55,7 +53,6 @@ def explain(
 
 def _run(path: Path) -> Run:
     from rocoft_bench.report import Run
-    from rocoft_bench.runs import find_run
 
     directory = find_run(path)
     return Run(str(directory.path), directory.read_record(), directory.path)

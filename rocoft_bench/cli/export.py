@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FOLDER, BaseModel, FinishedRun, Plugins
+from rocoft_bench.cli.options import BaseModel, FinishedRun, Plugins, a_folder, app
 from rocoft_bench.cli.running import show_notes
 from rocoft_bench.errors import UserError
+from rocoft_bench.runs import find_run
 
 EPILOG = """Examples:
 
@@ -22,19 +23,14 @@ rocoft export results/demo/rocoft-row --push-to-hub me/my-adapter --private
 """
 
 
-class Format(StrEnum):
-    merged = "merged"
-    lora = "lora"
+Format = StrEnum("Format", ["merged", "lora"])
 
 
-def register(app: typer.Typer) -> None:
-    app.command("export", epilog=EPILOG)(export)
-
-
+@app.command(epilog=EPILOG)
 def export(
     run: FinishedRun,
     output: Annotated[
-        Path | None, typer.Option(help="New folder for it; default: merged/ or lora/ inside the run.", **AS_FOLDER)
+        Path | None, a_folder(help="New folder for it; default: merged/ or lora/ inside the run.")
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="merged: a plain checkpoint; lora: rows or columns as a LoRA adapter.")
@@ -78,7 +74,6 @@ def _save(run: Path, output: Path | None, form: Format, options_of_upload: bool,
     if options_of_upload:
         raise UserError("--merged and --private say what to upload: name a repository, --push-to-hub OWNER/NAME")
     from rocoft_bench.experiment import predict
-    from rocoft_bench.runs import find_run
 
     directory = find_run(run)
     folder = output or directory.path / form
@@ -94,7 +89,6 @@ def _push(run: Path, output: Path | None, name: str, merged: bool, private: bool
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # at run time only
 
     from rocoft_bench.publish import upload as publishing
-    from rocoft_bench.runs import find_run
 
     if not sys.stderr.isatty():
         disable_progress_bars()

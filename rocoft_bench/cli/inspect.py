@@ -7,7 +7,9 @@ import typer
 
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FILE, Assignments, EvalFile, LabelColumn, TextColumn, TextPairColumn
+from rocoft_bench.cli.options import AS_FILE, Assignments, EvalFile, LabelColumn, TextColumn, TextPairColumn, app
+from rocoft_bench.config import Settings, validate
+from rocoft_bench.errors import UserError, suggest
 
 EPILOG = """Examples:
 
@@ -17,10 +19,7 @@ EPILOG = """Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    app.command("inspect", epilog=EPILOG)(inspect)
-
-
+@app.command(epilog=EPILOG)
 def inspect(
     file: Annotated[Path, typer.Argument(help="File with examples of your own.", **AS_FILE)],
     family: Annotated[
@@ -34,8 +33,6 @@ def inspect(
     assignments: Assignments = None,
 ) -> None:
     """Show what a run would read of a file: columns, labels, lengths, duplicates, what is odd, and one example."""
-    from rocoft_bench.config import Settings, override, validate
-    from rocoft_bench.errors import UserError, suggest
     from rocoft_bench.experiment.inspection import columns_of, family_for, inspected
     from rocoft_bench.tasks import OWN_FAMILIES
 
@@ -51,8 +48,7 @@ def inspect(
     files = {"train_file": str(file), "eval_file": eval_file and str(eval_file)}
     settings = Settings({"task": {"family": chosen, **{k: v for k, v in (columns | files).items() if v is not None}}})
     settings.assign(assignments or [])
-    if model is not None:
-        settings.update(override("model.name", model), "--model")
+    settings.lay_options({"model.name": model})
     config = validate(settings, OWN_FAMILIES[chosen].Settings)
     task, section = OWN_FAMILIES[chosen].bound(config.task)
     say(f"\nas {chosen}:")

@@ -8,19 +8,12 @@ import typer
 
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Plugins
+from rocoft_bench.cli.options import Plugins, app
+
+What = StrEnum("What", ["tasks", "methods", "models"])
 
 
-class What(StrEnum):
-    tasks = "tasks"
-    methods = "methods"
-    models = "models"
-
-
-def register(app: typer.Typer) -> None:
-    app.command("ls", epilog="Example: rocoft ls methods")(ls)
-
-
+@app.command(epilog="Example: rocoft ls methods")
 def ls(what: Annotated[What, typer.Argument(help="tasks, methods or models")], plugins: Plugins = None) -> None:
     """List the tasks, the fine-tuning methods or the known models."""
     table = {What.tasks: _tasks, What.methods: _methods, What.models: _models}[what]

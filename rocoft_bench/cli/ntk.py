@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import complain, say
-from rocoft_bench.cli.options import AS_FOLDER, Plugins
+from rocoft_bench.cli.options import Plugins, ResultsFolder, a_folder, a_setting, app
+from rocoft_bench.config import Settings, find_config, read_settings
+from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
+from rocoft_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rocoft_bench.ntk.kernel_settings import KernelSettings
@@ -31,16 +35,11 @@ EPILOG = """Examples:
 
 KERNELS = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head")
 DATA_DIR = "Folder with fewshot/TASK/SHOTS-SEED and fewshot/TASK; default: the hub."
-OTHERS = "Any other setting, e.g. lora_rank=4."
-RESULTS = Path("results")
 NO_SETTINGS = ("config", "assignments", "output", "dry_run", "force")
 """Parameters of the command that are no settings of an analysis."""
 
 command = typer.Typer(epilog=EPILOG, invoke_without_command=True, no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    app.add_typer(command, name="ntk")
+app.add_typer(command, name="ntk")
 
 
 @command.callback()
@@ -54,14 +53,12 @@ def ntk(
     kernels: Annotated[str | None, typer.Option(help=f"Of {', '.join(KERNELS)}.")] = None,
     method: Annotated[str | None, typer.Option(help="Kernel of what a method trains (`rocoft ls methods`).")] = None,
     methods: Annotated[str | None, typer.Option(help="Those of several methods, beside --kernels.")] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="A finished few-shot run, whose state is taken.", **AS_FOLDER)
-    ] = None,
+    run: Annotated[Path | None, a_folder(help="A finished few-shot run, whose state is taken.")] = None,
     rank: Annotated[int | None, typer.Option(help="Rows or columns of each matrix.")] = None,
     selection: Annotated[
         str | None, typer.Option(help="Which rows or columns: first, random, max, min, mixed.")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help=DATA_DIR, **AS_FOLDER)] = None,
+    data_dir: Annotated[Path | None, a_folder(help=DATA_DIR)] = None,
     label_words: Annotated[str | None, typer.Option(help="By class, where the task's own are not one token.")] = None,
     max_length: Annotated[int | None, typer.Option(help="Tokens of a prompt; default: the task's.")] = None,
     first_limit: Annotated[int | None, typer.Option(help="Tokens of its first sentence; default: the task's.")] = None,
@@ -74,8 +71,8 @@ def ntk(
     fine_tune: Annotated[bool | None, typer.Option("--fine-tune", help="Train on each draw too, beside it.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per forward pass.")] = None,
     memory_gib: Annotated[float | None, typer.Option(help="The most memory to use.")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=OTHERS)] = None,
-    output: Annotated[Path, typer.Option(help="Of all results, one folder each below it.", **AS_FOLDER)] = RESULTS,
+    assignments: Annotated[list[str] | None, a_setting(help="Any other setting, e.g. lora_rank=4.")] = None,
+    output: ResultsFolder = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the analyses and make none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make again what is finished.")] = False,
     plugins: Plugins = None,
@@ -98,9 +95,8 @@ def _settings(flags: dict[str, Any]) -> dict[str, Any]:
     task = flags.pop("task")
     lists = {key: _split(flags[key]) for key in ("kernels", "label_words", "methods")}
     tasks = of_paper() if task == "all" else _split(task)
-    folders = {key: None if flags[key] is None else str(flags[key]) for key in ("data_dir", "run")}
     training: dict[str, Any] = {"fine_tuning": {} if flags.pop("fine_tune") else None}
-    return {**flags, **lists, **training, "tasks": tasks, "seeds": _seeds(flags["seeds"]), **folders}
+    return {**flags, **lists, **training, "tasks": tasks, "seeds": _seeds(flags["seeds"])}
 
 
 @command.command("compare", epilog="Example: rocoft ntk compare results/ntk-mr/a results/ntk-mr/b")
@@ -109,7 +105,6 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, of the same rows.")],
 ) -> None:
     """Hold the training kernels of two analyses, or of other programs, side by side."""
-    from rocoft_bench.cli.columns import aligned
     from rocoft_bench.ntk.similarity import compared
 
     rows = [["kernel", "size", "relative difference p=1", "p=2", "alignment", "largest entry, second / first"]]
@@ -120,29 +115,36 @@ def compare(
 
 
 def carry_out(groups: list[list[KernelSettings]], output: Path, dry_run: bool = False, force: bool = False) -> None:
-    """Make the analyses, or only show what is done and to do."""
+    """Make the analyses and print what came out, as the paper's tables have it, or only show what is done and to do. A
+    task that fails costs no other one.
+
+    Raises: UserError if the only task cannot be used; typer.Exit with code 1 if others failed, with 130 if stopped.
+    """
     if dry_run:
         _show_plan(groups, output)
-    else:
-        run_and_show(groups, output, force)
-
-
-def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) -> None:
-    """Make the analyses and print what came out, as the paper's tables have it. A task that fails costs no other one.
-
-    Raises: UserError if the only task cannot be used; typer.Exit with code 1 if others failed.
-    """
+        return
     from rocoft_bench.analysis.records import Results, Stored
     from rocoft_bench.cli.tables import print_tables
+    from rocoft_bench.ntk.analyse import failure_of
     from rocoft_bench.report.tables import all_tables
 
     stored: list[Stored[KernelRecord]] = []
     problems = []
     for group in groups:
-        records, problem = _tried(group, output, force, is_alone=len(groups) == 1)
-        names = [own.folder_name for own in group[: len(records)]]
-        stored += [Stored(name, record, output / name) for name, record in zip(names, records, strict=True)]
-        problems += [f"{group[0].task}: {problem}"] if problem else []
+        try:
+            records = _made(group, output, force)
+            named = zip([own.folder_name for own in group], records, strict=True)
+            stored += [Stored(name, record, output / name) for name, record in named]
+        except typer.Exit:
+            raise
+        except UserError as error:
+            if len(groups) == 1:
+                raise
+            problems.append(f"{group[0].task}: error: {error}")
+        except Exception as error:  # on record already; what it is does not matter to the other tasks
+            failure = failure_of(error)
+            hint = f"; {failure.hint}" if failure.hint else ""
+            problems.append(f"{group[0].task}: {failure.status}: {failure.error}{hint}")
     print_tables(all_tables(Results(output, kernels=stored)))
     say(f"records: {output}")
     for problem in problems:
@@ -151,29 +153,8 @@ def run_and_show(groups: list[list[KernelSettings]], output: Path, force: bool) 
         raise typer.Exit(1)
 
 
-def _tried(
-    group: list[KernelSettings], output: Path, force: bool, is_alone: bool
-) -> tuple[list[KernelRecord], str | None]:
-    """The records of a task, or what went wrong."""
-    from rocoft_bench.errors import UserError
-    from rocoft_bench.ntk.analyse import failure_of
-
-    try:
-        return _made(group, output, force), None
-    except UserError as error:
-        if is_alone:
-            raise
-        return [], f"error: {error}"
-    except typer.Exit:
-        raise
-    except Exception as error:  # on record already; what it is does not matter to the other tasks
-        failure = failure_of(error)
-        return [], f"{failure.status}: {failure.error}" + (f"; {failure.hint}" if failure.hint else "")
-
-
 def _made(group: list[KernelSettings], output: Path, force: bool) -> list[KernelRecord]:
     from rocoft_bench.cli.ntk_progress import KernelDisplay
-    from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
     from rocoft_bench.ntk.analyse import analyse
 
     first = group[0]
@@ -191,16 +172,11 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
 
     Raises: UserError if a setting is unknown or out of range.
     """
-    from rocoft_bench.config import Settings, find_config, parse_assignment, read_settings
-    from rocoft_bench.errors import UserError
     from rocoft_bench.ntk.kernel_settings import SECTION, analyses
 
     settings = read_settings(find_config(config)) if config else Settings()
-    for key, value in flags.items():
-        if value is not None:
-            settings.update({SECTION: {key: value}}, f"--{key.replace('_', '-')}")
-    for assignment in assignments:
-        settings.update({SECTION: parse_assignment(assignment)}, f"--set {assignment}")
+    settings.lay_options({f"{SECTION}.{key}": value for key, value in flags.items()})
+    settings.assign(assignments, group=SECTION)
     section = settings.values.get(SECTION) or {}
     if config is None and not (section.get("tasks") or section.get("run")):
         raise UserError("--task is missing: a few-shot task such as sst-2, or all; or a file of analyses with --config")
@@ -208,7 +184,6 @@ def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]
 
 
 def _show_plan(groups: list[list[KernelSettings]], output: Path) -> None:
-    from rocoft_bench.cli.columns import aligned
     from rocoft_bench.ntk.kernel_files import KernelDirectory
 
     rows = [["task", "shots", "seed", "kernels", "state", "folder"]]
@@ -223,8 +198,6 @@ def _split(text: str | None) -> list[str] | None:
 
 
 def _seeds(text: str | None) -> list[int] | None:
-    from rocoft_bench.errors import UserError
-
     parts = _split(text)
     try:
         return None if parts is None else [int(part) for part in parts]

@@ -1,7 +1,5 @@
 """Shows a kernel analysis, and stops it between two blocks when asked to."""
 
-from rich.progress import TaskID
-
 from rocoft_bench.cli.progress import Display
 from rocoft_bench.engine.interrupt import GracefulStop, Interrupted
 from rocoft_bench.ntk.training_kernels import KernelObserver
@@ -12,17 +10,14 @@ class KernelDisplay(Display, KernelObserver):
 
     def __init__(self, title: str, stop: GracefulStop) -> None:
         super().__init__(title)
-        self.bar: TaskID | None = None
+        self.bar = self.bars.add_task("", visible=False)
         self.stop = stop
 
     def started(self, what: str, blocks: int) -> None:
-        if self.bar is not None:
-            self.bars.remove_task(self.bar)
-        self.bar = self.bars.add_task(f"{what}, blocks", total=blocks)
+        self.bars.reset(self.bar, total=blocks, visible=True, description=f"{what}, blocks")
 
     def advanced(self) -> None:
-        if self.bar is not None:
-            self.bars.advance(self.bar)
+        self.bars.advance(self.bar)
         if self.stop.requested:
             raise Interrupted
 

@@ -8,7 +8,7 @@ import typer
 
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Plugins
+from rocoft_bench.cli.options import Plugins, app
 
 if TYPE_CHECKING:
     from rocoft_bench.audit.parameters import AuditRow
@@ -23,10 +23,7 @@ EPILOG = """Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    app.command("params", epilog=EPILOG)(params)
-
-
+@app.command(epilog=EPILOG)
 def params(
     model: Annotated[str | None, typer.Option(help="A model of the paper; then every method is counted.")] = None,
     method: Annotated[str | None, typer.Option(help="A method; then it is counted on every model.")] = None,

@@ -1,19 +1,15 @@
 """`rocoft predict`: a trained adapter answers."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import AS_FILE, BaseModel, FinishedRun, Plugins
+from rocoft_bench.cli.options import BaseModel, FinishedRun, Plugins, a_file, app
 from rocoft_bench.cli.running import ShownNotes, show_notes
 from rocoft_bench.errors import UserError
-
-if TYPE_CHECKING:
-    from rocoft_bench.runs import RunDirectory
+from rocoft_bench.runs import RunDirectory, find_run
 
 EPILOG = """Examples:
 
@@ -23,10 +19,7 @@ EPILOG = """Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    app.command("predict", epilog=EPILOG)(predict)
-
-
+@app.command(epilog=EPILOG)
 def predict(
     run: FinishedRun,
     text: Annotated[
@@ -37,10 +30,10 @@ def predict(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="Answer each row of this file, whose columns have the run's names.", **AS_FILE),
+        a_file(help="Answer each row of this file, whose columns have the run's names."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="With --file: its rows and their answers (.csv, .tsv or .jsonl).", **AS_FILE)
+        Path | None, a_file(help="With --file: its rows and their answers (.csv, .tsv or .jsonl).")
     ] = None,
     model: BaseModel = None,
     plugins: Plugins = None,
@@ -48,7 +41,6 @@ def predict(
     """Answer one input, or all rows of a file, with the model of a finished run."""
     from rocoft_bench.experiment.predict import answer
     from rocoft_bench.experiment.trained_model import load_run
-    from rocoft_bench.runs import find_run
 
     if file is not None and output is not None and text is None and text_pair is None:
         _answer_file(find_run(run), file, output, model)
@@ -64,16 +56,12 @@ def predict(
 
 def _answer_file(directory: RunDirectory, file: Path, output: Path, model: str | None) -> None:
     from rocoft_bench.cli.progress import ProgressDisplay
-    from rocoft_bench.engine.interrupt import Interrupted
     from rocoft_bench.experiment.predict import answer_file, open_file_to_answer
     from rocoft_bench.experiment.trained_model import experiment_of, load_run
 
     asked = open_file_to_answer(experiment_of(directory).task, file, output)
     trained = load_run(directory, model)
     show_notes(trained.notes)
-    try:
-        with ProgressDisplay(f"{directory.path} on {file}") as display:
-            count = answer_file(trained, asked, display)
-    except Interrupted:
-        raise KeyboardInterrupt from None
+    with ProgressDisplay(f"{directory.path} on {file}") as display:
+        count = answer_file(trained, asked, display)
     say(f"{count:,} answers: {output}")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Plugins
+from rocoft_bench.cli.options import Plugins, a_setting, app
+from rocoft_bench.config import find_config, read_settings, read_sweep
+from rocoft_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rocoft_bench.experiment.resolve import Experiment
@@ -24,19 +26,14 @@ EPILOG = """Examples:
 """
 
 
-def register(app: typer.Typer) -> None:
-    app.command("prefetch", epilog=EPILOG)(prefetch)
-
-
+@app.command(epilog=EPILOG)
 def prefetch(
     configs: Annotated[
         list[str],
         typer.Argument(help="YAML files of runs or sweeps, also by their path below the shipped configs/."),
     ],
     check: Annotated[bool, typer.Option("--check", help="Only ask whether all is there, and how large it is.")] = False,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting in each config.")
-    ] = None,
+    assignments: Annotated[list[str] | None, a_setting(help="Override a setting in each config.")] = None,
     plugins: Plugins = None,
 ) -> None:
     """Fetch the models and rows of configs into the cache, so that their runs need no internet.
@@ -45,7 +42,6 @@ def prefetch(
     """
     from huggingface_hub import constants
 
-    from rocoft_bench.errors import UserError
     from rocoft_bench.prefetch.needs import needs
 
     if check and constants.is_offline_mode():
@@ -65,7 +61,6 @@ def prefetch(
 
 def _experiments(config: str, assignments: list[str]) -> Iterator[Experiment]:
     """What a file of settings or a sweep runs, and the evaluations of a sweep's runs on other tasks."""
-    from rocoft_bench.config import find_config, read_settings, read_sweep
     from rocoft_bench.experiment.resolve import resolve
 
     sweep = read_sweep(find_config(config))
@@ -82,8 +77,6 @@ def _experiments(config: str, assignments: list[str]) -> Iterator[Experiment]:
 
 def _line(need: Need, check: bool) -> int | None:
     """Fetch one thing, or ask for it, and print what came of it; its size, None if it cannot be had."""
-    from rocoft_bench.errors import UserError
-
     try:
         found = need.check() if check else need.fetch()
     except UserError as error:

@@ -1,13 +1,11 @@
 """Shows what the engine does: a bar with the time left on a terminal, one line per epoch everywhere."""
 
-from types import TracebackType
 from typing import Any, Self
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -42,9 +40,7 @@ class Display:
         self.bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
     def note(self, message: str) -> None:
@@ -57,37 +53,28 @@ class ProgressDisplay(Display, Observer):
     def __init__(self, title: str) -> None:
         super().__init__(title)
         self.loss = ""
-        self.training: TaskID | None = None
-        self.evaluation: TaskID | None = None
+        self.training = self.bars.add_task("training", visible=False)
+        self.evaluation = self.bars.add_task("evaluation", visible=False)
 
     def training_started(self, total_steps: int, done_steps: int) -> None:
         if done_steps:
             self.note(f"resuming after step {done_steps} of {total_steps}")
-        self.training = self.bars.add_task("training", total=total_steps, completed=done_steps)
+        self.bars.reset(self.training, total=total_steps, completed=done_steps, visible=True)
 
     def step_done(self, step: int) -> None:
-        if self.training is not None:
-            self.bars.update(self.training, completed=step)
+        self.bars.update(self.training, completed=step)
 
     def logged(self, entry: dict[str, Any]) -> None:
         if "metrics" in entry:
-            self._drop_evaluation()
+            self.bars.update(self.evaluation, visible=False)
             metrics = "  ".join(f"{name} {100 * value:.2f}" for name, value in entry["metrics"].items())
             self.console.print(f"  epoch {entry['epoch']}  step {entry['step']}  {self.loss}{metrics}")
         else:
             self.loss = f"loss {entry['loss']:.4f}  "
-            if self.training is not None:
-                self.bars.update(self.training, description=f"training, {self.loss.strip()}")
+            self.bars.update(self.training, description=f"training, {self.loss.strip()}")
 
     def evaluation_started(self, total_batches: int) -> None:
-        self._drop_evaluation()
-        self.evaluation = self.bars.add_task("evaluation", total=total_batches)
+        self.bars.reset(self.evaluation, total=total_batches, visible=True)
 
     def evaluation_batch_done(self) -> None:
-        if self.evaluation is not None:
-            self.bars.advance(self.evaluation)
-
-    def _drop_evaluation(self) -> None:
-        if self.evaluation is not None:
-            self.bars.remove_task(self.evaluation)
-            self.evaluation = None
+        self.bars.advance(self.evaluation)

@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rocoft_bench.cli.console import TerminalConsole, complain, say
-from rocoft_bench.cli.options import AS_FOLDER, Plugins
+from rocoft_bench.cli.options import AS_FOLDER, Plugins, a_folder, app
 
 if TYPE_CHECKING:
-    from rocoft_bench.report import Results, Table, Unreadable
+    from rocoft_bench.report import Results, Table
 
 
-def register(app: typer.Typer) -> None:
-    app.command("report", epilog="Examples: rocoft report results/, rocoft report results/ --ours lora")(report)
-
-
+@app.command(epilog="Examples: rocoft report results/, rocoft report results/ --ours lora")
 def report(
     results: Annotated[Path, typer.Argument(help="Folder with runs, at any depth.", **AS_FOLDER)] = Path("results"),
     output: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the page, tables and figures; default: report/ in the results.", **AS_FOLDER),
+        Path | None, a_folder(help="Folder for the page, tables and figures; default: report/ in the results.")
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="Another folder with runs, to stand beside instead of the paper.", **AS_FOLDER)
+        Path | None, a_folder(help="Another folder with runs, to stand beside instead of the paper.")
     ] = None,
     ours: Annotated[
         str, typer.Option(help="The method that all others are compared with: its name, or the title of a row.")
@@ -51,6 +47,7 @@ def report(
         print_tables(paper_audit())
         return
     from rocoft_bench.report import all_tables, check_ours, only_run, read_results, side_by_side
+    from rocoft_bench.report.writing.cleaning import one_line
 
     found = [read_results(folder) for folder in (results, compare) if folder is not None]
     check_ours(found[0], ours)
@@ -61,7 +58,11 @@ def report(
     title = " beside ".join(folder.resolve().name for folder in (results, compare) if folder is not None)
     page = _write(found[0], tables, output or results / "report", title, ours, margin)
     say(f"\npage: {page}")
-    _end([problem for each in found for problem in each.problems])
+    if problems := [problem for each in found for problem in each.problems]:
+        for problem in problems:
+            complain(one_line(f"skipped: {problem.path}: {problem.reason}"))
+        complain(f"{len(problems)} {'files' if len(problems) > 1 else 'file'} skipped")
+        raise typer.Exit(1)
 
 
 def _write(results: Results, tables: list[Table], folder: Path, title: str, ours: str, margin: float) -> Path:
@@ -77,13 +78,3 @@ def _write(results: Results, tables: list[Table], folder: Path, title: str, ours
             bars.update(bar, description=what, completed=done, total=total)
 
         return write_report(results, tables, folder, title, show, ours, margin)
-
-
-def _end(problems: list[Unreadable]) -> None:
-    from rocoft_bench.report.writing.cleaning import one_line
-
-    for problem in problems:
-        complain(one_line(f"skipped: {problem.path}: {problem.reason}"))
-    if problems:
-        complain(f"{len(problems)} {'files' if len(problems) > 1 else 'file'} skipped")
-        raise typer.Exit(1)

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rocoft_bench.cli.console import complain, say
-from rocoft_bench.cli.options import AS_FOLDER, Plugins
-from rocoft_bench.config import Sweep
-from rocoft_bench.engine.tracking import TrackerName
+from rocoft_bench.cli.ntk import carry_out, groups_of
+from rocoft_bench.cli.options import Plugins, a_folder, a_setting, app
+from rocoft_bench.config import Sweep, find_config, parse_filter, read_settings, read_sweep, resolve_config_path
+from rocoft_bench.engine.tracking import TrackerName, check_installed
+from rocoft_bench.errors import UserError
+from rocoft_bench.runs import RunDirectory
 
 if TYPE_CHECKING:
     from rocoft_bench.execution.executor import Demand, Executor
@@ -37,31 +40,14 @@ EPILOG = """Examples:
 """
 
 
-class ExecutorName(StrEnum):
-    local = "local"
-    ray = "ray"
-    slurm = "slurm"
-
-
-def register(app: typer.Typer) -> None:
-    app.command("sweep", epilog=EPILOG)(sweep)
-
-
-SweepFile = Annotated[str, typer.Argument(help="Sweep file, also by its path below the shipped configs/.")]
-RunsFolder = Annotated[Path, typer.Option(help="Folder of all runs, each in a folder by its settings.", **AS_FOLDER)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")]
+ExecutorName = StrEnum("ExecutorName", ["local", "ray", "slurm"])
+RunsFolder = Annotated[Path, a_folder(help="Folder of all runs, each in a folder by its settings.")]
 Filters = Annotated[
     list[str] | None, typer.Option("--filter", metavar="KEY=VALUE,…", help="Only such runs, e.g. method=lora,task=rte.")
 ]
-ForAllRuns = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting for all runs.")]
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Runs at a time; default: one per GPU, or as cores and memory allow.")
 ]
-MaxRuns = Annotated[int | None, typer.Option(min=1, help="Start so many runs at most.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")]
-StopOnError = Annotated[bool, typer.Option("--stop-on-error", help="Start no run after one failed.")]
-TimeoutMinutes = Annotated[float | None, typer.Option(help="End a run that takes longer.")]
-NumProcesses = Annotated[int, typer.Option(min=1, help="Processes, or GPUs, that share each run.")]
 AccelerateFile = Annotated[
     Path | None, typer.Option(help="YAML file of accelerate for each run, e.g. configs/accelerate/fsdp.yaml.")
 ]
@@ -70,30 +56,29 @@ Where = Annotated[
     typer.Option(help="This machine, a Ray cluster, or Slurm, with a job for each run (extras `ray`, `slurm`)."),
 ]
 Track = Annotated[TrackerName | None, typer.Option(help="Show the runs' curves in this tracker (an extra each).")]
-Address = Annotated[str | None, typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, or auto.")]
-Partition = Annotated[str | None, typer.Option(help="Of Slurm; default: the cluster's.")]
 Sbatch = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="Slurm: an option of sbatch, e.g. account=nlp.")
 ]
 
 
+@app.command(epilog=EPILOG)
 def sweep(
-    file: SweepFile,
+    file: Annotated[str, typer.Argument(help="Sweep file, also by its path below the shipped configs/.")],
     output: RunsFolder = Path("results"),
-    dry_run: DryRun = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     filters: Filters = None,
-    assignments: ForAllRuns = None,
+    assignments: Annotated[list[str] | None, a_setting(help="A setting for all runs.")] = None,
     jobs: Jobs = None,
-    max_runs: MaxRuns = None,
-    retry_failed: RetryFailed = False,
-    stop_on_error: StopOnError = False,
-    timeout_minutes: TimeoutMinutes = None,
-    num_processes: NumProcesses = 1,
+    max_runs: Annotated[int | None, typer.Option(min=1, help="Start so many runs at most.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed before.")] = False,
+    stop_on_error: Annotated[bool, typer.Option("--stop-on-error", help="Start no run after one failed.")] = False,
+    timeout_minutes: Annotated[float | None, typer.Option(help="End a run that takes longer.")] = None,
+    num_processes: Annotated[int, typer.Option(min=1, help="Processes, or GPUs, that share each run.")] = 1,
     config_file: AccelerateFile = None,
     executor: Where = ExecutorName.local,
     track: Track = None,
-    address: Address = None,
-    partition: Partition = None,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default: RAY_ADDRESS, or auto.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Of Slurm; default: the cluster's.")] = None,
     sbatch: Sbatch = None,
     plugins: Plugins = None,
 ) -> None:
@@ -103,7 +88,6 @@ def sweep(
     interruption. Two sweeps may share a folder: no run is done twice.
     """
     from rocoft_bench.cli.sweep_view import closing_lines, plan_lines
-    from rocoft_bench.config import parse_filter
     from rocoft_bench.sweep.phases import phases
 
     _check_options(track, timeout_minutes)
@@ -161,17 +145,13 @@ def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_run
 
     Raises: UserError.
     """
-    from rocoft_bench.config import find_config, read_settings, read_sweep
     from rocoft_bench.efficiency.bench_settings import is_of_benches
-    from rocoft_bench.errors import UserError
     from rocoft_bench.ntk.kernel_settings import is_of_kernels
 
     path = find_config(file)
     if is_of_kernels(read_settings(path)):
         if of_runs:
             raise UserError(f"{of_runs[0]}: is for runs, and {path} is of kernel analyses; see rocoft ntk --help")
-        from rocoft_bench.cli.ntk import carry_out, groups_of
-
         carry_out(groups_of(path, {}, assignments), output, dry_run)
         raise typer.Exit
     if is_of_benches(read_settings(path)):
@@ -184,9 +164,6 @@ def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_run
 
 def _check_options(track: TrackerName | None, timeout_minutes: float | None) -> None:
     """Raises: UserError."""
-    from rocoft_bench.engine.tracking import check_installed
-    from rocoft_bench.errors import UserError
-
     check_installed(track)
     if timeout_minutes is not None and not 0 < timeout_minutes < math.inf:
         raise UserError(f"--timeout-minutes {timeout_minutes}: must be a number above 0")
@@ -196,7 +173,6 @@ def _factory(
     name: ExecutorName, address: str | None, partition: str | None, sbatch: list[str] | None
 ) -> Callable[[Demand, Path], Executor]:
     """What makes the executor. Raises: UserError if an option is for another one, or not KEY=VALUE."""
-    from rocoft_bench.errors import UserError
     from rocoft_bench.execution.executor import local_executor
 
     options = {"--address": address, "--partition": partition, "--sbatch": sbatch}
@@ -217,7 +193,6 @@ def _factory(
 
 def _launch(num_processes: int, config_file: Path | None) -> Launch:
     """How each run is shared. Raises: UserError if the file is not one of accelerate."""
-    from rocoft_bench.config import resolve_config_path
     from rocoft_bench.execution.launch_options import Launch
 
     if config_file is None:
@@ -229,7 +204,6 @@ def _launch(num_processes: int, config_file: Path | None) -> Launch:
 
 def _begin(plan: Plan, output: Path, sweep_file: Path, launch: Launch | None) -> None:
     """Put the invalid runs on record. launch: on this machine. Raises: UserError if nothing could be run or written."""
-    from rocoft_bench.runs import RunDirectory
     from rocoft_bench.sweep.invalid_runs import record_invalid
 
     RunDirectory(output).check_writable()
@@ -240,7 +214,6 @@ def _begin(plan: Plan, output: Path, sweep_file: Path, launch: Launch | None) ->
 
 def _available(to_do: list[PlannedRun], shared: bool, sharded: bool) -> list[PlannedRun]:
     """The runs that can start; the others are counted by what keeps them from it. Raises: UserError if none is left."""
-    from rocoft_bench.errors import UserError
     from rocoft_bench.prefetch.needs import unavailable
     from rocoft_bench.sweep.plan import refusals
 

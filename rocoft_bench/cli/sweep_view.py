@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from types import TracebackType
 from typing import Any, get_args
 
 from rich.console import Group, RenderableType
@@ -39,7 +38,7 @@ def plan_lines(plan: Plan, to_do: Sequence[PlannedRun]) -> list[str]:
     left_out = [run for run in plan.in_state(State.FAILED) if run.name not in chosen]
     if left_out:
         lines.append(f"failed before, left alone (--retry-failed runs them again): {len(left_out)}")
-        lines += [f"  {_status(run)}  {run.name}" for run in left_out]
+        lines += [f"  {run.record.status if run.record else 'unreadable record'}  {run.name}" for run in left_out]
     if bare := sum(not RunDirectory(run.folder).adapter.is_dir() for run in plan.in_state(State.DONE)):
         lines.append(
             f"done, though their trained values were taken away (delete their folders to run them again): {bare}"
@@ -70,10 +69,6 @@ def _plan_row(runs: list[PlannedRun], chosen: set[str]) -> list[str]:
         f"≤ {max(memory) / 1024:.1f} GiB" if memory else "",
         f"about {duration(sum(seconds) / len(seconds))}" if seconds else "",
     ]
-
-
-def _status(run: PlannedRun) -> str:
-    return run.record.status if run.record else "unreadable record"
 
 
 def closing_lines(plan: Plan, to_do: Sequence[PlannedRun], outcomes: Sequence[tuple[PlannedRun, Outcome]]) -> list[str]:
@@ -119,10 +114,6 @@ class RunProgress(Observer):
             self.phase = f"training, loss {entry['loss']:.4f}"
 
     @property
-    def share(self) -> float:
-        return self.done / self.total if self.total else 0.0
-
-    @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
@@ -145,9 +136,7 @@ class LiveView(SweepView):
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.live.stop()
 
     def started(self, run: PlannedRun) -> Observer:
@@ -183,7 +172,7 @@ class LiveView(SweepView):
     def _render(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for progress in tuple(self.running.values()):
-            bar = ProgressBar(total=1.0, completed=progress.share, width=24)
+            bar = ProgressBar(total=progress.total or 1, completed=progress.done, width=24)
             table.add_row(progress.run.name, bar, progress.phase, duration(progress.seconds))
         ended = f"{self.ended} of {self.total} ended, {self.failed} of them failed"
         counts = f"{len(self.running)} running, {ended}, {len(self.waiting)} waiting"

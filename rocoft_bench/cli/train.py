@@ -7,7 +7,6 @@ import typer
 
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import (
-    AS_FOLDER,
     Assignments,
     DataDir,
     Dataset,
@@ -19,9 +18,13 @@ from rocoft_bench.cli.options import (
     TextColumn,
     TextPairColumn,
     TrainFile,
+    a_folder,
+    app,
 )
-from rocoft_bench.config import Settings
+from rocoft_bench.cli.running import shown_run, summary
+from rocoft_bench.config import DEFAULT_METHOD, Settings, find_config, override, read_settings, resolve_config_path
 from rocoft_bench.engine.tracking import TrackerName
+from rocoft_bench.errors import UserError
 
 EPILOG = """Examples:
 
@@ -42,52 +45,33 @@ Family = Annotated[
     str,
     typer.Argument(help="Task family, e.g. glue; for your own data e.g. classification (`rocoft ls tasks`)."),
 ]
-Task = Annotated[str | None, typer.Option(help="Task of the family, e.g. rte; a name for your own data.")]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="YAML file; default: configs/FAMILY/TASK.yaml, the paper's Table 10.")
 ]
-MethodName = Annotated[str | None, typer.Option(help="Fine-tuning method (`rocoft ls methods`).")]
-Rank = Annotated[int | None, typer.Option(help="Rows or columns per matrix; the rank for LoRA.")]
 Mode = Annotated[str | None, typer.Option(help="RoCoFT: row, column, row_column or random (single entries).")]
-Selection = Annotated[str | None, typer.Option(help="RoCoFT: first, random, max, min or mixed.")]
-Model = Annotated[str | None, typer.Option(help="Hub id, local folder, or a name of `rocoft ls models`.")]
 TrainOn = Annotated[
     str | None, typer.Option(help="Commonsense and math: examples to train on, e.g. commonsense_170k or math_10k.")
 ]
-Seed = Annotated[int | None, typer.Option(help="Seed of everything random.")]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training examples.")]
-BatchSize = Annotated[int | None, typer.Option(help="Examples per forward pass.")]
-RunFolder = Annotated[
-    Path | None, typer.Option(help="Folder of this run; default: results/… by its settings.", **AS_FOLDER)
-]
-Track = Annotated[TrackerName | None, typer.Option(help="Show the curves in this tracker (an extra each).")]
+RunFolder = Annotated[Path | None, a_folder(help="Folder of this run; default: results/… by its settings.")]
 NumProcesses = Annotated[
     int | None,
     typer.Option(help="Processes that share the examples of each step, over all machines: one for each GPU."),
 ]
-NumMachines = Annotated[int, typer.Option(help="Machines; run the same command on each.")]
-MachineRank = Annotated[int, typer.Option(help="Which of the machines this is, from 0.")]
-MainProcessIp = Annotated[str | None, typer.Option(help="Address of machine 0.")]
-MainProcessPort = Annotated[int | None, typer.Option(help="A free port of machine 0.")]
 AccelerateFile = Annotated[
     Path | None, typer.Option(help="YAML file of accelerate, e.g. configs/accelerate/fsdp.yaml.")
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("train", epilog=EPILOG)(train)
-
-
+@app.command(epilog=EPILOG)
 def train(
     family: Family,
-    task: Task = None,
+    task: Annotated[str | None, typer.Option(help="Task of the family, e.g. rte; a name for your own data.")] = None,
     config: ConfigFile = None,
-    method: MethodName = None,
-    rank: Rank = None,
+    method: Annotated[str | None, typer.Option(help="Fine-tuning method (`rocoft ls methods`).")] = None,
+    rank: Annotated[int | None, typer.Option(help="Rows or columns per matrix; the rank for LoRA.")] = None,
     mode: Mode = None,
-    selection: Selection = None,
-    model: Model = None,
+    selection: Annotated[str | None, typer.Option(help="RoCoFT: first, random, max, min or mixed.")] = None,
+    model: Annotated[str | None, typer.Option(help="Hub id, local folder, or a name of `rocoft ls models`.")] = None,
     data_dir: DataDir = None,
     train_file: TrainFile = None,
     eval_file: EvalFile = None,
@@ -97,19 +81,19 @@ def train(
     label_column: LabelColumn = None,
     train_on: TrainOn = None,
     protocol: Protocol = None,
-    seed: Seed = None,
-    learning_rate: LearningRate = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training examples.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Examples per forward pass.")] = None,
     assignments: Assignments = None,
     output: RunFolder = None,
     force: Force = False,
-    track: Track = None,
+    track: Annotated[TrackerName | None, typer.Option(help="Show the curves in this tracker (an extra each).")] = None,
     num_processes: NumProcesses = None,
-    num_machines: NumMachines = 1,
-    machine_rank: MachineRank = 0,
-    main_process_ip: MainProcessIp = None,
-    main_process_port: MainProcessPort = None,
+    num_machines: Annotated[int, typer.Option(help="Machines; run the same command on each.")] = 1,
+    machine_rank: Annotated[int, typer.Option(help="Which of the machines this is, from 0.")] = 0,
+    main_process_ip: Annotated[str | None, typer.Option(help="Address of machine 0.")] = None,
+    main_process_port: Annotated[int | None, typer.Option(help="A free port of machine 0.")] = None,
     config_file: AccelerateFile = None,
     plugins: Plugins = None,
 ) -> None:
@@ -117,61 +101,48 @@ def train(
 
     The same command resumes an interrupted run and leaves a finished one alone.
     """
-    from rocoft_bench.cli.running import check_result, shown_run, summary
-    from rocoft_bench.config import resolve_config_path
-    from rocoft_bench.execution import launcher
     from rocoft_bench.execution.launch_options import Launch
     from rocoft_bench.experiment.resolve import resolve
 
     flags = {
         **{"method.rank": rank, "method.mode": mode, "method.selection": selection, "model.name": model},
-        **{"task.data_dir": data_dir and str(data_dir), "task.train_on": train_on, "task.protocol": protocol},
+        **{"task.data_dir": data_dir, "task.train_on": train_on, "task.protocol": protocol},
         **{"training.learning_rate": learning_rate, "training.epochs": epochs, "training.batch_size": batch_size},
-        **{"task.train_file": train_file and str(train_file), "task.eval_file": eval_file and str(eval_file)},
-        **{"task.dataset": dataset, "task.text_column": text_column, "task.text_pair_column": text_pair_column},
+        **{"task.train_file": train_file, "task.eval_file": eval_file, "task.dataset": dataset},
+        **{"task.text_column": text_column, "task.text_pair_column": text_pair_column},
         **{"task.label_column": label_column, "seed": seed},
     }
     experiment = resolve(_settings(family, task, config, method, flags, assignments or []))
     folder = output or experiment.folder_in(Path("results"))
     file = None if config_file is None else str(resolve_config_path(config_file))
     launch = Launch(num_processes, num_machines, machine_rank, main_process_ip, main_process_port, file)
-    with shown_run(experiment, folder, track) as observer:
-        record, was_run = launcher.run(experiment, folder, observer, force, launch)
-    check_result(record, was_run, folder)
-    say(summary(record, folder))
+    say(summary(shown_run(experiment, folder, force, track, launch), folder))
 
 
 def _settings(
     family: str,
     task: str | None,
-    config: Path | None,
+    file: Path | None,
     method: str | None,
     flags: dict[str, Any],
     assignments: list[str],
 ) -> Settings:
     """File, then the method, whose defaults it brings, then `--set`, then the named flags."""
     from rocoft_bench import tasks
-    from rocoft_bench.config import DEFAULT_METHOD, Settings, find_config, override, read_settings
-    from rocoft_bench.errors import UserError
 
     is_own = family in tasks.OWN_FAMILIES
     if task is not None:
         tasks.get(family, task)
-    elif config is None and not is_own:
+    elif file is None and not is_own:
         raise UserError(f"--task is missing: {', '.join(tasks.of_family(family))}")
     # the paper has no settings for own data or a plug-in's task: these start from the defaults
-    is_free = config is None and (is_own or tasks.TASKS.origin(f"{family} {task}") is not None)
+    is_free = file is None and (is_own or tasks.TASKS.origin(f"{family} {task}") is not None)
     free = Settings({"method": {"name": DEFAULT_METHOD}})
-    settings = free if is_free else read_settings(find_config(config or f"{family}/{task}.yaml"))
+    settings = free if is_free else read_settings(find_config(file or f"{family}/{task}.yaml"))
     if "axes" in settings.values:
-        raise UserError(f"{config}: is a sweep: rocoft sweep {config}")
+        raise UserError(f"{file}: is a sweep: rocoft sweep {file}")
     settings.update(override("task.family", family), "command line")
-    if task is not None:
-        settings.update(override("task.name", task), "--task")
-    if method is not None:
-        settings.update(override("method.name", method), "--method")
+    settings.lay_options({"task.name": task, "method.name": method})
     settings.assign(assignments)
-    for key, value in flags.items():
-        if value is not None:
-            settings.update(override(key, value), f"--{key.split('.')[-1].replace('_', '-')}")
+    settings.lay_options(flags)
     return settings

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rocoft_bench.cli import bench, ntk
 from rocoft_bench.cli.columns import aligned
 from rocoft_bench.cli.console import say
-from rocoft_bench.cli.options import Assignments, Plugins
+from rocoft_bench.cli.options import Assignments, Plugins, app
 from rocoft_bench.cli.running import show_notes
+from rocoft_bench.config import Settings, Sweep, find_config, flatten, read_settings, read_sweep
+from rocoft_bench.errors import UserError
+from rocoft_bench.runs import config_values
 
 if TYPE_CHECKING:
-    from rocoft_bench.config import Settings, Sweep
     from rocoft_bench.experiment.resolve import Experiment
     from rocoft_bench.sweep.plan import ValidRun
 
@@ -26,14 +29,10 @@ EPILOG = """Examples:
   rocoft validate table1_roberta_base.yaml
 """
 
-
 MEMORY_UNKNOWN = "memory: unknown before the model's configuration is here (rocoft prefetch)"
 
 
-def register(app: typer.Typer) -> None:
-    app.command("validate", epilog=EPILOG)(validate)
-
-
+@app.command(epilog=EPILOG)
 def validate(
     config: Annotated[str, typer.Argument(help="YAML file, also by its path below the shipped configs/.")],
     assignments: Assignments = None,
@@ -44,7 +43,6 @@ def validate(
     Of a sweep, every run is checked and the methods are shown. The memory that a run will need is estimated for
     examples as long as task.max_length allows, on this machine's kind of device.
     """
-    from rocoft_bench.config import find_config, read_settings, read_sweep
     from rocoft_bench.efficiency.bench_settings import is_of_benches
     from rocoft_bench.ntk.kernel_settings import is_of_kernels
 
@@ -61,9 +59,7 @@ def validate(
 
 def _kernels(file: Path, assignments: list[str]) -> str:
     """The settings that the analyses of a file share, and how many there are."""
-    from rocoft_bench.cli.ntk import groups_of
-
-    groups = groups_of(file, {}, assignments)
+    groups = ntk.groups_of(file, {}, assignments)
     first = groups[0][0]
     rows = [["setting", "value"], ["model", first.model.name], ["shots", str(first.shots)]]
     rows += [[key, str(value)] for key, value in first.chosen().items()]
@@ -74,9 +70,7 @@ def _kernels(file: Path, assignments: list[str]) -> str:
 
 def _benches(file: Path, assignments: list[str]) -> str:
     """The settings that the methods of each model and shape share, and the methods."""
-    from rocoft_bench.cli.bench import groups_of
-
-    groups = groups_of(file, assignments)
+    groups = bench.groups_of(file, assignments)
     tables = [
         aligned([["setting", "value"], *([key, str(value)] for key, value in group[0].circumstances().items())])
         for group in groups
@@ -86,9 +80,7 @@ def _benches(file: Path, assignments: list[str]) -> str:
 
 
 def _settings(settings: Settings, assignments: list[str]) -> str:
-    from rocoft_bench.config import flatten
     from rocoft_bench.experiment.resolve import resolve
-    from rocoft_bench.runs import config_values
 
     settings.assign(assignments)
     experiment = resolve(settings)
@@ -123,7 +115,6 @@ def _runs(sweep: Sweep, assignments: list[str]) -> str:
     Raises:
         UserError: Every run that is wrong, by its place on the axes; the same problem once.
     """
-    from rocoft_bench.errors import UserError
     from rocoft_bench.sweep.plan import plain, resolve_all
 
     right, wrong = resolve_all(sweep, sweep.runs(assignments))

@@ -4,7 +4,6 @@ from rocoft_bench.config.catalog import known_model
 from rocoft_bench.config.condition import Condition, parse_filter
 from rocoft_bench.config.loading import (
     Settings,
-    assigned,
     checked,
     config_files,
     config_root,
@@ -31,6 +30,5 @@ from rocoft_bench.config.schema import (
     TrainingConfig,
     defaults_of,
 )
-from rocoft_bench.config.sweep import Run as SweepRun
-from rocoft_bench.config.sweep import Sweep, read_sweep
+from rocoft_bench.config.sweep import Sweep, SweepRun, read_sweep
 from rocoft_bench.config.tuning import SEED, Tuning, group_of

@@ -92,16 +92,13 @@ def parse_filter(*texts: str) -> Condition:
 def _check_known(key: str, wanted: Sequence[Any], runs: Sequence[dict[str, Any]], where: str) -> None:
     there = [value for values in runs if (value := _found(values, key)) is not _ABSENT]
     if not there:
-        raise UserError(f"{where}: no run has a setting {key}; {suggest(key, _keys(runs))}")
+        known = {key for values in runs for key, _ in flatten(values)}
+        known |= {short for short, key in SHORT.items() if key in known}
+        raise UserError(f"{where}: no run has a setting {key}; {suggest(key, known)}")
     names = {_comparable(key, value): str(value) for value in there}
     for choice in wanted:
         if _comparable(key, choice) not in names:
             raise UserError(f"{where}: no run has {key} = {choice}; {suggest(choice, names.values())}")
-
-
-def _keys(runs: Sequence[dict[str, Any]]) -> set[str]:
-    keys = {key for values in runs for key, _ in flatten(values)}
-    return keys | {short for short, key in SHORT.items() if key in keys}
 
 
 def _found(values: dict[str, Any], key: str) -> Any:
@@ -113,18 +110,12 @@ def _found(values: dict[str, Any], key: str) -> Any:
     return found
 
 
-def _spelled(model: Any) -> str:
-    try:
-        return model_name(str(model))
-    except ValueError:
-        return str(model)
-
-
 def _comparable(key: str, value: Any) -> float | str:
     """Equal for values that mean the same."""
     if SHORT.get(key, key) == SHORT["model"]:
         known = known_model(str(value))
-        return known.hub_id if known else _spelled(value)
+        with suppress(ValueError):
+            return known.hub_id if known else model_name(str(value))
     if key in ROW_PATHS and isinstance(value, str):
         with suppress(ValueError):
             return str(absolute(value))

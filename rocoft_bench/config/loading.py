@@ -70,14 +70,21 @@ class Settings:
             if isinstance(value, dict) and key != "method" and there is not None and not isinstance(there, dict):
                 raise UserError(f"{self.sources.get(key)}: {key} = {shortened(repr(there))}: is a group of settings")
 
-    def assign(self, assignments: Iterable[str]) -> None:
-        """Lay `key=value` of `--set` over what is there, a method first: the others are meant for it.
+    def assign(self, assignments: Iterable[str], group: str | None = None) -> None:
+        """Lay `key=value` of `--set` over what is there, or in its group, a method first: the others are meant for it.
 
         Raises: UserError as `parse_assignment`.
         """
         parsed = [(parse_assignment(assignment), f"--set {assignment}") for assignment in assignments]
         for values, source in sorted(parsed, key=lambda given: _method_name(given[0]) is None):
-            self.update(values, source)
+            self.update(values if group is None else {group: values}, source)
+
+    def lay_options(self, options: Mapping[str, Any]) -> None:
+        """Lay options of a command, by the dotted key of what each sets, over what is there; None was not given."""
+        for key, value in options.items():
+            if value is not None:
+                name = key.removesuffix(".name").rpartition(".")[2].replace("_", "-")
+                self.update(override(key, str(value) if isinstance(value, Path) else value), f"--{name}")
 
     def copy(self) -> Settings:
         """The same settings; what happens to either leaves the other alone."""
@@ -150,7 +157,9 @@ def _read(path: Path, includers: tuple[Path, ...], known: dict[Path, Settings]) 
     if len(includers) > MAX_INCLUDES:
         raise UserError(f"{path}: more than {MAX_INCLUDES} files include one the other")
     if place not in known:
-        content = _parse(path)
+        content = read_yaml(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: must hold `key: value` settings, not {type(content).__name__}")
         settings = Settings()
         for name in _included(path, content.pop("include", [])):
             settings.include(_read(path.parent / name, (*includers, place), known))
@@ -166,30 +175,19 @@ def _included(path: Path, names: Any) -> list[str]:
     return names
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    content = read_yaml(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold `key: value` settings, not {type(content).__name__}")
-    return content
-
-
 def override(dotted: str, value: Any) -> dict[str, Any]:
-    """{"training.epochs", 3} as nested settings: {"training": {"epochs": 3}}.
+    """("training.epochs", 3) as nested settings: {"training": {"epochs": 3}}; of a method, model or task a name alone
+    says enough.
 
     Raises: UserError if there are more levels than any setting has.
     """
     head, *rest = reversed(dotted.split("."))
     if len(rest) >= MAX_LEVELS:
         raise UserError(f"{shortened(dotted)} is not a setting; it has {len(rest) + 1:,} levels")
-    values: dict[str, Any] = {head: value}
+    values: dict[str, Any] = {head: _spelled_out(dotted, value)}
     for part in rest:
         values = {part: values}
     return values
-
-
-def assigned(key: str, value: Any) -> dict[str, Any]:
-    """As `override`; of a method, model or task a name alone says enough."""
-    return override(key, _spelled_out(key, value))
 
 
 def _spelled_out(key: str, value: Any) -> Any:
@@ -204,7 +202,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UserError(f"--set {shortened(text)}: write it as key=value, e.g. --set training.epochs=3")
-    return assigned(key.strip(), parse_yaml(value, f"--set {shortened(text)}"))
+    return override(key.strip(), parse_yaml(value, f"--set {shortened(text)}"))
 
 
 def validate(settings: Settings, task_section: type[TaskConfig] = TaskConfig) -> RunConfig:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.config.condition import Condition, as_condition
-from rocoft_bench.config.loading import Settings, assigned, checked, find_config, read_settings
+from rocoft_bench.config.loading import Settings, checked, find_config, override, read_settings
 from rocoft_bench.config.schema import OF_THE_METHOD, RunConfig
 from rocoft_bench.config.tuning import Tuning, group_of, nested
 from rocoft_bench.errors import UserError, suggest
@@ -44,7 +44,7 @@ PARTS = ("include", AXES, "exclude", "overrides", "evaluate_also", "tune", "plug
 
 MAX_RUNS = 100_000
 
-Run = tuple[dict[str, Any], Settings]
+SweepRun = tuple[dict[str, Any], Settings]
 """A run of a sweep: its value on each axis, and its settings."""
 
 
@@ -73,7 +73,7 @@ class Sweep:
     tuning: Tuning | None = None
     """The search before the runs."""
 
-    def runs(self, assignments: Iterable[str] = ()) -> list[Run]:
+    def runs(self, assignments: Iterable[str] = ()) -> list[SweepRun]:
         """Every run, in the order of the axes. Axis `config` < method < common < other axes < overrides < --set.
 
         Raises: UserError if a file of the axis `config` cannot be read, a condition is met by no run, or no run is
@@ -98,7 +98,7 @@ class Sweep:
             raise UserError(f"{self.path}: exclude leaves no run")
         return kept
 
-    def trials(self, assignments: Iterable[str] = ()) -> list[Run]:
+    def trials(self, assignments: Iterable[str] = ()) -> list[SweepRun]:
         """Every trial of the search, with its value on each axis and of each tuned setting; none without a search.
 
         Raises: UserError as `runs`, and if what is tuned is set otherwise too.
@@ -114,7 +114,7 @@ class Sweep:
             for varied, trial in self.tuning.trial_settings(settings, assignments)
         ]
 
-    def tuned_runs(self, chosen: Mapping[str, Mapping[str, Any]], assignments: Iterable[str] = ()) -> list[Run]:
+    def tuned_runs(self, chosen: Mapping[str, Mapping[str, Any]], assignments: Iterable[str] = ()) -> list[SweepRun]:
         """Of `runs`, those whose search has ended, with what it chose. chosen: by `group_of` the value of each setting.
 
         Raises: UserError as `runs`.
@@ -140,17 +140,15 @@ class Sweep:
             changed.update({"task": section}, f"{self.path}: evaluate_also")
             yield changed
 
-    def _product(self) -> Iterator[Run]:
-        bases = {name: Settings() if name is None else read_settings(find_config(name)) for name in self._configs()}
+    def _product(self) -> Iterator[SweepRun]:
+        configs = self.axes.get(CONFIG, [None])
+        bases = {name: Settings() if name is None else read_settings(find_config(name)) for name in configs}
         for values in product(*self.axes.values()):
             point = dict(zip(self.axes, values, strict=True))
             settings = bases[point.get(CONFIG)].copy()
             for layer, source in self._layers(point):
                 settings.update(layer, source)
             yield point, settings
-
-    def _configs(self) -> list[str | None]:
-        return list(self.axes.get(CONFIG, [None]))
 
     def _layers(self, point: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         """What is laid over the file of the axis `config`, and where it stands. The method comes first: a learning rate
@@ -160,10 +158,10 @@ class Sweep:
         first = [axis for axis in METHOD_AXES if axis in point]
         last = [axis for axis in point if axis not in (CONFIG, *METHOD_AXES)]
         for axis in first:
-            yield assigned(axis, point[axis]), f"{self.path}: {AXES}.{axis}"
+            yield override(axis, point[axis]), f"{self.path}: {AXES}.{axis}"
         yield self.common, str(self.path)
         for axis in last:
-            yield assigned(axis, point[axis]), f"{self.path}: {AXES}.{axis}"
+            yield override(axis, point[axis]), f"{self.path}: {AXES}.{axis}"
 
     def _check_conditions(self, written: list[dict[str, Any]]) -> None:
         for number, condition in enumerate(self.exclude, 1):
@@ -188,14 +186,13 @@ def read_sweep(path: Path) -> Sweep | None:
         if key not in allowed:
             raise UserError(f"{path}: {key} is neither a setting nor a part of a sweep; {suggest(key, allowed)}")
     _load_plugins(path, settings)
+    tune = values.pop("tune", None)
     return Sweep(
         path=path,
         axes=_checked_axes(path, values.pop(AXES)),
         exclude=[as_condition(entry, where) for where, entry in _entries(path, "exclude", values)],
         overrides=[_as_override(entry, where) for where, entry in _entries(path, "overrides", values)],
-        tuning=checked(Tuning, tune, settings.sources, "tune")
-        if (tune := values.pop("tune", None)) is not None
-        else None,
+        tuning=None if tune is None else checked(Tuning, tune, settings.sources, "tune"),
         evaluate_also=_lists(values.pop("evaluate_also", {}), f"{path}: evaluate_also", "family: [task, …]"),
         common_method=_take_method(path, settings),
         common=values,

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, FiniteFloat, Tag, model_validator
 
-from rocoft_bench.config.loading import Settings, assigned, flatten, merge, parse_assignment
+from rocoft_bench.config.loading import Settings, flatten, merge, override, parse_assignment
 from rocoft_bench.config.schema import Count, LargeCount, Seed, StrictModel
 from rocoft_bench.errors import UserError
 
@@ -143,5 +143,5 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted key, as nested ones."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        merge(found, assigned(str(key), value))
+        merge(found, override(str(key), value))
     return found

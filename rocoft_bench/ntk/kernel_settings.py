@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator, model_validator
 
 from rocoft_bench import methods, tasks
-from rocoft_bench.config import Count, CountFromZero, LargeCount, ModelConfig, Settings, StrictModel, assigned, checked
+from rocoft_bench.config import Count, CountFromZero, LargeCount, ModelConfig, Settings, StrictModel, checked, override
 from rocoft_bench.errors import UserError, suggest
 from rocoft_bench.experiment.resolve import Experiment, resolve
 from rocoft_bench.experiment.trained_model import experiment_of
@@ -281,7 +281,7 @@ def _methods(several: Any) -> Sequence[Any]:
 def _one(values: dict[str, Any], sources: dict[str, str]) -> KernelSettings:
     named = dict(values)
     for key in named.keys() & {"model", "method"}:
-        named |= assigned(key, values[key])  # a name alone says enough
+        named |= override(key, values[key])  # a name alone says enough
     if named.get("method") is not None:
         named.setdefault("kernels", ["trained"])
     settings = checked(KernelSettings, named, sources, SECTION)

@@ -73,9 +73,9 @@ class Need(ABC):
     def fetch(self) -> Found:
         """Bring it into the cache, if it is not there, and see that it can be used. Raises: UserError if it cannot."""
 
-    @abstractmethod
     def check(self) -> Found:
-        """Ask whether it could be fetched. Raises: UserError if it could not."""
+        """Ask whether it could be fetched, where fetching it takes long. Raises: UserError if it could not."""
+        return self.fetch()
 
 
 def needs(experiments: Iterable[Experiment]) -> list[Need]:
@@ -128,8 +128,6 @@ class LocalModel(Need):
     def fetch(self) -> Found:
         return Found("nothing to fetch")
 
-    check = fetch
-
 
 @dataclass(frozen=True, kw_only=True)
 class HubModel(Need):
@@ -165,6 +163,7 @@ class HubModel(Need):
     def _fetch(self) -> Found:
         """What is missing raises OSError, as everywhere in the hub's library."""
         from huggingface_hub import snapshot_download
+        from transformers import AutoConfig, AutoTokenizer
 
         wanted: dict[str, Any] = {"allow_patterns": list(MODEL_FILES), "ignore_patterns": [OTHER_FILES]}
         folder = Path(snapshot_download(self.id, revision=self.revision, **wanted))
@@ -172,7 +171,8 @@ class HubModel(Need):
         if converted is None and (missing := missing_files(folder)):
             raise FileNotFoundError(f"there is no {', no '.join(missing)}")
         with no_network():
-            self._load_without_weights()
+            AutoConfig.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
+            AutoTokenizer.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
         folders = [folder, converted.folder] if converted else [folder]
         sizes = {file.name: file.stat().st_size for folder in folders for file in folder.iterdir()}
         return _found(sizes, converted.ref if converted else None)
@@ -183,12 +183,6 @@ class HubModel(Need):
             ref = find_on_hub(self.id, self.revision)
             sizes |= {name: size for name, size in self._sizes(ref).items() if _is_weights(name)}
         return _found(sizes, ref)
-
-    def _load_without_weights(self) -> None:
-        from transformers import AutoConfig, AutoTokenizer
-
-        AutoConfig.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
-        AutoTokenizer.from_pretrained(self.id, revision=self.revision, trust_remote_code=False)
 
     def _sizes(self, revision: str) -> dict[str, int]:
         """The size of each file of the repository."""
@@ -252,14 +246,6 @@ class LocalSplit(SplitNeed):
     def fetch(self) -> Found:
         return Found(f"nothing to fetch; {self._count():,} rows")
 
-    check = fetch
-
-
-class OwnSplit(SplitNeed):
-    """One of the user's own examples; to know what their task is, they have been fetched already."""
-
-    check = SplitNeed.fetch
-
 
 @dataclass(frozen=True, kw_only=True)
 class HubSplit(SplitNeed):
@@ -318,8 +304,8 @@ class GitHubSplit(SplitNeed):
 
 def _split(task: Task, split: str, data_dir: Path | None) -> Need:
     loaded: dict[str, Any] = {"task": task, "split": split, "data_dir": data_dir}
-    if task.family in OWN_FAMILIES:
-        return OwnSplit(what=f"{task.source}, {split}", source=task.source, **loaded)
+    if task.family in OWN_FAMILIES:  # to know what their task is, the examples have been fetched already
+        return SplitNeed(what=f"{task.source}, {split}", source=task.source, **loaded)
     if data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
         files, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
         source = f"{path} of {files.repo}"

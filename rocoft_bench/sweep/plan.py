@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rocoft_bench.config import Condition, Sweep, SweepRun
 from rocoft_bench.errors import UserError
@@ -30,7 +30,8 @@ class State(StrEnum):
     BUSY = "busy"
 
 
-class ValidRun(NamedTuple):
+@dataclass
+class ValidRun:
     """What the settings of a combination of the axes amount to, where they are right.
 
     point: on the axes. evaluations: of the run's model on further tasks. memory_mib: estimated need, where it is known.
@@ -48,17 +49,13 @@ class ValidRun(NamedTuple):
 
 
 @dataclass
-class PlannedRun:
-    """A run of a sweep, as `ValidRun`; its folder, and what is there already.
+class PlannedRun(ValidRun):
+    """A run of a sweep; its folder, and what is there already.
 
     memory_mib: measured on a run of the same kind, or else estimated. seconds: what the most similar runs took.
     record: of a run that is done or has failed. record_mtime: of the record that was there.
     """
 
-    point: dict[str, Any]
-    experiment: Experiment
-    evaluations: list[Experiment]
-    memory_mib: float | None
     folder: Path
     state: State
     record: RunRecord | None = None
@@ -133,29 +130,23 @@ def make_plan(
         folder = run.experiment.folder_in(output)
         if folder in folders:
             plan.repeated += 1
+            continue
+        folders.add(folder)
+        state, record = state_of(folder, run)
+        planned = PlannedRun(**vars(run), folder=folder, state=state, record=record, record_mtime=record_mtime(folder))
+        try:
+            if state is State.TO_DO:  # the folder of a finished run's model may be gone
+                check_name(run.experiment.config.model.name)
+        except UserError as error:
+            plan.invalid.append(InvalidRun(run.place, config_values(run.experiment.config), str(error)))
         else:
-            folders.add(folder)
-            planned = PlannedRun(*run, folder, *state_of(folder, run), record_mtime(folder))
-            if (problem := _name_problem(planned)) is None:
-                plan.runs.append(planned)
-            else:
-                plan.invalid.append(InvalidRun(place_of(run.point), config_values(run.experiment.config), problem))
+            plan.runs.append(planned)
     history = CostHistory(plan.runs)
     for planned in plan.runs:
         planned.memory_mib, planned.seconds = history.memory_mib(planned), history.seconds(planned)
     if not plan.runs:
         raise UserError("\n".join(dict.fromkeys(f"{run.place}: {run.error}" for run in plan.invalid)))
     return plan
-
-
-def _name_problem(run: PlannedRun) -> str | None:
-    """Why a run that is to be begun can have no model; the folder of a finished run's may be gone."""
-    try:
-        if run.state is State.TO_DO:
-            check_name(run.experiment.config.model.name)
-    except UserError as error:
-        return str(error)
-    return None
 
 
 def resolve_all(sweep: Sweep, runs: Iterable[SweepRun]) -> tuple[list[ValidRun], list[InvalidRun]]:
@@ -194,7 +185,7 @@ def plain(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def state_of(folder: Path, run: ValidRun | PlannedRun) -> tuple[State, RunRecord | None]:
+def state_of(folder: Path, run: ValidRun) -> tuple[State, RunRecord | None]:
     """How far a run in a folder is, its further evaluations included, and its record if that says how it ended.
 
     Raises: UserError if the folder is on a file system without locks.
@@ -212,7 +203,7 @@ def state_of(folder: Path, run: ValidRun | PlannedRun) -> tuple[State, RunRecord
         return State.FAILED, None
 
 
-def _recorded(directory: RunDirectory, run: ValidRun | PlannedRun) -> tuple[State, RunRecord | None]:
+def _recorded(directory: RunDirectory, run: ValidRun) -> tuple[State, RunRecord | None]:
     record = directory.read_record()
     if record.status == "interrupted":
         return State.BEGUN, None
