@@ -95,8 +95,6 @@ FIGURE_NOTE = (
     'its text says "approximately 2.85GB" of RoCoFT'
 )
 
-BenchRows = Mapping[RowKey, Sequence[Record]]
-
 
 def complexity_tables(table: pd.DataFrame) -> list[Table]:
     """Table 3 with what benches of single layers counted; nothing without such benches."""
@@ -165,7 +163,7 @@ def _costs(benches: Sequence[Record], values: pd.DataFrame) -> Table:
 
 
 def _table(
-    rows: BenchRows,
+    rows: Mapping[RowKey, Sequence[Record]],
     values: pd.DataFrame,
     measures: Mapping[str, Measure],
     references: References = lambda key, column, place: None,
@@ -180,7 +178,7 @@ def _table(
     return Table(columns=columns, rows=shown, **fields)
 
 
-def _notes(benches: Sequence[Record], rows: BenchRows) -> list[str]:
+def _notes(benches: Sequence[Record], rows: Mapping[RowKey, Sequence[Record]]) -> list[str]:
     left_out = len(benches) - sum(map(len, rows.values()))
     return [*notes_by(benches, lambda bench: bench.label), *repeats(left_out, "benches")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -66,15 +66,9 @@ class Setup(NamedTuple):
     variant: str = ""
 
 
-class Quantity(NamedTuple):
-    """What a row shows."""
-
-    setup: Setup
-    kernel: KernelName
-    metric: str
-
-
 Setups = Mapping[Setup, Sequence[Record]]
+Quantity = tuple[Setup, KernelName, str]
+"""What a row shows: of which analyses, which kernel, and which metric of it."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +87,8 @@ class KernelTable:
     shots: int | None = None
 
     def row_key(self, model: str, setup: Setup, kernel: KernelName, metric: str) -> RowKey:
-        return RowKey(
-            model, TITLES[kernel], join_unique([self.metrics[metric] or f"{setup.shots}-shot", setup.variant])
-        )
+        what = self.metrics[metric] or f"{setup.shots}-shot"
+        return RowKey(model, TITLES[kernel], join_unique([what, setup.variant]))
 
 
 ACCURACIES = KernelTable(
@@ -145,10 +138,8 @@ def _tables(analyses: Sequence[Record], values: pd.DataFrame) -> Iterator[Table]
     setups = _setups(analyses)
     places = [(analysis, setup) for setup, own in setups.items() for analysis in own]
     own = placed(values, places)
-    # F1 is the second number in the cells of accuracy
-    own = own.assign(
-        column=own.task, place=(own.metric == "f1").astype(int), metric=own.metric.replace("f1", "accuracy")
-    )
+    is_f1 = own.metric == "f1"  # the second number in the cells of accuracy
+    own = own.assign(column=own.task, place=is_f1.astype(int), metric=own.metric.mask(is_f1, "accuracy"))
     aligned = {setup.shots for setup in own.row[(own.metric == "alignment") & own.value.notna()]}
     all_shots = dict.fromkeys(setup.shots for _, setup in places)
     left_out = repeats(len(analyses) - len(places), "analyses")
@@ -196,7 +187,7 @@ def method_label(method: dict[str, Any]) -> str:
 def _table(spec: KernelTable, model: str, setups: Setups, values: pd.DataFrame, left_out: Sequence[str]) -> Table:
     """values: those of the table, each in its `row` (a setup), `column` and `place`."""
     analyses = [analysis for own in setups.values() for analysis in own]
-    columns = _columns(spec, model, analyses, with_f1=set(values.task[values.place == 1]))
+    columns = _columns(spec, model, {analysis.task for analysis in analyses}, set(values.task[values.place == 1]))
     has_one_size = len({analysis.shots for analysis in analyses}) == 1
     quantities = {spec.row_key(model, *shown): shown for shown in _quantities(spec, model, setups, values)}
     rows = [spec.row_key(model, *cell) for cell in zip(values.row, values.kernel, values.metric, strict=True)]
@@ -241,7 +232,7 @@ def _quantities(spec: KernelTable, model: str, setups: Setups, values: pd.DataFr
         for kernel in TITLES:
             for metric in spec.metrics:
                 if (setup, kernel, metric) in measured or (kernel, metric) in of_paper:
-                    yield Quantity(setup, kernel, metric)
+                    yield setup, kernel, metric
 
 
 @cache
@@ -251,9 +242,8 @@ def _printed() -> dict[tuple[str, int, str, str], paper.KernelResult]:
     return {(r.task, r.shots, r.kernel, metrics[r.p]): r for r in paper.kernel_results()}
 
 
-def _columns(spec: KernelTable, model: str, analyses: Iterable[Record], with_f1: set[str]) -> list[Column]:
+def _columns(spec: KernelTable, model: str, run: set[str], with_f1: set[str]) -> list[Column]:
     """The tasks in the paper's order, then others; of another model than the paper's only those that were run."""
-    run = {analysis.task for analysis in analyses}
     of_table = {r.task for r in paper.kernel_results() if str(r.table) == spec.number and model == PAPER_MODEL}
     order = dict.fromkeys(result.task for result in paper.kernel_results() if result.table == 5)
 

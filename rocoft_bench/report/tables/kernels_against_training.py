@@ -5,7 +5,7 @@ does, and what training really gives. The paper has no such table.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from rocoft_bench.analysis.conditions import seeds
 from rocoft_bench.analysis.naming import in_examples, merge_notes, model_key, model_name, table_key
@@ -35,59 +35,51 @@ COLUMNS = (
 )
 
 
-class OfMethod(NamedTuple):
-    """What an analysis says of a method. label: of the method."""
-
-    analysis: Stored[KernelRecord]
-    label: str
-    values: dict[str, float | None]
+OfMethods = dict[tuple[str, str], list[tuple[Stored[KernelRecord], dict[str, float | None]]]]
+"""Analyses by task and method, each with its values by column."""
 
 
 def tables_against_training(analyses: Sequence[Stored[KernelRecord]]) -> list[Table]:
     """One for each model, number of shots and way of making kernels by which several methods were analysed."""
-    groups: dict[tuple[Any, ...], list[OfMethod]] = {}
+    groups: dict[tuple[Any, ...], OfMethods] = {}
     for analysis in sorted(analyses, key=lambda own: own.record.finished_at):
         record = analysis.record
-        rest = {name: value for name, value in record.settings.items() if name not in OF_METHOD}
-        if (found := _found(analysis)) is not None:
+        if values := _values(record):
+            method = record.settings.get("method")
+            label = "all parameters" if method is None else method_label(method)
+            rest = {name: value for name, value in record.settings.items() if name not in OF_METHOD}
             key = (*model_key(record.model), record.shots, json.dumps(rest, sort_keys=True))
-            groups.setdefault(key, []).append(found)
-    shown = [own for own in groups.values() if len({found.label for found in own}) > 1]
-    return with_unique_keys(_table(own) for own in shown)
+            groups.setdefault(key, {}).setdefault((record.task, label), []).append((analysis, values))
+    return with_unique_keys(_table(own) for own in groups.values() if len({label for _, label in own}) > 1)
 
 
-def _found(analysis: Stored[KernelRecord]) -> OfMethod | None:
-    """None for one that failed, or is neither of a method nor of all parameters."""
-    record = analysis.record
-    method, kernels = record.settings.get("method"), record.kernels
-    own = kernels.get("K_full" if method is None else "K_trained")
+def _values(record: KernelRecord) -> dict[str, float | None]:
+    """Nothing of one that failed, or is neither of a method nor of all parameters."""
+    of_all, kernels = record.settings.get("method") is None, record.kernels
+    own = kernels.get("K_full" if of_all else "K_trained")
     if record.status != "ok" or own is None:
-        return None
-    tuned = kernels.get("full_ft" if method is None else "trained_ft", Kernel())
-    distances = {"1": 0.0, "2": 0.0} if method is None else own.relative_difference
+        return {}
+    tuned = kernels.get("full_ft" if of_all else "trained_ft", Kernel())
+    distances = {"1": 0.0, "2": 0.0} if of_all else own.relative_difference
     of_kernel = {
         "distance_1": distances.get("1"),
         DISTANCE: distances.get("2"),
-        "alignment": 1.0 if method is None else own.alignment,
+        "alignment": 1.0 if of_all else own.alignment,
         ACCURACY: _percent(own),
     }
     when = AFTER if "run" in record.settings else ""
     values = {f"{when}{name}": value for name, value in of_kernel.items()}
-    values |= {"parameters": own.parameters, FINE_TUNED: _percent(tuned)}
-    return OfMethod(analysis, "all parameters" if method is None else method_label(method), values)
+    return {**values, "parameters": own.parameters, FINE_TUNED: _percent(tuned)}
 
 
 def _percent(kernel: Kernel) -> float | None:
     return None if kernel.accuracy is None else 100 * kernel.accuracy
 
 
-def _table(found: Sequence[OfMethod]) -> Table:
-    records = [each.analysis.record for each in found]
+def _table(found: OfMethods) -> Table:
+    records = [analysis.record for own in found.values() for analysis, _ in own]
     model, shots = model_name(records[0].model), records[0].shots
-    cells: dict[tuple[str, str], list[OfMethod]] = {}
-    for each in found:
-        cells.setdefault((each.analysis.record.task, each.label), []).append(each)
-    rows = [Row(model, label, dict(_cells(own)), variant=task) for (task, label), own in sorted(cells.items())]
+    rows = [Row(model, label, dict(_cells(own)), variant=task) for (task, label), own in sorted(found.items())]
     protocols = merge_notes((record.task, in_examples(record.protocol)) for record in records)
     return Table(
         key=table_key(f"{KEY}-{shots}-shot", model),
@@ -103,13 +95,13 @@ def _table(found: Sequence[OfMethod]) -> Table:
     )
 
 
-def _cells(found: Sequence[OfMethod]) -> Iterator[tuple[str, Cell]]:
+def _cells(found: Sequence[tuple[Stored[KernelRecord], dict[str, float | None]]]) -> Iterator[tuple[str, Cell]]:
     """Mean and deviation over seeds; of several analyses of one seed the latest counts."""
     for column in COLUMNS:
         by_seed = {
-            each.analysis.record.seed: (value, each.analysis.id)
-            for each in found
-            if (value := each.values.get(column.key)) is not None
+            analysis.record.seed: (value, analysis.id)
+            for analysis, values in found
+            if (value := values.get(column.key)) is not None
         }
         if by_seed:
             stat = stat_of([value for value, _ in by_seed.values()])
