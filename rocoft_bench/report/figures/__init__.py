@@ -1,7 +1,7 @@
 """The figures of a report, as PNG and SVG. Importing this loads matplotlib."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,17 +22,6 @@ from rocoft_bench.report.figures.style import SETTINGS
 from rocoft_bench.report.figures.svg import themed_svg
 
 __all__ = ["Drawing", "Drawn", "FigureData", "FigureFiles", "draw_figures", "drawings", "remove_figures", "themed_svg"]
-
-KINDS: tuple[Callable[[FigureData], Iterator[Drawing | str]], ...] = (
-    pareto,
-    memory_time,
-    heatmaps,
-    selection,
-    spectra,
-    kernels_against_training,
-    losses,
-    sensitivity,
-)
 
 
 class Drawn(NamedTuple):
@@ -66,5 +55,5 @@ def draw_figures(results: Results, tables: Sequence[Table], folder: Path, ours: 
 
 def drawings(data: FigureData) -> Iterator[Drawing | str]:
     """The figures before they are written, in the style that is set, and the notes."""
-    for kind in KINDS:
+    for kind in (pareto, memory_time, heatmaps, selection, spectra, kernels_against_training, losses, sensitivity):
         yield from kind(data)

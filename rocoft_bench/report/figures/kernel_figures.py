@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 from scipy.stats import kendalltau
 
 from rocoft_bench.analysis.conditions import seeds
@@ -44,13 +46,11 @@ def heatmaps(data: FigureData) -> Iterator[Drawing | str]:
     for stored in _lowest_seeds(data.results.kernels):
         try:
             kernels = _read(stored.folder / "kernels.safetensors")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             yield f"{stored.id}: no heat maps, kernels.safetensors cannot be read ({error})"
             continue
-        if kernels:
-            yield _heatmap(stored.record, kernels)
-        else:
-            yield f"{stored.id}: no heat maps, kernels.safetensors holds none of {', '.join(TITLES)}"
+        nothing = f"{stored.id}: no heat maps, kernels.safetensors holds none of {', '.join(TITLES)}"
+        yield _heatmap(stored.record, kernels) if kernels else nothing
 
 
 def _lowest_seeds(kernels: Sequence[Stored[KernelRecord]]) -> list[Stored[KernelRecord]]:
@@ -63,17 +63,12 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     """The kernels in a file by name, in the order in which they are shown.
 
     Raises:
-        OSError, ValueError: If there is no such file, or something else is in it.
+        OSError, ValueError, KeyError, SafetensorError: If there is no such file, or something else is in it.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     try:
         tensors: dict[str, np.ndarray] = load_file(file)
     except FileNotFoundError:
         raise FileNotFoundError("there is none") from None
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(str(error)) from None
     kernels = {name: tensors[name] for name in TITLES if name in tensors}
     for name, kernel in kernels.items():
         if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1] or not kernel.size or not np.isfinite(kernel).all():

@@ -74,10 +74,8 @@ def _drawing(data: FigureData, table: Table, rows: Sequence[Row], memory: Bars, 
     caption += f" Right: {unit} of training."
     if any(row.cells[time].parts[0].deviation for row in rows):
         caption += " Error bars: standard deviation over seeds."
-    key = table.key if table.number else None
-    return Drawing(
-        key_of("memory-time", table.key), f"Memory and time: {table.title}", caption, figure, table.number, key
-    )
+    key, title = key_of("memory-time", table.key), f"Memory and time: {table.title}"
+    return Drawing(key, title, caption, figure, table.number, table.key if table.number else None)
 
 
 def _memory_bars(axes: Axes, rows: Sequence[Row], memory: Bars) -> None:

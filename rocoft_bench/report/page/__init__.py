@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.resources import files
@@ -52,7 +52,6 @@ def write_page(
     from rocoft_bench.report.figures import themed_svg
 
     packed = pack(results)
-    shown = [*tables, *comparisons]
     script = "\n".join(_asset(f"script/{name}.js") for name in SCRIPTS)
     page = _environment(packed.numbers).get_template("page.html.j2").render(
         title=title,
@@ -63,7 +62,7 @@ def write_page(
         sections=[("Tables", tables), ("Statistics", comparisons)],
         figures=[(figure.drawing, themed_svg(figure.svg.read_text(encoding="utf-8"))) for figure in figures],
         notes=notes,
-        choices=_choices(shown),
+        choices=_choices([*tables, *comparisons]),
         packed=packed,
         style=_asset("style.css"),
         script=script,
@@ -83,8 +82,10 @@ def _environment(numbers: dict[str, int]) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    of_tables = (mean, counts, failures, sort_value, measured, shared_reference)
+    of_all_writers = (reference_text, difference_text, caption, place)
+    environment.filters |= {text.__name__: text for text in (*of_tables, *of_all_writers)}
     environment.filters |= {
-        **FILTERS,
         "run_numbers": lambda cell: [numbers[id] for id in cell.runs if id in numbers],
         "anchor": partial(quote, safe="", errors="replace"),
     }
@@ -114,9 +115,6 @@ def _versions(results: Results) -> list[str]:
 
 def _asset(name: str) -> str:
     return files("rocoft_bench.report.page").joinpath(name).read_text(encoding="utf-8")
-
-
-# What the page's tables say beside what all writers do: filters of the template.
 
 
 def mean(part: Stat, column: Column) -> str:
@@ -154,11 +152,3 @@ def shared_reference(table: Table) -> str:
     """What all references of the table are of; empty if there are none, or of several things."""
     titles = {row.reference_title for row in table.rows} - {""}
     return titles.pop() if len(titles) == 1 else ""
-
-
-FILTERS: dict[str, Callable[..., object]] = {
-    text.__name__: text
-    for text in (
-        mean, counts, failures, sort_value, measured, shared_reference, reference_text, difference_text, caption, place,
-    )
-}  # fmt: skip

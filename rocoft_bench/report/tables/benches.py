@@ -62,8 +62,6 @@ PRINTED_TITLES = {
 }
 """The row of Table 3 that each method (with its mode, if it has one) stands in."""
 
-LAYER = "one layer"
-
 LAYER_NOTES = (
     "the first four columns are the paper's, for a layer of d inputs and d outputs; beside each measured number stands "
     "what the paper's formula gives for the same sizes",
@@ -195,7 +193,7 @@ def _layers(benches: Sequence[Record]) -> Iterator[tuple[RowKey, list[Record], p
     for title in dict.fromkeys((*printed, *by_title)):
         # "RoCoFT _{Row}" without LaTeX is RoCoFT-Row
         plain_title = re.sub(r" _\{(\w+)\}", r"-\1", title).replace(" ³", "³") if title in printed else title
-        key = RowKey(LAYER, plain_title)
+        key = RowKey("one layer", plain_title)
         for size, own in by_title.get(title, {}).items():
             for variant, same in bench_variants(own).items():
                 yield key._replace(variant=join_unique([size, variant])), same, printed.get(title)

@@ -59,8 +59,6 @@ def _cell(ours: Cell, other: Cell) -> Cell:
 
 def _conditions(mine: dict[str, str], theirs: dict[str, str], name: str) -> dict[str, str]:
     """Both where they differ."""
-    stated = {}
-    for key in (key for key in {**mine, **theirs} if key != "Paper"):
-        here, there = mine.get(key, "not stated"), theirs.get(key, "not stated")
-        stated[key] = here if here == there else f"{here}; {name}: {there}"
-    return stated
+    keys = [key for key in {**mine, **theirs} if key != "Paper"]
+    both = {key: (mine.get(key, "not stated"), theirs.get(key, "not stated")) for key in keys}
+    return {key: here if here == there else f"{here}; {name}: {there}" for key, (here, there) in both.items()}

@@ -32,59 +32,6 @@ BEGIN_FLOAT = (r"\begin{table}[!htbp]", r"\centering\small\setlength{\tabcolsep}
 
 MARKS: dict[Highlight | None, str] = {"best": r"\textbf{%s}", "second": r"\underline{%s}", None: "%s"}
 
-# Any text in the standard fonts (OT1, Computer Modern), which know few letters beyond ASCII.
-
-SPECIAL = {
-    **{character: f"\\{character}" for character in "&%#_{}"},
-    "$": r"$\$$",  # mathematics, since \$ is of a font that has no outlines in a small installation
-    **{character: f"${character}$" for character in "<>|"},
-    **{character: f"{{{character}}}" for character in "[]*"},  # commands after the end of a table's row
-    "\\": r"$\backslash$",
-    "^": r"\^{}",
-    "~": r"$\sim$",
-    "`": r"\`{}",
-    '"': "''",
-}
-
-NAMED = (
-    "αalpha βbeta γgamma δdelta εvarepsilon ζzeta ηeta θtheta ιiota κkappa λlambda μmu µmu νnu ξxi πpi ρrho σsigma "
-    "τtau υupsilon φvarphi χchi ψpsi ωomega ΓGamma ΔDelta ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΥUpsilon ΦPhi ΨPsi ΩOmega "
-    "±pm ×times ÷div ·cdot ≤leq ≥geq ≈approx ≠neq →rightarrow ←leftarrow ↔leftrightarrow ↑uparrow ↓downarrow "
-    "∞infty ∈in ∇nabla ∂partial ℓell •bullet"
-)
-"""Characters that mathematics has, each followed by its name there."""
-
-LETTERS = {
-    "−": "$-$",
-    "–": r"\textendash{}",
-    "—": r"\textemdash{}",
-    "…": r"\dots{}",
-    "“": r"\textquotedblleft{}",
-    "”": r"\textquotedblright{}",
-    "‘": r"\textquoteleft{}",
-    "’": "'",
-    "°": r"$^\circ$",
-    "²": "$^2$",
-    "³": "$^3$",
-    "ß": r"\ss{}",
-    "æ": r"\ae{}",
-    "Æ": r"\AE{}",
-    "œ": r"\oe{}",
-    "Œ": r"\OE{}",
-    "ø": r"\o{}",
-    "Ø": r"\O{}",
-    "ł": r"\l{}",
-    "Ł": r"\L{}",
-    "ı": r"\i{}",
-}
-
-KNOWN = {**SPECIAL, **LETTERS, **{named[0]: f"$\\{named[1:]}$" for named in NAMED.split()}}
-
-ACCENTS = dict(
-    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
-)
-"""The command of each combining mark."""
-
 
 def as_latex(tables: Sequence[Table]) -> str:
     """A whole document. Each table stands between comment lines with its key and is labelled `tab:KEY`; one too long
@@ -184,6 +131,55 @@ def _cells(line: Line) -> list[str]:
 
 def _line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
+
+
+NAMED = (
+    "αalpha βbeta γgamma δdelta εvarepsilon ζzeta ηeta θtheta ιiota κkappa λlambda μmu µmu νnu ξxi πpi ρrho σsigma "
+    "τtau υupsilon φvarphi χchi ψpsi ωomega ΓGamma ΔDelta ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΥUpsilon ΦPhi ΨPsi ΩOmega "
+    "±pm ×times ÷div ·cdot ≤leq ≥geq ≈approx ≠neq →rightarrow ←leftarrow ↔leftrightarrow ↑uparrow ↓downarrow "
+    "∞infty ∈in ∇nabla ∂partial ℓell •bullet"
+)
+"""Characters that mathematics has, each followed by its name there."""
+
+KNOWN = {
+    **{character: f"\\{character}" for character in "&%#_{}"},
+    "$": r"$\$$",  # mathematics, since \$ is of a font that has no outlines in a small installation
+    **{character: f"${character}$" for character in "<>|"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # commands after the end of a table's row
+    "\\": r"$\backslash$",
+    "^": r"\^{}",
+    "~": r"$\sim$",
+    "`": r"\`{}",
+    '"': "''",
+    "−": "$-$",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "…": r"\dots{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "‘": r"\textquoteleft{}",
+    "’": "'",
+    "°": r"$^\circ$",
+    "²": "$^2$",
+    "³": "$^3$",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "Æ": r"\AE{}",
+    "œ": r"\oe{}",
+    "Œ": r"\OE{}",
+    "ø": r"\o{}",
+    "Ø": r"\O{}",
+    "ł": r"\l{}",
+    "Ł": r"\L{}",
+    "ı": r"\i{}",
+    **{named[0]: f"$\\{named[1:]}$" for named in NAMED.split()},
+}
+"""How to set characters that are commands, or that the standard fonts (OT1, Computer Modern) lack."""
+
+ACCENTS = dict(
+    zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327", "`'^~=u.\"rHvc", strict=True)
+)
+"""The command of each combining mark."""
 
 
 def escaped(text: str) -> str:
