@@ -20,17 +20,9 @@ SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size"
 """Fields that every configuration has under these names."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
-DROPOUT_FIELDS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "dropout",
-    "attention_dropout",
-    "hidden_dropout",
-    "resid_pdrop",
-    "embd_pdrop",
-    "attn_pdrop",
-    "dropout_rate",
-)
+HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "dropout", "dropout_rate")
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "dropout_rate")
+DROPOUT_FIELDS = (*HIDDEN_DROPOUT, *ATTENTION_DROPOUT, "embd_pdrop")
 NORM_EPS_FIELDS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
 
 MASKED_LM = "masked_lm"

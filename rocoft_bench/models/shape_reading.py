@@ -10,11 +10,9 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.models.architectures import on_meta
 from rocoft_bench.models.limits import positions
 from rocoft_bench.models.parameter_counts import head_parameter_names, is_bias, is_norm
-from rocoft_bench.models.pretrained import AUTO_CLASSES, load_config, locate, reading
+from rocoft_bench.models.pretrained import ATTENTION_DROPOUT, AUTO_CLASSES, HIDDEN_DROPOUT, load_config, locate, reading
 from rocoft_bench.models.shapes import ForwardShapes, LinearShape, ModelShapes
 
-HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "resid_pdrop", "dropout", "dropout_rate")
-ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "dropout_rate")
 ACTIVATION = ("hidden_act", "activation_function", "activation", "dense_act_fn")
 
 

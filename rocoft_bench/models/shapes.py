@@ -4,16 +4,15 @@ Those of the paper's and the embedded models ship with the package (architecture
 scripts/make_shapes.py); a test compares them with the models.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import cache
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
 from rocoft_bench.config.catalog import known_model
+from rocoft_bench.models.architectures import shipped
 from rocoft_bench.models.target_modules import matched
 
 
@@ -88,13 +87,8 @@ OUTSIDE_BLOCKS = ("outer_linears", "head_linears")
 def shipped_shapes(name: str, task_kind: str) -> ModelShapes | None:
     """The shapes of a model of the catalogue for a kind of task; None where the package does not have them."""
     known = known_model(name)
-    packed = _shipped().get(known.alias, {}).get(task_kind) if known else None
+    packed = shipped("shapes").get(known.alias, {}).get(task_kind) if known else None
     return None if packed is None else unpack(packed)
-
-
-@cache
-def _shipped() -> dict[str, dict[str, Any]]:
-    return json.loads((files(__package__) / "architectures" / "shapes.json").read_text(encoding="utf-8"))
 
 
 def pack(shapes: ModelShapes) -> dict[str, Any]:

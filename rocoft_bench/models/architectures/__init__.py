@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -15,7 +16,7 @@ def model_type_of(name: str) -> str | None:
     """The `model_type` of a model that can be told without network: one of the paper's, or a local folder's."""
     known = known_model(name)
     if known is not None and known.paper_name is not None:
-        return _shipped(known.alias)["model_type"]
+        return shipped(known.alias)["model_type"]
     embedded = known.embedded if known is not None else None
     folder = embedded.path() if embedded else expanded(name) if is_folder(name) else None
     try:
@@ -38,15 +39,15 @@ def configuration(alias: str, changes: Mapping[str, Any] | None = None) -> Any:
     """
     import transformers
 
-    shipped = _shipped(alias)
-    config = transformers.AutoConfig.for_model(**shipped)
+    values = shipped(alias)
+    config = transformers.AutoConfig.for_model(**values)
     for key, value in (changes or {}).items():
         there = getattr(config, key, None)
         if not hasattr(config, key):
-            raise UserError(f"{alias}: {key} is nothing that its configuration has; {suggest(key, shipped)}")
+            raise UserError(f"{alias}: {key} is nothing that its configuration has; {suggest(key, values)}")
         if there is not None and type(value) is not type(there):
             raise UserError(f"{alias}: {key} = {value!r}: must be of type {type(there).__name__}, like {there!r}")
-    return transformers.AutoConfig.for_model(**{**shipped, **(changes or {})})
+    return transformers.AutoConfig.for_model(**{**values, **(changes or {})})
 
 
 def on_meta(config: Any, auto_class: str) -> Any:
@@ -58,5 +59,7 @@ def on_meta(config: Any, auto_class: str) -> Any:
         return getattr(transformers, auto_class).from_config(config, trust_remote_code=False)
 
 
-def _shipped(alias: str) -> dict[str, Any]:
-    return json.loads((files(__package__) / f"{alias}.json").read_text(encoding="utf-8"))
+@cache
+def shipped(name: str) -> Mapping[str, Any]:
+    """What a file of this folder holds: the configuration of a model of the paper, by its name, or all "shapes"."""
+    return json.loads((files(__package__) / f"{name}.json").read_text(encoding="utf-8"))
