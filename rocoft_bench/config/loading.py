@@ -86,6 +86,13 @@ class Settings:
                 name = key.removesuffix(".name").rpartition(".")[2].replace("_", "-")
                 self.update(override(key, str(value) if isinstance(value, Path) else value), f"--{name}")
 
+    def only_group(self, name: str, of: str) -> Any:
+        """The one group of a file of something other than runs. Raises: UserError if there is a setting beside it."""
+        if others := [key for key in self.values if key != name]:
+            file = next((source for key, source in self.sources.items() if key.split(".")[0] == others[0]), "settings")
+            raise UserError(f"{file}: {others[0]} is not a setting of {of}, which stand under {name}")
+        return self.values.get(name)
+
     def copy(self) -> Settings:
         """The same settings; what happens to either leaves the other alone."""
         values: dict[str, Any] = {}

@@ -99,10 +99,7 @@ def benches_of(settings: Settings) -> list[list[BenchSettings]]:
 
     Raises: UserError if a setting is unknown or out of range, or the file holds something else.
     """
-    if others := [key for key in settings.values if key != SECTION]:
-        file = next((source for key, source in settings.sources.items() if key.split(".")[0] == others[0]), "settings")
-        raise UserError(f"{file}: {others[0]} is not a setting of benches, which stand under {SECTION}")
-    values = settings.values.get(SECTION)
+    values = settings.only_group(SECTION, "benches")
     if not isinstance(values, dict):
         raise UserError(f"a file of benches holds a group `{SECTION}` of settings, with models, methods and shapes")
     axes = {axis: _listed(values.get(axis), axis) for axis in AXES}

@@ -226,10 +226,7 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
 
     Raises: UserError if a setting is unknown or out of range, or the file holds something else.
     """
-    if others := [key for key in settings.values if key != SECTION]:
-        file = next((s for name, s in settings.sources.items() if name.split(".")[0] == others[0]), "settings")
-        raise UserError(f"{file}: {others[0]} is not a setting of kernel analyses, which stand under {SECTION}")
-    section = settings.values[SECTION]
+    section = settings.only_group(SECTION, "kernel analyses")
     if not isinstance(section, dict):
         raise UserError(f"{settings.sources.get(SECTION, SECTION)}: {SECTION} = {section!r}: is a group of settings")
     for key in ("task", "seed"):
