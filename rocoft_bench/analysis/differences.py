@@ -1,11 +1,9 @@
 """In what two runs, or a run and a cell of the paper, differ: what can change numbers first."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rocoft_bench.analysis.naming import model_key
 from rocoft_bench.analysis.records import Run
@@ -16,9 +14,6 @@ from rocoft_bench.experiment.resolve import resolve
 from rocoft_bench.runs import RunRecord, config_values, digest
 from rocoft_bench.runs.identity import HOW_ONLY, MODEL, REVISION
 from rocoft_bench.untrusted import parse_yaml
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 DATA, PROTOCOL, WEIGHTS, METHOD = "data", "prompt and protocol", "model", "method"
 TRAINING, SEED, PRECISION, HARDWARE, VERSIONS = "training", "seed", "precision", "hardware", "versions"
@@ -286,5 +281,4 @@ def _columns(run: Run, split: str) -> list[list[object]]:
     loaded = task.load_training(settings) if split == "train" else task.load(task.eval_split, settings.data_dir)
     if loaded.origin["sha256"] != run.record.data[split].get("sha256"):
         raise UserError(f"{run.id}: its rows have changed since")
-    examples: Dataset = loaded.examples
-    return [examples[name][:] for name in examples.column_names]
+    return [loaded.examples[name][:] for name in loaded.examples.column_names]

@@ -45,7 +45,8 @@ def example_scores(run: Run) -> MetricOfMeans:
     if stated is None or not abs(value - stated) <= _CLOSE:
         shown = "none" if stated is None else f"{100 * stated:.2f}"
         raise UserError(f"predictions.jsonl gives {metric} {100 * value:.2f}, the record {shown}")
-    return replace(scores, references=_digest(references))
+    content = json.dumps(references).encode() if isinstance(references, list) else references.tobytes()
+    return replace(scores, references=hashlib.sha256(content).digest())
 
 
 def _columns(run: Run) -> tuple[Any, Any]:
@@ -96,11 +97,6 @@ _shared_numbers = lru_cache(maxsize=32)(_numbers)
 @lru_cache(maxsize=32)
 def _integers(texts: tuple[bytes, ...]) -> list[int]:
     return list(map(int, texts))
-
-
-def _digest(references: Any) -> bytes:
-    content = json.dumps(references).encode() if isinstance(references, list) else references.tobytes()
-    return hashlib.sha256(content).digest()
 
 
 def _accuracy(predictions: Any, references: Any) -> MetricOfMeans:

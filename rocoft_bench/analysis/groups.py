@@ -132,7 +132,11 @@ def by_examples(runs: Sequence[Record]) -> list[SameExamples]:
         if first != second and parts[first].fits(parts[second]):
             parts[first].add(parts[second])
             tables = [first if place == second else place for place in tables]
-    found = sorted((parts[place] for place in set(tables)), key=_order)
+    most = ("train_examples", "eval_examples")
+    found = sorted(
+        (parts[place] for place in set(tables)),
+        key=lambda part: [-max(getattr(run, name) or 0 for run in part.runs) for name in most],
+    )
     for part, said in zip(found, _differences(found), strict=True):
         part.difference = said
     return found
@@ -151,10 +155,6 @@ def _likeness(ours: Sequence[Record], theirs: Sequence[Record]) -> tuple[int, fl
     labels, others = ({run.label for run in own} for own in (ours, theirs))
     shares = [math.log((run.train_examples or 0) + 1) for run in (one, other)]
     return sum(same), len(labels & others) / len(labels | others), -abs(shares[0] - shares[1])
-
-
-def _order(part: SameExamples) -> list[int]:
-    return [-max(getattr(run, name) or 0 for run in part.runs) for name in ("train_examples", "eval_examples")]
 
 
 def _differences(parts: Sequence[SameExamples]) -> list[str]:

@@ -53,16 +53,16 @@ def _rows(model: str, runs: Sequence[Run]) -> list[Row]:
     """The mean over seeds of each method, and of each of its settings if there are several."""
     rows: list[Row] = []
     for own in group_compatible(runs, lambda run: (run.record.label, run.record.settings_hash)):
-        label, ids = own[0].record.label, tuple(run.id for run in own)
+        records = [run.record for run in own]
+        label = records[0].label
         others = sum(row.method == label for row in rows)
+        minutes = [found for record in records if (found := _epoch_minutes(record)) is not None]
         values = {
-            "peak_memory_mib": [max(run.record.peak_memory_mib or 0.0 for run in own)],
-            "seconds_per_step": [(run.record.train_seconds or 0.0) / (run.record.steps or 1) for run in own],
-            "epoch_minutes": [minutes for run in own if (minutes := _epoch_minutes(run.record)) is not None],
+            "peak_memory_mib": [max(record.peak_memory_mib or 0.0 for record in records)],
+            "seconds_per_step": [(record.train_seconds or 0.0) / (record.steps or 1) for record in records],
+            **({"epoch_minutes": minutes} if len(minutes) == len(own) else {}),
         }
-        cells = {key: Cell((stat_of(of_seeds),), runs=ids) for key, of_seeds in values.items()}
-        if len(values["epoch_minutes"]) < len(own):
-            del cells["epoch_minutes"]
+        cells = {key: Cell((stat_of(of_seeds),), runs=tuple(run.id for run in own)) for key, of_seeds in values.items()}
         rows.append(Row(model, label, cells, f"settings {others + 1}" if others else ""))
     return rows
 

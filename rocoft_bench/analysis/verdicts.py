@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rocoft_bench.analysis.method_comparison import LEVEL, Comparison, MethodComparison, main_metric, runs_by_cell
 from rocoft_bench.analysis.naming import slug
-from rocoft_bench.analysis.records import Results, Run
+from rocoft_bench.analysis.records import Results
 from rocoft_bench.analysis.seed_statistics import MOST_SEEDS, POWER, SeedDifference, rank_summaries
 from rocoft_bench.analysis.statistics import CONFIDENCE, RESAMPLES
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
@@ -106,21 +106,20 @@ def rank_tables_over_seeds(results: Results, tables: Sequence[Table]) -> Iterato
     """For each model of a table with several tasks, the ranks of the methods that have two seeds on all of them."""
     for table in tables:
         for model, cells in runs_by_cell(results, table).items():
-            values = _complete(cells)
-            if len(values) > 1 and len(cells) > 1:
-                yield _rank_table(table, model, values, list(cells))
+            titles = dict.fromkeys(title for of_rows in cells.values() for title in of_rows)
+            runs = {title: [of_rows.get(title, []) for of_rows in cells.values()] for title in titles}
+            scores = {
+                title: [[main_metric(run) or 0.0 for run in own] for own in by_task]
+                for title, by_task in runs.items()
+                if min(map(len, by_task)) > 1
+            }
+            if len(scores) > 1 and len(cells) > 1:
+                yield _rank_table(table, model, scores, list(cells))
 
 
-def _complete(cells: Mapping[str, Mapping[str, list[Run]]]) -> dict[str, list[list[float]]]:
-    """By title the results of each task, of the rows that have two everywhere."""
-    titles = dict.fromkeys(title for of_rows in cells.values() for title in of_rows)
-    found = {title: [[main_metric(r) or 0.0 for r in own.get(title, [])] for own in cells.values()] for title in titles}
-    return {title: tasks for title, tasks in found.items() if min(map(len, tasks)) > 1}
-
-
-def _rank_table(table: Table, model: str, values: Mapping[str, list[list[float]]], tasks: Sequence[str]) -> Table:
+def _rank_table(table: Table, model: str, scores: Mapping[str, list[list[float]]], tasks: Sequence[str]) -> Table:
     rows = []
-    for title, one in sorted(rank_summaries(values).items(), key=lambda item: item[1].mean):
+    for title, one in sorted(rank_summaries(scores).items(), key=lambda item: item[1].mean):
         text = f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]"
         cells = {"mean_rank": Cell((Stat(one.mean),), text), "best": Cell((Stat(100 * one.best),))}
         rows.append(Row(model, title, cells))

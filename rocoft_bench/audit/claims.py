@@ -62,20 +62,16 @@ def _highest(claim: Claim, key: str, stated: float) -> tuple[str, str]:
     own = values.pop(claim["method"])
     higher = {method: value for method, value in values.items() if value > own}
     verdict = HOLDS if not higher else ALMOST if set(higher) == {"FT"} else FAILS
-    data = f"Table {claim['table']}: {claim['method']} {own:.2f}; "
-    data += "higher: " + _listed(higher) if higher else _runner_up(values, own)
+    next_highest = max(values.values())
+    runners_up = {method: value for method, value in values.items() if value == next_highest}
+    beside = "higher" if higher else "as high" if next_highest == own else "next"
+    data = f"Table {claim['table']}: {claim['method']} {own:.2f}; {beside}: {_listed(higher or runners_up)}"
     return (data, verdict) if own == stated else (f"{data}; the table prints another value", FAILS)
 
 
 def _listed(values: Mapping[str, float]) -> str:
     ordered = sorted(values.items(), key=lambda item: -item[1])
     return ", ".join(f"{method} {value:.2f}" for method, value in ordered)
-
-
-def _runner_up(values: Mapping[str, float], own: float) -> str:
-    highest = max(values.values())
-    named = _listed({method: value for method, value in values.items() if value == highest})
-    return f"{'as high' if highest == own else 'next'}: {named}"
 
 
 def _outperforms(claim: Claim, other: str) -> tuple[str, str]:
