@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rocoft_bench.analysis.example_scores import example_scores
-from rocoft_bench.analysis.groups import Key, compatible
+from rocoft_bench.analysis.groups import Key, compatible, grouped
 from rocoft_bench.analysis.naming import slug
 from rocoft_bench.analysis.records import Results, Run, Stored
 from rocoft_bench.analysis.seed_statistics import MARGIN, SeedDifference, holm, seed_difference, welch_p
@@ -286,13 +286,12 @@ def _over_examples(ours: _Side, theirs: _Side) -> tuple[Difference | None, str]:
 def _sides(cells: Mapping[str, list[Run]]) -> dict[str, _Side]:
     """The cells of one task by their rows' titles; what was evaluated on the same rows is resampled together."""
     sides = {title: _side(runs) for title, runs in cells.items()}
-    for evaluated_on in {side.evaluated_on for side in sides.values() if not side.problem}:
-        own = {title: side for title, side in sides.items() if side.evaluated_on == evaluated_on and not side.problem}
-        sampled = resampled([one for side in own.values() for one in side.scores])
+    for titles in grouped((side.evaluated_on, title) for title, side in sides.items() if not side.problem).values():
+        sampled = resampled([one for title in titles for one in sides[title].scores])
         start = 0
-        for title, side in own.items():
-            end = start + len(side.scores)
-            sides[title] = replace(side, sampled=100 * sampled[:, start:end].mean(axis=1))
+        for title in titles:
+            end = start + len(sides[title].scores)
+            sides[title] = replace(sides[title], sampled=100 * sampled[:, start:end].mean(axis=1))
             start = end
     return sides
 

@@ -65,8 +65,7 @@ def stat_of(values: Sequence[float]) -> Stat:
 
 
 def only_mean(column: Column, values: CellValues) -> Cell:
-    numbers = values.numbers.get(0)
-    return Cell((Stat(statistics.mean(numbers) if numbers else None),))
+    return Cell((Stat(stat_of(values.numbers.get(0, ())).value),))
 
 
 def largest(column: Column, values: CellValues) -> Cell:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from rocoft_bench import paper
-from rocoft_bench.analysis.groups import Record
+from rocoft_bench.analysis.groups import Record, grouped
 from rocoft_bench.analysis.records import Run
 from rocoft_bench.errors import UserError, suggest
 
@@ -135,10 +135,9 @@ def find_cell(text: str, run: Run) -> PaperCell:
 
 
 def _cells() -> list[PaperCell]:
-    found: dict[tuple[int, str, str, str], PaperCell] = {}
-    for result in _titled_results():
-        if result.task != "average":
-            key = (result.table, result.model, result.method, result.task)
-            cell = found.setdefault(key, PaperCell(*key, result.trainable_millions, {}))
-            cell.values[result.metric] = result.value
-    return list(found.values())
+    results = (result for result in _titled_results() if result.task != "average")
+    by_cell = grouped(((result.table, result.model, result.method, result.task), result) for result in results)
+    return [
+        PaperCell(*key, own[0].trainable_millions, {result.metric: result.value for result in own})
+        for key, own in by_cell.items()
+    ]

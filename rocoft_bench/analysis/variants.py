@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from rocoft_bench import methods, models, tasks
-from rocoft_bench.analysis.groups import Record, comparability_key, dedupe_by_seed, group_compatible
+from rocoft_bench.analysis.groups import Record, comparability_key, dedupe_by_seed, group_compatible, grouped
 from rocoft_bench.analysis.naming import join_unique, named
 from rocoft_bench.config import ModelConfig, Settings, defaults_of, flatten
 from rocoft_bench.errors import UserError
@@ -76,11 +76,8 @@ def _shared(groups: Mapping[str, list[list[Record]]], names: Mapping[str, list[s
         return json.dumps({key: value for key, value in _settings(record).items() if not key.startswith("task.")})
 
     settings = {task: [trained(group[0]) for group in own] for task, own in groups.items()}
-    longest: dict[str, str] = {}
-    for task, own in settings.items():
-        for key, name in zip(own, names[task], strict=True):
-            longest[key] = max(longest.get(key, ""), name, key=len)
-    found = {task: [longest[key] for key in own] for task, own in settings.items()}
+    known = grouped(pair for task, own in settings.items() for pair in zip(own, names[task], strict=True))
+    found = {task: [max(known[key], key=len) for key in own] for task, own in settings.items()}
     return {task: own if len(set(own)) == len(own) else names[task] for task, own in found.items()}
 
 

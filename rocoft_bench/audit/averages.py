@@ -1,8 +1,9 @@
 """Table 1's averages against the means of its own cells."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rocoft_bench import paper
+from rocoft_bench.analysis.groups import grouped
 from rocoft_bench.analysis.table import Cell, Column, Row, Stat, Table, text_cells
 
 ROUNDING = 0.015
@@ -31,26 +32,23 @@ def averages() -> Table:
 
 
 def _row(method: str, cells: Mapping[tuple[str, str], float]) -> Row:
-    first: dict[str, float] = {}
-    second: dict[str, float] = {}
-    for (task, _), value in cells.items():
-        if task != "average":
-            (second if task in first else first)[task] = value
+    by_task = grouped((task, value) for (task, _), value in cells.items() if task != "average")
+    first, second = ([own[place] for own in by_task.values() if len(own) > place] for place in (0, 1))
     found = {
-        "first": _part(first.values(), cells["average", "mean_first_metric"]),
-        "second": _part(second.values(), cells["average", "mean_second_metric"]),
+        "first": _part(first, cells["average", "mean_first_metric"]),
+        "second": _part(second, cells["average", "mean_second_metric"]),
     }
     off = {name: part for name, part in found.items() if abs(part.difference or 0) > ROUNDING}
     verdict = ", ".join(f"{name} is printed as {part.reference:.2f}" for name, part in off.items()) or "agrees"
-    texts = text_cells(verdict=verdict, arithmetic="; ".join(map(_sum, (first.values(), second.values()))))
+    texts = text_cells(verdict=verdict, arithmetic=f"{_sum(first)}; {_sum(second)}")
     return Row(MODEL, method, {name: Cell((part,)) for name, part in found.items()} | texts, "", "printed")
 
 
-def _part(values: Collection[float], printed: float) -> Stat:
+def _part(values: Sequence[float], printed: float) -> Stat:
     return Stat(sum(values) / len(values), n=len(values), reference=printed).compared()
 
 
-def _sum(values: Collection[float]) -> str:
+def _sum(values: Sequence[float]) -> str:
     terms = " + ".join(f"{value:.2f}" for value in values)
     return f"({terms}) / {len(values)} = {sum(values) / len(values):.4f}"
 

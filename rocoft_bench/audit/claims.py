@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from rocoft_bench import paper
+from rocoft_bench.analysis.groups import grouped
 from rocoft_bench.analysis.table import Column, Row, Table, text_cells
 
 HOLDS, ALMOST, PARTLY, FAILS = "holds", "holds but for full fine-tuning", "holds in part", "does not hold"
@@ -107,11 +108,9 @@ def _rank_1() -> tuple[str, str]:
 
 
 def _accuracy_by_rank() -> tuple[str, str]:
-    texts, rises = [], True
-    for method in dict.fromkeys(row.method for row in paper.rank_efficiency()):
-        values = [row.accuracy for row in paper.rank_efficiency() if row.method == method]
-        rises &= all(a < b for a, b in pairwise(values))
-        texts.append(f"{method} {', '.join(f'{value:.3f}' for value in values)}")
+    by_method = grouped((row.method, row.accuracy) for row in paper.rank_efficiency())
+    rises = all(a < b for values in by_method.values() for a, b in pairwise(values))
+    texts = [f"{method} {', '.join(f'{value:.3f}' for value in values)}" for method, values in by_method.items()]
     ranks = ", ".join(str(rank) for rank in dict.fromkeys(row.rank for row in paper.rank_efficiency()))
     return f"Table 8, r = {ranks}: {'; '.join(texts)}", HOLDS if rises else PARTLY
 
