@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -93,20 +93,18 @@ def test_nothing_is_made_where_not_all_can_be(tmp_path: Path) -> None:
     assert names(tmp_path / "report") == {"index.html"}
 
 
-KILLED = """
-import os, pathlib, sys
-from rocoft_bench.report import all_tables, page, read_results, write_report
-page.write_page = lambda *_, **__: os.kill(os.getpid(), 9)
-results = read_results(pathlib.Path(sys.argv[1]))
-write_report(results, all_tables(results), pathlib.Path(sys.argv[2]), "title")
-"""
-
-
 def test_what_a_killed_report_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
     write_record(tmp_path / "runs" / "one", run_record())
     report = tmp_path / "report"
-    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "runs", report], check=False)
-    assert killed.returncode == -9
+    child = os.fork()
+    if child == 0:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(page, "write_page", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            try:
+                report_of(tmp_path / "runs", report)
+            finally:
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert len(names(report)) == 1
     report_of(tmp_path / "runs", report)
     report_of(tmp_path / "runs", tmp_path / "fresh")
