@@ -15,17 +15,12 @@ from rocoft_bench.tasks.task import LoadedSplit, Task
 __all__ = ["OWN_FAMILIES", "TASKS", "HubDataset", "LoadedSplit", "Task", "all_tasks", "get", "named_in", "of_family"]
 
 
-def _problem_of(task: Any) -> str | None:
-    """What keeps something of a plug-in from being a task."""
-    return None if isinstance(task, Task) else "an object of a subclass of Task is wanted"
-
-
 TASKS: Registry[Task] = Registry(
     "task",
     "rocoft.tasks",
     lambda task: f"{task.family} {task.name}",
     [task for module in (glue, squad, summarization, commonsense, math, fewshot, embedded) for task in module.TASKS],
-    _problem_of,
+    lambda task: None if isinstance(task, Task) else "an object of a subclass of Task is wanted",
 )
 """By family and name, with a blank between them."""
 

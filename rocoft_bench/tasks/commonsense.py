@@ -61,7 +61,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.tasks.answer_reading import Published, contained_choice, first_choice, listed_choices
 from rocoft_bench.tasks.instructions import InstructionTask, TrainingFile
-from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, prompt
+from rocoft_bench.tasks.prompted import Example, ExampleEncoder, prompt
 from rocoft_bench.tasks.task import Output, Outputs, Prediction, Task
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
 import json
 import re
 import reprlib
@@ -49,15 +48,16 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
 
     Raises: UserError where the folder may not be looked into.
     """
-    return [path for form in FORMS if _is_there(path := folder / f"{split}{form}")]
-
-
-def read_embedded(name: str, module: str, function: str, split: str, wanted: Sequence[str]) -> RawRows:
-    """The columns `wanted` of what a function of `rocoft_bench.demo` makes."""
-    rows = getattr(importlib.import_module(f"rocoft_bench.demo.{module}"), function)(split)
-    columns = {column: [row[column] for row in rows] for column in wanted}
-    origin = {"kind": "embedded", "id": name}
-    return RawRows(f"{name}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
+    found = []
+    for path in (folder / f"{split}{form}" for form in FORMS):
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({reason(error)})") from error
+        found.append(path)
+    return found
 
 
 def read_hub(hub: HubDataset, split: str, wanted: Sequence[str], label_names: bool = False) -> RawRows:
@@ -110,12 +110,6 @@ def check_texts(rows: RawRows, names: Sequence[str]) -> None:
                 raise rows.error(row, f'"{called}" is {reprlib.repr(cell)}, not a string')
             if not is_text(cell):
                 raise rows.error(row, f'"{called}" holds half of a surrogate pair, which is not text')
-
-
-def label_codes(labels: Sequence[Any], label_names: Sequence[str]) -> list[Any]:
-    """The labels, with the code in place of each name: GLUE's own files have names, the hub has codes from 0."""
-    codes = {name: code for code, name in enumerate(label_names)}
-    return [codes.get(label, label) if isinstance(label, str) else label for label in labels]
 
 
 def check_class_labels(rows: RawRows, label_names: Sequence[str]) -> None:
@@ -182,16 +176,6 @@ def find_split(data_dir: Path, family: str, name: str, split: str) -> Path:
         hint = _nearest([data_dir, data_dir / family, folder, folder / f"{split}.jsonl"])
         raise UserError(f"no examples for {family} {name}: looked for {folder / split}{', '.join(FORMS)}; {hint}")
     return found[0]
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)})") from error
-    return True
 
 
 def _nearest(steps: Sequence[Path]) -> str:

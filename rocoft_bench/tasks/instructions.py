@@ -1,7 +1,7 @@
 """Tasks in the form of LLM-Adapters: a causal language model answers an instruction in words.
 
 Examples have the columns instruction, input (mostly empty), output (a response in words) and answer (what it comes down
-to; a text, or in JSON and Parquet a number). Models are trained on prompt and `output` (see `prompt_tokens`), and
+to; a text, or in JSON and Parquet a number). Models are trained on prompt and `output` (see `prompted`), and
 evaluated in one of two protocols:
 
 strict (the default): the prompt ends where the response begins and the model must produce all of it. The answer is
@@ -31,8 +31,7 @@ from rocoft_bench.metrics import compute
 from rocoft_bench.tasks.answer_reading import Published
 from rocoft_bench.tasks.data import check_texts, files_of_split
 from rocoft_bench.tasks.github import GitHubFiles
-from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder
-from rocoft_bench.tasks.prompted import PromptConfig, PromptedTask
+from rocoft_bench.tasks.prompted import Example, ExampleEncoder, PromptConfig, PromptedTask
 from rocoft_bench.tasks.task import Outputs, Prediction
 from rocoft_bench.untrusted.data_files import FORMS
 
@@ -186,9 +185,6 @@ class InstructionTask(PromptedTask):
 
     def for_questions(self, settings: Any) -> Any:
         return settings.model_copy(update={"protocol": "strict"})  # the other one needs the right response
-
-    def _no_target(self) -> dict[str, Any]:
-        return {"input": "", "output": "", "answer": ""}
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         raw = replace(raw, columns={**raw.columns, "answer": [_as_text(cell) for cell in raw.columns["answer"]]})

@@ -51,7 +51,7 @@ from pydantic import field_validator
 from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.tasks.answer_reading import Published, first_number, last_number, spelt_number
 from rocoft_bench.tasks.instructions import InstructionConfig, InstructionTask, TrainingFile
-from rocoft_bench.tasks.prompt_tokens import ExampleEncoder
+from rocoft_bench.tasks.prompted import ExampleEncoder
 from rocoft_bench.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -101,14 +101,16 @@ class MathConfig(NumberConfig):
     """Training examples: math_10k of LLM-Adapters, or those of a task, from math/<folder>/train.json in --data-dir."""
 
 
-_TEST_SIZES = {
-    "gsm8k": ("gsm8k", 1319),
-    "multiarith": ("MultiArith", 600),
-    "addsub": ("AddSub", 395),
-    "singleeq": ("SingleEq", 508),
-    "svamp": ("SVAMP", 1000),
+_DECIMAL = Published(5, 7, "The answer is", first_number(r"\d+\.\d+|\d+", float))
+_WHOLE = Published(3, 3, "The answer is", first_number(r"\d+", int))
+_FACTS = {
+    "gsm8k": ("gsm8k", 1319, _DECIMAL),
+    "multiarith": ("MultiArith", 600, _WHOLE),
+    "addsub": ("AddSub", 395, _DECIMAL),
+    "singleeq": ("SingleEq", 508, _DECIMAL),
+    "svamp": ("SVAMP", 1000, _DECIMAL),
 }
-"""Of each task its folder and test examples."""
+"""Of each task its folder, the number of its test examples, and how its notebook evaluates."""
 
 
 class MathTask(WordProblems):
@@ -117,7 +119,7 @@ class MathTask(WordProblems):
     Settings: ClassVar[type[TaskConfig]] = MathConfig
     train_files: ClassVar[Mapping[str, TrainingFile]] = {
         MATH_10K: TrainingFile(MATH_10K, f"ft-training_set/{MATH_10K}.json", 9919),
-        **{name: TrainingFile(folder) for name, (folder, _) in _TEST_SIZES.items()},
+        **{name: TrainingFile(folder) for name, (folder, *_) in _FACTS.items()},
     }
 
     def _notes(self, encoder: ExampleEncoder, settings: Any, training: bool) -> Iterator[str]:
@@ -126,9 +128,8 @@ class MathTask(WordProblems):
             yield f"{MATH_10K} holds test questions of AddSub, MultiArith and SingleEq (LLM-Adapters issue 43)"
 
 
-def _task(name: str, published: Published) -> Task:
-    folder, test = _TEST_SIZES[name]
-    return MathTask(
+TASKS: tuple[Task, ...] = tuple(
+    MathTask(
         name=name,
         family="math",
         folder=folder,
@@ -137,15 +138,5 @@ def _task(name: str, published: Published) -> Task:
         paper_task=name,
         published=published,
     )
-
-
-_DECIMAL = Published(5, 7, "The answer is", first_number(r"\d+\.\d+|\d+", float))
-_WHOLE = Published(3, 3, "The answer is", first_number(r"\d+", int))
-
-TASKS: tuple[Task, ...] = (
-    _task("gsm8k", _DECIMAL),
-    _task("multiarith", _WHOLE),
-    _task("addsub", _DECIMAL),
-    _task("singleeq", _DECIMAL),
-    _task("svamp", _DECIMAL),
+    for name, (folder, test, published) in _FACTS.items()
 )

@@ -18,14 +18,12 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from gzip import GzipFile
 from pathlib import Path
 from typing import Any, Self
 
 from rocoft_bench.errors import UserError, reason, shortened
-from rocoft_bench.tasks.squad_form import is_squad_form, squad_questions
 from rocoft_bench.untrusted import decoded, open_file, parse_json, read_bytes, require_file
 from rocoft_bench.untrusted.data_files import FORMS
 
@@ -145,18 +143,30 @@ def _json_rows(path: Path) -> tuple[str, Iterable[Row]]:
         lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
         return "line", ((number, parse_json(line, str(path), number, unique_keys=True)) for number, line in lines)
     whole = parse_json(text, str(path), unique_keys=True)
-    if is_squad_form(whole):
-        return "question", squad_questions(str(path), whole)
+    if _is_squad_form(whole):
+        return "question", _squad_questions(str(path), whole)
     if not isinstance(whole, list):
         raise UserError(f"{path}: holds {_kind(whole)}, not a list of objects or one object a line")
     return "row", enumerate(whole, start=1)
 
 
 def _read_parquet(path: Path, wanted: Sequence[str] | None) -> RawRows:
+    try:
+        columns = _parquet_columns(path, wanted)
+    except UserError:
+        raise
+    except Exception as error:  # what a damaged or odd file makes pyarrow raise is of all kinds
+        raise UserError(f"{path}: not a readable Parquet file ({reason(error)})") from error
+    count = len(next(iter(columns.values())))
+    _require_rows(path, count)
+    return RawRows(str(path), "row", range(1, count + 1), columns)
+
+
+def _parquet_columns(path: Path, wanted: Sequence[str] | None) -> dict[str, list[Any]]:
     import pyarrow.parquet as pq
     from pyarrow.types import is_dictionary
 
-    with open_file(path) as stream, _parquet_errors(path), pq.ParquetFile(stream) as file:
+    with open_file(path) as stream, pq.ParquetFile(stream) as file:
         _require_once(str(path), file.schema_arrow.names)
         wanted = file.schema_arrow.names if wanted is None else wanted
         columns: dict[str, list[Any]] = {name: [] for name in wanted}
@@ -171,9 +181,7 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None) -> RawRows:
                 if size > limit:  # a value that stands once in the file can be that of every row
                     raise _too_large(path)
                 columns[name] += column.to_pylist()
-    count = len(columns[wanted[0]])
-    _require_rows(path, count)
-    return RawRows(str(path), "row", range(1, count + 1), columns)
+    return columns
 
 
 def _check_unpacked(path: Path, metadata: Any, wanted: Sequence[str], limit: int) -> int:
@@ -249,18 +257,39 @@ def _is_one_object_a_line(text: str) -> bool:
         first = json.loads(text[start : end if end >= 0 else None])
     except (ValueError, RecursionError):
         return False
-    return isinstance(first, dict) and not is_squad_form(first)
+    return isinstance(first, dict) and not _is_squad_form(first)
 
 
-@contextmanager
-def _parquet_errors(path: Path) -> Iterator[None]:
-    """What a damaged or odd file makes pyarrow raise is of all kinds."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: not a readable Parquet file ({reason(error)})") from error
+def _is_squad_form(value: Any) -> bool:
+    """SQuAD's own files: {"data": [{"paragraphs": [{"context": …, "qas": [{"question": …, "answers": […]}]}]}]}."""
+    return isinstance(value, dict) and isinstance(value.get("data"), list)
+
+
+def _squad_questions(path: str, squad: Any) -> Iterator[tuple[object, dict[str, Any]]]:
+    """Each question with all that is said of it and of its paragraph, by its id, or by its number where it has none.
+
+    Raises: UserError that says which part of the file has another form.
+    """
+    number = 0
+    for article_place, article in _squad_parts(path, "", squad, "data"):
+        for paragraph_place, paragraph in _squad_parts(path, article_place, article, "paragraphs"):
+            for place, question in _squad_parts(path, paragraph_place, paragraph, "qas"):
+                number += 1
+                if not isinstance(question, dict):
+                    raise UserError(f"{path}, {place}: is not an object")
+                if question.get("is_impossible") is True and question.get("answers"):
+                    raise UserError(f"{path}, {place}: is_impossible is true, but there are answers")
+                identity = question.get("id")
+                name = shortened(identity) if isinstance(identity, str) and identity else number
+                yield name, {**paragraph, **question}
+
+
+def _squad_parts(path: str, place: str, whole: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """The entries of the list `whole[key]`, and where they are in the file."""
+    if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
+        raise UserError(f'{path}, {place}: is not an object with a list "{key}", as in SQuAD\'s own files')
+    here = f"{place}.{key}" if place else key
+    return ((f"{here}[{index}]", part) for index, part in enumerate(whole[key]))
 
 
 def _csv_lines(path: Path, text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:

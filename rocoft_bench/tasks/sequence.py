@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.tasks.data import (
-    LABEL,
-    check_class_labels,
-    check_scores,
-    check_texts,
-    label_codes,
-    shortest_float32,
-)
-from rocoft_bench.tasks.task import Encoded, Outputs, Prediction, Task
+from rocoft_bench.tasks.data import LABEL, check_class_labels, check_scores, check_texts, shortest_float32
+from rocoft_bench.tasks.task import ENCODE_EXAMPLES, Encoded, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +14,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from rocoft_bench.tasks.readers import RawRows
-
-_ENCODE_EXAMPLES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +42,7 @@ class SequenceClassification(Task):
         from datasets import Dataset, concatenate_datasets
 
         parts, full = [], 0
-        for batch in examples.iter(_ENCODE_EXAMPLES):
+        for batch in examples.iter(ENCODE_EXAMPLES):
             texts = (batch[name] for name in self.text_columns)
             tokens = tokenizer(*texts, truncation=True, max_length=settings.max_length)
             full += sum(len(ids) >= settings.max_length for ids in tokens["input_ids"])
@@ -83,7 +74,9 @@ class SequenceClassification(Task):
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, self.text_columns)
-        raw = replace(raw, columns={**raw.columns, LABEL: label_codes(raw.columns[LABEL], self.label_names)})
+        codes: dict[Any, Any] = {name: code for code, name in enumerate(self.label_names)}
+        labels = [codes.get(label, label) if isinstance(label, str) else label for label in raw.columns[LABEL]]
+        raw = replace(raw, columns={**raw.columns, LABEL: labels})  # GLUE's own files have names, the hub has codes
         check_class_labels(raw, self.label_names)
         return raw.columns
 
@@ -111,8 +104,7 @@ class SequenceRegression(SequenceClassification):
     def in_words(self, prediction: Prediction) -> str:
         return f"{prediction['prediction']:.4f}"
 
-    def answer_columns(self, prediction: Prediction) -> dict[str, Any]:
-        return {"prediction": prediction["prediction"]}
+    answer_columns = Task.answer_columns
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, self.text_columns)

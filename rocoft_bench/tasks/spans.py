@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pydantic import model_validator
 from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError, shortened
 from rocoft_bench.tasks.data import check_texts
-from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
+from rocoft_bench.tasks.task import ENCODE_EXAMPLES, Encoded, Output, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,13 +32,10 @@ if TYPE_CHECKING:
 
     from rocoft_bench.tasks.readers import RawRows
 
-_ENCODE_EXAMPLES = 1000
 _NULL = 0
 """The token that stands for "no answer": the first one, [CLS] or <s>."""
 _OUTSIDE = -1
 """In place of the characters of a token that is not of the context."""
-_SHOWN = 40
-"""Characters of an answer in a message."""
 
 
 class SpanConfig(TaskConfig):
@@ -100,17 +97,13 @@ class SpanExtraction(Task):
 
         cutter = _WindowCutter(tokenizer, settings)
         parts: list[Dataset] = []
-        for batch in examples.iter(_ENCODE_EXAMPLES):
-            columns: dict[str, list[Any]] = defaultdict(list)
-            numbers = range(len(parts) * _ENCODE_EXAMPLES, len(examples))
-            for number, context, answers, cut in zip(
-                numbers, batch["context"], batch["answers"], cutter.cut(batch), strict=False
-            ):
+        for batch in examples.iter(ENCODE_EXAMPLES):
+            rows: list[dict[str, Any]] = []
+            cuts = zip(batch["context"], batch["answers"], cutter.cut(batch), strict=True)
+            for number, (context, answers, cut) in enumerate(cuts, len(parts) * ENCODE_EXAMPLES):
                 more = _targets(cut, context, answers) if training else _bookkeeping(cut, context, number)
-                for window, extra in zip(cut.windows, more, strict=True):
-                    for name, value in {**cutter.inputs(window), **extra}.items():
-                        columns[name].append(value)
-            parts.append(Dataset.from_dict(columns))
+                rows += [{**cutter.inputs(window), **extra} for window, extra in zip(cut.windows, more, strict=True)]
+            parts.append(Dataset.from_list(rows))
         return Encoded(concatenate_datasets(parts), cutter.notes("training" if training else "evaluation"))
 
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
@@ -354,5 +347,5 @@ def _wrong_answer(context: str, text: Any, start: Any) -> str | None:
     end = start + len(text)
     if context[start:end] == text:
         return None
-    found, answer = (f'"{shortened(part, _SHOWN)}"' for part in (context[start:end], text))
+    found, answer = (f'"{shortened(part, 40)}"' for part in (context[start:end], text))
     return f"the span {start}..{end} of the context is {found}, not the answer {answer}"

@@ -42,15 +42,13 @@ from rocoft_bench.config import Count, CountFromZero, TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics.other_scripts import is_of_other_script
 from rocoft_bench.tasks.data import HubDataset, check_texts
-from rocoft_bench.tasks.task import Encoded, Output, Outputs, Prediction, Task
+from rocoft_bench.tasks.task import ENCODE_EXAMPLES, Encoded, Output, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from rocoft_bench.tasks.readers import RawRows
-
-_ENCODE_EXAMPLES = 1000
 
 
 class SummarizationConfig(TaskConfig):
@@ -136,17 +134,13 @@ class Summarization(Task):
         return fitted.model_copy(update={"max_target_length": target_length})
 
     def protocol(self, settings: Any) -> str:
-        search = f"beam {settings.num_beams}, length penalty {settings.length_penalty:g}, "
-        search += "early stopping" if settings.early_stopping else "no early stopping"
+        stopping = "early stopping" if settings.early_stopping else "no early stopping"
+        beams = f"beam {settings.num_beams}, length penalty {settings.length_penalty:g}, {stopping}"
+        search = "greedy" if settings.num_beams == 1 else beams
         size = settings.no_repeat_ngram_size
-        return ", ".join(
-            [
-                "greedy" if settings.num_beams == 1 else search,
-                f"{settings.min_new_tokens} to {settings.max_new_tokens} tokens",
-                *([f"no {size} tokens in a row twice"] if size else []),
-                "ROUGE F-measure with stemming",
-            ]
-        )
+        repeats = f", no {size} tokens in a row twice" if size else ""
+        lengths = f"{settings.min_new_tokens} to {settings.max_new_tokens} tokens"
+        return f"{search}, {lengths}{repeats}, ROUGE F-measure with stemming"
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
         """See `Task.encode`. Training examples without a document are dropped; there is nothing to learn from them."""
@@ -160,7 +154,7 @@ class Summarization(Task):
         else:
             counts["other_script"] = sum(map(is_of_other_script, examples[summary]))
         parts = []
-        for batch in examples.iter(_ENCODE_EXAMPLES):
+        for batch in examples.iter(ENCODE_EXAMPLES):
             columns = dict(tokenizer(batch[document], truncation=True, max_length=settings.max_length))
             counts["documents"] += _full(columns["input_ids"], settings.max_length)
             if training:
@@ -173,9 +167,6 @@ class Summarization(Task):
     def read(self, outputs: Outputs, encoded: Dataset, raw: Dataset, tokenizer: Any, settings: Any) -> list[Prediction]:
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return [{"prediction": str(tokenizer.decode(ids, **options)).strip()} for ids in outputs]
-
-    def _no_target(self) -> dict[str, Any]:
-        return {self.target_columns[0]: ""}
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         """A document may be empty: XSum's articles are rid of sharing links, and some consist of nothing else.

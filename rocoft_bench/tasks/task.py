@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
@@ -16,21 +17,22 @@ from rocoft_bench.config import TaskConfig
 from rocoft_bench.errors import UserError
 from rocoft_bench.metrics import compute
 from rocoft_bench.runs import known_hashes
-from rocoft_bench.tasks.data import HubDataset, check_texts, content_sha256, filled, find_split, read_embedded, read_hub
-from rocoft_bench.tasks.readers import read_rows, require_columns
+from rocoft_bench.tasks.data import HubDataset, check_texts, content_sha256, filled, find_split, read_hub
+from rocoft_bench.tasks.readers import RawRows, read_rows, require_columns
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from rocoft_bench.tasks.readers import RawRows
-
 Output = Literal["logits", "spans", "text", "likelihood"]
 """What an evaluation asks of the model; `rocoft_bench.engine.prediction` has a predictor for each."""
 
 Outputs: TypeAlias = "Sequence[np.ndarray]"
 """What a model put out, one array for each encoded example."""
+
+ENCODE_EXAMPLES = 1000
+"""Examples that are encoded at a time."""
 
 Prediction = dict[str, Any]
 """One answer, as written to predictions.jsonl: "prediction", in the form that `Task.score` compares, and details."""
@@ -272,9 +274,9 @@ class Task(ABC):
         """The settings for examples whose answer is not known."""
         return settings
 
-    @abstractmethod
     def _no_target(self) -> dict[str, Any]:
-        """The `target_columns` of a row whose answer is not known."""
+        """The other columns of a row whose texts are all that is known."""
+        return {name: "" for name in self.columns if name not in self.text_columns}
 
     @abstractmethod
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
@@ -283,7 +285,12 @@ class Task(ABC):
     def _read_made(self, made_by: tuple[str, str], split: str, data_dir: Path | None) -> RawRows:
         if data_dir is not None:
             raise UserError(f"{self.family} {self.name} has its own examples: leave out --data-dir {data_dir}")
-        return read_embedded(f"{self.family}/{self.name}", *made_by, split, self.columns)
+        module, function = made_by
+        rows = getattr(import_module(f"rocoft_bench.demo.{module}"), function)(split)
+        columns = {name: [row[name] for row in rows] for name in self.columns}
+        source = f"{self.family}/{self.name}"
+        origin = {"kind": "embedded", "id": source}
+        return RawRows(f"{source}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         """The examples of a split with the task's columns, unchecked."""

@@ -14,7 +14,7 @@ from rocoft_bench.analysis.long_table import long_table
 from rocoft_bench.analysis.records import read_results
 from rocoft_bench.config import ModelConfig
 from rocoft_bench.models import locate
-from rocoft_bench.tasks import prompt_tokens
+from rocoft_bench.tasks import prompted
 
 Cli = Callable[..., Any]
 FEW = ["--epochs", 1, "--set", "task.max_train_rows=4", "--set", "task.max_eval_rows=4"]
@@ -56,7 +56,7 @@ def test_another_template_is_another_version_and_another_cell(
 ) -> None:
     before = trained(rocoft, tmp_path / "a", *LLAMA)
     again = trained(rocoft, tmp_path / "b", *LLAMA, "--seed", 1)
-    monkeypatch.setattr(prompt_tokens, "_ALONE", "Answer this.")
+    monkeypatch.setattr(prompted, "_ALONE", "Answer this.")
     after = trained(rocoft, tmp_path / "c", *LLAMA, "--seed", 2)
     assert before["template_version"] == again["template_version"] != after["template_version"]
     assert after["evaluation"]["text"].count("Answer this.") == 1

@@ -15,7 +15,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.tasks import get
 from rocoft_bench.tasks.answer_reading import first_choice, listed_choices
 from rocoft_bench.tasks.commonsense import TASKS
-from rocoft_bench.tasks.prompt_tokens import prompt
+from rocoft_bench.tasks.prompted import prompt
 from rocoft_bench.untrusted.data_files import FORMS
 from tests.tasks.characters import DATA_DIR, TOKENIZER, says, settings, write
 

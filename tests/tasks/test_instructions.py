@@ -15,7 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from rocoft_bench.engine.prediction import PREDICTORS
 from rocoft_bench.errors import UserError
 from rocoft_bench.tasks import get
-from rocoft_bench.tasks.prompt_tokens import NO_LABEL, ExampleEncoder, PromptTokens, prompt
+from rocoft_bench.tasks.prompted import NO_LABEL, ExampleEncoder, PromptTokens, prompt
 from tests.tasks.characters import TOKENIZER
 
 I16 = "                "

@@ -14,7 +14,7 @@ from rocoft_bench.errors import UserError
 from rocoft_bench.tasks import get
 from rocoft_bench.tasks.answer_reading import last_number
 from rocoft_bench.tasks.math import TASKS
-from rocoft_bench.tasks.prompt_tokens import prompt
+from rocoft_bench.tasks.prompted import prompt
 from tests.tasks.characters import DATA_DIR, TOKENIZER, says, settings, write
 
 real_rows = pytest.mark.skipif(

@@ -12,7 +12,7 @@ import pytest
 from rocoft_bench.config import Settings
 from rocoft_bench.errors import UserError
 from rocoft_bench.experiment.resolve import resolve
-from rocoft_bench.tasks.prompt_tokens import NO_LABEL, prompt
+from rocoft_bench.tasks.prompted import NO_LABEL, prompt
 
 CHATML = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{{ eos_token }}\n{% endfor %}"

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 FAMILY = "fewshot"
 TEST_ROWS = 1000
 TEST_SEED = 42
-DRAWN_FROM = "drawn_from"
-"""In a split's origin: of how many rows it is a part."""
 
 
 class FewShotSettings(TaskConfig):
@@ -225,4 +223,4 @@ class FewShotTask(SequenceClassification):
 
 
 def _drawn_rows(raw: RawRows, rows: Sequence[int]) -> RawRows:
-    return replace(raw.selected(rows), origin={**raw.origin, DRAWN_FROM: len(raw.places)})
+    return replace(raw.selected(rows), origin={**raw.origin, "drawn_from": len(raw.places)})

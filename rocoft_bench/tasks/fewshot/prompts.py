@@ -86,14 +86,11 @@ class Prompter:
             token = getattr(self.tokenizer, f"{piece[1:-1]}_token_id")
             return [[token] if token is not None else []] * len(texts)
         if piece not in OF_ROW:
-            return [self._literal(piece)] * len(texts)
+            # a single sign is looked up as it is: some tokenizers would put a blank before it
+            own = self.tokenizer.convert_tokens_to_ids(piece) if len(piece) == 1 else None
+            return [self._ids([piece])[0] if own in (None, self.tokenizer.unk_token_id) else [own]] * len(texts)
         limit = None if piece == SECOND else self.first_limit
         return [ids[:limit] for ids in self._ids([OF_ROW[piece](row) for row in texts])]
-
-    def _literal(self, text: str) -> list[int]:
-        """A single sign is looked up as it is: some tokenizers would put a blank before it."""
-        own = self.tokenizer.convert_tokens_to_ids(text) if len(text) == 1 else None
-        return self._ids([text])[0] if own in (None, self.tokenizer.unk_token_id) else [own]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]

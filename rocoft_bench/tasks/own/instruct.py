@@ -1,6 +1,6 @@
 """Instructions and conversations of the user's own, which a causal language model learns to answer.
 
-A model whose tokenizer has a chat template is asked in it; another one in LLM-Adapters' words (`prompt_tokens`), an
+A model whose tokenizer has a chat template is asked in it; another one in LLM-Adapters' words (`prompted`), an
 earlier conversation being the input. Each response of a conversation makes an example, whose prompt is all that came
 before it, rendered as it is when the model is to answer: only the response is learnt.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,7 @@ from rocoft_bench.config import Count, TaskConfig
 from rocoft_bench.errors import UserError, reason
 from rocoft_bench.tasks.data import check_texts
 from rocoft_bench.tasks.own.user_rows import OwnConfig, OwnTask, is_missing
-from rocoft_bench.tasks.prompt_tokens import Example, ExampleEncoder, PromptTokens, prompt
-from rocoft_bench.tasks.prompted import PromptConfig, PromptedTask
+from rocoft_bench.tasks.prompted import Example, ExampleEncoder, PromptConfig, PromptedTask, prompt
 from rocoft_bench.tasks.readers import RawRows, require_columns
 from rocoft_bench.tasks.task import Outputs, Prediction
 
@@ -88,14 +87,6 @@ class Instruct(PromptedTask, OwnTask):
         messages = getattr(self.config, "messages_column", None)
         return {MESSAGES: messages} if messages else super()._user_columns
 
-    @property
-    def _needed(self) -> Sequence[str]:
-        return [MESSAGES] if MESSAGES in self._user_columns else super()._needed
-
-    @property
-    def _text_names(self) -> list[str]:
-        return [MESSAGES] if MESSAGES in self._user_columns else super()._text_names
-
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         rows = super()._read(split, data_dir)
         if MESSAGES not in rows.columns:
@@ -118,29 +109,32 @@ class Instruct(PromptedTask, OwnTask):
 
     def template(self, tokenizer: Any) -> str:
         """The chat template itself, or the words of the plain prompt."""
-        assert self.config is not None
-        return str(tokenizer.chat_template) if _is_chat(tokenizer, self.config) else super().template(tokenizer)
+        return str(tokenizer.chat_template) if self._is_chat(tokenizer, self.config) else super().template(tokenizer)
 
     def prompts(self, batch: Example, tokenizer: Any, settings: Any) -> list[str]:
         """See `PromptedTask.prompts`. Raises: UserError where the chat template refuses a conversation."""
-        if not _is_chat(tokenizer, settings):
+        if not self._is_chat(tokenizer, settings):
             return [_plain(*texts) for texts in zip(*(batch[name] for name in COLUMNS[:3]), strict=True)]
         return [_rendered(tokenizer, messages, add_generation_prompt=True) for messages in _conversations(batch)]
 
     def responses(self, batch: Example, tokenizer: Any, settings: Any) -> list[str]:
         """See `PromptedTask.responses`; with what the chat template ends a response with."""
-        if not _is_chat(tokenizer, settings):
+        if not self._is_chat(tokenizer, settings):
             return super().responses(batch, tokenizer, settings)
         rows = zip(_conversations(batch), self.prompts(batch, tokenizer, settings), batch["output"], strict=True)
         return [_chat_response(tokenizer, *row) for row in rows]
 
-    def _tokens(self, tokenizer: Any, settings: Any) -> PromptTokens:
-        return PromptTokens(tokenizer, _is_chat(tokenizer, settings))
+    def _is_chat(self, tokenizer: Any, settings: Any) -> bool:
+        """Raises: UserError where a chat template is asked for and there is none."""
+        has_template = bool(tokenizer.chat_template)
+        if settings.prompt_format == "chat" and not has_template:
+            raise UserError('task.prompt_format = "chat": the tokenizer of the model has no chat template; use plain')
+        return has_template and settings.prompt_format != "plain"
 
     def _notes(self, encoder: ExampleEncoder, settings: Any, training: bool) -> Iterator[str]:
         yield from super()._notes(encoder, settings, training)
         if training:
-            is_chat = _is_chat(encoder.tokens.tokenizer, settings)
+            is_chat = self._is_chat(encoder.tokens.tokenizer, settings)
             how = "by the chat template of the tokenizer" if is_chat else "in the words of LLM-Adapters"
             yield f"prompts are {how}"
 
@@ -148,15 +142,7 @@ class Instruct(PromptedTask, OwnTask):
         return [{"prediction": str(tokenizer.decode(ids, skip_special_tokens=True)).strip()} for ids in outputs]
 
     def _no_target(self) -> dict[str, Any]:
-        return {"input": "", "history": "[]", "output": ""}
-
-
-def _is_chat(tokenizer: Any, settings: Any) -> bool:
-    """Raises: UserError where a chat template is asked for and there is none."""
-    has_template = bool(tokenizer.chat_template)
-    if settings.prompt_format == "chat" and not has_template:
-        raise UserError('task.prompt_format = "chat": the tokenizer of the model has no chat template; use plain')
-    return has_template and settings.prompt_format != "plain"
+        return {**super()._no_target(), "history": "[]"}
 
 
 def _plain(instruction: str, text: str, history: str) -> str:

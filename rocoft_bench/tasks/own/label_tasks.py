@@ -147,7 +147,7 @@ class Regression(SequenceRegression, OwnTask):
         held out.
         """
         scores = _scores(rows)
-        parts = max(1, min(10, int(self._told.eval_share * len(scores))))
+        parts = max(1, min(10, int(self.config.eval_share * len(scores))))
         ranks = {row: rank for rank, row in enumerate(sorted(range(len(scores)), key=scores.__getitem__))}
         return [str(parts * ranks[row] // len(scores)) for row in range(len(scores))]
 

@@ -99,19 +99,14 @@ class OwnTask(Task):
 
     A family names the adapter as its first base, so that the adapter's columns and metrics go before those of `Task`.
 
-    config: the settings; None in a task that is not `bound` to any.
+    config: the settings, an `OwnConfig`; None in a task that is not `bound` to any.
     """
 
     Settings: ClassVar[type[TaskConfig]] = OwnConfig
     own_columns: ClassVar[tuple[str, str | None, str]]
     """What the adapter calls the text, the second text (None where it takes one alone) and the label."""
 
-    config: OwnConfig | None = None
-
-    @property
-    def _told(self) -> OwnConfig:
-        assert self.config is not None, "bound to no settings"
-        return self.config
+    config: Any = None
 
     @property
     def source(self) -> str:
@@ -122,7 +117,11 @@ class OwnTask(Task):
     def bound(self, settings: Any) -> tuple[Self, Any]:
         """See `Task.bound`. Raises: UserError where the settings do not say where the examples are, or do so twice."""
         _check_source(settings)
-        settings, hub = _pinned(settings)
+        hub = None
+        if settings.dataset is not None:
+            revision = settings.dataset_revision or newest_commit(settings.dataset)
+            settings = settings.model_copy(update={"dataset_revision": revision})
+            hub = HubDataset(settings.dataset, settings.dataset_config, revision)
         eval_split = EVALUATION if settings.eval_file or settings.dataset_eval_split else HELD_OUT
         task = replace(self, name=settings.name, config=settings, eval_split=eval_split, hub=hub)
         if self.own_columns[1] is None and settings.text_pair_column is not None:
@@ -137,7 +136,7 @@ class OwnTask(Task):
     @property
     def _user_columns(self) -> dict[str, str]:
         """What the user calls the columns that are read, by what the adapter calls them."""
-        given = (self._told.text_column, self._told.text_pair_column, self._told.label_column)
+        given = (self.config.text_column, self.config.text_pair_column, self.config.label_column)
         return {ours: theirs for ours, theirs in zip(self.own_columns, given, strict=True) if ours and theirs}
 
     def called(self, column: str) -> str:
@@ -146,7 +145,7 @@ class OwnTask(Task):
     @property
     def _needed(self) -> Sequence[str]:
         """Columns, as the adapter calls them, without which a row is left out."""
-        return self.own_columns[0], self.own_columns[2]
+        return [name for name in self._user_columns if name != self.own_columns[1]]
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         rows = self._source_rows(TRAIN if split == HELD_OUT else split)
@@ -156,7 +155,7 @@ class OwnTask(Task):
 
     def _source_rows(self, split: str) -> RawRows:
         """All rows of a source that are complete, with the adapter's names for their columns."""
-        names, config = self._user_columns, self._told
+        names, config = self._user_columns, self.config
         file = config.train_file if split == TRAIN else config.eval_file
         if file is not None:
             raw = _rows_of_file(file, _state_of(file), tuple(names.values()))
@@ -169,15 +168,14 @@ class OwnTask(Task):
 
     def _found_columns(self) -> list[str]:
         """The columns of the training examples. Raises: UserError where these cannot be read."""
-        if self._told.train_file is not None:
-            return list(read_own_rows(self._told.train_file).columns)
+        if self.config.train_file is not None:
+            return list(read_own_rows(self.config.train_file).columns)
         assert self.hub is not None, "bound to a dataset or to files"
-        return columns_on_hub(self.hub, self._told.dataset_split)
+        return columns_on_hub(self.hub, self.config.dataset_split)
 
     def _part(self, rows: RawRows, split: str) -> RawRows:
         """The part of the rows that is trained on, or is held out."""
-        config = self._told
-        strata = self._strata(rows)
+        config, strata = self.config, self._strata(rows)
         held = held_out(self._texts(rows), strata, config.eval_share, config.split_seed)
         chosen = [row for row in range(len(rows.places)) if (row in held) == (split == HELD_OUT)]
         if not chosen:
@@ -203,7 +201,7 @@ class OwnTask(Task):
 
     @property
     def _text_names(self) -> list[str]:
-        return [name for name in self.own_columns[:2] if name and name in self._user_columns]
+        return [name for name in self._user_columns if name != self.own_columns[2]]
 
     def _known(self, rows: RawRows) -> list[str]:
         """A note of the evaluation examples that are among those to train on."""
@@ -215,12 +213,12 @@ class OwnTask(Task):
         return []
 
     def _files(self, split: str, data_dir: Path | None) -> list[Path]:
-        file = self._told.eval_file if split == EVALUATION else self._told.train_file
+        file = self.config.eval_file if split == EVALUATION else self.config.train_file
         return [file] if file is not None else []
 
     def _hash_name(self, split: str) -> str:
         """Of the training examples, those that are held out are no part."""
-        how = self._told.model_dump_json(exclude={"train_file", "eval_file", "name", "max_length"})
+        how = self.config.model_dump_json(exclude={"train_file", "eval_file", "name", "max_length"})
         return f"{super()._hash_name(split)} {split}, with {self.eval_split}, by {how}"
 
 
@@ -239,15 +237,6 @@ def _check_source(settings: OwnConfig) -> None:
     for name, value in of_dataset.items():
         if value != type(settings).model_fields[name].default:
             raise UserError(f"task.{name} = {value}: is of a dataset of the hub, and the examples are in files")
-
-
-def _pinned(settings: OwnConfig) -> tuple[OwnConfig, HubDataset | None]:
-    """The settings with the commit of their dataset, and the dataset; None where there are files."""
-    if settings.dataset is None:
-        return settings, None
-    revision = settings.dataset_revision or newest_commit(settings.dataset)
-    pinned = settings.model_copy(update={"dataset_revision": revision})
-    return pinned, HubDataset(settings.dataset, settings.dataset_config, revision)
 
 
 def _state_of(file: Path) -> tuple[int, int] | None:
@@ -282,7 +271,7 @@ def _complete(rows: RawRows, needed: Sequence[str]) -> RawRows:
         for name, cells in rows.columns.items()
     }
     rows, notes = replace(rows, columns=columns), []
-    for name in filter(rows.columns.__contains__, needed):
+    for name in needed:
         kept = [row for row, cell in enumerate(rows.columns[name]) if not is_missing(cell)]
         if not kept:
             raise UserError(f'{rows.source}: "{rows.called[name]}" is empty in every row')
