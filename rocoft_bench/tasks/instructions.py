@@ -202,9 +202,9 @@ class InstructionTask(PromptedTask):
         """What is wrong with a row's answer; None if nothing is."""
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
-        if data_dir is not None:
-            if self.needs_output:
-                self._require_training_file(data_dir)
+        if data_dir is not None and self.needs_output:
+            self._require_training_file(data_dir)
+        if data_dir is not None or self.made_by is not None:
             return super()._read(split, data_dir)
         if self.path is None:
             raise UserError(

@@ -157,9 +157,7 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None) -> RawRows:
         raise
     except Exception as error:  # what a damaged or odd file makes pyarrow raise is of all kinds
         raise UserError(f"{path}: not a readable Parquet file ({reason(error)})") from error
-    count = len(next(iter(columns.values())))
-    _require_rows(path, count)
-    return RawRows(str(path), "row", range(1, count + 1), columns)
+    return _rows(path, "row", range(1, len(next(iter(columns.values()))) + 1), columns)
 
 
 def _parquet_columns(path: Path, wanted: Sequence[str] | None) -> dict[str, list[Any]]:
@@ -351,13 +349,13 @@ def _from_objects(path: Path, unit: str, rows: Iterable[Row], wanted: Sequence[s
         places.append(place)
         for name in wanted:
             columns[name].append(row[name])
-    _require_rows(path, len(places))
-    return RawRows(str(path), unit, places, columns)
+    return _rows(path, unit, places, columns)
 
 
-def _require_rows(path: Path, count: int) -> None:
-    if not count:
+def _rows(path: Path, unit: str, places: Sequence[object], columns: dict[str, list[Any]]) -> RawRows:
+    if not places:
         raise UserError(f"{path}: is empty, it holds no rows")
+    return RawRows(str(path), unit, places, columns)
 
 
 def _kind(value: Any) -> str:

@@ -142,7 +142,9 @@ class Task(ABC):
         """
         from datasets import Dataset
 
-        raw = self._read(split, data_dir) if self.made_by is None else self._read_made(self.made_by, split, data_dir)
+        if self.made_by is not None and data_dir is not None:
+            raise UserError(f"{self.family} {self.name} has its own examples: leave out --data-dir {data_dir}")
+        raw = self._read(split, data_dir)
         columns = self._checked(raw)
         examples = Dataset.from_dict(columns)
         content = content_sha256(columns)
@@ -282,21 +284,17 @@ class Task(ABC):
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         """The columns that the task uses, or a UserError that names the first wrong row."""
 
-    def _read_made(self, made_by: tuple[str, str], split: str, data_dir: Path | None) -> RawRows:
-        if data_dir is not None:
-            raise UserError(f"{self.family} {self.name} has its own examples: leave out --data-dir {data_dir}")
-        module, function = made_by
-        rows = getattr(import_module(f"rocoft_bench.demo.{module}"), function)(split)
-        columns = {name: [row[name] for row in rows] for name in self.columns}
-        source = f"{self.family}/{self.name}"
-        origin = {"kind": "embedded", "id": source}
-        return RawRows(f"{source}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
-
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         """The examples of a split with the task's columns, unchecked."""
         if data_dir is not None:
             (path,) = self._files(split, data_dir)
             return replace(read_rows(path, self.columns), origin={"kind": "data_dir", "path": str(path)})
+        if self.made_by is not None:
+            module, function = self.made_by
+            rows = getattr(import_module(f"rocoft_bench.demo.{module}"), function)(split)
+            columns = {name: [row[name] for row in rows] for name in self.columns}
+            origin = {"kind": "embedded", "id": (source := f"{self.family}/{self.name}")}
+            return RawRows(f"{source}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
         if self.hub is None:
             raise UserError(f"{self.family} {self.name}: has no examples of its own; say where they are: --data-dir")
         return read_hub(self.hub, *self.on_hub(split))

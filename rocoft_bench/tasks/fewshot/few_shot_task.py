@@ -122,10 +122,7 @@ class FewShotTask(SequenceClassification):
 
     def _read(self, split: str, data_dir: Path | None) -> RawRows:
         raw = super()._read(split, data_dir)
-        return self._drawn(self._as_ours(raw) if data_dir is None else raw, split)
-
-    def _read_made(self, made_by: tuple[str, str], split: str, data_dir: Path | None) -> RawRows:
-        return self._drawn(super()._read_made(made_by, split, data_dir), split)
+        return self._drawn(self._as_ours(raw) if raw.origin["kind"] == "hub" else raw, split)
 
     def _as_ours(self, raw: RawRows) -> RawRows:
         """Rows of the hub under our names for columns and labels."""

@@ -20,8 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rocoft_bench.tasks.own.instruct import Instruct
-from rocoft_bench.tasks.own.label_tasks import Classification, Regression
-from rocoft_bench.tasks.own.text_tasks import Questions, Seq2Seq
+from rocoft_bench.tasks.own.kinds import Classification, Questions, Regression, Seq2Seq
 from rocoft_bench.tasks.own.user_rows import EVALUATION, OwnTask
 
 _KINDS: tuple[Any, ...] = (Classification, Regression, Questions, Seq2Seq, Instruct)
