@@ -117,8 +117,8 @@ def _duplicates(task: Task, train: LoadedSplit, evaluation: LoadedSplit) -> Iter
             total = len(rows) - len(set(rows))
             yield f"duplicates: {name} examples that repeat another one's texts: {total:,}, e.g. {_some(again[0])}"
     targets = defaultdict(set)
-    for split in (train, evaluation):
-        for text, target in zip(_texts(task, split), split.examples[task.target_columns[0]], strict=True):
+    for split, rows in zip((train, evaluation), texts.values(), strict=True):
+        for text, target in zip(rows, split.examples[task.target_columns[0]], strict=True):
             targets[text].add(str(target))
     differing = [text for text, answers in targets.items() if len(answers) > 1]
     if differing:

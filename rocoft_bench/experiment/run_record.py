@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ def _parameters(experiment: Experiment, model: Any) -> dict[str, int]:
     from rocoft_bench.models.parameter_counts import count_parameters
 
     counts = count_parameters(model, experiment.task.kind in TASKS_WITH_HEAD)
-    return {**counts.as_record(), "stored": experiment.method.stored_parameters(model, counts.adapter)}
+    return {**asdict(counts), "stored": experiment.method.stored_parameters(model, counts.adapter)}
 
 
 def _memory_estimate(experiment: Experiment, built: Built) -> dict[str, float] | None:

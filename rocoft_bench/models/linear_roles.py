@@ -5,11 +5,10 @@ A role means the same everywhere, so settings like `target_modules: [query, valu
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class LinearRoles:
+class LinearRoles(NamedTuple):
     """Names of linear layers below a block (`….layer.3.`), by role. What an architecture lacks is empty.
 
     BLOOM's, GPT-2's and others' fused projection stands for query, key and value at once.
@@ -24,7 +23,7 @@ class LinearRoles:
     ffn_gate: tuple[str, ...] = ()
 
 
-ROLES = tuple(field.name for field in fields(LinearRoles))
+ROLES = LinearRoles._fields
 
 
 def _roles(

@@ -1,6 +1,6 @@
 """Counting parameters: what a method trains, the adapter and the head apart."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -8,20 +8,14 @@ from torch import nn
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """`adapter_*` and `head` are trained; `total` is the whole model, with what the method added."""
+    """`adapter` (weights and biases) and `head` are trained; `total` is the whole model, with what the method added."""
 
+    adapter: int
     adapter_weights: int
     adapter_biases: int
     head: int
     trainable: int
     total: int
-
-    @property
-    def adapter(self) -> int:
-        return self.adapter_weights + self.adapter_biases
-
-    def as_record(self) -> dict[str, int]:
-        return {"adapter": self.adapter, **asdict(self)}
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -37,6 +31,7 @@ def count_parameters(model: Any, has_head: bool = True) -> ParameterCounts:
     biases = sum(count for name, count in trained.items() if name not in head_names and is_bias(name))
     trainable = sum(trained.values())
     return ParameterCounts(
+        adapter=trainable - head,
         adapter_weights=trainable - head - biases,
         adapter_biases=biases,
         head=head,
