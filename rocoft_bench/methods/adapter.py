@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.methods.method import Method, S, hold_trained_in_float32
+from rocoft_bench.methods.method import Method, S
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
 from rocoft_bench.models import (
     MASKED_LM,
@@ -64,6 +64,8 @@ class AdapterMethod(Method[S]):
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
         from peft import get_peft_model
         from peft.tuners.tuners_utils import BaseTunerLayer
+
+        from rocoft_bench.models.precision import hold_trained_in_float32
 
         with self._quietly():
             config = self.peft_config(model, seed)

@@ -6,10 +6,11 @@ All that a run has changed is saved under its own name in one safetensors file.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rocoft_bench.methods.method import Method, S, hold_trained_in_float32
+from rocoft_bench.methods.method import Method, S
 from rocoft_bench.methods.saved import check_fits, read_tensors
 from rocoft_bench.models import TASKS_WITH_HEAD
 
@@ -33,9 +34,7 @@ class InModelMethod(Method[S]):
         self.attach(model)
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        _freeze(model, task_kind)
-        self.attach(model)
-        hold_trained_in_float32(model)
+        _attach_to_frozen(model, task_kind, self.attach)
         return model
 
     def own_tensors(self, model: nn.Module) -> dict[str, Tensor]:
@@ -58,9 +57,7 @@ class InModelMethod(Method[S]):
 
     def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
         saved = read_tensors(folder / FILE_NAME)
-        _freeze(model, task_kind)
-        self.attach_to_load(model)
-        hold_trained_in_float32(model)
+        _attach_to_frozen(model, task_kind, self.attach_to_load)
         own = self.own_tensors(model)
         check_fits(folder / FILE_NAME, saved, own)
         for name, tensor in own.items():
@@ -74,11 +71,14 @@ class InModelMethod(Method[S]):
         return model
 
 
-def _freeze(model: Any, task_kind: str) -> None:
-    """Freeze all but the task head."""
+def _attach_to_frozen(model: Any, task_kind: str, attach: Callable[[Any], None]) -> None:
+    """Freeze all but the task head, attach, and hold what is trained in float32."""
     from rocoft_bench.models.parameter_counts import head_parameter_names
+    from rocoft_bench.models.precision import hold_trained_in_float32
 
     model.requires_grad_(False)
     if task_kind in TASKS_WITH_HEAD:
         for name in head_parameter_names(model):
             model.get_parameter(name).requires_grad_(True)
+    attach(model)
+    hold_trained_in_float32(model)

@@ -246,13 +246,6 @@ class Method(ABC, Generic[S]):
         self.check_is_lora()
 
 
-def hold_trained_in_float32(model: nn.Module) -> None:
-    """Whatever the base's precision, a method trains, saves and loads float32."""
-    from rocoft_bench.models.precision import hold_in_float32
-
-    hold_in_float32(model, (parameter for parameter in model.parameters() if parameter.requires_grad))
-
-
 class NoSettings(StrictModel):
     """No settings."""
 

@@ -26,6 +26,11 @@ def hold_in_float32(model: nn.Module, parameters: Iterable[nn.Parameter]) -> Non
         parameter.data = parameter.data.float()
 
 
+def hold_trained_in_float32(model: nn.Module) -> None:
+    """Whatever the base's precision, a method trains, saves and loads float32."""
+    hold_in_float32(model, (parameter for parameter in model.parameters() if parameter.requires_grad))
+
+
 class _Holding:
     """In front of a layer's class: its forward sees parameters and inputs in one precision, whatever they are held in.
 
