@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rocoft_bench.methods.method import Method, S
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
-from rocoft_bench.models import (
-    MASKED_LM,
-    PEFT_CONFIG,
-    TASKS_WITH_HEAD,
-    peft_pattern,
-    with_names_for_patterns,
-)
+from rocoft_bench.models import MASKED_LM, PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -183,13 +183,16 @@ class PrefixTuning(PromptLearning):
         return PrefixInAttention(self.settings) if model_type == "deberta-v2" else None
 
     def apply(self, model: Any, task_kind: str, seed: int) -> nn.Module:
-        return (self._here(model.config.model_type) or super()).apply(model, task_kind, seed)
+        here = self._here(model.config.model_type)
+        return here.apply(model, task_kind, seed) if here else super().apply(model, task_kind, seed)
 
     def save(self, model: Any, folder: Path) -> None:
-        (self._here(model.config.model_type) or super()).save(model, folder)
+        here = self._here(model.config.model_type)
+        return here.save(model, folder) if here else super().save(model, folder)
 
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
-        return (self._here(model.config.model_type) or super()).load(model, folder, task_kind)
+        here = self._here(model.config.model_type)
+        return here.load(model, folder, task_kind) if here else super().load(model, folder, task_kind)
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         if here := self._here(shapes.model_type):

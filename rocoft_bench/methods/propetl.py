@@ -128,7 +128,8 @@ class PropetlAdapter(Propetl):
         from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings
-        share(wrap(model, ["ffn_out"], lambda layer: MaskedBottleneck(layer, s.bottleneck, s.keep)), "down", "up")
+        made = wrap(model, ["ffn_out"], lambda layer: MaskedBottleneck(layer, s.bottleneck, s.keep))
+        share(list(made.values()), "down", "up")
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         m, layers = self.settings.bottleneck, shapes.targeted(["ffn_out"])
@@ -206,12 +207,12 @@ class PropetlLoRA(Propetl):
     def attach(self, model: Any) -> None:
         from rocoft_bench.methods.modules.low_rank import MaskedLoRA
         from rocoft_bench.methods.modules.shared_mask import share
-        from rocoft_bench.methods.modules.wrappers import modules_of, wrap
+        from rocoft_bench.methods.modules.wrappers import wrap
 
         s = self.settings
-        wrap(model, s.target_modules, lambda layer: MaskedLoRA(layer, s.rank, s.alpha / s.rank, s.keep))
+        made = wrap(model, s.target_modules, lambda layer: MaskedLoRA(layer, s.rank, s.alpha / s.rank, s.keep))
         alike: dict[tuple[str, int, int], list[MaskedLoRA]] = {}
-        for name, layer in modules_of(model, MaskedLoRA).items():
+        for name, layer in made.items():
             alike.setdefault(prototype_of(name, layer.d_in, layer.d_out), []).append(layer)
         for layers in alike.values():
             share(layers, "lora_A", "lora_B")

@@ -170,11 +170,14 @@ class _PrefixedPast:
 class PrefixBloomAttention(BloomAttention):
     prefix: Prefix
 
-    def forward(self, hidden_states: Tensor, residual: Tensor, alibi: Tensor, **kwargs: Any) -> Any:  # type: ignore[override]
-        """alibi (batch * heads, 1, n), attention_mask (batch, 1, q, n): 0 in the columns of the prefix."""
-        kwargs["layer_past"] = _PrefixedPast(self.prefix, kwargs["layer_past"])
-        kwargs["attention_mask"] = _widened(kwargs["attention_mask"], self.prefix.length)
-        return super().forward(hidden_states, residual, F.pad(alibi, (self.prefix.length, 0)), **kwargs)
+    def forward(  # type: ignore[override]
+        self, hidden: Tensor, residual: Tensor, alibi: Tensor, attention_mask: Any, layer_past: Any = None, **rest: Any
+    ) -> Any:
+        """alibi (batch * heads, 1, n), mask (batch, 1, q, n): 0 in the columns of the prefix."""
+        past: Any = _PrefixedPast(self.prefix, layer_past)
+        alibi = F.pad(alibi, (self.prefix.length, 0))
+        mask: Any = _widened(attention_mask, self.prefix.length)
+        return super().forward(hidden, residual, alibi, mask, past, **rest)
 
 
 class PrefixDisentangledSelfAttention(DisentangledSelfAttention):

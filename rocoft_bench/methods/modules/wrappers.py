@@ -70,8 +70,8 @@ def targeted_linears(model: Any, targets: Sequence[str] | str) -> dict[str, nn.M
     return {name: module for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)}
 
 
-def wrap(model: Any, targets: Sequence[str] | str, wrapper: Callable[[Any], Wrapped]) -> list[Wrapped]:
-    """Put a wrapper around every linear layer that `targets` names; the wrappers, in the order of the layers.
+def wrap(model: Any, targets: Sequence[str] | str, wrapper: Callable[[Any], Wrapped]) -> dict[str, Any]:
+    """Put a wrapper around every linear layer that `targets` names; the wrappers, by the names of the layers.
 
     Raises: UserError if there is none.
     """
@@ -80,7 +80,7 @@ def wrap(model: Any, targets: Sequence[str] | str, wrapper: Callable[[Any], Wrap
         raise UserError(f"method.target_modules: a {model.config.model_type} model has no linear layer {targets}")
     for name, module in made.items():
         model.set_submodule(name, module)
-    return list(made.values())
+    return made
 
 
 @torch.no_grad()
