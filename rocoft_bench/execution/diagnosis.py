@@ -60,12 +60,8 @@ def _signal_name(number: int) -> str:
 def memory_kills() -> int:
     """How many processes the system has killed so far because this control group, or the machine, ran out of memory."""
     for file in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
-        try:
-            counters = dict(line.split() for line in file.read_text().splitlines())
-        except (OSError, ValueError):
-            continue
-        if "oom_kill" in counters:
-            return int(counters["oom_kill"])
+        with suppress(OSError, ValueError, KeyError):
+            return int(dict(line.split() for line in file.read_text().splitlines())["oom_kill"])
     return 0
 
 

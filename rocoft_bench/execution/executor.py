@@ -156,11 +156,9 @@ def available_memory_mib() -> float:
     import psutil
 
     free = psutil.virtual_memory().available
-    try:
+    with suppress(OSError, ValueError):  # no container, or one without a limit
         limit = int((CGROUP / "memory.max").read_text())
         free = min(free, limit - int((CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit
-        pass
     return free / 2**20
 
 

@@ -56,8 +56,8 @@ class Launch:
     def _check_address(self) -> None:
         """Of the first machine, which the others need and nobody else."""
         given = {"--main-process-ip": self.main_process_ip, "--main-process-port": self.main_process_port}
-        useless = [name for name, value in given.items() if value is not None] if self.num_machines == 1 else []
-        if useless:
+        useless = [name for name, value in given.items() if value is not None]
+        if useless and self.num_machines == 1:
             raise UserError(f"{' and '.join(useless)}: for several machines; say how many: --num-machines")
         if self.num_machines > 1 and None in given.values():
             raise UserError("--num-machines: say where the first machine is: --main-process-ip and --main-process-port")

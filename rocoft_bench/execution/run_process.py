@@ -64,7 +64,7 @@ class RunProcess:
         """Whether there is a record that the sweep does not know of, but for one that lets the run be resumed."""
         if record_mtime(self.directory.path) in (None, self.job.record_mtime):
             return False
-        record = self._own_record()
+        record = self.directory.readable_record()
         return record is None or record.status != "interrupted"
 
     def execute(self) -> Outcome:
@@ -79,7 +79,7 @@ class RunProcess:
         except OSError as error:
             return Outcome("failed", f"cannot be started: {error}")
         self._wait_for_members()
-        record = self._own_record()
+        record = self.directory.readable_record()
         reported = next((failure for rank, failure in self.channel.failures() if rank is None), None)
         if code == 0 and record is not None and record.status == "ok":
             return Outcome("ok", metrics=record.metrics)
@@ -145,7 +145,7 @@ class RunProcess:
 
         The record of a run that is finished stays what it is, whatever happened to its further evaluations.
         """
-        record = self._own_record()
+        record = self.directory.readable_record()
         if self._stopped == "interrupted" and (record is None or record.status in ("interrupted", "ok")):
             return Outcome("interrupted")
         if self._stopped == "timeout":
@@ -166,11 +166,6 @@ class RunProcess:
     def _finished(self) -> RunRecord | None:
         with suppress(UserError):
             return self.directory.finished(self.job.experiment.identity)
-        return None
-
-    def _own_record(self) -> RunRecord | None:
-        with suppress(UserError):
-            return self.directory.read_record()
         return None
 
 

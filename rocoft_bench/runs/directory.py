@@ -67,6 +67,12 @@ class RunDirectory:
             raise UserError(f"{self.path}: no finished run here (no record.json)")
         return read_record(self.record, RunRecord)
 
+    def readable_record(self) -> RunRecord | None:
+        """The record, or None where there is none that can be read."""
+        with suppress(UserError):
+            return self.read_record()
+        return None
+
     def check_kinds(self, follow_links: bool = False) -> None:
         """Refuse a folder with links, pipes or devices where a run has files and folders of its own: to follow them
         could write or delete elsewhere, or wait for ever. follow_links: to files and folders, for those who only read.
@@ -141,10 +147,7 @@ class RunDirectory:
 
     def _differences(self, identity: Identity) -> list[str]:
         """In what the run that is here is another one."""
-        try:
-            record = self.read_record()
-        except UserError:
-            record = None
+        record = self.readable_record()
         stored = self._stored(record)
         if stored is None:
             return ["its config.yaml cannot be read"]
@@ -156,22 +159,17 @@ class RunDirectory:
 
     def _stored(self, record: RunRecord | None) -> StoredSettings | None:
         """The settings in config.yaml, if it can be read, and what is known of the files that they name."""
-        try:
-            values = read_yaml(self.config)
-        except UserError:
-            return None
-        if not isinstance(values, dict):
-            return None
-        return StoredSettings(values, stated_contents(record) if record else self._inputs())
+        with suppress(UserError):
+            if isinstance(values := read_yaml(self.config), dict):
+                return StoredSettings(values, stated_contents(record) if record else self._inputs())
+        return None
 
     def _inputs(self) -> dict[str, Parts]:
         """What a run without a record has noted of its rows, which are in a folder if its settings name one."""
-        try:
-            noted = read_json(self.inputs)
-            train, evaluation = noted["rows"]
-        except (UserError, TypeError, LookupError, ValueError):
-            return {}
-        return dict.fromkeys(ROW_PATHS, row_hashes(train, evaluation))
+        with suppress(UserError, TypeError, LookupError, ValueError):
+            train, evaluation = read_json(self.inputs)["rows"]
+            return dict.fromkeys(ROW_PATHS, row_hashes(train, evaluation))
+        return {}
 
     def check_writable(self) -> None:
         """Refuse a place where the run could not be written or locked, before time is spent.

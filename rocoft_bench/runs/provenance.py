@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -36,19 +37,17 @@ def provenance(plugins: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
 
 def read_provenance(folder: Path) -> dict[str, Any] | None:
     """What a run or an analysis noted of it in its folder; None if that is missing or damaged."""
-    try:
+    with suppress(UserError):
         value = read_json(folder / "provenance.json")
-    except UserError:
-        return None
-    return value if isinstance(value, dict) else None
+        return value if isinstance(value, dict) else None
+    return None
 
 
 @cache
 def _version(package: str) -> str | None:
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _git_state() -> dict[str, Any] | None:
@@ -84,8 +83,7 @@ def _hardware() -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    with suppress(OSError):
+        lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+        return next((name.strip() for key, _, name in lines if key.startswith("model name")), platform.machine())
+    return platform.processor()

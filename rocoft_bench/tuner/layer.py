@@ -159,7 +159,9 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
             if rank > size:
                 warnings.warn(f"{layer_name}: rank {rank} is above its {size} {mode}s; all {size} are trained")
             count = min(rank, size)
-            return selection.sample(size, count, generator) if config.selection == "random" else selection.first(count)
+            if config.selection == "random":
+                return selection.sample(size, count, generator)
+            return torch.arange(count, dtype=torch.int32, device="cpu")  # the first, the paper's default (Section 4)
 
         return self._of_lines(config.mode, lines)
 

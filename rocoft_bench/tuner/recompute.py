@@ -222,10 +222,6 @@ def _transposed_dims(node: Any) -> list[int]:
     return [dim - 2**64 if dim >= 2**63 else dim for dim in (node._saved_dim0, node._saved_dim1)]
 
 
-def _copy(node: Any, value_of: ValueOf, norms: LayerNorms) -> Again | None:
-    return value_of("")
-
-
 _RULES: dict[str, str | Callable[[Any, ValueOf, LayerNorms], Again | None]] = {
     "GeluBackward0": _gelu,
     "SiluBackward0": _silu,
@@ -237,7 +233,7 @@ _RULES: dict[str, str | Callable[[Any, ValueOf, LayerNorms], Again | None]] = {
     "ToCopyBackward0": _in_another_precision,
     "ViewBackward0": _view,
     "TransposeBackward0": _transposed,
-    "CloneBackward0": _copy,
+    "CloneBackward0": lambda node, value_of, norms: value_of(""),
     "ScaledDotProductFlashAttentionForCpuBackward0": "output",
     "ScaledDotProductFlashAttentionBackward0": "output",
     "ScaledDotProductEfficientAttentionBackward0": "output",

@@ -49,7 +49,11 @@ def _plain(name: str) -> str:
 
 
 def _check_part(name: str, part: str, values: dict[str, Tensor], layer: RoCoFTLayer, entries: TrainedEntries) -> None:
-    value, shape = values[part], _expected_shape(part, values, layer, entries)
+    value, own = values[part], getattr(entries, part, None)
+    shape = own.shape if isinstance(own, Tensor) else None
+    if part in KEPT and isinstance(layer, Linear):
+        count = values[KEPT[part]].shape[:1] if KEPT[part] in values else torch.Size((0,))
+        shape = count + entries.weight.shape[1:] if part == "kept_values" else count
     if shape is None:
         raise ValueError(f"the adapter has a {part} of {name}, for which its configuration has no use")
     if value.shape != shape:
@@ -63,17 +67,6 @@ def _check_part(name: str, part: str, values: dict[str, Tensor], layer: RoCoFTLa
         least = 0 if part in KEPT else -1  # of a choice that is still to be made
         if value.numel() and not least <= int(value.min()) <= int(value.max()) < size:
             raise ValueError(f"the adapter's {part} of {name} are not all below {size}, which is how many there are")
-
-
-def _expected_shape(
-    part: str, values: dict[str, Tensor], layer: RoCoFTLayer, entries: TrainedEntries
-) -> torch.Size | None:
-    """None where the adapter has no such part."""
-    if part in KEPT and isinstance(layer, Linear):
-        count = values[KEPT[part]].shape[:1] if KEPT[part] in values else torch.Size((0,))
-        return count + entries.weight.shape[1:] if part == "kept_values" else count
-    own = getattr(entries, part, None)
-    return own.shape if isinstance(own, Tensor) else None
 
 
 @torch.no_grad()

@@ -17,11 +17,6 @@ def layer_generator(seed: int, layer_name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(f"{seed} {layer_name}".encode()))
 
 
-def first(count: int) -> Tensor:
-    """The first `count` indices, the paper's default (Section 4). Returns (count,)."""
-    return torch.arange(count, dtype=torch.int32, device="cpu")
-
-
 def sample(size: int, count: int, generator: np.random.Generator) -> Tensor:
     """`count` of `size` indices without replacement, ascending. Returns (count,).
 

@@ -46,28 +46,27 @@ def open_file(path: Path, follow_links: bool = True) -> BinaryIO:
     return stream
 
 
-def read_bytes(path: Path, limit: int | None = TEXT_LIMIT, follow_links: bool = True) -> bytes:
+def read_bytes(path: Path, limit: int | None = TEXT_LIMIT) -> bytes:
     """The contents of a regular file. limit: the most bytes that are read; None for no limit.
 
     Raises: UserError as `open_file`, or if the file is larger.
     """
-    with open_file(path, follow_links) as stream:
+    with open_file(path) as stream:
         try:
-            is_larger = limit is not None and os.fstat(stream.fileno()).st_size > limit
-            content = b"" if is_larger else stream.read(-1 if limit is None else limit + 1)
+            content = stream.read(-1 if limit is None else limit + 1)
         except OSError as error:
             raise _unreadable(path, error) from None
-    if limit is not None and (is_larger or len(content) > limit):
+    if limit is not None and len(content) > limit:
         raise UserError(f"{path}: is larger than {limit / 2**20:g} MiB, the most that is read of such a file")
     return content
 
 
-def read_text(path: Path, limit: int | None = TEXT_LIMIT, follow_links: bool = True) -> str:
+def read_text(path: Path, limit: int | None = TEXT_LIMIT) -> str:
     """The file as UTF-8 text; a byte order mark at its start is dropped.
 
     Raises: UserError as `read_bytes` and `decoded`.
     """
-    return decoded(read_bytes(path, limit, follow_links), path)
+    return decoded(read_bytes(path, limit), path)
 
 
 def decoded(content: bytes, path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rocoft_bench.errors import UserError, shortened
-from rocoft_bench.untrusted.files import TEXT_LIMIT, read_text
+from rocoft_bench.untrusted.files import read_text
 
 MAX_DEPTH = 100
 """Lists and objects in each other."""
@@ -19,9 +19,9 @@ OBJECT_TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*+")\s*+:|"(?:[^"\\]|\\.)*+"|
 """A key, or another string, so that what is in it is no brace, or the beginning or the end of an object."""
 
 
-def read_json(path: Path, limit: int | None = TEXT_LIMIT, unique_keys: bool = False, follow_links: bool = True) -> Any:
+def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises: UserError as `read_text` and `parse_json`."""
-    return parse_json(read_text(path, limit, follow_links), str(path), unique_keys=unique_keys)
+    return parse_json(read_text(path), str(path))
 
 
 def parse_json(text: str, where: str, first_line: int = 1, unique_keys: bool = False) -> Any:
