@@ -135,8 +135,9 @@ def carry_out(groups: list[list[KernelSettings]], output: Path, dry_run: bool = 
             records = _made(group, output, force)
             named = zip([own.folder_name for own in group], records, strict=True)
             stored += [Stored(name, record, output / name) for name, record in named]
-        except typer.Exit:
-            raise
+        except Interrupted:
+            complain(f"stopped; the same command goes on from the last block in {output}")
+            raise typer.Exit(130) from None
         except UserError as error:
             if len(groups) == 1:
                 raise
@@ -159,12 +160,8 @@ def _made(group: list[KernelSettings], output: Path, force: bool) -> list[Kernel
 
     first = group[0]
     title = f"{first.task}, {first.shots} shots, {first.model.name}, seeds {', '.join(str(own.seed) for own in group)}"
-    try:
-        with GracefulStop() as stop, KernelDisplay(title, stop) as display:
-            return analyse(group, output, display, force)
-    except Interrupted:
-        complain(f"stopped; the same command goes on from the last block in {output}")
-        raise typer.Exit(130) from None
+    with GracefulStop() as stop, KernelDisplay(title, stop) as display:
+        return analyse(group, output, display, force)
 
 
 def groups_of(config: Path | None, flags: dict[str, Any], assignments: list[str]) -> list[list[KernelSettings]]:
@@ -198,8 +195,7 @@ def _split(text: str | None) -> list[str] | None:
 
 
 def _seeds(text: str | None) -> list[int] | None:
-    parts = _split(text)
     try:
-        return None if parts is None else [int(part) for part in parts]
+        return None if text is None else [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise UserError(f"--seeds {text}: write whole numbers, e.g. 13,21,42,87,100") from None

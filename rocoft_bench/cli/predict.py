@@ -29,8 +29,7 @@ def predict(
         str | None, typer.Option(help="The second input, where the task has two: a sentence; the passage that answers.")
     ] = None,
     file: Annotated[
-        Path | None,
-        a_file(help="Answer each row of this file, whose columns have the run's names."),
+        Path | None, a_file(help="Answer each row of this file, whose columns have the run's names.")
     ] = None,
     output: Annotated[
         Path | None, a_file(help="With --file: its rows and their answers (.csv, .tsv or .jsonl).")

@@ -29,8 +29,7 @@ EPILOG = """Examples:
 @app.command(epilog=EPILOG)
 def prefetch(
     configs: Annotated[
-        list[str],
-        typer.Argument(help="YAML files of runs or sweeps, also by their path below the shipped configs/."),
+        list[str], typer.Argument(help="YAML files of runs or sweeps, also by their path below the shipped configs/.")
     ],
     check: Annotated[bool, typer.Option("--check", help="Only ask whether all is there, and how large it is.")] = False,
     assignments: Annotated[list[str] | None, a_setting(help="Override a setting in each config.")] = None,

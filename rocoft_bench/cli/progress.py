@@ -2,14 +2,7 @@
 
 from typing import Any, Self
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rocoft_bench.cli.console import UNWRAPPED, TerminalConsole
 from rocoft_bench.engine.observer import Observer

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from rocoft_bench.execution.job import Outcome
     from rocoft_bench.execution.launch_options import Launch
     from rocoft_bench.sweep.plan import Plan, PlannedRun
-    from rocoft_bench.sweep.runner import Runner
 
 EPILOG = """Examples:
 
@@ -41,7 +40,6 @@ EPILOG = """Examples:
 
 
 ExecutorName = StrEnum("ExecutorName", ["local", "ray", "slurm"])
-RunsFolder = Annotated[Path, a_folder(help="Folder of all runs, each in a folder by its settings.")]
 Filters = Annotated[
     list[str] | None, typer.Option("--filter", metavar="KEY=VALUE,…", help="Only such runs, e.g. method=lora,task=rte.")
 ]
@@ -64,7 +62,7 @@ Sbatch = Annotated[
 @app.command(epilog=EPILOG)
 def sweep(
     file: Annotated[str, typer.Argument(help="Sweep file, also by its path below the shipped configs/.")],
-    output: RunsFolder = Path("results"),
+    output: Annotated[Path, a_folder(help="Folder of all runs, each in a folder by its settings.")] = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     filters: Filters = None,
     assignments: Annotated[list[str] | None, a_setting(help="A setting for all runs.")] = None,
@@ -87,8 +85,10 @@ def sweep(
     What is finished is skipped, whatever fails leaves a record that says why, and the same command resumes after any
     interruption. Two sweeps may share a folder: no run is done twice.
     """
-    from rocoft_bench.cli.sweep_view import closing_lines, plan_lines
+    from rocoft_bench.cli.sweep_view import LiveView, closing_lines, plan_lines
     from rocoft_bench.sweep.phases import phases
+    from rocoft_bench.sweep.plan import PlannedRun
+    from rocoft_bench.sweep.runner import Runner
 
     _check_options(track, timeout_minutes)
     make_executor = _factory(executor, address, partition, sbatch)
@@ -96,7 +96,7 @@ def sweep(
     content = _read(file, output, assignments or [], dry_run, [name for name, value in of_runs.items() if value])
     launch = _launch(num_processes, config_file)
     seconds = None if timeout_minutes is None else 60 * timeout_minutes
-    job_options = {"timeout_seconds": seconds, "launch": launch, "track": track}
+    make_job = partial(PlannedRun.job, command=sys.argv, timeout_seconds=seconds, launch=launch, track=track)
     code = 0
     for phase in phases(content, output, parse_filter(*(filters or [])), assignments or [], write=not dry_run):
         plan, to_do = phase.plan, phase.plan.to_do(retry_failed)
@@ -108,33 +108,15 @@ def sweep(
         _begin(plan, output, content.path, launch if executor is ExecutorName.local else None)
         available = _available(to_do, num_processes > 1, config_file is not None)
         workers = _executor(make_executor, output, available, jobs, num_processes)
-        runner = _make_runs(plan, available, workers, job_options, max_runs, stop_on_error)
+        with LiveView(plan, available, workers.slots, max_runs) as view:
+            runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)
+            runner.run()
         say("\n".join(closing_lines(plan, to_do, runner.outcomes)))
         code |= _exit_code(plan, runner.outcomes, lacking=len(to_do) - len(available))
         if runner.stopped or (code and stop_on_error):
             raise typer.Exit(130 if runner.stopped else code)
         max_runs = max_runs and max_runs - sum(outcome.status != "elsewhere" for _, outcome in runner.outcomes)
     raise typer.Exit(code)
-
-
-def _make_runs(
-    plan: Plan,
-    available: list[PlannedRun],
-    workers: Executor,
-    job_options: dict[str, Any],
-    max_runs: int | None,
-    stop_on_error: bool,
-) -> Runner:
-    """Make the runs of a plan, and show what happens. job_options: fields of a `Job`."""
-    from rocoft_bench.cli.sweep_view import LiveView
-    from rocoft_bench.sweep.plan import PlannedRun
-    from rocoft_bench.sweep.runner import Runner
-
-    make_job = partial(PlannedRun.job, command=sys.argv, **job_options)
-    with LiveView(plan, available, workers.slots, max_runs) as view:
-        runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)
-        runner.run()
-    return runner
 
 
 def _read(file: str, output: Path, assignments: list[str], dry_run: bool, of_runs: list[str]) -> Sweep:

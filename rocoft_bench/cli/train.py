@@ -42,8 +42,7 @@ EPILOG = """Examples:
 """
 
 Family = Annotated[
-    str,
-    typer.Argument(help="Task family, e.g. glue; for your own data e.g. classification (`rocoft ls tasks`)."),
+    str, typer.Argument(help="Task family, e.g. glue; for your own data e.g. classification (`rocoft ls tasks`).")
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="YAML file; default: configs/FAMILY/TASK.yaml, the paper's Table 10.")
@@ -52,7 +51,6 @@ Mode = Annotated[str | None, typer.Option(help="RoCoFT: row, column, row_column 
 TrainOn = Annotated[
     str | None, typer.Option(help="Commonsense and math: examples to train on, e.g. commonsense_170k or math_10k.")
 ]
-RunFolder = Annotated[Path | None, a_folder(help="Folder of this run; default: results/… by its settings.")]
 NumProcesses = Annotated[
     int | None,
     typer.Option(help="Processes that share the examples of each step, over all machines: one for each GPU."),
@@ -86,7 +84,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training examples.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples per forward pass.")] = None,
     assignments: Assignments = None,
-    output: RunFolder = None,
+    output: Annotated[Path | None, a_folder(help="Folder of this run; default: results/… by its settings.")] = None,
     force: Force = False,
     track: Annotated[TrackerName | None, typer.Option(help="Show the curves in this tracker (an extra each).")] = None,
     num_processes: NumProcesses = None,
@@ -120,12 +118,7 @@ def train(
 
 
 def _settings(
-    family: str,
-    task: str | None,
-    file: Path | None,
-    method: str | None,
-    flags: dict[str, Any],
-    assignments: list[str],
+    family: str, task: str | None, file: Path | None, method: str | None, flags: dict[str, Any], assignments: list[str]
 ) -> Settings:
     """File, then the method, whose defaults it brings, then `--set`, then the named flags."""
     from rocoft_bench import tasks

@@ -57,18 +57,15 @@ class Settings:
         self.dropped_with_method = other.dropped_with_method or self.dropped_with_method
 
     def _lay(self, values: dict[str, Any], sources: dict[str, str]) -> None:
-        self._check_groups(values)
+        for key, value in values.items():
+            there = self.values.get(key)
+            if isinstance(value, dict) and key != "method" and there is not None and not isinstance(there, dict):
+                raise UserError(f"{self.sources.get(key)}: {key} = {shortened(repr(there))}: is a group of settings")
         new, old = _method_name(values), _method_name(self.values) or DEFAULT_METHOD
         if new is not None and new != old and self.values:
             self._drop_method(old)
         merge(self.values, values)
         self.sources |= sources
-
-    def _check_groups(self, values: dict[str, Any]) -> None:
-        for key, value in values.items():
-            there = self.values.get(key)
-            if isinstance(value, dict) and key != "method" and there is not None and not isinstance(there, dict):
-                raise UserError(f"{self.sources.get(key)}: {key} = {shortened(repr(there))}: is a group of settings")
 
     def assign(self, assignments: Iterable[str], group: str | None = None) -> None:
         """Lay `key=value` of `--set` over what is there, or in its group, a method first: the others are meant for it.
@@ -243,13 +240,14 @@ def _explain(section: type[StrictModel], problem: dict[str, Any], sources: dict[
     path = [str(part) for part in problem["loc"]]
     key = ".".join([prefix, *path] if prefix else path)
     source = sources.get(key) or next((sources[name] for name in sources if name.startswith(f"{key}.")), None)
+    if problem["type"] == "missing":
+        source = source or next((name for name in sources.values() if not name.startswith("--")), None)
     where = f"{shortened(source, LONGEST_SOURCE)}: " if source else ""
     given = shortened(repr(problem["input"]))
     if problem["type"] == "extra_forbidden":
         return f"{where}{key} is not a setting; {suggest(path[-1], _fields(section, path[:-1]))}"
     if problem["type"] == "missing":
-        file = next((name for name in sources.values() if not name.startswith("--")), None)
-        return f"{where or (f'{shortened(file, LONGEST_SOURCE)}: ' if file else '')}{key} is missing"
+        return f"{where}{key} is missing"
     if problem["type"] in ("dict_type", "model_type", "model_attributes_type"):
         return f"{where}{key} = {given}: is a group of settings"
     if problem["type"] == "literal_error":

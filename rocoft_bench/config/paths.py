@@ -1,7 +1,7 @@
 """Paths in settings: the same file however it is spelled, and found again from wherever a later command is started."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -37,11 +37,7 @@ def absolute(path: str | Path) -> Path:
     return full
 
 
-def _absolute(value: Any) -> Any:
-    return absolute(value) if isinstance(value, (str, Path)) else value
-
-
-SettingPath = Annotated[Path, BeforeValidator(_absolute)]
+SettingPath = Annotated[Path, BeforeValidator(lambda path: absolute(path) if isinstance(path, str | Path) else path)]
 """A setting that names a file or folder; kept as its full path."""
 
 

@@ -124,17 +124,13 @@ class Sweep:
             settings.update(nested(dict(chosen[group_of(point)])), "tune")
         return found
 
-    def evaluations(self, settings: Settings) -> list[str]:
-        """The tasks on which a finished run of these (valid) settings is evaluated beside its own."""
-        task = settings.values["task"]
-        if task.get("hold_out"):
-            return []
-        return [name for name in self.evaluate_also.get(task["family"], []) if name != task["name"]]
-
     def evaluation_settings(self, settings: Settings) -> Iterator[Settings]:
-        """The settings of a run as each of its `evaluations` takes them: another task, the same training."""
+        """The (valid) settings of a run, once finished, as each evaluation beside its own takes them: another task, the
+        same training.
+        """
         own = settings.values["task"]
-        for name in self.evaluations(settings):
+        others = [] if own.get("hold_out") else self.evaluate_also.get(own["family"], [])
+        for name in [each for each in others if each != own["name"]]:
             changed = settings.copy()
             section = {"name": name, "train_on": own.get("train_on") or own["name"]}
             changed.update({"task": section}, f"{self.path}: evaluate_also")
@@ -186,10 +182,13 @@ def read_sweep(path: Path) -> Sweep | None:
         if key not in allowed:
             raise UserError(f"{path}: {key} is neither a setting nor a part of a sweep; {suggest(key, allowed)}")
     _load_plugins(path, settings)
+    axes = _lists(values.pop(AXES) or None, f"{path}: {AXES}", "setting: [value, …]")
+    if not all(isinstance(name, str) for name in axes.get(CONFIG, [])):
+        raise UserError(f"{path}: {AXES}.{CONFIG} = {axes[CONFIG]!r}: must be names of YAML files")
     tune = values.pop("tune", None)
     return Sweep(
         path=path,
-        axes=_checked_axes(path, values.pop(AXES)),
+        axes=axes,
         exclude=[as_condition(entry, where) for where, entry in _entries(path, "exclude", values)],
         overrides=[_as_override(entry, where) for where, entry in _entries(path, "overrides", values)],
         tuning=None if tune is None else checked(Tuning, tune, settings.sources, "tune"),
@@ -219,13 +218,6 @@ def _take_method(path: Path, settings: Settings) -> dict[str, Any]:
         included = [key for key in OF_THE_METHOD if sources.get(f"training.{key}", str(path)) != str(path)]
         taken["training"] = {key: values["training"].pop(key) for key in included}
     return taken
-
-
-def _checked_axes(path: Path, content: Any) -> dict[str, list[Any]]:
-    axes = _lists(content or None, f"{path}: {AXES}", "setting: [value, …]")
-    if not all(isinstance(name, str) for name in axes.get(CONFIG, [])):
-        raise UserError(f"{path}: {AXES}.{CONFIG} = {axes[CONFIG]!r}: must be names of YAML files")
-    return axes
 
 
 def _lists(content: Any, where: str, form: str) -> dict[str, list[Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rocoft_bench import models
 from rocoft_bench.config import ModelConfig
@@ -42,7 +42,6 @@ OTHER_FILES = "*/*"
 """Folders hold the same model for other programs."""
 
 _SECONDS = 30.0
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class HubModel(Need):
     def check(self) -> Found:
         return self._reach(self._ask)
 
-    def _reach(self, load: Callable[[], T]) -> T:
+    def _reach(self, load: Callable[[], Found]) -> Found:
         from huggingface_hub.errors import GatedRepoError
 
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from rocoft_bench.experiment.predict import export
 from rocoft_bench.experiment.trained_model import experiment_of, trained_values
 from rocoft_bench.methods.in_model import FILE_NAME as OWN_FILE
 from rocoft_bench.models import PEFT_CONFIG, hub
-from rocoft_bench.runs import RunDirectory, RunRecord, read_provenance
+from rocoft_bench.runs import RunDirectory, read_provenance
 from rocoft_bench.untrusted import read_json
 
 if TYPE_CHECKING:
@@ -43,7 +42,9 @@ def push(
     """
     hub.check_upload(name)
     experiment, record = experiment_of(directory), directory.read_record()
-    evaluations, folder = list(_evaluations(directory)), trained_values(directory)
+    evaluated = sorted(directory.path.glob("evaluations/*/record.json"))  # by `rocoft evaluate`
+    evaluations = [own for file in evaluated if (own := RunDirectory(file.parent).read_record()).status == "ok"]
+    folder = trained_values(directory)
     with tempfile.TemporaryDirectory(prefix="rocoft-export-") as scratch:
         if merged:
             folder = Path(scratch) / "merged"
@@ -87,11 +88,3 @@ def _descriptions(context: CardContext) -> dict[str, Path | bytes]:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _evaluations(directory: RunDirectory) -> Iterator[RunRecord]:
-    """Of `rocoft evaluate`, those that have a result."""
-    for file in sorted(directory.path.glob("evaluations/*/record.json")):
-        record = RunDirectory(file.parent).read_record()
-        if record.status == "ok":
-            yield record

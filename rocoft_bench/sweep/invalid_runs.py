@@ -34,15 +34,13 @@ def record_invalid(runs: Iterable[InvalidRun], output: Path, sweep: Path) -> Non
 
 def _left_before(output: Path, source: str) -> set[Path]:
     """Folders with a record that names the sweep as its source. What has a config is a run that began."""
-    folders = (file.parent for file in output.glob("*/*/record.json"))
-    return {folder for folder in folders if not (folder / "config.yaml").exists() and source in _notes(folder)}
-
-
-def _notes(folder: Path) -> list[str]:
-    try:
-        return RunDirectory(folder).read_record().notes
-    except UserError:  # `rocoft report` names it
-        return []
+    found = set()
+    for file in output.glob("*/*/record.json"):
+        with suppress(UserError):  # `rocoft report` names it
+            directory = RunDirectory(file.parent)
+            if not directory.config.exists() and source in directory.read_record().notes:
+                found.add(file.parent)
+    return found
 
 
 def _invalid_record(run: InvalidRun, source: str) -> RunRecord:

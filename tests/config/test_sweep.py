@@ -203,7 +203,7 @@ def test_one_training_is_evaluated_on_further_tasks(tmp_path: Path) -> None:
     text = "axes: {config: [math/gsm8k.yaml, glue/rte.yaml]}\nevaluate_also: {math: [gsm8k, addsub, svamp]}"
     sweep = sweep_of(tmp_path, text)
     (_, gsm8k), (_, rte) = sweep.runs()
-    assert (sweep.evaluations(gsm8k), sweep.evaluations(rte)) == (["addsub", "svamp"], [])
+    assert not list(sweep.evaluation_settings(rte))
     changed = [resolve(settings) for settings in sweep.evaluation_settings(gsm8k)]
     assert [(run.task.name, run.config.task.train_on) for run in changed] == [  # type: ignore[attr-defined]
         ("addsub", "math_10k"),
