@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.filesize import decimal
 
 from rocoft_bench.cli.console import say
 from rocoft_bench.cli.options import Plugins, a_setting, app
@@ -87,7 +88,4 @@ def _line(need: Need, check: bool) -> int | None:
 
 def _size(size: int, before: str) -> str:
     """In decimal units, as the hub counts; nothing where it is not known."""
-    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= unit:
-            return f"{before}{size / unit:.1f} {name}"
-    return f"{before}{size} bytes" if size else ""
+    return f"{before}{decimal(size)}" if size else ""

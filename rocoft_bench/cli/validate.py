@@ -75,7 +75,7 @@ def _benches(file: Path, assignments: list[str]) -> str:
         aligned([["setting", "value"], *([key, str(value)] for key, value in group[0].circumstances().items())])
         for group in groups
     ]
-    methods = ", ".join(bench.method["name"] for bench in groups[0])
+    methods = ", ".join(own.method["name"] for own in groups[0])
     return "\n\n".join([*tables, f"{sum(map(len, groups))} benches, of {methods}"])
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rocoft_bench.config import (
     RunConfig,
+    Settings,
     config_root,
     find_config,
     flatten,
@@ -43,6 +44,20 @@ def test_command_line_beats_file_beats_included_file_beats_default(tmp_path: Pat
     assert settings.sources["training.epochs"] == "--epochs"
     assert settings.sources["training.batch_size"] == str(file)
     assert settings.sources["training.weight_decay"] == str(tmp_path / "base.yaml")
+
+
+def test_options_are_named_as_they_are_typed() -> None:
+    settings = Settings()
+    settings.lay_options({"model.name": "", "task.data_dir": Path("data"), "training.batch_size": 0, "seed": None})
+    assert settings.values == {"model": {"name": ""}, "task": {"data_dir": "data"}, "training": {"batch_size": 0}}
+    sources = {"model.name": "--model", "task.data_dir": "--data-dir", "training.batch_size": "--batch-size"}
+    assert settings.sources == sources
+
+
+def test_assignments_in_a_group_stand_in_that_group() -> None:
+    settings = Settings()
+    settings.assign(["rank=2", "model=roberta-base"], group="ntk")
+    assert settings.values == {"ntk": {"rank": 2, "model": {"name": "roberta-base"}}}
 
 
 def test_another_method_starts_from_its_own_defaults() -> None:
