@@ -78,12 +78,12 @@ class Identity:
     @cached_property
     def config_hash(self) -> str:
         """Equal hashes mean the same run."""
-        return digest(self._chosen(self._own))
+        return digest(self._own_choice)
 
     @cached_property
     def settings_hash(self) -> str:
         """Equal for runs that differ in their seed only."""
-        return digest({key: text for key, text in self._chosen(self._own).items() if key != "seed"})
+        return digest({key: text for key, text in self._own_choice.items() if key != "seed"})
 
     @property
     def compared(self) -> dict[str, Any]:
@@ -118,13 +118,13 @@ class Identity:
         return None if is_same else _difference(key, self._texts, theirs)
 
     @cached_property
-    def _own(self) -> StoredSettings:
-        return StoredSettings(self.values, {key: look_up() for key, look_up in self.contents.items()})
+    def _own_choice(self) -> dict[str, Any]:
+        return self._chosen(StoredSettings(self.values, {key: look_up() for key, look_up in self.contents.items()}))
 
     def _chosen(self, stored: StoredSettings) -> dict[str, Any]:
         """What is hashed: the settings that differ from their defaults, with content in the place of paths."""
-        texts = self._texts if stored.values is self.values else self._texts_of(stored.values)
-        chosen: dict[str, Any] = {key: text for key, text in texts.items() if text != self._default_texts.get(key)}
+        texts, defaults = self._texts_of(stored.values), self._texts_of({})
+        chosen: dict[str, Any] = {key: text for key, text in texts.items() if text != defaults.get(key)}
         for key in self.contents:
             parts = stored.contents.get(key, {})
             if parts and None not in parts.values():
@@ -134,10 +134,6 @@ class Identity:
     @cached_property
     def _texts(self) -> Mapping[str, str]:
         return self._texts_of(self.values)
-
-    @cached_property
-    def _default_texts(self) -> Mapping[str, str]:
-        return self._texts_of({})
 
     def _texts_of(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Settings by dotted key, each in its one spelling; what was not written down had its default."""

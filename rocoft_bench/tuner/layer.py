@@ -227,18 +227,13 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         if not names:
             return
         self._check_calibrated(names)
-        if safe_merge:
-            self._check_finite(names)
+        for name in names if safe_merge else ():
+            for values in (self.entries(name).all_values, self.entries(name).bias):
+                if values is not None and not torch.isfinite(values.to(self.matrix.dtype)).all():
+                    raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
         names = self.merged_adapters + names
         self._restore()  # every change is taken against the frozen weight, not against another adapter's
         self._write(names)
-
-    def _check_finite(self, names: list[str]) -> None:
-        for name in names:
-            entries = self.entries(name)
-            for values in (entries.all_values, entries.bias):
-                if values is not None and not torch.isfinite(values.to(self.matrix.dtype)).all():
-                    raise ValueError(f"NaNs detected in the merged weights. The adapter {name} seems to be broken")
 
     def _put(self, mode: str, indices: Tensor, values: Tensor) -> None:
         """Writes into the weight; graphs made before know that merging is no change of the frozen one."""
