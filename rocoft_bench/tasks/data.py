@@ -127,18 +127,6 @@ def check_class_labels(rows: RawRows, label_names: Sequence[str]) -> None:
             raise rows.error(row, f"label {reprlib.repr(label)} is not one of {allowed}")
 
 
-def check_scores(rows: RawRows, low: float, high: float) -> None:
-    """Each label is a number between `low` and `high`.
-
-    Raises: UserError that names the first row where it is not.
-    """
-    for row, label in enumerate(rows.columns[LABEL]):
-        if isinstance(label, bool) or not isinstance(label, int | float):
-            raise rows.error(row, f"label {reprlib.repr(label)} is not a number from {low:g} to {high:g}")
-        if not low <= label <= high:
-            raise rows.error(row, f"label {reprlib.repr(label)} is not from {low:g} to {high:g}")
-
-
 def shortest_float32(values: Sequence[float]) -> list[float]:
     """Each value as the shortest decimal that names the same float32.
 

@@ -173,7 +173,7 @@ class InstructionTask(PromptedTask):
         scored = [answer for answer in predictions if isinstance(answer, dict)]
         if not scored:
             return super().score(predictions, references)
-        read, gold = [answer["read"] for answer in scored], [answer["gold"] for answer in scored]
+        read, gold = ([answer[key] for answer in scored] for key in ("read", "gold"))
         return {**compute(("choice_answers",), read, gold), "unparsed": 1 - len(scored) / len(predictions)}
 
     def in_words(self, prediction: Prediction) -> str:

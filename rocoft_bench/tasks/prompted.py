@@ -218,7 +218,7 @@ class PromptedTask(Task):
         answer = self.generation(settings)["max_new_tokens"]
         if longest <= answer:
             raise UserError(f"the model takes {longest} tokens, so max_new_tokens = {answer} leaves none for a prompt")
-        enough = _prompt_limit(fitted) <= longest - answer
+        enough = (fitted.max_prompt_length or fitted.max_length) <= longest - answer
         return fitted if enough else fitted.model_copy(update={"max_prompt_length": longest - answer})
 
     def encode(self, examples: Dataset, tokenizer: PreTrainedTokenizerBase, settings: Any, training: bool) -> Encoded:
@@ -249,7 +249,7 @@ class PromptedTask(Task):
 
     def _longest_example(self, settings: Any, training: bool) -> int:
         """In tokens."""
-        return settings.max_length if training else _prompt_limit(settings)
+        return settings.max_length if training else settings.max_prompt_length or settings.max_length
 
     def _training(self, encoder: ExampleEncoder, batch: Example, start: int, settings: Any) -> Iterator[Example]:
         tokenizer = encoder.tokens.tokenizer
@@ -270,7 +270,3 @@ class PromptedTask(Task):
                 f"{encoder.dropped} training examples were dropped: "
                 f"their response alone has more than {encoder.max_length} tokens"
             )
-
-
-def _prompt_limit(settings: Any) -> int:
-    return settings.max_prompt_length or settings.max_length

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rocoft_bench.tasks.data import LABEL, check_class_labels, check_scores, check_texts, shortest_float32
+from rocoft_bench.tasks.data import LABEL, check_class_labels, check_texts, shortest_float32
 from rocoft_bench.tasks.task import ENCODE_EXAMPLES, Encoded, Outputs, Prediction, Task
 
 if TYPE_CHECKING:
@@ -108,5 +109,10 @@ class SequenceRegression(SequenceClassification):
 
     def _checked(self, raw: RawRows) -> dict[str, list[Any]]:
         check_texts(raw, self.text_columns)
-        check_scores(raw, self.lowest_score, self.highest_score)
+        scale = f"from {self.lowest_score:g} to {self.highest_score:g}"
+        for row, label in enumerate(raw.columns[LABEL]):
+            if isinstance(label, bool) or not isinstance(label, int | float):
+                raise raw.error(row, f"label {reprlib.repr(label)} is not a number {scale}")
+            if not self.lowest_score <= label <= self.highest_score:
+                raise raw.error(row, f"label {reprlib.repr(label)} is not {scale}")
         return {**raw.columns, LABEL: shortest_float32(raw.columns[LABEL])}

@@ -293,7 +293,8 @@ class Task(ABC):
             module, function = self.made_by
             rows = getattr(import_module(f"rocoft_bench.demo.{module}"), function)(split)
             columns = {name: [row[name] for row in rows] for name in self.columns}
-            origin = {"kind": "embedded", "id": (source := f"{self.family}/{self.name}")}
+            source = f"{self.family}/{self.name}"
+            origin = {"kind": "embedded", "id": source}
             return RawRows(f"{source}, split {split}", "row", range(1, len(rows) + 1), columns, origin)
         if self.hub is None:
             raise UserError(f"{self.family} {self.name}: has no examples of its own; say where they are: --data-dir")

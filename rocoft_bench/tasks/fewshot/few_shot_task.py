@@ -108,8 +108,7 @@ class FewShotTask(SequenceClassification):
         """Of the rows in DATA_DIR/fewshot/TASK/SHOTS-DRAW where they are there, else of a draw from all."""
         draw = self.run_seed if settings.draw is None else settings.draw
         folder = f"{self.name}/{settings.shots}-{draw}"
-        data_dir = settings.data_dir
-        is_given = data_dir is not None and files_of_split(Path(data_dir) / FAMILY / folder, self.train_split)
+        is_given = settings.data_dir and files_of_split(settings.data_dir / FAMILY / folder, self.train_split)
         return replace(self, shots=settings.shots, **({"folder": folder} if is_given else {"draw": draw}))
 
     def on_hub(self, split: str) -> tuple[str, tuple[str, ...]]:
