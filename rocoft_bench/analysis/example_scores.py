@@ -3,9 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -62,19 +61,19 @@ def _columns(run: Run) -> tuple[Any, Any]:
     return predictions, references
 
 
-def _numeric_columns(text: bytes) -> tuple[list[int], np.ndarray, np.ndarray] | None:
+def _numeric_columns(text: bytes) -> list[Any] | None:
     """None where any row is not of numbers alone."""
     found = _NUMBERS.findall(text)
     if not found or len(found) != text.count(b"\n"):
         return None
-    indices, predictions, references = zip(*found, strict=True)
+    indices, *columns = zip(*found, strict=True)
     try:
-        return _integers(indices), _numbers(predictions), _shared_numbers(references)
+        return [list(map(int, indices)), *(np.fromiter(map(float, column), float) for column in columns)]
     except ValueError:
         return None
 
 
-def _parsed_columns(run: Run) -> list[list[Any]]:
+def _parsed_columns(run: Run) -> list[Any]:
     try:
         rows = run.predictions()
         columns = [[row[name] for row in rows] for name in ("index", "prediction", "reference")]
@@ -83,20 +82,6 @@ def _parsed_columns(run: Run) -> list[list[Any]]:
     if not columns[0]:
         raise UserError("predictions.jsonl is damaged")
     return columns
-
-
-def _numbers(texts: Sequence[bytes]) -> np.ndarray:
-    values = {text: float(text) for text in set(texts)}
-    return np.array([values[text] for text in texts])
-
-
-_shared_numbers = lru_cache(maxsize=32)(_numbers)
-"""Most runs on a task have the same references."""
-
-
-@lru_cache(maxsize=32)
-def _integers(texts: tuple[bytes, ...]) -> list[int]:
-    return list(map(int, texts))
 
 
 def _accuracy(predictions: Any, references: Any) -> MetricOfMeans:
