@@ -35,7 +35,7 @@ EPILOG = """Examples:
 
 KERNELS = ("full", "row", "column", "lora", "entries", "biases", "norms", "ia3", "head")
 DATA_DIR = "Folder with fewshot/TASK/SHOTS-SEED and fewshot/TASK; default: the hub."
-NO_SETTINGS = ("config", "assignments", "output", "dry_run", "force")
+NO_SETTINGS = ("config", "assignments", "output", "dry_run", "force", "plugins")
 """Parameters of the command that are no settings of an analysis."""
 
 command = typer.Typer(epilog=EPILOG, invoke_without_command=True, no_args_is_help=True)

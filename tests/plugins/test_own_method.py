@@ -51,6 +51,12 @@ def test_ls_and_params_know_them(rocoft: Callable[..., Any]) -> None:
     assert f"{12 * (768 + 3072):,}" in next(line for line in counted.out.splitlines() if "roberta-base" in line)
 
 
+def test_an_analysis_of_its_kernel_is_planned(rocoft: Callable[..., Any]) -> None:
+    planned = rocoft("ntk", "--task", "mr", "--seeds", "13", "--method", "role-bias", "--dry-run", "--plugin", METHOD)
+    assert planned.code == 0, planned.err
+    assert "trained" in planned.out.splitlines()[-1]
+
+
 def test_the_estimate_of_memory_knows_whose_values_it_trains() -> None:
     load_files([METHOD])
     shapes = shipped_shapes("roberta-base", "sequence_classification")
