@@ -47,7 +47,15 @@ class Condition:
         all.
         """
         for key, wanted in self.wanted.items():
-            _check_known(key, wanted, runs, where)
+            there = [value for values in runs if (value := _found(values, key)) is not _ABSENT]
+            if not there:
+                known = {name for values in runs for name, _ in flatten(values)}
+                known |= {short for short, name in SHORT.items() if name in known}
+                raise UserError(f"{where}: no run has a setting {key}; {suggest(key, known)}")
+            names = {_comparable(key, value): str(value) for value in there}
+            for choice in wanted:
+                if _comparable(key, choice) not in names:
+                    raise UserError(f"{where}: no run has {key} = {choice}; {suggest(choice, names.values())}")
         if not any(map(self.matches, runs)):
             raise UserError(f"{where}: no run has all of {self}; drop a part of it")
 
@@ -87,18 +95,6 @@ def parse_filter(*texts: str) -> Condition:
                 raise UserError(f"{where}: write it as key=value,…, e.g. --filter method=lora,task=rte")
             wanted.setdefault(key, []).append(parse_yaml(value, where))
     return Condition(wanted)
-
-
-def _check_known(key: str, wanted: Sequence[Any], runs: Sequence[dict[str, Any]], where: str) -> None:
-    there = [value for values in runs if (value := _found(values, key)) is not _ABSENT]
-    if not there:
-        known = {key for values in runs for key, _ in flatten(values)}
-        known |= {short for short, key in SHORT.items() if key in known}
-        raise UserError(f"{where}: no run has a setting {key}; {suggest(key, known)}")
-    names = {_comparable(key, value): str(value) for value in there}
-    for choice in wanted:
-        if _comparable(key, choice) not in names:
-            raise UserError(f"{where}: no run has {key} = {choice}; {suggest(choice, names.values())}")
 
 
 def _found(values: dict[str, Any], key: str) -> Any:

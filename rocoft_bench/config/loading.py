@@ -164,19 +164,17 @@ def _read(path: Path, includers: tuple[Path, ...], known: dict[Path, Settings]) 
         content = read_yaml(path)
         if not isinstance(content, dict):
             raise UserError(f"{path}: must hold `key: value` settings, not {type(content).__name__}")
+        names = content.pop("include", [])
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            given = shortened(repr(names))
+            raise UserError(f"{path}: include = {given}: must be the name of a file or a list of names")
         settings = Settings()
-        for name in _included(path, content.pop("include", [])):
+        for name in names:
             settings.include(_read(path.parent / name, (*includers, place), known))
         settings.update(content, str(path))
         known[place] = settings
     return known[place]
-
-
-def _included(path: Path, names: Any) -> list[str]:
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: include = {shortened(repr(names))}: must be the name of a file or a list of names")
-    return names
 
 
 def override(dotted: str, value: Any) -> dict[str, Any]:
