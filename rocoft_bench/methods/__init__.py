@@ -5,6 +5,7 @@ from typing import Any
 from rocoft_bench.config import checked, defaults_of
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adalora import AdaLoRA
+from rocoft_bench.methods.bottleneck_adapters import MAM, SequentialAdapter
 from rocoft_bench.methods.dense import BitFit, Full, HeadOnly
 from rocoft_bench.methods.diff_pruning import DiffPruning
 from rocoft_bench.methods.ia3 import IA3
@@ -12,14 +13,12 @@ from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.ln_tuning import LNTuning
 from rocoft_bench.methods.lora import DoRA, LoRA, LoRAFA
 from rocoft_bench.methods.lycoris import LoHa, LoKr
-from rocoft_bench.methods.mam import MAM
 from rocoft_bench.methods.method import Method, NoSettings
 from rocoft_bench.methods.mixed_lora import LoraXS, MoSLoRA
 from rocoft_bench.methods.prompt_learning import PrefixTuning, PromptTuning
 from rocoft_bench.methods.propetl import PropetlAdapter, PropetlLoRA, PropetlPrefix
 from rocoft_bench.methods.qlora import LoftQ, QLoRA
 from rocoft_bench.methods.rocoft import RoCoFT
-from rocoft_bench.methods.sequential_adapter import SequentialAdapter
 from rocoft_bench.methods.sft import SFT
 from rocoft_bench.methods.shira import SHiRA
 from rocoft_bench.methods.vera import VeRA

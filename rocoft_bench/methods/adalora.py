@@ -103,7 +103,7 @@ class AdaLoRA(AdapterMethod[AdaLoRASettings]):
         return sum(self.settings.init_rank * (linear.d_in + linear.d_out + 1) for linear in targets)
 
     def hooks(self, model: Any, training: TrainingConfig, total_steps: int) -> Hooks:
-        from rocoft_bench.methods.modules.rank_allocation import RankAllocation
+        from rocoft_bench.methods.modules.adapter_hooks import RankAllocation
 
         config = model.peft_config["default"]
         config.total_step = total_steps

@@ -108,8 +108,6 @@ class DiffPruning(InModelMethod[DiffPruningSettings]):
 
     def load(self, model: nn.Module, folder: Path, task_kind: str) -> nn.Module:
         """The plain model with the changes in place."""
-        import torch
-
         from rocoft_bench.methods.modules.gated_change import add_entries
         from rocoft_bench.models.parameter_counts import head_parameter_names
         from rocoft_bench.models.precision import hold_in_float32
@@ -117,9 +115,9 @@ class DiffPruning(InModelMethod[DiffPruningSettings]):
         head = head_parameter_names(model) if task_kind in TASKS_WITH_HEAD else set()
         changed = [name for name, _ in model.named_parameters() if name not in head]
         saved = read_tensors(folder / FILE_NAME)
-        own: dict[str, Tensor] = {name: model.get_parameter(name) for name in head}
+        own: dict[str, Any] = {name: model.get_parameter(name) for name in head}
         for name in changed:  # as many values as places
-            own |= dict.fromkeys((f"{name}.indices", f"{name}.values"), saved.get(f"{name}.indices", torch.empty(0)))
+            own |= dict.fromkeys((f"{name}.indices", f"{name}.values"), saved.get(f"{name}.indices"))
         check_fits(folder / FILE_NAME, saved, own)
         hold_in_float32(model, map(model.get_parameter, head))
         for name in head:

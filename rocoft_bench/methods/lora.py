@@ -154,6 +154,6 @@ class LoRAFA(LoRA):
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         if self.settings.optimizer == "adamw":
             return super().hooks(model, training, total_steps)
-        from rocoft_bench.methods.modules.lora_fa_optimizer import LoRAFAHooks
+        from rocoft_bench.methods.modules.adapter_hooks import LoRAFAHooks
 
         return LoRAFAHooks(model)

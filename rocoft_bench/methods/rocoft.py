@@ -94,7 +94,7 @@ class RoCoFT(AdapterMethod[RoCoFTSettings]):
     def hooks(self, model: nn.Module, training: TrainingConfig, total_steps: int) -> Hooks:
         if self._reselect_every is None:
             return super().hooks(model, training, total_steps)
-        from rocoft_bench.methods.modules.dynamic_selection import DynamicSelection
+        from rocoft_bench.methods.modules.adapter_hooks import DynamicSelection
         from rocoft_bench.tuner.dynamic import LineScores
 
         s = self.settings

@@ -149,9 +149,7 @@ def attention_with_prefix(
 class PrefixGPTJAttention(GPTJAttention):
     prefix: Prefix
 
-    def _attn(
-        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def _attn(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None) -> tuple[Tensor, Tensor]:
         return super()._attn(query, *self.prefix.before(key, value), _widened(attention_mask, self.prefix.length))
 
 

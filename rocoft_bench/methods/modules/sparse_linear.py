@@ -209,19 +209,16 @@ class Reselection(Hooks):
     def after_step(self, step: int) -> None:
         if self._since(step) != self.accumulation_steps - 1:
             return
+        first = step == self.accumulation_steps  # when they are random
+        share = 1.0 if first else self.reselection_rate * (1 - step / self.total_steps)
         for layer in self.layers.values():
             if layer.candidates is not None:
-                self._reselect(layer, layer.candidates, self._share(step))
+                self._reselect(layer, layer.candidates, share)
                 layer.candidates = None
 
     def _since(self, step: int) -> int:
         """Steps since the current round of S began."""
         return (step - 1) % self.reselection_steps
-
-    def _share(self, step: int) -> float:
-        """The share of the entries that is exchanged: all at first, when they are random, then fewer and fewer."""
-        first = step == self.accumulation_steps
-        return 1.0 if first else self.reselection_rate * (1 - step / self.total_steps)
 
     def _reselect(self, layer: SparseLinear, candidates: Candidates, share: float) -> None:
         steps = self.accumulation_steps
