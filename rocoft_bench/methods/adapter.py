@@ -25,9 +25,6 @@ TASK_TYPES = {
 }
 """PEFT's task type for a task kind; where the kind has a task head, PEFT then trains and saves it in full."""
 
-WEIGHTS = "adapter_model.safetensors"
-"""PEFT's file of trained values."""
-
 LINEAR_ONLY = {"gpt2": "peft has it for nn.Linear alone, and the matrices of a gpt2 model are Conv1D"}
 """`not_architectures` of such a method."""
 
@@ -87,11 +84,11 @@ class AdapterMethod(Method[S]):
 
     def load(self, model: Any, folder: Path, task_kind: str) -> nn.Module:
         from peft import PeftConfig, PeftModel
-        from peft.utils import get_peft_model_state_dict
+        from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict
 
         from rocoft_bench.models.precision import hold_in_float32
 
-        file = folder / WEIGHTS
+        file = folder / SAFETENSORS_WEIGHTS_NAME
         saved = read_tensors(file)
         hold_in_float32(model, self.copied_parameters(model, task_kind))  # or the saved values would be rounded
         with self._quietly():

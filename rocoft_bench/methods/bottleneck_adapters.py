@@ -8,8 +8,7 @@ from pydantic import PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.methods.in_model import InModelMethod
-from rocoft_bench.methods.method import KNOWN_ARCHITECTURES, MethodMemory
-from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES, NO_PREFIX, MethodMemory
 from rocoft_bench.models import ModelShapes
 
 
@@ -78,9 +77,9 @@ class MAM(InModelMethod[MAMSettings]):
 
         softmax(q [P_k; K]ᵀ) [P_v; V]        FFN(x) + s (W_up ReLU(W_down x + b_d) + b_u)
 
-    (He et al. 2022). x is the network's input. The adapter's output joins that of the network's last
-    linear layer, so that the model's dropout on that output, where it has one, acts on both. P_k and P_v are trained as
-    they are, not through an MLP.
+    (He et al. 2022). x is the network's input. The adapter's output joins that of the network's last linear layer, so
+    that the model's dropout on that output, where it has one, acts on both. P_k and P_v are trained as they are, not
+    through an MLP.
 
     Trained parameters outside the head, with l prefix tokens, bottleneck m, hidden size d and L blocks with one
     attention each: 2Lld + L(2dm + m + d). The defaults, l = m = 32, give 1,189,248 on RoBERTa-base, with the head of
@@ -109,7 +108,7 @@ class MAM(InModelMethod[MAMSettings]):
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
         s = self.settings
-        prefixes = sum(2 * s.num_virtual_tokens * width for width in prefix_widths(shapes))
+        prefixes = sum(2 * s.num_virtual_tokens * width for width in shapes.key_widths)
         down = sum((linear.d_in + 1) * s.bottleneck for linear in shapes.targeted(["ffn_in"]))
         up = sum((s.bottleneck + 1) * linear.d_out for linear in shapes.targeted(["ffn_out"]))
         return prefixes + down + up

@@ -94,7 +94,7 @@ class LoKr(AdapterMethod[LoKrSettings]):
     }
 
     @property
-    def ignored_settings(self) -> frozenset[str]:
+    def ignored_settings(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset() if self.settings.rank else frozenset({"alpha"})
 
     @property

@@ -107,6 +107,10 @@ class Method(ABC, Generic[S]):
     """Positions that it takes away from the input."""
     added_tokens: int = 0
     """Tokens that it puts before every example."""
+    loading_options: dict[str, Any] = {}  # noqa: RUF012 - a constant
+    """Arguments of `from_pretrained` that the base model must be loaded with."""
+    ignored_settings: frozenset[str] = frozenset()
+    """Names of its settings that have no effect beside the others: they make no run another one."""
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -116,11 +120,6 @@ class Method(ABC, Generic[S]):
         rate = self.learning_rates.get(task_kind, self.learning_rate)
         return {"learning_rate": rate, "weight_decay": self.weight_decay}
 
-    @property
-    def loading_options(self) -> dict[str, Any]:
-        """Arguments of `from_pretrained` that the base model must be loaded with."""
-        return {}
-
     def check_supports(self, task_kind: str, model_type: str | None) -> None:
         """Raises UserError where the method cannot train such a model for such a task. None: not known yet."""
         for kind, supported in ((task_kind, self.supported_tasks), (model_type, self.architectures)):
@@ -128,11 +127,6 @@ class Method(ABC, Generic[S]):
                 raise UserError(f"method {self.name} cannot train a {kind} model; it supports {', '.join(supported)}")
         if model_type in self.not_architectures:
             raise UserError(f"method {self.name}: {self.not_architectures[model_type]}")
-
-    @property
-    def ignored_settings(self) -> frozenset[str]:
-        """Names of its settings that have no effect beside the others: they make no run another one."""
-        return frozenset()
 
     def check_effect(self, sources: Mapping[str, str]) -> None:
         """Raises UserError where a setting was asked for that has no effect. sources: by dotted key."""
@@ -252,3 +246,6 @@ class NoSettings(StrictModel):
 
 KNOWN_ARCHITECTURES = tuple(LINEAR_ROLES)
 """For methods that have to know the parts of a block."""
+
+NO_PREFIX = {"gemma2": "its attention caps the scores, which the attention with a prefix cannot do"}
+"""The `model_type`s of which attentions take no prefix, as in `Method.not_architectures`."""

@@ -11,7 +11,6 @@ from rocoft_bench.config import Count, StrictModel
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.in_model import InModelMethod
-from rocoft_bench.methods.prefix_widths import prefix_widths
 from rocoft_bench.models import ENCODERS, LINEAR_ROLES, MASKED_LM, TASKS_WITH_HEAD, ModelShapes
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class PrefixInAttention(InModelMethod[PromptSettings]):
         put_prefixes(model, partial(FlatPrefix, self.settings.num_virtual_tokens))
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
-        return 2 * self.settings.num_virtual_tokens * sum(prefix_widths(shapes))
+        return 2 * self.settings.num_virtual_tokens * sum(shapes.key_widths)
 
 
 class PrefixTuning(PromptLearning):

@@ -45,8 +45,7 @@ from pydantic import Field, PositiveFloat
 from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.methods.in_model import InModelMethod
 from rocoft_bench.methods.lora import Alpha
-from rocoft_bench.methods.method import KNOWN_ARCHITECTURES, Targets
-from rocoft_bench.methods.prefix_widths import NO_PREFIX, prefix_widths
+from rocoft_bench.methods.method import KNOWN_ARCHITECTURES, NO_PREFIX, Targets
 from rocoft_bench.models import ModelShapes
 
 if TYPE_CHECKING:
@@ -172,12 +171,12 @@ class PropetlPrefix(Propetl):
         share(prefixes, "prototype")
 
     def adapter_parameters(self, shapes: ModelShapes) -> int:
-        widths = prefix_widths(shapes)
+        widths = shapes.key_widths
         scores = sum(2 * self.settings.num_virtual_tokens * width for width in widths)
         return self._made_by_mlp(shapes.hidden_size, 2 * widths[0]) + scores
 
     def other_counts(self, shapes: ModelShapes) -> dict[str, int]:
-        return {"the prefix unshared": self._made_by_mlp(shapes.hidden_size, 2 * sum(prefix_widths(shapes)))}
+        return {"the prefix unshared": self._made_by_mlp(shapes.hidden_size, 2 * sum(shapes.key_widths))}
 
     def _made_by_mlp(self, d_model: int, width: int) -> int:
         """Parameters behind a prefix (l, width)."""

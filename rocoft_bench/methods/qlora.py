@@ -57,7 +57,7 @@ class QLoRA(QuantisedLoRA):
     presets = {}  # noqa: RUF012 - a constant
 
     @property
-    def loading_options(self) -> dict[str, Any]:
+    def loading_options(self) -> dict[str, Any]:  # type: ignore[override]
         return nf4_options(self.settings.compute_dtype)
 
     def memory(self, shapes: ModelShapes, itemsize: int) -> MethodMemory:

@@ -107,7 +107,7 @@ class RoCoFT(AdapterMethod[RoCoFTSettings]):
         return f"RoCoFT-random-p{s.probability:g}" if s.mode == "random" else f"RoCoFT-{s.rank}-{LABELS[s.mode]}"
 
     @property
-    def ignored_settings(self) -> frozenset[str]:
+    def ignored_settings(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset(WITHOUT_EFFECT[self.settings.mode])
 
     def check_effect(self, sources: Mapping[str, str]) -> None:

@@ -22,6 +22,10 @@ class LinearRoles(NamedTuple):
     ffn_out: tuple[str, ...]
     ffn_gate: tuple[str, ...] = ()
 
+    def key_width(self, d_out: int) -> int:
+        """d_kv, where the layer that makes the keys has d_out outputs; a fused one makes queries and values alike."""
+        return d_out // 3 if self.key == self.query else d_out
+
 
 ROLES = LinearRoles._fields
 

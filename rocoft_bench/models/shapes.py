@@ -13,6 +13,7 @@ from typing import Any
 
 from rocoft_bench.config.catalog import known_model
 from rocoft_bench.models.architectures import shipped
+from rocoft_bench.models.linear_roles import LINEAR_ROLES
 from rocoft_bench.models.target_modules import matched
 
 
@@ -78,6 +79,11 @@ class ModelShapes:
             return list(self.linears)
         names = set(matched(targets, self.model_type, [linear.name for linear in self.linears]))
         return [linear for linear in self.linears if linear.name in names]
+
+    @property
+    def key_widths(self) -> list[int]:
+        """d_kv of each attention, self- and cross-attention: how wide a prefix in front of the keys is."""
+        return [LINEAR_ROLES[self.model_type].key_width(linear.d_out) for linear in self.targeted(["key"])]
 
 
 OUTSIDE_BLOCKS = ("outer_linears", "head_linears")

@@ -25,7 +25,7 @@ from transformers.models.gptj.modeling_gptj import GPTJAttention
 from rocoft_bench.errors import UserError
 from rocoft_bench.methods.modules.shared_mask import Fixable, Mask
 from rocoft_bench.methods.modules.wrappers import Attached, matrix_of, targeted_linears
-from rocoft_bench.methods.prefix_widths import key_width
+from rocoft_bench.models import LINEAR_ROLES
 
 IMPLEMENTATION = "prefix_sdpa"
 INIT_STD = 0.02
@@ -242,7 +242,7 @@ def put_prefixes(model: Any, make: Callable[[int, torch.device], Prefix]) -> lis
     made: list[Prefix] = []
     for name, linear in targeted_linears(model, ["key"]).items():
         matrix, attention = matrix_of(linear), model.get_submodule(name.rpartition(".")[0])
-        made.append(make(key_width(len(matrix), model.config.model_type), matrix.device))
+        made.append(make(LINEAR_ROLES[model.config.model_type].key_width(len(matrix)), matrix.device))
         attention.add_module("prefix", made[-1])
         if subclass := SUBCLASSES.get(type(attention)):
             attention.__class__ = subclass

@@ -3,7 +3,8 @@ parametrisation; and its part in the training loop."""
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +34,10 @@ class GatedChange(nn.Module):
 
     def __init__(self, like: Tensor) -> None:
         super().__init__()
-
-        def filled(shape: Any, value: float) -> nn.Parameter:
-            return nn.Parameter(torch.full(shape, value, dtype=torch.float32, device=like.device))
-
-        self.change = filled(like.shape, 0.0)  # w
-        self.log_alpha = filled(like.shape, INITIAL_LOG_ALPHA)
-        self.tensor_log_alpha = filled((1,), INITIAL_LOG_ALPHA)
+        full = partial(torch.full, dtype=torch.float32, device=like.device)
+        self.change = nn.Parameter(full(like.shape, 0.0))  # w
+        self.log_alpha = nn.Parameter(full(like.shape, INITIAL_LOG_ALPHA))
+        self.tensor_log_alpha = nn.Parameter(full((1,), INITIAL_LOG_ALPHA))
         self.register_buffer("mask", None, persistent=False)
 
     def forward(self, original: Tensor) -> Tensor:
@@ -137,26 +135,23 @@ def _gated(module: nn.Module) -> Iterator[tuple[str, GatedChange]]:
                 yield name, functions[0]
 
 
+@dataclass(eq=False)
 class Stages(Hooks):
     """The first stage learns changes and gates, the second the changes that are left; each has its own schedule.
 
     The numbers are the method's settings of these names.
     """
 
-    def __init__(
-        self,
-        changes: dict[str, GatedChange],
-        total_steps: int,
-        *,
-        mask_share: float,
-        sparsity: float,
-        l0_penalty: float,
-        gate_learning_rate: float,
-        fixed_mask_rate: float,
-    ) -> None:
-        self.changes, self.sparsity, self.l0_penalty = changes, sparsity, l0_penalty
-        self.gate_learning_rate, self.fixed_mask_rate = gate_learning_rate, fixed_mask_rate
-        self.gated_steps = min(max(1, round(mask_share * total_steps)), total_steps - 1)
+    changes: dict[str, GatedChange]
+    total_steps: int
+    mask_share: float
+    sparsity: float
+    l0_penalty: float
+    gate_learning_rate: float
+    fixed_mask_rate: float
+
+    def __post_init__(self) -> None:
+        self.gated_steps = min(max(1, round(self.mask_share * self.total_steps)), self.total_steps - 1)
 
     @property
     def fixed(self) -> bool:

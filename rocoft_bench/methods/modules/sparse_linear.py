@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -174,22 +175,16 @@ def _bias(beta: float, age: Tensor) -> Tensor:
     return -torch.expm1(age * math.log(beta))
 
 
+@dataclass(eq=False)
 class Reselection(Hooks):
     """Every S steps, over the first γ of them, layers collect candidates' gradients, and then exchange entries."""
 
-    optimizer: AgedAdamW
-
-    def __init__(
-        self,
-        layers: dict[str, SparseLinear],
-        total_steps: int,
-        reselection_steps: int,
-        accumulation_steps: int,
-        reselection_rate: float,
-    ) -> None:
-        self.layers, self.total_steps = layers, total_steps
-        self.reselection_steps, self.accumulation_steps = reselection_steps, accumulation_steps
-        self.reselection_rate = reselection_rate
+    layers: dict[str, SparseLinear]
+    total_steps: int
+    reselection_steps: int
+    accumulation_steps: int
+    reselection_rate: float
+    optimizer: AgedAdamW = field(init=False)
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         return AgedAdamW(groups)
