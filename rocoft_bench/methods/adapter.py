@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rocoft_bench.errors import UserError
 from rocoft_bench.methods.method import Method, S
 from rocoft_bench.methods.saved import check_loaded, check_peft_config, misfits_explained, read_tensors
 from rocoft_bench.models import MASKED_LM, PEFT_CONFIG, TASKS_WITH_HEAD, peft_pattern, with_names_for_patterns
@@ -99,6 +100,11 @@ class AdapterMethod(Method[S]):
                 loaded = PeftModel.from_pretrained(model, folder, config=config)
         check_loaded(file, saved, get_peft_model_state_dict(loaded, save_embedding_layers=False))
         return loaded
+
+    def check_is_lora(self) -> None:
+        if getattr(self, "peft_class", None) == "LoraConfig":
+            raise UserError(f"--format lora: what {self.name} saves, the run's adapter/, is a LoRA adapter already")
+        super().check_is_lora()
 
     def copied_parameters(self, model: Any, task_kind: str) -> Iterator[nn.Parameter]:
         """Those of the base's own modules that peft trains a copy of."""

@@ -9,7 +9,6 @@ from pydantic import Field, PositiveFloat
 
 from rocoft_bench.config import Count, StrictModel, TrainingConfig
 from rocoft_bench.config.schema import Share
-from rocoft_bench.errors import UserError
 from rocoft_bench.methods.adapter import AdapterMethod
 from rocoft_bench.methods.method import MethodMemory, Targets
 from rocoft_bench.models import ModelShapes
@@ -74,9 +73,6 @@ class LoRA(AdapterMethod[LowRankSettings]):
         memory, dropped = super().memory(shapes, itemsize), self.settings.dropout > 0
         beside = [(linear, self.settings.rank + 2 * linear.d_in * dropped) for linear in memory.inputs]
         return replace(memory, inputs=[] if dropped else memory.inputs, extra_saved_per_token=beside)
-
-    def check_is_lora(self) -> None:
-        raise UserError(f"--format lora: what {self.name} saves, the run's adapter/, is a LoRA adapter already")
 
 
 class DoRA(LoRA):
