@@ -80,8 +80,11 @@ RUN_COSTS = ("adapter", "head", "train_seconds", "peak_memory_mib")
 """What a run has beside its scores."""
 
 BENCH_COSTS = (
-    *("seconds_per_step", "seconds_per_epoch", "model_memory_mib", "optimization_memory_mib", "peak_memory_mib"),
-    *("flops_per_step", "saved_bytes_per_step", "seconds_beside_frozen", "added_operations_per_layer"),
+    *("seconds_per_step", "tokens_per_second", "seconds_per_epoch", "seconds_beside_frozen"),
+    *("model_memory_mib", "optimization_memory_mib", "peak_memory_mib", "gradients_mib", "optimizer_state_mib"),
+    *("mean_memory_mib", "memory_mib_99", "reserved_memory_mib"),
+    *("flops_per_step", "saved_bytes_per_step", "added_operations_per_layer"),
+    *("adapter_bytes", "merge_seconds", "decode_seconds", "merged_decode_seconds"),
 )
 BENCH_COUNTS = ("adapter", "head", "additional")
 

@@ -165,6 +165,14 @@ class EfficiencyRecord(StatusRecord):
     finished_at: str
 
     @property
+    def tokens_per_second(self) -> float | None:
+        if not self.seconds_per_step:
+            return None
+        accumulated = self.settings.get("gradient_accumulation")
+        passes = accumulated if isinstance(accumulated, int) else 1
+        return passes * self.batch_size * self.sequence_length / self.seconds_per_step
+
+    @property
     def seconds_per_epoch(self) -> float | None:
         if self.seconds_per_step is None or self.steps_per_epoch is None:
             return None

@@ -1,5 +1,5 @@
-"""Tables of benches: Table 3, the paper's formulas for one layer beside what was counted there, and the numbers of
-Figure 2, what training costs.
+"""Tables of benches: Table 3, the paper's formulas for one layer beside what was counted there; the numbers of
+Figure 2, what training costs; and what memory that is for, with the costs of what was trained.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ COST = partial(Column, parts=("",), better="lower")
 
 COSTS = {
     "seconds_per_step": Measure(COST("seconds_per_step", "step", unit="s", decimals=4)),
+    "tokens_per_second": Measure(Column("tokens_per_second", "training", ("",), unit="tokens/s", decimals=0)),
     "seconds_per_epoch": Measure(COST("epoch_minutes", "epoch", unit="min", decimals=2), 60),
     "model_memory_mib": Measure(COST("model_memory_mib", "model", unit="MiB", decimals=0)),
     "optimization_memory_mib": Measure(COST("optimization_memory_mib", "optimization", unit="MiB", decimals=0)),
@@ -86,6 +87,18 @@ COSTS = {
     "added_operations_per_layer": Measure(
         COST("added_operations_per_layer", "operations per layer", unit="beside frozen", decimals=1)
     ),
+}
+
+PARTS = {
+    "gradients_mib": Measure(COST("gradients_mib", "gradients", unit="MiB", decimals=1)),
+    "optimizer_state_mib": Measure(COST("optimizer_state_mib", "optimizer state", unit="MiB", decimals=1)),
+    "mean_memory_mib": Measure(COST("mean_memory_mib", "mean of peaks", unit="MiB", decimals=0)),
+    "memory_mib_99": Measure(COST("memory_mib_99", "99th percentile of peaks", unit="MiB", decimals=0)),
+    "reserved_memory_mib": Measure(COST("reserved_memory_mib", "reserved", unit="MiB", decimals=0)),
+    "adapter_bytes": Measure(COST("saved_adapter_mib", "saved adapter", unit="MiB", decimals=2), 2**20),
+    "merge_seconds": Measure(COST("merge_seconds", "merging", unit="s", decimals=3)),
+    "decode_seconds": Measure(COST("decode_seconds", "generating", unit="s", decimals=3)),
+    "merged_decode_seconds": Measure(COST("merged_decode_seconds", "generating, merged", unit="s", decimals=3)),
 }
 
 FIGURE_NOTE = (
@@ -127,14 +140,18 @@ def complexity_tables(table: pd.DataFrame) -> list[Table]:
 
 
 def cost_tables(table: pd.DataFrame) -> list[Table]:
-    """Figure 2: a table for each model, task, shape of batch, precision and machine."""
+    """Figure 2, for each model, task, shape of batch, precision and machine; and with it a table of `PARTS`."""
     values = table[(table.source == "bench") & (table.model_kind != "layer")]
     groups = group_compatible(records_of(values), lambda bench: (*key_of(bench, MODEL_KEY), *comparability_key(bench)))
     groups.sort(key=lambda own: (own[0].model != PAPER_MODEL, own[0].model, str(comparability_key(own[0]))))
-    return [_costs(own, values) for own in groups]
+    return [made for own in groups for made in _costs(own, values) if _has_values(made)]
 
 
-def _costs(benches: Sequence[Record], values: pd.DataFrame) -> Table:
+def _has_values(table: Table) -> bool:
+    return any(part.value is not None for _, _, cell in table.cells() for part in cell.parts)
+
+
+def _costs(benches: Sequence[Record], values: pd.DataFrame) -> Iterator[Table]:
     first = benches[0]
     steps = join_unique(str(bench.measured_steps) for bench in benches)
     rows = {
@@ -148,15 +165,19 @@ def _costs(benches: Sequence[Record], values: pd.DataFrame) -> Table:
         "Metric": f"medians of {steps} training steps, without loading and evaluation; "
         f"memory: {first.peak_memory_kind or UNKNOWN}",
     }
-    return _table(
-        rows,
-        values,
+    made = partial(_table, rows, values, conditions=origins(benches, conditions))
+    of = [first.model, first.task]
+    yield made(
         COSTS,
         key=table_key("figure2", first.model),
-        title=join_unique(["time and memory of training", first.model, first.task]),
+        title=join_unique(["time and memory of training", *of]),
         number="Figure 2",
-        conditions=origins(benches, conditions),
         notes=[FIGURE_NOTE, *_notes(benches, rows)],
+    )
+    yield made(
+        PARTS,
+        key=table_key("parts", first.model),
+        title=join_unique(["memory of training by part, and costs of what was trained", *of]),
     )
 
 

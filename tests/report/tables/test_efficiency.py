@@ -273,6 +273,22 @@ def test_figure_2_has_means_over_seeds_in_the_units_of_its_columns() -> None:
     assert own.reference_title == ""
 
 
+def test_parts_of_memory_and_costs_of_what_was_trained_have_their_own_table() -> None:
+    made = tables(
+        efficiency_record(gradients_mib=7.5, optimizer_state_mib=15.0, adapter_bytes=2**21, merge_seconds=0.25),
+        efficiency_record("LoRA", settings={"gradient_accumulation": 4}, decode_seconds=3.0, merged_decode_seconds=2.0),
+    )
+    assert list(made) == ["figure2", "parts"]
+    speeds = {own.title: own.cells["tokens_per_second"].parts[0].value for own in made["figure2"].rows}
+    assert speeds == {"RoCoFT-3-Row": pytest.approx(32 * 128 / 0.1), "LoRA": pytest.approx(4 * 32 * 128 / 0.1)}
+    found = {
+        own.title: {key: part.value for key, cell in own.cells.items() for part in cell.parts if part.value is not None}
+        for own in made["parts"].rows
+    }
+    parts = {"gradients_mib": 7.5, "optimizer_state_mib": 15.0, "saved_adapter_mib": 2.0, "merge_seconds": 0.25}
+    assert found == {"RoCoFT-3-Row": parts, "LoRA": {"decode_seconds": 3.0, "merged_decode_seconds": 2.0}}
+
+
 def test_single_layers_are_not_of_figure_2() -> None:
     assert list(tables(layer_bench())) == ["table3"]
 
