@@ -40,6 +40,23 @@ def tiny(kind: str, dtype: torch.dtype = torch.float64) -> Any:
                 position_biased_input=False,
             )
         ),
+        "deberta1": lambda: t.DebertaForMaskedLM(
+            t.DebertaConfig(**encoder, relative_attention=True, pos_att_type=["p2c", "c2p"])
+        ),
+        "fnet": lambda: t.FNetForMaskedLM(t.FNetConfig(**encoder)),
+        "bart": lambda: t.BartForConditionalGeneration(
+            t.BartConfig(
+                **IDS,
+                d_model=8,
+                encoder_layers=1,
+                decoder_layers=1,
+                encoder_attention_heads=2,
+                decoder_attention_heads=2,
+                encoder_ffn_dim=12,
+                decoder_ffn_dim=12,
+                max_position_embeddings=40,
+            )
+        ),
         "llama": lambda: t.LlamaForCausalLM(t.LlamaConfig(**encoder, **tied)),
         "gpt2": lambda: t.GPT2LMHeadModel(t.GPT2Config(**IDS, n_embd=8, n_layer=2, n_head=2, n_positions=40, **tied)),
     }[name]()

@@ -136,6 +136,17 @@ def test_a_model_whose_examples_meet_goes_one_by_one() -> None:
     assert not capturer_of("roberta").one_by_one
 
 
+@pytest.mark.parametrize("kind", ["deberta1", "bart", "fnet"])
+def test_what_a_model_does_with_its_layers_is_found_out(kind: str) -> None:
+    """DeBERTa changes what a layer has put out in place, BART's positions are an embedding that takes no ids, and FNet
+    mixes an example with its padding.
+    """
+    gradients = dense_gradients(model_of(kind), examples(), WORDS[:2])
+    capturer = capturer_of(kind)
+    engine = GradientProducts({"full": make_set("full", parameters_of(capturer), CHOICES)})
+    assert is_equal(engine.kernels(capturer.capture(examples(), 5))["full"], gram(*gradients.values()))
+
+
 def test_untied_means_without_the_cross_terms() -> None:
     gradients = dense_gradients(model_of("roberta"), examples(), WORDS[:2])
     tied, untied = kernels(capturer_of("roberta")), kernels(capturer_of("roberta", tied=False))

@@ -3,8 +3,9 @@ backward pass for each output.
 
 The outputs are logits of a few words at one position of each example. Σ_b f_c(x_b) has the gradients of all examples
 at once: an example's are those by its own rows of what each layer put out, and examples do not meet in between. Where
-they do (DeBERTa projects its relative positions once for the whole batch), or where a parameter is used other than by a
-layer that is known here, `check` finds it out and examples go through one at a time.
+they do (DeBERTa projects its relative positions once for the whole batch; FNet mixes an example with its padding), or
+where a parameter is used other than by a layer that is known here, `check` finds it out and examples go through one at
+a time.
 """
 
 from __future__ import annotations
@@ -112,14 +113,17 @@ class Capturer:
         Raises: ValueError if gradients differ even so; the model then does something with its layers that is unknown
         here.
         """
-        few = [examples[index % len(examples)] for index in range(PROBE_EXAMPLES)]
+        by_length = sorted(examples, key=lambda example: len(example.input_ids))  # so that padding shows
+        few = [by_length[index * (len(examples) - 1) // (PROBE_EXAMPLES - 1)] for index in range(PROBE_EXAMPLES)]
         self.direct, truth = {}, self._by_autograd(few)
         with self._recorded(len(few)):
             self.outputs(few)
         self.one_by_one = self._shared
-        if wrong := self._differing(self.capture(few, len(few)), truth):
+        if not self._differing(self.capture(few, len(few)), truth):
+            return
+        self.one_by_one = True
+        if wrong := self._differing(self.capture(few, 1), truth):
             self.direct = {name: p for name, p in self.model.named_parameters() if name in wrong}
-            self.one_by_one = True
             if still := self._differing(self.capture(few, 1), truth):
                 raise ValueError(f"the gradient of {min(still)} cannot be told apart by examples")
 
@@ -131,7 +135,7 @@ class Capturer:
             own = [c for key, c in block.parameters.items() if self.parameter_of(key) == name]
             shape = expected.shape
             found = sum((self._total(name, captured, shape) for captured in own), torch.zeros_like(expected))
-            noise = 100 * torch.finfo(expected.dtype).eps * largest  # of a true zero, such as that of a key's bias
+            noise = 100 * torch.finfo(torch.float32).eps * largest  # of a true zero, such as that of a key's bias
             error = float((found - expected).abs().max())
             if not own or error > TOLERANCE * float(expected.abs().max()) + noise:
                 wrong.add(name)
@@ -156,17 +160,18 @@ class Capturer:
         return key.removesuffix(DECODER)
 
     def _by_autograd(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """Σ_b Σ_c of every parameter's gradient, of those that have one."""
+        """Σ_b Σ_c of every parameter's gradient, of those that have one; each example goes through alone."""
         parameters = {name: p for name, p in self.model.named_parameters() if p.is_floating_point()}  # or quantised
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         try:
-            total = self.outputs(examples).sum()
-            found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+            for example in examples:
+                self.outputs([example]).sum().backward()
+            found = {name: p.grad for name, p in parameters.items()}
         finally:
             self.model.requires_grad_(False)
-        pairs = zip(parameters, found, strict=True)
-        return {name: gradient for name, gradient in pairs if gradient is not None and gradient.any()}
+            self.model.zero_grad(set_to_none=True)
+        return {name: gradient for name, gradient in found.items() if gradient is not None and gradient.any()}
 
     def _capture(self, examples: Sequence[Example]) -> Block:
         for parameter in self.direct.values():
@@ -232,11 +237,12 @@ class Capturer:
                 return (inputs[0].expand(size, *inputs[0].shape[1:]), *inputs[1:])
             return None
 
-        def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
             if not output.requires_grad:
                 output.requires_grad_(True)
             self._shared |= output.shape[0] != size
             calls.append(_Call(module, inputs[0].detach(), output))
+            return output.clone() if output.is_leaf or size == 1 else output  # some models go on to change it in place
 
         known = [module for module in self._paths if _is_known(module)]
         handles = [module.register_forward_hook(record) for module in known]
@@ -268,9 +274,9 @@ class Capturer:
 def _is_known(module: nn.Module) -> bool:
     if not module._parameters:
         return False
-    return isinstance(module, nn.Linear | Conv1D | nn.Embedding) or (
-        is_norm(module) and getattr(module, "weight", None) is not None
-    )
+    if isinstance(module, nn.Embedding | nn.LayerNorm):  # BART's positions are looked up otherwise
+        return type(module).forward in (nn.Embedding.forward, nn.LayerNorm.forward)
+    return isinstance(module, nn.Linear | Conv1D) or (is_norm(module) and getattr(module, "weight", None) is not None)
 
 
 def _by_example(tensor: Tensor, size: int) -> Tensor:
