@@ -105,8 +105,8 @@ def sweep(
         if dry_run or not plan.runs:
             code |= int(bool(plan.invalid))
             continue
-        _begin(plan, output, content.path, launch if executor is ExecutorName.local else None)
         available = _available(to_do, num_processes > 1, config_file is not None)
+        _begin(plan, output, content.path, launch if executor is ExecutorName.local else None)
         workers = _executor(make_executor, output, available, jobs, num_processes)
         with LiveView(plan, available, workers.slots, max_runs) as view:
             runner = Runner(available, workers, view, make_job, max_runs, stop_on_error)

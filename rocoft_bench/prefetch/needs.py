@@ -68,6 +68,11 @@ class Need(ABC):
         """Whether nothing has to be fetched, as far as the local cache tells without opening it."""
         return True
 
+    def lacks(self, trouble: Callable[[str | None], str]) -> str:
+        """Why a run cannot have it; empty where it can. trouble: what keeps from an endpoint."""
+        why = "" if self.is_here else trouble(self.endpoint)
+        return f"{self.source} is not in the local cache and {why}; {WAYS_OUT}" if why else ""
+
     @abstractmethod
     def fetch(self) -> Found:
         """Bring it into the cache, if it is not there, and see that it can be used. Raises: UserError if it cannot."""
@@ -91,24 +96,29 @@ def needs(experiments: Iterable[Experiment]) -> list[Need]:
 
 
 def unavailable(runs: Mapping[str, Sequence[Experiment]]) -> dict[str, str]:
-    """Of runs by name, each with the experiments that it makes, those that lack what is out of reach, and why.
+    """Of runs by name, each with the experiments that it makes, those that lack what is out of reach, or examples in
+    local files that can be used, and why.
 
-    The hub and GitHub are asked only if something is not in the local cache.
+    The hub and GitHub are asked only if something is not in the local cache; what is the same is looked for once.
     """
     model_of, trouble = cache(_model), cache(out_of_reach)
+    known: dict[str, str] = {}
     refused = {}
     for name, experiments in runs.items():
-        lacking = next((need for need in _missing(experiments, model_of) if trouble(need.endpoint)), None)
-        if lacking is not None:
-            why = trouble(lacking.endpoint)
-            refused[name] = f"{lacking.source} is not in the local cache and {why}; {WAYS_OUT}"
+        for need in _all_needs(experiments, model_of):
+            key = repr(need)  # two tasks may read one file, each in its own way
+            if key not in known:
+                known[key] = need.lacks(trouble)
+            if known[key]:
+                refused[name] = known[key]
+                break
     return refused
 
 
-def _missing(experiments: Iterable[Experiment], model_of: Callable[[ModelConfig], Need]) -> Iterator[Need]:
+def _all_needs(experiments: Iterable[Experiment], model_of: Callable[[ModelConfig], Need]) -> Iterator[Need]:
     for experiment in experiments:
         with suppress(UserError):  # the run itself says so
-            yield from (need for need in _needs_of(experiment, model_of) if not need.is_here)
+            yield from _needs_of(experiment, model_of)
 
 
 def _needs_of(experiment: Experiment, model_of: Callable[[ModelConfig], Need]) -> Iterator[Need]:
@@ -241,6 +251,14 @@ class SplitNeed(Need):
 
 class LocalSplit(SplitNeed):
     """One that comes from a folder or with the package."""
+
+    def lacks(self, trouble: Callable[[str | None], str]) -> str:
+        try:
+            if self.data_dir is not None or self.task.made_by is None:
+                self.task.sha256_of(self.split, self.data_dir)  # which reads no file twice
+        except UserError as error:
+            return str(error)
+        return ""
 
     def fetch(self) -> Found:
         return Found(f"nothing to fetch; {self._count():,} rows")

@@ -201,9 +201,12 @@ class InstructionTask(PromptedTask):
     def _problem(self, instruction: str, answer: str) -> str | None:
         """What is wrong with a row's answer; None if nothing is."""
 
-    def _read(self, split: str, data_dir: Path | None) -> RawRows:
-        if data_dir is not None and self.needs_output:
+    def _files(self, split: str, data_dir: Path | None) -> list[Path]:
+        if data_dir is not None and self.needs_output and self.made_by is None:
             self._require_training_file(data_dir)
+        return super()._files(split, data_dir)
+
+    def _read(self, split: str, data_dir: Path | None) -> RawRows:
         if data_dir is not None or self.made_by is not None:
             return super()._read(split, data_dir)
         if self.path is None:

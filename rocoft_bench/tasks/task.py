@@ -142,8 +142,6 @@ class Task(ABC):
         """
         from datasets import Dataset
 
-        if self.made_by is not None and data_dir is not None:
-            raise UserError(f"{self.family} {self.name} has its own examples: leave out --data-dir {data_dir}")
         raw = self._read(split, data_dir)
         columns = self._checked(raw)
         examples = Dataset.from_dict(columns)
@@ -165,7 +163,11 @@ class Task(ABC):
 
     def _files(self, split: str, data_dir: Path | None) -> list[Path]:
         """The user's files that a split is read from. Raises: as `load`."""
-        return [] if data_dir is None else [find_split(data_dir, self.family, self.folder or self.name, split)]
+        if data_dir is None:
+            return []
+        if self.made_by is not None:
+            raise UserError(f"{self.family} {self.name} has its own examples: leave out --data-dir {data_dir}")
+        return [find_split(data_dir, self.family, self.folder or self.name, split)]
 
     def _hash_name(self, split: str) -> str:
         """What a hash is of: the examples as this task reads them, which others may not."""

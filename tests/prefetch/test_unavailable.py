@@ -13,12 +13,13 @@ from rocoft_bench.prefetch import needs
 from rocoft_bench.prefetch.needs import GitHubSplit, unavailable
 from rocoft_bench.sweep.plan import PlannedRun, make_plan, refusals
 from rocoft_bench.tasks.instructions import LLM_ADAPTERS
+from tests.conftest import write_glue
 
 SWEEP = """
 task: {family: glue, name: rte}
 axes:
   model: [roberta-base, demo-minilm]
-  task.data_dir: [null, somewhere]
+  task.data_dir: [null, {data}]
 """
 
 
@@ -45,9 +46,9 @@ def lacks(runs: list[PlannedRun]) -> dict[str, str]:
     return unavailable({run.name: (run.experiment, *run.evaluations) for run in runs})
 
 
-def lacking(tmp_path: Path) -> list[str]:
+def lacking(tmp_path: Path, data: Path) -> list[str]:
     """What each of the four runs lacks."""
-    runs = planned(tmp_path, SWEEP)
+    runs = planned(tmp_path, SWEEP.replace("{data}", str(data)))
     reasons = lacks(runs)
     assert all(
         "is not in the local cache and there is no network; use local files" in each for each in reasons.values()
@@ -55,13 +56,13 @@ def lacking(tmp_path: Path) -> list[str]:
     return [reasons.get(run.name, "nothing").partition(" is not")[0] for run in runs]
 
 
-def test_runs_are_told_apart_by_what_they_lack(cache: Path) -> None:
+def test_runs_are_told_apart_by_what_they_lack(cache: Path, glue_dir: Path) -> None:
     model, dataset = "model FacebookAI/roberta-base", "dataset nyu-mll/glue"
-    assert lacking(cache) == [model, model, dataset, "nothing"]
+    assert lacking(cache, glue_dir) == [model, model, dataset, "nothing"]
     (cache / "hub" / "models--FacebookAI--roberta-base").mkdir(parents=True)
-    assert lacking(cache) == [dataset, "nothing", dataset, "nothing"]
+    assert lacking(cache, glue_dir) == [dataset, "nothing", dataset, "nothing"]
     (cache / "datasets" / "nyu-mll___glue").mkdir(parents=True)
-    assert lacking(cache) == ["nothing"] * 4
+    assert lacking(cache, glue_dir) == ["nothing"] * 4
 
 
 @pytest.mark.parametrize("family", ["math", "commonsense"])
@@ -71,10 +72,12 @@ def test_rows_from_github_are_told_too(family: str, cache: Path, monkeypatch: py
 
     monkeypatch.setattr(constants, "HF_HOME", str(cache))
     task = {"math": "gsm8k", "commonsense": "boolq"}[family]
-    text = f"task: {{family: {family}, name: {task}}}\nmodel: {{name: demo-llama}}\n"
+    train_on = {"math": "math_10k", "commonsense": "boolq"}[family]
+    text = f"task: {{family: {family}, name: {task}, train_on: {train_on}}}\nmodel: {{name: demo-llama}}\n"
     text += "axes: {task.data_dir: [null, rows]}\n"
     text += "evaluate_also: {math: [svamp]}\n" if family == "math" else ""
-    runs = planned(cache, text)
+    *runs, local = planned(cache, text)
+    assert "no training examples: looked for" in lacks([local])[local.name]
     (reason,) = lacks(runs).values()
     assert ".json of AGI-Edgerunners/LLM-Adapters is not in the local cache and there is no network" in reason
     for need in needs.needs([runs[0].experiment]):
@@ -89,9 +92,9 @@ def put(file: Path) -> None:
     file.write_text("[]")
 
 
-def test_a_hub_that_answers_has_everything(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_answers_has_everything(cache: Path, glue_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "out_of_reach", lambda endpoint: "")
-    assert lacking(cache) == ["nothing"] * 4
+    assert lacking(cache, glue_dir) == ["nothing"] * 4
 
 
 def test_a_sweep_of_which_nothing_can_start_ends_in_a_line_for_each_reason(
@@ -105,6 +108,26 @@ def test_a_sweep_of_which_nothing_can_start_ends_in_a_line_for_each_reason(
         "54 runs cannot start: model meta-llama/Llama-2-13b-hf",
     ]
     assert not (cache / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_local_examples_that_cannot_be_used_start_no_run(
+    rocoft: Callable[..., Any], tmp_path: Path, damage: str
+) -> None:
+    write_glue(tmp_path, ("rte",))
+    file, out, rows = tmp_path / "sweep.yaml", tmp_path / "out", tmp_path / "glue" / "rte" / "train.jsonl"
+    task = f"{{family: glue, name: rte, data_dir: {tmp_path}}}"
+    file.write_text(f"task: {task}\nmodel: {{name: demo-minilm}}\naxes: {{seed: [0, 1]}}\n")
+    content = rows.read_bytes()
+    rows.unlink()
+    if damage == "truncated":
+        rows.write_bytes(content[:-30])
+    result = rocoft("sweep", file, "--output", out)
+    assert result.code == 2
+    assert result.err.startswith("error: 2 runs cannot start: ")
+    assert str(rows.with_suffix("")) in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not out.exists()
 
 
 def test_a_method_that_one_process_trains_is_told_too(tmp_path: Path) -> None:
