@@ -102,7 +102,7 @@ def _lora_config(
     rank = Counter(ranks.values()).most_common(1)[0][0]
     others = {name: other for name, other in ranks.items() if other != rank}
     names = {name.removeprefix(PREFIX) for name, _ in model.named_modules()}
-    return LoraConfig(
+    made = LoraConfig(
         r=rank,
         lora_alpha=rank,
         rank_pattern=others,
@@ -118,3 +118,7 @@ def _lora_config(
         revision=config.revision,
         inference_mode=True,
     )
+    for setting, value in vars(made).items():
+        if isinstance(value, set):  # which peft would write in an order that each process has of its own
+            setattr(made, setting, sorted(value))
+    return made

@@ -107,6 +107,8 @@ def test_plain_peft_computes_the_same(builds: Any, wrap: Any, make_batch: Any, s
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 2, 2)
     assert set(config["rank_pattern"].values()) == {16}  # clipped to the matrix
     assert config["rank_pattern"] == config["alpha_pattern"]
+    assert config["target_modules"] == sorted(config["target_modules"])  # equal adapters are saved as equal files
+    assert len(config["target_modules"]) > 4
 
 
 @pytest.mark.parametrize("merged", [False, True])
