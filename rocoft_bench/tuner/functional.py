@@ -135,7 +135,8 @@ def entries_of_product(place: Place, grad_y: Tensor, x: Tensor) -> Tensor:
     """
     shape = (grad_y.shape[1], x.shape[1])
     few = isinstance(place, Tensor) and len(place) <= SAMPLED_SHARE * shape[0] * shape[1]
-    is_one = not torch._C._functorch.is_legacy_batchedtensor(grad_y)  # of a batch of gradients
+    kinds = torch._C._functorch  # of a batch of gradients, by `is_grads_batched` or `torch.func.vmap`
+    is_one = not (kinds.is_legacy_batchedtensor(grad_y) or kinds.is_functorch_wrapped_tensor(grad_y))
     if few and is_one and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
         product = csr_pattern(place, shape, x.dtype)
         if product is not None:

@@ -223,6 +223,20 @@ def test_entries_of_a_product(tokens: int, count: int, is_sorted: bool, dtype: t
     torch.testing.assert_close(found, expected, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("by_vmap", [False, True])
+def test_a_batch_of_gradients(mode: str, by_vmap: bool) -> None:
+    c = big(mode)
+    y, wanted = product(**c), (c["x"], c["trained"])
+    gradients = torch.randn(3, *y.shape)
+
+    def of(gradient: Tensor, is_batch: bool = False) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(y, wanted, gradient, retain_graph=True, is_grads_batched=is_batch)
+
+    found = torch.func.vmap(of)(gradients) if by_vmap else of(gradients, is_batch=True)
+    for batch, each in zip(found, zip(*map(of, gradients), strict=True), strict=True):
+        torch.testing.assert_close(batch, torch.stack(each), rtol=1e-4, atol=1e-4)
+
+
 def test_few_entries_make_no_dense_gradient() -> None:
     c = big("random")
     with Sizes(c["weight"]) as sizes:
