@@ -90,6 +90,13 @@ class Settings:
             raise UserError(f"{file}: {others[0]} is not a setting of {of}, which stand under {name}")
         return self.values.get(name)
 
+    def check_keys(self, group: str, allowed: Iterable[str]) -> None:
+        """Raises: UserError if a key of a group is none of these."""
+        if others := [key for key in self.values[group] if key not in allowed]:
+            place = f"{group}.{others[0]}"
+            sources = [f"{source}: " for key, source in self.sources.items() if f"{key}.".startswith(f"{place}.")]
+            raise UserError(f"{''.join(sources[:1])}{place} is not a setting; {suggest(others[0], allowed)}")
+
     def copy(self) -> Settings:
         """The same settings; what happens to either leaves the other alone."""
         values: dict[str, Any] = {}
@@ -237,7 +244,10 @@ def checked(section: type[S], values: dict[str, Any], sources: dict[str, str] | 
 def _explain(section: type[StrictModel], problem: dict[str, Any], sources: dict[str, str], prefix: str) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join([prefix, *path] if prefix else path)
-    source = sources.get(key) or next((sources[name] for name in sources if name.startswith(f"{key}.")), None)
+    within = [sources[name] for name in sources if name.startswith(f"{key}.")]
+    if do_not_fit := problem["type"] == "value_error" and isinstance(problem["input"], dict):  # of no single flag
+        within = [source for source in within if not source.startswith("--")]
+    source = sources.get(key) or next(iter(within), None)
     if problem["type"] == "missing":
         source = source or next((name for name in sources.values() if not name.startswith("--")), None)
     where = f"{shortened(source, LONGEST_SOURCE)}: " if source else ""
@@ -252,7 +262,7 @@ def _explain(section: type[StrictModel], problem: dict[str, Any], sources: dict[
         allowed = re.findall(r"'(.*?)'", problem["ctx"]["expected"])
         return f"{where}{key} = {given}: {suggest(problem['input'], allowed)}"
     reason = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
-    return f"{where}{key} = {given}: {reason[0].lower() + reason[1:]}"
+    return f"{where}{key if do_not_fit and key else f'{key} = {given}'}: {reason[0].lower() + reason[1:]}"
 
 
 def _fields(section: type[StrictModel], path: Iterable[str]) -> list[str]:

@@ -106,6 +106,7 @@ def benches_of(settings: Settings) -> list[list[BenchSettings]]:
     for key in OF_AXES:
         if any(key in given for given in (values, *axes["variants"])):
             raise UserError(f"{SECTION}.{key}: is of one bench; name them all in a list, {SECTION}.{OF_AXES[key]}")
+    settings.check_keys(SECTION, [*AXES, *(BenchSettings.model_fields.keys() - OF_AXES.keys())])
     common = {key: value for key, value in values.items() if key not in AXES}
     methods = [_named(method) for method in [FROZEN, *axes["methods"]]]
     unique = [method for index, method in enumerate(methods) if method not in methods[:index]]

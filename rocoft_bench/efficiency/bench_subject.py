@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from rocoft_bench.config import TrainingConfig
 from rocoft_bench.efficiency import single_layer
-from rocoft_bench.efficiency.bench_settings import BenchSettings
+from rocoft_bench.efficiency.bench_settings import FROZEN, BenchSettings
 from rocoft_bench.efficiency.reference_methods import Rebuilt, method_of
 from rocoft_bench.efficiency.step_counts import GpuMemory, StepCounts, bytes_of, count_step
 from rocoft_bench.engine.causal_loss import keep_logits_only
 from rocoft_bench.engine.trainer import make_optimizer
+from rocoft_bench.errors import UserError, reason
 from rocoft_bench.models import AUTO_CLASSES
 from rocoft_bench.models.architectures import configuration
 from rocoft_bench.models.parameter_counts import count_parameters
@@ -34,11 +35,14 @@ def random_model(bench: BenchSettings, device: torch.device) -> nn.Module:
     if bench.is_of_layer:
         name, changes = single_layer.in_a_block(**changes)
     torch.manual_seed(bench.seed)
-    with device:
-        config = configuration(name, changes)
-        model: nn.Module = getattr(transformers, AUTO_CLASSES[bench.task_kind]).from_config(
-            config, dtype=getattr(torch, bench.dtype), trust_remote_code=False
-        )
+    config, kind = configuration(name, changes), getattr(transformers, AUTO_CLASSES[bench.task_kind])
+    try:
+        with device:
+            model: nn.Module = kind.from_config(config, dtype=getattr(torch, bench.dtype), trust_remote_code=False)
+    except Exception as error:  # the architecture is not one of the kind, or sizes do not go together
+        raise UserError(
+            f"{name}: no {bench.task_kind} model can be built of its configuration ({reason(error)})"
+        ) from None
     model.enable_input_require_grads()  # type: ignore[operator] # so that every method sends gradients down to the inputs
     return model
 
@@ -62,6 +66,8 @@ class BenchSubject:
             keep_logits_only(self.model)
         self.plain: Any = single_layer.alone(self.model) if bench.is_of_layer else self.model
         """What the passes are of."""
+        if bench.is_of_layer and bench.method["name"] != FROZEN and not self._trained():
+            raise UserError(f"{self.method.label} trains nothing of the layer, which is the ffn_in of a block")
         for parameter in filter(lambda p: p.requires_grad, self.model.parameters()):
             parameter.data = parameter.data.clone()  # its steps are not to change what others share
         self.device = next(self.model.parameters()).device

@@ -232,6 +232,7 @@ def analyses(settings: Settings) -> list[list[KernelSettings]]:
     for key in ("task", "seed"):
         if key in section:
             raise UserError(f"{SECTION}.{key}: is of one analysis; name them all in a list, {SECTION}.{key}s")
+    settings.check_keys(SECTION, {"tasks", "seeds", "methods", *KernelSettings.model_fields} - {"task", "seed"})
     values = dict(section)
     if values.get("run") is not None:
         values |= of_run(Path(values["run"]), values)

@@ -74,6 +74,8 @@ def test_a_plan_makes_nothing(tiny: Rocoft, tmp_path: Path) -> None:
         (("--task", "mr", "--seeds", "a"), "--seeds a: write whole numbers"),
         (("--task", "mr", "--solver", "svm"), "--solver: ntk.solver = 'svm'"),
         (("--task", "mr", "--set", "lora_rnk=3"), 'ntk.lora_rnk is not a setting; did you mean "lora_rank"'),
+        (("--task", "mr", "--set", "sedes=[1]"), 'ntk.sedes is not a setting; did you mean "seeds"'),
+        (("--task", "mr", "--solver", "published", "--f0"), "error: ntk: solver published does not use f0"),
         (("--task", "mr", "--shots", "99"), "shots 99: "),
         (("--task", "mr", "--label-words", "great,unheard"), 'label word " unheard" of mr is not one token'),
         (("--task", "mr", "--max-length", "4"), "loses its mask to the cut at 4"),

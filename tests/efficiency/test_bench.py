@@ -162,6 +162,13 @@ def test_one_layer_alone(tmp_path: Path) -> None:
     assert (lora.flops_per_step or 0) > row.flops_per_step
 
 
+def test_what_trains_nothing_of_a_layer_is_no_result(tmp_path: Path) -> None:
+    of_layer: dict[str, Any] = {"model": {"name": "linear", "d_in": 12, "d_out": 20}}
+    frozen, lora = measure([settings({"name": name}, **of_layer) for name in ("frozen", "lora")], tmp_path)
+    assert (frozen.status, lora.status) == ("ok", "failed")
+    assert "LoRA trains nothing of the layer" in (lora.error or "")
+
+
 def test_a_layer_of_no_size(tmp_path: Path) -> None:
     file = tmp_path / "bench.yaml"
     file.write_text(yaml.safe_dump({"bench": {"models": [{"name": "linear", "d_inn": 3}]}}))
@@ -200,7 +207,9 @@ def test_the_command(rocoft: Callable[..., Outcome], bench_file: Path, tmp_path:
 @pytest.mark.parametrize(
     ("assignment", "problem"),
     [
-        ("modles=[roberta-base]", "did you mean"),
+        ("modles=[roberta-base]", 'did you mean "models"'),
+        ("models=[{name: roberta-base, hidden_size: 17}]", "is not a multiple of the number of attention heads"),
+        ("task_kind=seq2seq_lm", "no seq2seq_lm model can be built"),
         ("models=[roberta]", 'did you mean "roberta-base"'),
         ("models=[{name: roberta-base, layers: 3}]", "layers is nothing that its configuration has"),
         ("models=[{name: roberta-base, num_hidden_layers: many}]", "must be of type int"),
