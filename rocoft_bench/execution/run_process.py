@@ -75,13 +75,16 @@ class RunProcess:
         try:
             if self._finished() is None and not self.job.launch.machine_rank:
                 self.directory.record.unlink(missing_ok=True)
+            before = record_mtime(self.directory.path)
             code = self._supervise(self._start())
         except OSError as error:
             return Outcome("failed", f"cannot be started: {error}")
         self._wait_for_members()
         record = self.directory.readable_record()
         reported = next((failure for rank, failure in self.channel.failures() if rank is None), None)
-        if code == 0 and record is not None and record.status == "ok":
+        # a process may be ended when it has written the result and is only not gone yet
+        is_done = code == 0 or not (self.job.evaluations or record_mtime(self.directory.path) == before)
+        if is_done and record is not None and record.status == "ok":
             return Outcome("ok", metrics=record.metrics)
         if reported is not None and code == BAD_INPUT:
             if not self.directory.config.is_file():  # nothing was begun, and nothing is left behind

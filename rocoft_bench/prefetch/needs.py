@@ -230,7 +230,7 @@ def _is_weights(name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitNeed(Need):
-    """A split of a task, as a run loads it."""
+    """A split of a task, as a run loads it; as it stands, of a dataset of the user's own on the hub."""
 
     task: Task
     split: str
@@ -250,7 +250,7 @@ class SplitNeed(Need):
 
 
 class LocalSplit(SplitNeed):
-    """One that comes from a folder or with the package."""
+    """One that comes from files or with the package."""
 
     def lacks(self, trouble: Callable[[str | None], str]) -> str:
         try:
@@ -321,8 +321,9 @@ class GitHubSplit(SplitNeed):
 
 def _split(task: Task, split: str, data_dir: Path | None) -> Need:
     loaded: dict[str, Any] = {"task": task, "split": split, "data_dir": data_dir}
-    if task.family in OWN_FAMILIES:  # to know what their task is, the examples have been fetched already
-        return SplitNeed(what=f"{task.source}, {split}", source=task.source, **loaded)
+    if task.family in OWN_FAMILIES:
+        kind = LocalSplit if task.hub is None else SplitNeed
+        return kind(what=f"{task.source}, {split}", source=task.source, **loaded)
     if data_dir is None and isinstance(task, instructions.InstructionTask) and task.path is not None:
         files, path = instructions.LLM_ADAPTERS, task.path.format(split=split)
         source = f"{path} of {files.repo}"

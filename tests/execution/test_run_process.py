@@ -130,6 +130,21 @@ def test_stopping_asks_and_killing_does_not(process: Process) -> None:
         (run.directory.path / "up").unlink()
 
 
+@pytest.mark.parametrize(("evaluations", "status"), [([], "ok"), (["qnli"], "interrupted")])
+def test_a_run_that_is_stopped_after_its_result_is_done(process: Process, evaluations: list[str], status: str) -> None:
+    """Libraries take their time to end a process; a further evaluation may be what it was at."""
+    run = process(RECORD + "record('ok', metrics={'accuracy': 0.5})\ntime.sleep(60)", evaluations=evaluations)
+    outcome: list[Any] = []
+    thread = threading.Thread(target=lambda: outcome.append(run.run()))
+    thread.start()
+    while not run.directory.record.exists():
+        time.sleep(0.05)
+    run.channel.ask(Request.STOP)
+    thread.join(20)
+    assert outcome[0].status == status
+    assert record_of(run).status == "ok"
+
+
 def test_a_run_that_is_stopped_before_it_starts_never_starts(process: Process) -> None:
     run = process("(folder / 'started').touch()")
     run.channel.ask(Request.STOP)

@@ -130,6 +130,17 @@ def test_local_examples_that_cannot_be_used_start_no_run(
     assert not out.exists()
 
 
+def test_own_examples_that_cannot_be_used_start_no_run(rocoft: Callable[..., Any], tmp_path: Path) -> None:
+    """Some kinds of task are known before their examples are read."""
+    file, out = tmp_path / "sweep.yaml", tmp_path / "out"
+    task = f"{{family: regression, train_file: {tmp_path / 'rows.csv'}}}"
+    file.write_text(f"task: {task}\nmodel: {{name: demo-minilm}}\naxes: {{seed: [0, 1]}}\n")
+    result = rocoft("sweep", file, "--output", out)
+    assert result.code == 2
+    assert result.err.startswith(f"error: 2 runs cannot start: {tmp_path / 'rows.csv'}: no such file")
+    assert not out.exists()
+
+
 def test_a_method_that_one_process_trains_is_told_too(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text(
