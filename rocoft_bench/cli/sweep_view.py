@@ -34,7 +34,7 @@ def plan_lines(plan: Plan, to_do: Sequence[PlannedRun]) -> list[str]:
     lines = [aligned([header, *rows])]
     if plan.repeated:
         lines.append(f"{plan.repeated} combinations come out as a run that is counted already")
-    lines += [f"wrong, will not run: {run.place}: {run.error}" for run in plan.invalid]
+    lines += [f"wrong, will not run: {places}: {error}" for error, places in plan.problems.items()]
     left_out = [run for run in plan.in_state(State.FAILED) if run.name not in chosen]
     if left_out:
         lines.append(f"failed before, left alone (--retry-failed runs them again): {len(left_out)}")
@@ -78,7 +78,7 @@ def closing_lines(plan: Plan, to_do: Sequence[PlannedRun], outcomes: Sequence[tu
         if outcome.is_failure:
             lines += [f"{outcome.status}  {run.name}", f"    {outcome.error}"]
             lines += [f"    hint: {outcome.hint}"] if outcome.hint else []
-    lines += [line for run in plan.invalid for line in (f"wrong  {run.place}", f"    {run.error}")]
+    lines += [line for error, places in plan.problems.items() for line in (f"wrong  {places}", f"    {error}")]
     ended = Counter(outcome.status for _, outcome in outcomes)
     counts = {
         **{status: ended.pop(status, 0) for status in get_args(Status)},

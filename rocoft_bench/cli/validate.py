@@ -115,13 +115,12 @@ def _runs(sweep: Sweep, assignments: list[str]) -> str:
     Raises:
         UserError: Every run that is wrong, by its place on the axes; the same problem once.
     """
-    from rocoft_bench.sweep.plan import plain, resolve_all
+    from rocoft_bench.sweep.plan import places_of, plain, resolve_all
 
     right, wrong = resolve_all(sweep, sweep.runs(assignments))
     trials, wrong_trials = resolve_all(sweep, sweep.trials(assignments))
     if wrong := [*wrong, *wrong_trials]:
-        places = {run.error: run.place for run in reversed(wrong)}  # of the same problem, its first place
-        raise UserError("\n".join(f"{sweep.path}: {place}: {error}" for error, place in reversed(places.items())))
+        raise UserError("\n".join(f"{sweep.path}: {places}: {error}" for error, places in places_of(wrong).items()))
     methods: Counter[tuple[str, str]] = Counter()
     for run in right:
         method = run.experiment.method

@@ -102,6 +102,11 @@ class Plan:
     def in_state(self, *states: State) -> list[PlannedRun]:
         return [run for run in self.runs if run.state in states]
 
+    @property
+    def problems(self) -> dict[str, str]:
+        """What is wrong, and where: see `places_of`."""
+        return places_of(self.invalid)
+
     def to_do(self, retry_failed: bool) -> list[PlannedRun]:
         """What is to be run, in the order of the sweep; what another process is at comes last."""
         open_states = (State.TO_DO, State.BEGUN, *([State.FAILED] if retry_failed else []))
@@ -145,7 +150,7 @@ def make_plan(
     for planned in plan.runs:
         planned.memory_mib, planned.seconds = history.memory_mib(planned), history.seconds(planned)
     if not plan.runs:
-        raise UserError("\n".join(dict.fromkeys(f"{run.place}: {run.error}" for run in plan.invalid)))
+        raise UserError("\n".join(f"{places}: {error}" for error, places in plan.problems.items()))
     return plan
 
 
@@ -160,6 +165,14 @@ def resolve_all(sweep: Sweep, runs: Iterable[SweepRun]) -> tuple[list[ValidRun],
         except UserError as error:
             invalid.append(InvalidRun(place_of(point), settings.values, str(error)))
     return valid, invalid
+
+
+def places_of(wrong: Iterable[InvalidRun]) -> dict[str, str]:
+    """Each problem once, with the first place on the axes that has it and how many others do."""
+    places: dict[str, list[str]] = {}
+    for run in wrong:
+        places.setdefault(run.error, []).append(run.place)
+    return {error: f"{first} and {len(more)} more" if more else first for error, (first, *more) in places.items()}
 
 
 def refusals(runs: Iterable[PlannedRun], sharded: bool) -> dict[str, str]:

@@ -90,6 +90,23 @@ def test_a_method_is_set_by_its_name_alone(rocoft: Callable[..., Any], sweep_fil
     assert "_LoRA_" in short
 
 
+def test_what_is_wrong_with_many_runs_is_said_once(
+    rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path
+) -> None:
+    arguments = ("sweep", sweep_file, "--dry-run", "--output", tmp_path / "out")
+    all_wrong = rocoft(*arguments, "--set", "training.epoch=1")
+    assert all_wrong.code == 2
+    assert len(all_wrong.err.splitlines()) == 1
+    assert all_wrong.err.startswith(
+        "error: method head-only, seed 0 and 3 more: --set training.epoch=1: training.epoch"
+    )
+    sweep_file.write_text(sweep_file.read_text().replace("rank: 1", "rnk: 1"))
+    some_wrong = rocoft(*arguments)
+    assert some_wrong.code == 1
+    assert some_wrong.out.count("wrong, will not run: method rocoft 1, seed 0 and 1 more: ") == 1
+    assert some_wrong.out.count("wrong, will not run: ") == 1
+
+
 def test_what_fails_is_on_record_and_a_second_start_runs_nothing_again(
     rocoft: Callable[..., Any], sweep_file: Path, tmp_path: Path
 ) -> None:

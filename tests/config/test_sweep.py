@@ -298,7 +298,7 @@ def test_validate_names_every_problem_once_and_where_it_is(rocoft: Callable[...,
     assert result.code == 2
     lines = result.err.splitlines()
     assert len(lines) == 2
-    assert "config glue/rte.yaml, method ful, training.epochs 1, seed 5: unknown method 'ful'" in lines[0]
+    assert "config glue/rte.yaml, method ful, training.epochs 1, seed 5 and 3 more: unknown method 'ful'" in lines[0]
     assert 'did you mean "rank"?' in lines[1]
     assert "valid" not in result.out
 
