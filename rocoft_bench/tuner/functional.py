@@ -124,9 +124,6 @@ def _thin_gradient(ctx: Any, grad_y: Tensor, kept: Any) -> Tensor:
 SAMPLED_SHARE = 0.15
 """Of a matrix's entries, for which a product is computed entry by entry; for more the whole one takes less time."""
 
-TOKENS_AT_ONCE = 128
-"""For which such a product is computed: what many entries read again and again stays in a core's own cache."""
-
 
 def entries_of_product(place: Place, grad_y: Tensor, x: Tensor) -> Tensor:
     """Entries (n,) of the dense gradient g^T x (d_out, d_in), at flat indices; g (N, d_out), x (N, d_in).
@@ -138,12 +135,9 @@ def entries_of_product(place: Place, grad_y: Tensor, x: Tensor) -> Tensor:
     kinds = torch._C._functorch  # of a batch of gradients, by `is_grads_batched` or `torch.func.vmap`
     is_one = not (kinds.is_legacy_batchedtensor(grad_y) or kinds.is_functorch_wrapped_tensor(grad_y))
     if few and is_one and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        product = csr_pattern(place, shape, x.dtype)
-        if product is not None:
-            parts = zip(grad_y.split(TOKENS_AT_ONCE), x.split(TOKENS_AT_ONCE), strict=True)
-            for block, (g, of_x) in enumerate(parts):
-                torch.sparse.sampled_addmm(product, g.t(), of_x, beta=float(block > 0), out=product)
-            return product.values()
+        pattern = csr_pattern(place, shape, x.dtype)
+        if pattern is not None:
+            return torch.sparse.sampled_addmm(pattern, grad_y.t(), x, beta=0.0).values()
     return taken((grad_y.t() @ x).view(-1), place, 0)
 
 
