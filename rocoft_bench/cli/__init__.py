@@ -16,7 +16,7 @@ from rocoft_bench.errors import UserError, reason, shortened
 from rocoft_bench.plugins import left_out
 
 # isort: off
-from rocoft_bench.cli import (  # in the order of `rocoft --help`
+from rocoft_bench.cli import (  # in the order of `rocoft --help`, where ntk, a group, comes last
     train, sweep, evaluate, ntk, bench, demo, report, explain,
     predict, inspect, export, ls, params, validate, prefetch, check,
 )  # fmt: skip

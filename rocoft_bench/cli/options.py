@@ -55,7 +55,7 @@ def folder(given: str | Path) -> Path:
 
 AS_FOLDER: dict[str, Any] = {"parser": folder, "metavar": "FOLDER"}
 AS_FILE: dict[str, Any] = {"parser": folder, "metavar": "FILE"}
-"""How what names a folder, or a file, is read."""
+"""How an option or argument that names a folder, or a file, is read."""
 
 a_folder = partial(typer.Option, **AS_FOLDER)
 a_file = partial(typer.Option, **AS_FILE)

@@ -36,7 +36,7 @@ class RebuiltSettings(StrictModel):
     rank: Count = 3
 
 
-class PublishedRoCoFT(InModelMethod):
+class PublishedRoCoFT(InModelMethod[RebuiltSettings]):
     """As the authors' code has it: every forward pass puts W together again, so autograd makes its whole gradient."""
 
     name = "published-rocoft"
@@ -44,7 +44,6 @@ class PublishedRoCoFT(InModelMethod):
     mergeable = False
     reference = "Kowsher et al., RoCoFT, published code"
     Settings = RebuiltSettings
-    settings: RebuiltSettings
     learning_rate, weight_decay = 1e-3, 0.0
 
     @property
@@ -82,14 +81,13 @@ class MissSettings(StrictModel):
     target_modules: tuple[str, ...] = ("query", "value")
 
 
-class MiSS(AdapterMethod):
+class MiSS(AdapterMethod[MissSettings]):
     name = "miss"
     label = "MiSS"
     trains = "one small block, added to every shard of a matrix"
     mergeable = True
     reference = "Kang & Yin 2024, arXiv 2409.15371"
     Settings = MissSettings
-    settings: MissSettings
     peft_class = "MissConfig"
     learning_rate, weight_decay = 1e-3, 0.0
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Hooks:
-    """Called by the trainer at fixed points of every optimizer step; by default nothing happens at any of them.
+    """Called by the trainer at fixed points of every optimizer step; by default nothing is changed at any of them.
 
     A method returns its own subclass from `Method.hooks`. Steps count from 1, the step in question included.
     """
@@ -21,7 +21,7 @@ class Hooks:
         return torch.optim.AdamW(groups, fused=True)
 
     def started(self, optimizer: torch.optim.Optimizer) -> None:
-        """Before the first step, or before the first one after a checkpoint has been loaded."""
+        """Before the first step, or before the first one after a checkpoint has been loaded; keeps the optimizer."""
         self.optimizer = optimizer
 
     def stage(self, step: int, total_steps: int) -> tuple[int, int]:

@@ -83,7 +83,9 @@ class RunProcess:
         record = self.directory.readable_record()
         reported = next((failure for rank, failure in self.channel.failures() if rank is None), None)
         # a process may be ended when it has written the result and is only not gone yet
-        is_done = code == 0 or not (self.job.evaluations or record_mtime(self.directory.path) == before)
+        is_new = record_mtime(self.directory.path) != before
+        was_only_ended = reported is None or reported.status == "interrupted"
+        is_done = code == 0 or (is_new and was_only_ended and not self.job.evaluations)
         if is_done and record is not None and record.status == "ok":
             return Outcome("ok", metrics=record.metrics)
         if reported is not None and code == BAD_INPUT:

@@ -255,7 +255,7 @@ class LocalSplit(SplitNeed):
     def lacks(self, trouble: Callable[[str | None], str]) -> str:
         try:
             if self.data_dir is not None or self.task.made_by is None:
-                self.task.sha256_of(self.split, self.data_dir)  # which reads no file twice
+                self.task.sha256_of(self.split, self.data_dir)  # known already where the file has not changed
         except UserError as error:
             return str(error)
         return ""

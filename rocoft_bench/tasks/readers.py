@@ -157,7 +157,7 @@ def _read_parquet(path: Path, wanted: Sequence[str] | None) -> RawRows:
         raise
     except Exception as error:  # what a damaged or odd file makes pyarrow raise is of all kinds
         raise UserError(f"{path}: not a readable Parquet file ({reason(error)})") from error
-    return _rows(path, "row", range(1, len(next(iter(columns.values()))) + 1), columns)
+    return _rows(path, "row", range(1, len(next(iter(columns.values()), ())) + 1), columns)
 
 
 def _parquet_columns(path: Path, wanted: Sequence[str] | None) -> dict[str, list[Any]]:

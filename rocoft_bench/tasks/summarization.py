@@ -8,7 +8,8 @@ Both pinned to the commits below. XSum (Narayan et al. 2018, https://aclantholog
 a BBC article, CNN/DailyMail (See et al. 2017, https://aclanthology.org/P17-1099) for the three or four highlights of an
 article, one a line. Trained on the train split, evaluated on test.
 
-Metrics: ROUGE-1, -2, -L and -Lsum (`metrics.text_metrics`); the first ranks runs. No guess scores anything.
+Metrics: ROUGE-1, -2, -L and -Lsum (`rocoft_bench.metrics.text_metrics`); the first ranks runs. No guess
+scores anything.
 (Version 2: summaries in other scripts than the Latin one are scored too, which a note in the record says.)
 
 Answers are made by beam search with the settings of BART's own evaluation (Lewis et al. 2020,

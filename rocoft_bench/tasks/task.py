@@ -43,9 +43,10 @@ class LoadedSplit:
     """One split, checked and ready to encode, and where it came from.
 
     examples: the task's `columns` and nothing else.
-    origin: for the run record; None where a field does not apply. kind (hub, data_dir, file or embedded), id (on the
-        hub or of the embedded examples), path (of the file, as it was given), config, revision, split, num_rows,
-        sha256 (of the examples' content: equal examples have equal hashes on every machine and in every file format).
+    origin: for the run record; None where a field does not apply. kind (hub, github, data_dir, file or embedded), id
+        (on the hub or of the embedded examples), path (of the file, as it was given), config, revision, split,
+        num_rows, sha256 (of the examples' content: equal examples have equal hashes on every machine and in every
+        file format).
     notes: what was drawn or left out, one line each, for the record.
     """
 
@@ -76,7 +77,7 @@ class Task(ABC):
     text_columns: what the model reads, in that order.
     target_columns: what it should answer.
     metric_names: the first is the one that ranks runs.
-    random_baseline: what a random answer scores on the first metric.
+    random_baseline: what a random answer scores on the first metric; 0 unless a task says otherwise.
     paper_task: the task's name in the tables of the paper; None if it is not there.
     folder: its folder below DATA_DIR/<family>/ where that is not called as the task.
     made_by: module of `rocoft_bench.demo` and its function that makes the examples, where they ship with the package.

@@ -166,7 +166,7 @@ class RoCoFTLayer(nn.Module, BaseTunerLayer):
         return self._of_lines(config.mode, lines)
 
     def _of_lines(self, mode: str, lines: Callable[[str, int], Tensor]) -> Tensor:
-        """The indices of a mode. lines: chooses of "row"s or "column"s, so many as there are."""
+        """The indices of a mode. lines: chooses some of the "row"s or "column"s, given how many there are."""
         rows, columns = self.out_features, self.in_features
         if mode == "row_column":
             return selection.crossed(lines("row", rows), lines("column", columns), self.matrix.shape)

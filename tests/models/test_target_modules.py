@@ -18,6 +18,7 @@ SLOW = r"(.+?)(.+?)(.+?)(.+?)(.+?)(.+?)(.+?)(.+?)(.+?)\1\2\3"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert target_modules.MATCH_SECONDS <= 2
     monkeypatch.setattr(target_modules, "MATCH_SECONDS", 0.2)
 
 

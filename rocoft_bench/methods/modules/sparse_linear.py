@@ -68,7 +68,7 @@ class SparseLinear(Wrapped):
     def merge(self, name: str) -> None:
         changed = read(self.matrix, self.indices, "random").to(self.values.dtype) + self.values
         if not torch.isfinite(changed.to(self.weight.dtype)).all():
-            raise ValueError("a merged weight is not finite")
+            raise ValueError(f"{name}: the merged weight is not finite")
         write(self.matrix, self.indices, "random", changed)
 
 

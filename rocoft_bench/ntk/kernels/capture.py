@@ -242,7 +242,8 @@ class Capturer:
                 output.requires_grad_(True)
             self._shared |= output.shape[0] != size
             calls.append(_Call(module, inputs[0].detach(), output))
-            return output.clone() if output.is_leaf or size == 1 else output  # some models go on to change it in place
+            # a model may change it in place; in batches `check` finds that out
+            return output.clone() if output.is_leaf or size == 1 else output
 
         known = [module for module in self._paths if _is_known(module)]
         handles = [module.register_forward_hook(record) for module in known]
@@ -275,7 +276,8 @@ def _is_known(module: nn.Module) -> bool:
     if not module._parameters:
         return False
     if isinstance(module, nn.Embedding | nn.LayerNorm):  # BART's positions are looked up otherwise
-        return type(module).forward in (nn.Embedding.forward, nn.LayerNorm.forward)
+        is_plain = type(module).forward in (nn.Embedding.forward, nn.LayerNorm.forward)
+        return is_plain and module.weight is not None
     return isinstance(module, nn.Linear | Conv1D) or (is_norm(module) and getattr(module, "weight", None) is not None)
 
 

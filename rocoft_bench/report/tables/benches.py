@@ -144,7 +144,7 @@ def cost_tables(table: pd.DataFrame) -> list[Table]:
     values = table[(table.source == "bench") & (table.model_kind != "layer")]
     groups = group_compatible(records_of(values), lambda bench: (*key_of(bench, MODEL_KEY), *comparability_key(bench)))
     groups.sort(key=lambda own: (own[0].model != PAPER_MODEL, own[0].model, str(comparability_key(own[0]))))
-    return [made for own in groups for made in _costs(own, values) if _has_values(made)]
+    return [made for own in groups for made in _costs(own, values)]
 
 
 def _has_values(table: Table) -> bool:
@@ -165,20 +165,29 @@ def _costs(benches: Sequence[Record], values: pd.DataFrame) -> Iterator[Table]:
         "Metric": f"medians of {steps} training steps, without loading and evaluation; "
         f"memory: {first.peak_memory_kind or UNKNOWN}",
     }
-    made = partial(_table, rows, values, conditions=origins(benches, conditions))
     of = [first.model, first.task]
-    yield made(
+    yield _table(
+        rows,
+        values,
         COSTS,
         key=table_key("figure2", first.model),
         title=join_unique(["time and memory of training", *of]),
         number="Figure 2",
+        conditions=origins(benches, conditions),
         notes=[FIGURE_NOTE, *_notes(benches, rows)],
     )
-    yield made(
+    metric = "bytes by part; seconds of one merge, and of the fastest of three times that tokens were generated"
+    parts = _table(
+        rows,
+        values,
         PARTS,
         key=table_key("parts", first.model),
         title=join_unique(["memory of training by part, and costs of what was trained", *of]),
+        conditions=origins(benches, {**conditions, "Metric": metric}),
+        notes=_notes(benches, rows),
     )
+    if _has_values(parts):
+        yield parts
 
 
 def _table(

@@ -81,7 +81,7 @@ def _shown(value: Any, other: Any) -> str:
 def _scores(ours: Run, theirs: dict[str, float], statistics: str) -> Table:
     """theirs: fractions by metric."""
     own = ours.record.metrics or {}
-    columns = [*(Column(side, side, ("",), unit="%") for side in _SIDES)]
+    columns = [Column(side, side, ("",), unit="%") for side in _SIDES]
     columns.append(Column("difference", "A − B", ("",), unit="points"))
     rows = []
     for name in dict.fromkeys((*ours.record.task["metric_names"], *own, *theirs)):

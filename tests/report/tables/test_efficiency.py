@@ -310,6 +310,15 @@ def test_machines_never_share_a_table_of_figure_2(tmp_path: Path) -> None:
     assert [table.conditions["Hardware"] for table in made] == ["1 × NVIDIA X", "1 × NVIDIA Y"]
 
 
+def test_benches_that_all_failed_are_told() -> None:
+    numbers = ("seconds_per_step", "flops_per_step", "saved_bytes_per_step", "peak_memory_kind")
+    memory = ("model_memory_mib", "optimization_memory_mib", "peak_memory_mib")
+    failed = efficiency_record(status="oom", parameters={}, **dict.fromkeys((*numbers, *memory)))
+    made = tables(failed)
+    assert list(made) == ["figure2"]
+    assert made["figure2"].rows[0].cells["seconds_per_step"].failures == ("oom",)
+
+
 def test_other_settings_and_failures_show_in_figure_2() -> None:
     failed = {"seconds_per_step": None, "peak_memory_mib": None, "peak_memory_kind": None}
     table = tables(
